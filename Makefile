@@ -1,0 +1,58 @@
+# Each target does its own set-up: `make demo` and `make test` work on a fresh clone with python3, pip, make and git.
+BIN := .venv/bin
+PROTOS := $(wildcard protos/gateway/v1/*.proto)
+PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
+protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)
+
+.PHONY: demo test check generate release-contract lock clean
+
+demo: .venv/run.stamp
+	@$(BIN)/session-gateway demo
+
+test: .venv/dev.stamp
+	@$(BIN)/python -m pytest -q
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against protos/released.binpb
+	@rm -rf .venv/generated && mkdir .venv/generated
+	$(PROTOC) $(call protoc_out,.venv/generated) $(PROTOS)
+	@diff -r -x __init__.py -x __pycache__ .venv/generated/gateway/v1 gateway/v1 \
+		|| { echo "gateway/v1 is not what protos/ generates: run 'make generate' and commit the difference"; exit 1; }
+
+generate: .venv/dev.stamp
+	$(PROTOC) $(call protoc_out,.) $(PROTOS)
+
+# The contract that others build on, which `make check` holds every change against. Run it with a release, never to
+# silence `buf breaking`.
+release-contract: .venv/dev.stamp
+	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
+
+# The environment: a virtual environment without pip, uv inside it from a hashed lock, and from then on uv.
+.venv/boot.stamp: requirements/boot.txt
+	@python3 -m venv --without-pip --clear .venv
+	@python3 -m pip --python .venv/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements/boot.txt
+	@touch $@
+
+.venv/run.stamp: .venv/boot.stamp requirements/run.txt pyproject.toml
+	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/run.txt
+	@$(BIN)/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@
+
+# Locks hold versions and hashes, never an address.
+lock: .venv/boot.stamp
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade requirements/boot.in -o requirements/boot.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --python-version 3.11 pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --python-version 3.11 --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
