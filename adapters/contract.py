@@ -1,0 +1,434 @@
+"""The contract between the gateway and an adapter: values, functions over values, and a closed set of refusals.
+
+An adapter is data in, data out. It is handed everything it may use (the account, the call, the attempt) and answers
+with bytes or with a typed value; it never does I/O, never reads a clock, never draws a random number and never logs.
+Whatever it cannot carry out it refuses with one of the exceptions at the foot of this module, and with no other.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum, unique
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+
+class Secret:
+    """A string that never shows: not in a repr, not in a format string, not in a traceback's locals."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself. Call this only where the bytes for the wire are made or compared."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Secret is not serialised")
+
+
+class AdapterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the settings that an adapter adds to a provider's configuration; empty where it adds none."""
+
+
+SettingsT = TypeVar("SettingsT", bound=AdapterSettings)
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
+NotificationT = TypeVar("NotificationT", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Account(Generic[SettingsT]):
+    """One configured provider, as the adapter may see it."""
+
+    provider: str
+    settings: SettingsT
+    token: Secret | None = None
+    """The provider's `token` from the configuration: used where the caller gives none."""
+
+
+# --- HTTP, as bytes ---------------------------------------------------------------------------------------------------
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    wanted = name.lower()
+    return next((value for key, value in headers if key.lower() == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """An HTTP request, in either direction. `path` starts with a slash and is relative to the base URL.
+
+    Only method and path show in a repr: a query, a header or a body may carry a credential.
+    """
+
+    method: str
+    path: str
+    query: Headers = field(default=(), repr=False)
+    headers: Headers = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, its name in any case; None where it is absent."""
+        return _header(self.headers, name)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """An HTTP answer, in either direction. Only the status shows in a repr."""
+
+    status: int
+    headers: Headers = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, its name in any case; None where it is absent."""
+        return _header(self.headers, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to carry a call out: an encoder's only clock and only randomness."""
+
+    number: int
+    """Counts from 1 over the life of the request_id."""
+    uuid: str
+    """32 lower-case hexadecimal digits, new for each attempt."""
+    now: datetime
+    """Aware, UTC."""
+
+
+# --- Calls: the gateway asks, the provider answers --------------------------------------------------------------------
+
+
+@unique
+class Outcome(StrEnum):
+    """What a close achieved. Both are success: the player cannot play on."""
+
+    CLOSED = "CLOSED"
+    NO_ACTIVE_SESSION = "NO_ACTIVE_SESSION"
+
+
+@unique
+class Certainty(StrEnum):
+    """Of a failure: whether the provider may have carried the call out all the same."""
+
+    NOT_SENT = "NOT_SENT"
+    REFUSED = "REFUSED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The player's device, where the caller knows it. `app_version` is X.Y.Z or empty."""
+
+    os: str = ""
+    app_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    """End a player's sessions at one provider. An empty string means 'not given'.
+
+    The gateway has checked lengths and control characters; what only this dialect demands, the encoder checks.
+    """
+
+    user_id: str
+    session_id: str = ""
+    game_id: str = ""
+    token: Secret | None = None
+    clear_history: bool = False
+    device: Device = Device()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What the provider said, in its own code and words."""
+
+    code: str
+    description: str
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A close that succeeded."""
+
+    outcome: Outcome
+    answer: ProviderAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[SettingsT, RequestT, AnswerT]):
+    """One operation that the gateway can ask of a provider.
+
+    `encode` raises Unsupported or FieldInvalid for what the dialect cannot express; `decode` raises ProviderRefused
+    for every answer that is not a success, including one that is not the dialect at all. Neither raises anything else.
+    """
+
+    encode: Callable[[Account[SettingsT], RequestT, Attempt], HttpRequest]
+    decode: Callable[[Account[SettingsT], HttpReply], AnswerT]
+    needs: frozenset[str] = frozenset()
+    """Fields of the request, beyond user_id, without which `encode` refuses (`token` may come from the account)."""
+    accepts: frozenset[str] = frozenset()
+    """Optional fields that travel; `encode` refuses the others of game_id, session_id and clear_history when given."""
+    ends_all_sessions: bool = False
+    """Whether one call without session_id and game_id ends every session of the user at this provider."""
+    repeatable: bool = True
+    """Whether asking twice does no more than asking once, so that an unknown outcome may be tried again."""
+    caution: str = ""
+    """What the provider's document warns of and no gateway can check."""
+
+
+CloseSessionCall = Call[SettingsT, CloseSession, Closed]
+
+
+# --- Callbacks: the provider tells, the gateway answers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpired:
+    """The provider says that a session is over. The first three fields identify the event."""
+
+    provider_id: str
+    session_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromoPrize:
+    """A promotional prize inside a Result: a second credit with a reference of its own."""
+
+    amount: Decimal
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A win to be credited exactly once by `reference`. `amount` may be 0: a loss."""
+
+    reference: str
+    user_id: str
+    currency: str
+    amount: Decimal
+    round_id: str
+    game_id: str
+    provider_id: str = ""
+    session_id: str = ""
+    promo: PromoPrize | None = None
+    bonus_code: str = ""
+    promo_campaign_id: str = ""
+    promo_campaign_type: str = ""
+
+
+Notification = SessionExpired | Result
+
+
+@unique
+class CallbackFault(StrEnum):
+    """All that can go wrong with a callback; each dialect has a code of its own for each."""
+
+    UNREADABLE = "UNREADABLE"
+    """Not the dialect's form at all: not JSON, duplicate keys, too deep, too large."""
+    CREDENTIALS_WRONG = "CREDENTIALS_WRONG"
+    FIELD_MISSING = "FIELD_MISSING"
+    FIELD_MALFORMED = "FIELD_MALFORMED"
+    """Of the wrong type, too long, or with characters that an id cannot have."""
+    AMOUNT_INVALID = "AMOUNT_INVALID"
+    REFERENCE_REUSED = "REFERENCE_REUSED"
+    ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
+    CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
+    TRY_AGAIN = "TRY_AGAIN"
+    """Ours: store or wallet down, or an outcome that nobody knows. The provider must send again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The notification is durably known, for the first time or again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """The Result is durably applied, for the first time or again; balances are those after it, now."""
+
+    transaction_id: str
+    currency: str
+    cash: Decimal
+    bonus: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The callback was not accepted. `field` is the dialect's name for the field at fault, or empty."""
+
+    fault: CallbackFault
+    field: str = ""
+
+
+CallbackAnswer = Accepted | Credited | Rejected
+
+
+def unsigned(account: Account[Any], request: HttpRequest) -> None:
+    """A `verify` for a dialect that signs nothing: what authenticates a caller is the key in the URL, and TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callback(Generic[SettingsT, NotificationT]):
+    """One notification that a provider sends us.
+
+    `verify` runs on the raw bytes before anything is parsed. `verify` and `decode` raise CallbackRefused and nothing
+    else. `encode_reply` knows every answer, so that a fault of ours is told in the provider's own words too.
+    """
+
+    verify: Callable[[Account[SettingsT], HttpRequest], None]
+    decode: Callable[[Account[SettingsT], HttpRequest], NotificationT]
+    encode_reply: Callable[[Account[SettingsT], CallbackAnswer], HttpReply]
+    method: str = "POST"
+    notification: type[Notification] = SessionExpired
+    """The type that `decode` returns, so that a refused one is known for what it would have been."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Where a dialect's messages carry secrets, names in any case: what the journal must not keep."""
+
+    headers: frozenset[str] = frozenset()
+    fields: frozenset[str] = frozenset()
+    """Names of JSON members, at any depth, and of query parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter(Generic[SettingsT]):
+    """One dialect. What it cannot do is absent, not a flag."""
+
+    name: str
+    display_name: str
+    settings: type[SettingsT]
+    masked: Masked
+    close_session: CloseSessionCall[SettingsT] | None = None
+    callbacks: Mapping[str, Callback[SettingsT, Notification]] = field(default_factory=lambda: MappingProxyType({}))
+    """By path relative to the callback URL, without a leading slash, as the provider's document writes it."""
+
+
+# --- Refusals: the only exceptions that an adapter raises -------------------------------------------------------------
+
+
+class AdapterRefusal(Exception):
+    """Base of the three refusals of a call; a callback's is CallbackRefused."""
+
+
+class Unsupported(AdapterRefusal):
+    """The dialect cannot do or express what `field` asks; no caller can mend it. Nothing was sent."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+class FieldInvalid(AdapterRefusal):
+    """A field is missing or not of the form this dialect needs; the caller can mend it. Nothing was sent."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+@unique
+class RefusalKind(StrEnum):
+    """What an answer that is not a success means."""
+
+    THROTTLED = "THROTTLED"
+    """HTTP 429."""
+    FAILED = "FAILED"
+    """HTTP 5xx, or the dialect's 'internal error, retry'."""
+    FAILED_FOR_GOOD = "FAILED_FOR_GOOD"
+    """The dialect's 'internal error, do not retry'."""
+    CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
+    USER_UNKNOWN = "USER_UNKNOWN"
+    REFUSED = "REFUSED"
+    """A code that the dialect lists as a refusal: the close did not happen."""
+    REFUSED_UNLISTED = "REFUSED_UNLISTED"
+    """A well-formed refusal with a code that nobody documents: what it did is unknown."""
+    MALFORMED = "MALFORMED"
+    """Not the dialect: another content, a redirect, a 4xx without the dialect's body."""
+
+
+class ProviderRefused(AdapterRefusal):
+    """The provider answered, and the answer is not a success. `message` is for a person, and holds no secret."""
+
+    def __init__(self, kind: RefusalKind, answer: ProviderAnswer, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.answer = answer
+        self.message = message
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates."""
+
+
+def kind_by_status(status: int) -> RefusalKind | None:
+    """What an HTTP status means in every dialect, whatever the body says; None where the body decides."""
+    if status == 429:
+        return RefusalKind.THROTTLED
+    if 500 <= status <= 599:
+        return RefusalKind.FAILED
+    if status in {401, 403}:
+        return RefusalKind.CREDENTIALS_REJECTED
+    if 300 <= status <= 399:
+        return RefusalKind.MALFORMED
+    return None
+
+
+def own_words(account: Account[Any], text: str) -> str:
+    """A provider's words as a ProviderAnswer may carry them: printable, our token masked, at most 200 characters."""
+    printable = _UNPRINTABLE.sub("", text)
+    # Cleaned alike, the token is found wherever it was echoed; and it is masked before a cut could leave half of it.
+    token = _UNPRINTABLE.sub("", account.token.reveal()) if account.token else ""
+    return (printable.replace(token, "***") if token else printable)[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What could be read of a callback that was refused, for the person who must look; empty where it could not."""
+
+    reference: str = ""
+    user_id: str = ""
+    session_id: str = ""
+
+
+class CallbackRefused(Exception):
+    """A callback is refused. `field` is the dialect's name of the field at fault, or empty."""
+
+    def __init__(
+        self, fault: CallbackFault, message: str, *, field: str = "", readable: Readable | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.field = field
+        self.readable = readable or Readable()
