@@ -1,0 +1,38 @@
+"""The configuration: one TOML file becomes one frozen Settings, or a list of everything that is wrong with it."""
+
+from gateway.config.adapter import adapter_settings
+from gateway.config.advice import warnings
+from gateway.config.loading import load
+from gateway.config.problems import ConfigInvalid, Problem
+from gateway.config.settings import (
+    AdminSettings,
+    CallbackSettings,
+    GrpcSettings,
+    Listen,
+    LogSettings,
+    Network,
+    ProviderSettings,
+    Settings,
+    StoreSettings,
+    TlsFiles,
+    WalletSettings,
+)
+
+__all__ = [
+    "AdminSettings",
+    "CallbackSettings",
+    "ConfigInvalid",
+    "GrpcSettings",
+    "Listen",
+    "LogSettings",
+    "Network",
+    "Problem",
+    "ProviderSettings",
+    "Settings",
+    "StoreSettings",
+    "TlsFiles",
+    "WalletSettings",
+    "adapter_settings",
+    "load",
+    "warnings",
+]

@@ -1,0 +1,54 @@
+"""The keys of a provider that its adapter defines."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+import msgspec
+
+from adapters.contract import AdapterSettings, Secret
+from gateway.config.problems import ConfigInvalid, Problem, dotted, unknown_key
+from gateway.config.settings import ProviderSettings
+
+SettingsT = TypeVar("SettingsT", bound=AdapterSettings)
+
+_EVERY_PROVIDER = frozenset(field.name for field in dataclasses.fields(ProviderSettings)) - {"name", "extras"}
+
+
+def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> SettingsT:
+    """The provider's extra keys as the type that its adapter asks for.
+
+    A field of the type Secret takes a string, `{ env = … }` or `{ file = … }`. Raises ConfigInvalid with the paths of
+    the keys that are unknown, missing or wrong.
+    """
+    path = f"providers.{provider.name}"
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    problems = [
+        Problem(dotted(path, key), unknown_key(key, _EVERY_PROVIDER | fields.keys()))
+        for key in provider.extras
+        if key not in fields
+    ]
+    problems += [
+        Problem(dotted(path, key), f"is missing; the adapter {provider.adapter} needs it")
+        for key, field in fields.items()
+        if field.required and key not in provider.extras
+    ]
+    if not problems:
+        try:
+            return msgspec.convert(dict(provider.extras), kind, dec_hook=_secret)
+        except msgspec.ValidationError as error:
+            problems.append(_placed(path, str(error)))
+    raise ConfigInvalid(tuple(problems))
+
+
+def _secret(kind: type[Any], value: object) -> object:
+    if kind is Secret and isinstance(value, Secret):
+        return value
+    if kind is Secret and isinstance(value, str) and value:
+        return Secret(value)
+    raise ValueError('must be a secret, which is a string, { env = "NAME" } or { file = "path" }')
+
+
+def _placed(path: str, message: str) -> Problem:
+    """msgspec writes `what is wrong - at `$.key``; the place belongs in the path."""
+    what, _, place = message.partition(" - at `$")
+    return Problem(path + place.removesuffix("`"), what[:1].lower() + what[1:])

@@ -1,0 +1,64 @@
+"""What is allowed and yet unwise: `check` prints it and succeeds."""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from gateway.config.problems import Problem
+from gateway.config.settings import Listen, ProviderSettings, Settings
+
+_GOOD_KEY_LENGTH = 32
+
+
+def warnings(settings: Settings) -> tuple[Problem, ...]:
+    """Everything worth a second look, in the file's order of sections."""
+    found = list(_listeners(settings))
+    for provider in settings.providers.values():
+        found.extend(_provider(provider))
+    return tuple(found)
+
+
+def _listeners(settings: Settings) -> Iterable[Problem]:
+    if settings.grpc.tls is None and not settings.grpc.listen.is_loopback:
+        yield Problem("grpc.listen", "others can connect, and players' tokens travel unencrypted; set grpc.tls")
+    callbacks = settings.callbacks
+    # Behind a declared proxy it is the proxy that ends TLS.
+    if callbacks.tls is None and not callbacks.trusted_proxies and not callbacks.listen.is_loopback:
+        yield Problem(
+            "callbacks.listen",
+            "others can connect, and callback keys travel unencrypted; set callbacks.tls, or name the proxy that "
+            "ends TLS in callbacks.trusted_proxies",
+        )
+    for index, network in enumerate(callbacks.trusted_proxies):
+        if network.prefixlen == 0:
+            yield Problem(
+                f"callbacks.trusted_proxies[{index}]",
+                "trusts everybody, so that a caller chooses its own address; name the proxies' networks",
+            )
+
+
+def _provider(provider: ProviderSettings) -> Iterable[Problem]:
+    path = f"providers.{provider.name}"
+    for index, key in enumerate(provider.callback_keys):
+        if len(key.reveal()) < _GOOD_KEY_LENGTH:
+            yield Problem(
+                f"{path}.callback_keys[{index}]",
+                f"is shorter than {_GOOD_KEY_LENGTH} characters; whoever guesses it can pay out money",
+            )
+    here = _is_private(provider.base_url)
+    if here and not provider.allow_private_addresses:
+        yield Problem(
+            f"{path}.base_url",
+            "is a private or loopback address, to which no call is made; if that is meant, write "
+            "allow_private_addresses = true beside it",
+        )
+    if provider.base_url.startswith("http:") and not here:
+        yield Problem(f"{path}.base_url", "is plain http: credentials can be read on the way")
+
+
+def _is_private(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return Listen(host, 0).is_loopback

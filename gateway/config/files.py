@@ -1,0 +1,94 @@
+"""What the configuration refers to outside itself: files beside it, and variables of the environment."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapters.contract import Secret
+from gateway.config.forms import kind, text
+from gateway.config.problems import Wrong, unknown_key
+
+_WAYS = 'a string, { env = "NAME" } or { file = "path" }'
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The folder of the configuration file, and the environment. Its methods are forms: they raise Wrong."""
+
+    folder: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+    def file(self, value: object) -> Path:
+        """A file that can be read; its path is relative to the configuration's folder."""
+        path = self.folder / text(value)
+        try:
+            with path.open("rb"):
+                return path
+        except (OSError, ValueError) as error:
+            raise Wrong(_unreadable(path, error)) from None
+
+    def secret(self, value: object) -> Secret:
+        """A secret, given in one of three ways. No message shows it, whatever is wrong with it."""
+        content = self._content(value)
+        if not content:
+            raise Wrong(f"the secret{_source(value)} is empty")
+        if not content.isprintable():
+            raise Wrong(f"the secret{_source(value)} holds control characters, perhaps a line break too many")
+        return Secret(content)
+
+    def callback_key(self, value: object) -> Secret:
+        """A secret that can stand in a URL as it is."""
+        secret = self.secret(value)
+        if not _UNRESERVED.fullmatch(secret.reveal()):
+            raise Wrong(f"the key{_source(value)} may hold only letters, digits and . _ ~ - since it is part of a URL")
+        # Clients take such a path segment for "here" or "one up", and drop it.
+        if secret.reveal() in {".", ".."}:
+            raise Wrong("a key of dots alone does not survive in a URL; write a long random one")
+        return secret
+
+    def _content(self, value: object) -> str:
+        match value:
+            case str():
+                return value
+            case {"env": str(name), **others} if not others:
+                return self._variable(name)
+            case {"file": str(name), **others} if name and not others:
+                return self._line(self.folder / name)
+            case dict():
+                strange = sorted(value.keys() - {"env", "file"})
+                # The key's name is shown and nothing else of the table: beside it may stand the secret itself.
+                hint = f"{strange[0]!a}: {unknown_key(strange[0], ('env', 'file'))}; " if strange else ""
+                raise Wrong(f"{hint}a secret is {_WAYS}")
+            case _:
+                raise Wrong(f"must be a secret, which is {_WAYS}, not {kind(value)}")
+
+    def _variable(self, name: str) -> str:
+        if name not in self.environ:
+            raise Wrong(f"the environment variable {name!a} is not set; set it before the gateway starts")
+        return self.environ[name]
+
+    def _line(self, path: Path) -> str:
+        try:
+            content = path.read_bytes().decode()
+        except UnicodeDecodeError:
+            raise Wrong(f"the file {str(path)!a} is not UTF-8 text") from None
+        except (OSError, ValueError) as error:
+            raise Wrong(_unreadable(path, error)) from None
+        return content.removesuffix("\n").removesuffix("\r")
+
+
+def _source(value: object) -> str:
+    match value:
+        case {"env": str(name)}:
+            return f" in the environment variable {name!a}"
+        case {"file": str(name)}:
+            return f" in the file {name!a}"
+        case _:
+            return ""
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else "not a path"
+    return f"the file {str(path)!a} cannot be read: {reason}; the path is relative to the configuration's folder"

@@ -1,0 +1,188 @@
+"""The forms of single values: each function takes what TOML gave and answers the typed value, or raises Wrong.
+
+A message may show a value only where the value cannot hold a secret: never a URL, which may have a password inside.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from urllib.parse import SplitResult, urlsplit
+
+from gateway.config.problems import Wrong
+from gateway.config.settings import Listen, Network
+
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
+_LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+_URL_PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def kind(value: object) -> str:
+    """What TOML gave, in words and without the value."""
+    match value:
+        case bool():
+            return "true or false"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or time"
+
+
+def text(value: object) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str):
+        raise Wrong(f"must be a string in quotes, not {kind(value)}")
+    if not value:
+        raise Wrong("must not be empty")
+    return value
+
+
+def boolean(value: object) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise Wrong(f"must be true or false without quotes, not {kind(value)}")
+    return value
+
+
+def seconds(least: float, most: float) -> Callable[[object], float]:
+    """A span in seconds, whole or not, between two bounds."""
+
+    def form(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Wrong(f"must be a number of seconds, not {kind(value)}")
+        if not least <= value <= most:
+            raise Wrong(f"must be between {least:g} and {most:g} seconds")
+        return float(value)
+
+    return form
+
+
+def whole_number(least: int, most: int) -> Callable[[object], int]:
+    """A whole number between two bounds."""
+
+    def form(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Wrong(f"must be a whole number without quotes, not {kind(value)}")
+        if not least <= value <= most:
+            raise Wrong(f"must be between {least} and {most}")
+        return value
+
+    return form
+
+
+def listen(value: object) -> Listen:
+    """`host:port`, with an IPv6 address in brackets."""
+    match = _LISTEN.fullmatch(text(value))
+    if match is None:
+        raise Wrong('must be host:port, for example "127.0.0.1:8080" or "[::1]:8080"')
+    port = int(match["port"])
+    if port > 65535:
+        raise Wrong("the port must be between 0 and 65535; 0 lets the system choose one")
+    if match["six"] is not None:
+        return Listen(_ipv6(match["six"]), port)
+    if not match["host"]:
+        raise Wrong(f'names no host; write "0.0.0.0:{port}" to listen on every address')
+    if not _HOST.fullmatch(match["host"]):
+        raise Wrong("the part before the port is neither an address nor a host name")
+    return Listen(match["host"], port)
+
+
+def _ipv6(value: str) -> str:
+    try:
+        address = ip_address(value)
+    except ValueError:
+        address = None
+    if address is None or address.version != 6:
+        raise Wrong("between the brackets must be an IPv6 address")
+    return value
+
+
+def network(value: object) -> Network:
+    """An IP network in CIDR notation; an address alone is a network of one."""
+    shown = text(value)
+    try:
+        return ip_network(shown)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(shown, strict=False)
+    except ValueError:
+        raise Wrong('must be a network such as "203.0.113.0/24" or "2001:db8::/32"') from None
+    raise Wrong(f'has bits set beyond its prefix; write "{meant}", or "{shown.split("/")[0]}" for this one address')
+
+
+def base_url(value: object) -> str:
+    """A provider's URL: http or https, host, optional port and path prefix; the slash at the end is taken away."""
+    url = text(value)
+    if not re.fullmatch(r"[!-~]+", url):
+        raise Wrong("a URL has only ASCII characters without spaces; write a host of another alphabet in its xn-- form")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Wrong("is not a URL: its host or its port cannot be read") from None
+    if parts.scheme not in {"http", "https"}:
+        raise Wrong('must begin with "https://"')
+    if "@" in parts.netloc:
+        raise Wrong("must not hold a user or password; credentials go into token or the adapter's own keys")
+    if "?" in url or "#" in url:
+        raise Wrong('must not hold a query or a fragment; it ends before "?" and "#"')
+    if port == 0 or parts.netloc.endswith(":"):
+        raise Wrong("the port after the host must be between 1 and 65535, or left out with its colon")
+    if not _is_host(parts):
+        raise Wrong('names no host that can be called; write "https://host" and, where there is one, a path')
+    if not _URL_PATH.fullmatch(parts.path):
+        raise Wrong("its path holds characters that a URL cannot; write them percent-encoded")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _is_host(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    if "[" not in parts.netloc:
+        return _HOST.fullmatch(host) is not None
+    try:
+        return ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
+def store_url(value: object) -> str:
+    """`sqlite:///` and a path."""
+    url = text(value)
+    if url.startswith(("postgres://", "postgresql://")):
+        raise Wrong('this release serves SQLite; write "sqlite:///gateway.db", and run one gateway process')
+    if not url.startswith("sqlite:///"):
+        raise Wrong('must be "sqlite:///relative/path" or "sqlite:////absolute/path"')
+    path = url.removeprefix("sqlite:///")
+    if not path or path.endswith("/") or path == ":memory:":
+        raise Wrong('must name a database file, for example "sqlite:///gateway.db"; nothing in memory is durable')
+    if "?" in path or "#" in path or "\0" in path:
+        raise Wrong('must end with the path; this release takes no options after "?" or "#"')
+    return url
+
+
+def wallet_target(value: object) -> str:
+    """`builtin`."""
+    if text(value) != "builtin":
+        raise Wrong('this release serves its own ledger only; write "builtin"')
+    return "builtin"
+
+
+def log_level(value: object) -> str:
+    """One of the four levels."""
+    level = text(value)
+    if level not in _LEVELS:
+        raise Wrong(f"must be one of {', '.join(_LEVELS)}")
+    return level
+
+
+def is_provider_name(name: str) -> bool:
+    """Whether a provider may be called so: the name is part of URLs, of metrics and of the key of each payment."""
+    return _PROVIDER_NAME.fullmatch(name) is not None

@@ -1,0 +1,209 @@
+"""From the file to Settings, section by section; everything that is wrong is found in one go."""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from adapters.contract import Secret
+from gateway.config import forms
+from gateway.config.files import Surroundings
+from gateway.config.problems import ConfigInvalid, Problem
+from gateway.config.settings import (
+    AdminSettings,
+    CallbackSettings,
+    GrpcSettings,
+    Listen,
+    LogSettings,
+    ProviderSettings,
+    Settings,
+    StoreSettings,
+    TlsFiles,
+    WalletSettings,
+)
+from gateway.config.table import Table
+
+_CALLBACK_KEYS_AT_ONCE = 2
+"""The key in use and the one that replaces it: more would only be forgotten ones."""
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read the configuration. `environ` is where `{ env = … }` looks.
+
+    What the adapters define is not judged here: see `adapter_settings`. Raises ConfigInvalid with all problems.
+    """
+    problems: list[Problem] = []
+    root = Table("", _parse(path), problems)
+    around = Surroundings(path.absolute().parent, environ)
+    settings = Settings(
+        grpc=_grpc(root.table("grpc"), around),
+        callbacks=_callbacks(root.table("callbacks"), around),
+        admin=_admin(root.table("admin")),
+        store=_store(root.table("store")),
+        wallet=_wallet(root.table("wallet")),
+        log=_log(root.table("log")),
+        providers=_providers(root.table("providers"), around),
+    )
+    root.refuse_rest()
+    problems.extend(_shared_addresses(settings))
+    # A key that is wrong is left out, and the index of those after it would be wrong too.
+    if not any(".callback_keys[" in problem.path for problem in problems):
+        problems.extend(_shared_keys(settings.providers.values()))
+    if problems:
+        raise ConfigInvalid(tuple(problems))
+    return settings
+
+
+def _parse(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        message = f"the configuration {str(path)!a} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        message = f"the configuration {str(path)!a} is not UTF-8 text"
+    except tomllib.TOMLDecodeError as error:
+        message = f"the configuration {str(path)!a} is not TOML: {error}"
+    except RecursionError:
+        message = f"the configuration {str(path)!a} is not TOML that can be read: it is nested too deep"
+    raise ConfigInvalid((Problem("", message),))
+
+
+def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
+    usual = GrpcSettings()
+    settings = GrpcSettings(
+        listen=table.take("listen", forms.listen, usual.listen),
+        tls=_tls(table, around),
+        # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
+        default_deadline_s=table.take("default_deadline_s", forms.seconds(0.1, 3600), usual.default_deadline_s),
+    )
+    table.refuse_rest()
+    return settings
+
+
+def _callbacks(table: Table, around: Surroundings) -> CallbackSettings:
+    usual = CallbackSettings()
+    settings = CallbackSettings(
+        listen=table.take("listen", forms.listen, usual.listen),
+        tls=_tls(table, around),
+        trusted_proxies=table.each("trusted_proxies", forms.network, '["10.0.0.0/8"]'),
+        max_body_bytes=table.take("max_body_bytes", forms.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes),
+    )
+    table.refuse_rest()
+    return settings
+
+
+def _admin(table: Table) -> AdminSettings:
+    settings = AdminSettings(listen=table.take("listen", forms.listen, AdminSettings().listen))
+    table.refuse_rest()
+    return settings
+
+
+def _store(table: Table) -> StoreSettings:
+    settings = StoreSettings(url=table.take("url", forms.store_url, StoreSettings().url))
+    table.refuse_rest()
+    return settings
+
+
+def _wallet(table: Table) -> WalletSettings:
+    settings = WalletSettings(target=table.take("target", forms.wallet_target, WalletSettings().target))
+    table.refuse_rest()
+    return settings
+
+
+def _log(table: Table) -> LogSettings:
+    settings = LogSettings(level=table.take("level", forms.log_level, LogSettings().level))
+    table.refuse_rest()
+    return settings
+
+
+def _tls(listener: Table, around: Surroundings) -> TlsFiles | None:
+    table = listener.table("tls")
+    if "tls" not in listener.names():
+        return None
+    files = TlsFiles(
+        cert=table.need("cert", around.file, Path(), '"cert.pem"'),
+        key=table.need("key", around.file, Path(), '"key.pem"'),
+        client_ca=table.take("client_ca", around.file, None),
+    )
+    table.refuse_rest()
+    return files
+
+
+def _providers(table: Table, around: Surroundings) -> Mapping[str, ProviderSettings]:
+    providers = {}
+    for name in table.names():
+        if not forms.is_provider_name(name):
+            table.note(
+                name, "a provider's name has at most 63 of a-z, 0-9, _ and -, and begins with a letter or a digit"
+            )
+        providers[name] = _provider(name, table.table(name), around)
+    return MappingProxyType(providers)
+
+
+def _provider(name: str, table: Table, around: Surroundings) -> ProviderSettings:
+    if table.take("retired", forms.boolean, default=False):
+        # What it was served with may stay in the file, but its secrets and files need not exist any more.
+        return ProviderSettings(name=name, retired=True)
+    allow_plain_http = table.take("allow_plain_http", forms.boolean, default=False)
+    settings = ProviderSettings(
+        name=name,
+        adapter=table.need("adapter", forms.text, "", "the name of an adapter, in quotes"),
+        base_url=table.need("base_url", forms.base_url, "", '"https://…", as the vendor gave it'),
+        allow_plain_http=allow_plain_http,
+        allow_private_addresses=table.take("allow_private_addresses", forms.boolean, default=False),
+        token=table.take("token", around.secret, None),
+        callback_keys=_callback_keys(table, around),
+        callback_sources=table.each("callback_sources", forms.network, '["203.0.113.0/24"]'),
+        extras=_extras(table, around),
+    )
+    if settings.base_url.startswith("http:") and not allow_plain_http:
+        table.note(
+            "base_url",
+            "is plain http, over which credentials can be read on the way; write https://, or, where the vendor "
+            "has nothing else, allow_plain_http = true beside it",
+        )
+    return settings
+
+
+def _callback_keys(table: Table, around: Surroundings) -> tuple[Secret, ...]:
+    keys = table.each("callback_keys", around.callback_key, '[{ file = "callback.key" }]')
+    if len(keys) > _CALLBACK_KEYS_AT_ONCE:
+        table.note("callback_keys", "holds more than two keys; keep the one in use and the one that replaces it")
+    return keys
+
+
+def _extras(table: Table, around: Surroundings) -> Mapping[str, object]:
+    extras = table.rest()
+    for key, value in extras.items():
+        # An adapter cannot read files or the environment: what it would need of them is read for it here.
+        if isinstance(value, dict) and value.keys() in ({"env"}, {"file"}):
+            extras[key] = table.take(key, around.secret, Secret(""))
+    return MappingProxyType(extras)
+
+
+def _shared_addresses(settings: Settings) -> Iterable[Problem]:
+    listeners = {
+        "grpc.listen": settings.grpc.listen,
+        "callbacks.listen": settings.callbacks.listen,
+        "admin.listen": settings.admin.listen,
+    }
+    for (first, one), (second, other) in itertools.combinations(listeners.items(), 2):
+        if one.port != 0 and one.port == other.port and _overlap(one, other):
+            yield Problem(second, f"is the same address as {first}; give each listener a port of its own")
+
+
+def _overlap(one: Listen, other: Listen) -> bool:
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - recognised here, not listened on
+    return one.host == other.host or not everywhere.isdisjoint({one.host, other.host})
+
+
+def _shared_keys(providers: Iterable[ProviderSettings]) -> Iterable[Problem]:
+    seen: dict[Secret, str] = {}
+    for provider in providers:
+        for index, key in enumerate(provider.callback_keys):
+            path = f"providers.{provider.name}.callback_keys[{index}]"
+            if key in seen:
+                yield Problem(path, f"is the same key as {seen[key]}; each key serves one provider, once")
+            else:
+                seen[key] = path

@@ -1,0 +1,45 @@
+"""Hosts a pure simulator as a real HTTP server: a provider for the demo, for tests and for a team's staging."""
+
+from gateway.simulation.control import control_routes
+from gateway.simulation.exchange import Exchange
+from gateway.simulation.faults import (
+    DialectCode,
+    Drip,
+    Fault,
+    FaultUnknown,
+    Garbage,
+    Hang,
+    Huge,
+    Moment,
+    Planned,
+    Redirect,
+    Reset,
+    Slow,
+    Status,
+    parse_fault,
+)
+from gateway.simulation.host import NowhereToDeliver, SimulatorHost, StillToDeliver
+from gateway.simulation.run import run_simulator
+
+__all__ = [
+    "DialectCode",
+    "Drip",
+    "Exchange",
+    "Fault",
+    "FaultUnknown",
+    "Garbage",
+    "Hang",
+    "Huge",
+    "Moment",
+    "NowhereToDeliver",
+    "Planned",
+    "Redirect",
+    "Reset",
+    "SimulatorHost",
+    "Slow",
+    "Status",
+    "StillToDeliver",
+    "control_routes",
+    "parse_fault",
+    "run_simulator",
+]

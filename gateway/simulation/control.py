@@ -1,0 +1,218 @@
+"""What a separate process asks of a hosted simulator over HTTP, under `/_simulator/`, in JSON.
+
+    GET  /_simulator/sessions      the open sessions
+    POST /_simulator/sessions      {"session_id": "s1", "user_id": "u1", "game_id": "g1"}: a player begins to play
+    POST /_simulator/happen        {"expire": {"session_id": "s1"}} or {"win": {…}}, with "times": 5 and "at_once": true
+                                   where wanted: it happens and is delivered, the answer is the exchanges
+    POST /_simulator/callback-url  {"url": "http://…"}: where callbacks go, the callback key included
+    POST /_simulator/fault         {"fault": "status:503*2"}; "none" ends it
+    GET  /_simulator/exchanges     what was received and sent, oldest first
+
+For a trusted network only: whoever reaches the simulator may ask all of this.
+"""
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from adapters.contract import PromoPrize
+from adapters.simulation import Expire, Happening, NotInThisDialect, PlayerSession, Win
+from gateway.simulation.exchange import Exchange
+from gateway.simulation.faults import FaultUnknown, parse_fault
+from gateway.simulation.host import SimulatorHost, StillToDeliver
+
+OrderT = TypeVar("OrderT", bound="Order")
+
+Money = Annotated[str, msgspec.Meta(pattern=r"\A(0|[1-9][0-9]*)(\.[0-9]{1,18})?\Z", max_length=33)]
+Times = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of what can be asked."""
+
+
+class ExpireOrder(Order, frozen=True, kw_only=True):
+    """A session ends by itself."""
+
+    session_id: str
+
+
+class PromoOrder(Order, frozen=True, kw_only=True):
+    """A promotional prize beside a win."""
+
+    amount: Money
+    reference: str
+
+
+class WinOrder(Order, frozen=True, kw_only=True):
+    """A round is won."""
+
+    session_id: str
+    round_id: str
+    reference: str
+    currency: str
+    amount: Money
+    promo: PromoOrder | None = None
+
+
+class HappenOrder(Order, frozen=True, kw_only=True):
+    """Exactly one of `expire` and `win`, and how often it is delivered."""
+
+    expire: ExpireOrder | None = None
+    win: WinOrder | None = None
+    times: Times = 1
+    at_once: bool = False
+
+
+class FaultOrder(Order, frozen=True, kw_only=True):
+    """A fault as `parse_fault` reads it, or `none`."""
+
+    fault: str
+
+
+class CallbackUrlOrder(Order, frozen=True, kw_only=True):
+    """The gateway's URL for this provider's callbacks."""
+
+    url: str
+
+
+class SessionOrder(Order, frozen=True, kw_only=True):
+    """A session to open."""
+
+    session_id: str
+    user_id: str
+    game_id: str
+
+
+class Refused(Exception):
+    """What was asked cannot be done; answered as JSON with this HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def control_routes(host: SimulatorHost[Any]) -> tuple[web.RouteDef, ...]:
+    """The routes for `host.start(routes=…)`."""
+    control = _Control(host)
+    return (
+        web.get("/_simulator/sessions", _told(control.sessions)),
+        web.post("/_simulator/sessions", _told(control.open_session)),
+        web.post("/_simulator/happen", _told(control.happen)),
+        web.post("/_simulator/callback-url", _told(control.callback_url)),
+        web.post("/_simulator/fault", _told(control.fault)),
+        web.get("/_simulator/exchanges", _told(control.exchanges)),
+        web.route("*", "/_simulator/{path:.*}", _told(control.unknown)),
+    )
+
+
+def _told(handler: Callable[[web.Request], Awaitable[object]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The handler with its answer, or its refusal, told as JSON."""
+
+    async def told(request: web.Request) -> web.Response:
+        try:
+            status, answer = 200, await handler(request)
+        except Refused as refusal:
+            status, answer = refusal.status, {"error": str(refusal)}
+        return web.Response(status=status, body=msgspec.json.encode(answer), content_type="application/json")
+
+    return told
+
+
+class _Control:
+    def __init__(self, host: SimulatorHost[Any]) -> None:
+        self._host = host
+
+    async def sessions(self, _: web.Request) -> object:
+        return {"sessions": self._host.sessions}
+
+    async def open_session(self, request: web.Request) -> object:
+        order = await _read(request, SessionOrder)
+        try:
+            self._host.open_session(PlayerSession(order.session_id, order.user_id, order.game_id))
+        except StillToDeliver as refusal:
+            raise Refused(409, str(refusal)) from None
+        return {"sessions": self._host.sessions}
+
+    async def happen(self, request: web.Request) -> object:
+        order = await _read(request, HappenOrder)
+        happening = _happening(order)
+        if self._host.callback_url is None:
+            raise Refused(
+                409,
+                "the simulator has no callback URL; start it with the gateway's, callback key included, or tell it by callback-url",
+            )
+        try:
+            happened = await self._host.happen(happening)
+        except KeyError:
+            raise Refused(404, f"the simulator knows no session {happening.session_id!a}") from None
+        except NotInThisDialect as refusal:
+            raise Refused(422, str(refusal) or "the dialect has no callback that could tell this") from None
+        exchanges = await self._host.deliver(happened, times=order.times, at_once=order.at_once)
+        return {"exchanges": [_shown(exchange) for exchange in exchanges]}
+
+    async def callback_url(self, request: web.Request) -> object:
+        order = await _read(request, CallbackUrlOrder)
+        self._host.callback_url = order.url
+        return {}
+
+    async def fault(self, request: web.Request) -> object:
+        order = await _read(request, FaultOrder)
+        try:
+            faults = () if order.fault == "none" else (parse_fault(order.fault),)
+        except FaultUnknown as refusal:
+            raise Refused(400, str(refusal)) from None
+        self._host.plan(*faults)
+        return {"fault": order.fault}
+
+    async def exchanges(self, _: web.Request) -> object:
+        return {
+            "received": [_shown(exchange) for exchange in self._host.received],
+            "sent": [_shown(exchange) for exchange in self._host.sent],
+        }
+
+    async def unknown(self, _: web.Request) -> object:
+        raise Refused(
+            404, "here are only GET sessions and exchanges, and POST sessions, happen, callback-url and fault"
+        )
+
+
+async def _read(request: web.Request, kind: type[OrderT]) -> OrderT:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Refused(400, f"the body cannot be used: {error}") from None
+
+
+def _happening(order: HappenOrder) -> Happening:
+    match order:
+        case HappenOrder(expire=ExpireOrder() as expire, win=None):
+            return Expire(expire.session_id)
+        case HappenOrder(expire=None, win=WinOrder() as win):
+            promo = PromoPrize(Decimal(win.promo.amount), win.promo.reference) if win.promo else None
+            return Win(win.session_id, win.round_id, win.reference, win.currency, Decimal(win.amount), promo)
+        case _:
+            raise Refused(400, 'write exactly one of "expire" and "win"')
+
+
+def _shown(exchange: Exchange) -> dict[str, object]:
+    """An exchange for a person; bytes that are not text are escaped."""
+    request, reply = exchange.request, exchange.reply
+    return {
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "headers": request.headers,
+        "body": request.body.decode(errors="backslashreplace"),
+        "reply": None
+        if reply is None
+        else {
+            "status": reply.status,
+            "headers": reply.headers,
+            "body": reply.body.decode(errors="backslashreplace"),
+        },
+        "note": exchange.note,
+    }

@@ -1,0 +1,242 @@
+"""Faults on demand, most of them below the dialect, where no simulator can make them.
+
+Written `name`, `name:argument`, and `…*2` for the next two requests only: `hang`, `status:503`, `code:998*2`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+class FaultUnknown(ValueError):
+    """The text names no fault, or one with an argument that it does not take."""
+
+
+@unique
+class Moment(StrEnum):
+    """When a connection is lost."""
+
+    BEFORE = "before"
+    """Before the request's body is read: the provider has done nothing."""
+    AFTER = "after"
+    """After the request is carried out, and before any answer."""
+    MIDWAY = "midway"
+    """In the middle of the answer's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """The request is read, nothing is done, and no answer comes until the caller leaves."""
+
+    def __str__(self) -> str:
+        return "hang"
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The connection is lost."""
+
+    moment: Moment = Moment.AFTER
+
+    def __str__(self) -> str:
+        return f"reset:{self.moment}"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Nothing is done, and the answer is this HTTP status without the dialect's body."""
+
+    status: int
+
+    def __str__(self) -> str:
+        return f"status:{self.status}"
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Nothing is done, and the answer is no dialect's: a 200 with a senseless body or, `on_wire`, not even HTTP."""
+
+    on_wire: bool = False
+
+    def __str__(self) -> str:
+        return "garbage:wire" if self.on_wire else "garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class Huge:
+    """Nothing is done, and the answer is a 200 with a body of this many bytes, its length not announced."""
+
+    size: int = 64 * 1024 * 1024
+
+    def __str__(self) -> str:
+        return f"huge:{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Nothing is done, and the answer is a 307 to this place; by default one at the simulator itself."""
+
+    location: str = "/redirected"
+
+    def __str__(self) -> str:
+        return f"redirect:{self.location}"
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """The request is carried out, and the answer's body comes byte by byte, so many seconds apart."""
+
+    interval_s: float = 0.1
+
+    def __str__(self) -> str:
+        return f"drip:{self.interval_s:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """The request is carried out at once, and the answer comes whole, after so many seconds."""
+
+    delay_s: float = 1.0
+
+    def __str__(self) -> str:
+        return f"slow:{self.delay_s:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class DialectCode:
+    """The provider answers with this code of its own dialect."""
+
+    code: str
+
+    def __str__(self) -> str:
+        return f"code:{self.code}"
+
+
+Fault = Hang | Reset | Status | Garbage | Huge | Redirect | Drip | Slow | DialectCode
+
+
+def is_carried_out(fault: Fault | None) -> bool:
+    """Whether the simulator gets to see the request, so that it may have an effect."""
+    match fault:
+        case Hang() | Status() | Garbage() | Huge() | Redirect() | Reset(Moment.BEFORE):
+            return False
+        case _:
+            return True
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault and the number of requests that it still befalls; None: all until the plan is changed."""
+
+    fault: Fault
+    times: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.fault) if self.times is None else f"{self.fault}*{self.times}"
+
+
+Plan = tuple[Planned, ...]
+"""Faults in the order in which they befall; without any, requests are answered as the dialect says."""
+
+
+def befall(plan: Plan) -> tuple[Fault | None, Plan]:
+    """What happens to the next request, and the plan for those after it."""
+    if not plan:
+        return None, ()
+    first, *rest = plan
+    if first.times is None:
+        return first.fault, plan
+    if first.times > 1:
+        return first.fault, (Planned(first.fault, first.times - 1), *rest)
+    return first.fault, tuple(rest)
+
+
+def parse_fault(text: str) -> Planned:
+    """Read a fault as a person writes it. Raises FaultUnknown with what could be written instead."""
+    written, star, count = text.strip().rpartition("*")
+    if not star:
+        written, times = count, None
+    elif re.fullmatch(r"[1-9][0-9]{0,8}", count):
+        times = int(count)
+    else:
+        raise FaultUnknown(
+            f'the fault {text!a} says "*" and no number of requests after it; write for example "hang*2"'
+        )
+    name, _, argument = written.partition(":")
+    read = _READERS.get(name)
+    if read is None:
+        raise FaultUnknown(f"there is no fault {name!a}; there are {', '.join(_READERS)}")
+    return Planned(read(argument), times)
+
+
+def _hang(argument: str) -> Fault:
+    if argument:
+        raise FaultUnknown('"hang" takes no argument')
+    return Hang()
+
+
+def _reset(argument: str) -> Fault:
+    try:
+        return Reset(Moment(argument or Moment.AFTER))
+    except ValueError:
+        raise FaultUnknown('a reset is "reset:before", "reset:after" or "reset:midway"') from None
+
+
+def _status(argument: str) -> Fault:
+    return Status(_whole(argument, 200, 599, 'an HTTP status from 200 to 599, such as "status:503"'))
+
+
+def _garbage(argument: str) -> Fault:
+    if argument not in {"", "wire"}:
+        raise FaultUnknown('garbage is "garbage" (a body) or "garbage:wire" (not even HTTP)')
+    return Garbage(on_wire=argument == "wire")
+
+
+def _huge(argument: str) -> Fault:
+    return Huge(_whole(argument, 1, 2**40, 'a number of bytes, such as "huge:1000000"')) if argument else Huge()
+
+
+def _redirect(argument: str) -> Fault:
+    if not argument.isprintable():
+        raise FaultUnknown("a redirect's place must be printable, since it is sent as a header")
+    return Redirect(argument) if argument else Redirect()
+
+
+def _drip(argument: str) -> Fault:
+    return Drip(_seconds(argument, "drip:0.1")) if argument else Drip()
+
+
+def _slow(argument: str) -> Fault:
+    return Slow(_seconds(argument, "slow:1.5")) if argument else Slow()
+
+
+def _code(argument: str) -> Fault:
+    if not argument:
+        raise FaultUnknown('"code" needs a code of the dialect, such as "code:998"')
+    return DialectCode(argument)
+
+
+def _whole(text: str, least: int, most: int, wanted: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not least <= int(text) <= most:
+        raise FaultUnknown(f"{text!a} is not {wanted}")
+    return int(text)
+
+
+def _seconds(text: str, example: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,9})?", text):
+        raise FaultUnknown(f'{text!a} is not a number of seconds, such as "{example}"')
+    return float(text)
+
+
+_READERS: dict[str, Callable[[str], Fault]] = {
+    "hang": _hang,
+    "reset": _reset,
+    "status": _status,
+    "garbage": _garbage,
+    "huge": _huge,
+    "redirect": _redirect,
+    "drip": _drip,
+    "slow": _slow,
+    "code": _code,
+}

@@ -1,0 +1,84 @@
+"""A simulator of a made-up dialect in plain words: `close s1` is answered `closed`, callbacks are read `ok`."""
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from adapters.contract import Account, AdapterSettings, Attempt, HttpReply, HttpRequest
+from adapters.simulation import Delivery, Expire, Happening, NotInThisDialect, PlayerSession, Simulator, Win
+from gateway.simulation import run_simulator
+
+ACCOUNT = Account("plain", AdapterSettings())
+SESSION = PlayerSession("s1", "u1", "g1")
+OTHER_SESSION = PlayerSession("s2", "u2", "g1")
+TEXT = (("Content-Type", "text/plain"),)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the provider knows."""
+
+    sessions: tuple[PlayerSession, ...]
+    code: str = ""
+    queue: tuple[Delivery, ...] = ()
+    last_id: int = 0
+
+
+def _start(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> State:
+    return State(sessions)
+
+
+def _answer(state: State, request: HttpRequest) -> tuple[State, HttpReply]:
+    verb, _, session_id = request.body.decode().partition(" ")
+    if verb != "close":
+        return state, HttpReply(400, (*TEXT, ("Content-Length", "99")), b"what?")
+    if state.code:
+        return state, HttpReply(200, TEXT, f"code {state.code}".encode())
+    rest = tuple(session for session in state.sessions if session.session_id != session_id)
+    closed = b"none" if rest == state.sessions else b"closed"
+    return dataclasses.replace(state, sessions=rest), HttpReply(200, TEXT, closed)
+
+
+def _fail_with(state: State, code: str) -> State:
+    return dataclasses.replace(state, code=code)
+
+
+def _happen(state: State, happening: Happening, attempt: Attempt) -> State:
+    if happening.session_id not in {session.session_id for session in state.sessions}:
+        raise KeyError(happening.session_id)
+    match happening:
+        case Expire(session_id):
+            said = f"expired {session_id}"
+        case Win(promo=None):
+            said = f"won {happening.amount} {happening.currency}"
+        case _:
+            raise NotInThisDialect("no prizes in plain words")
+    request = HttpRequest("POST", "/Tell", (("n", str(attempt.number)),), TEXT, said.encode())
+    queue = (*state.queue, Delivery(state.last_id + 1, request))
+    return dataclasses.replace(state, queue=queue, last_id=state.last_id + 1)
+
+
+def _heard(state: State, delivery: Delivery, reply: HttpReply | None) -> State:
+    settled = reply is not None and reply.body == b"ok"
+    again = () if settled else (dataclasses.replace(delivery, tries=delivery.tries + 1),)
+    others = tuple(other for other in state.queue if other.id != delivery.id)
+    return dataclasses.replace(state, queue=(*others, *again))
+
+
+PLAIN: Simulator[State] = Simulator(
+    start=_start,
+    answer=_answer,
+    fail_with=_fail_with,
+    happen=_happen,
+    due=lambda state: state.queue,
+    heard=_heard,
+    open_sessions=lambda state: state.sessions,
+    required=MappingProxyType({}),
+    optional=MappingProxyType({}),
+)
+
+
+if __name__ == "__main__":
+    asyncio.run(run_simulator(PLAIN, ACCOUNT, sessions=[SESSION]))
