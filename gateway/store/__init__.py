@@ -1,0 +1,1 @@
+"""The only SQL: one interface, its engines, numbered migrations."""

@@ -1,0 +1,162 @@
+"""Closures and their targets: intents, attempts, outcomes.
+
+A target keeps the certainty of its concluded attempts together, and whether one is under way. One that is still under
+way when the next begins was cut off by a crash: nobody knows what it did.
+"""
+
+import sqlite3
+from datetime import datetime
+
+from adapters.contract import Certainty, Outcome, ProviderAnswer
+from gateway.store.interface import ContentDiffers
+from gateway.store.records import CloseRecord, ClosureKind, Event, Exchange, Failed, Settled, Target
+from gateway.store.sqlite import events, journal
+from gateway.store.sqlite.columns import time_of, time_text
+
+_RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
+
+
+def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> CloseRecord:
+    """Keep the intent and count an attempt, unless the target is settled. Raises ContentDiffers."""
+    row = _row(db, request_id)
+    if row is None:
+        _insert(db, request_id, target, now)
+        return CloseRecord(request_id, target, attempts=1, settled=None, certainty=None)
+    if field := _target(row).first_difference(target):
+        raise ContentDiffers(field)
+    known = _record(row)
+    if known.settled is not None:
+        return known
+    db.execute(
+        "UPDATE targets SET attempts = attempts + 1, under_way = 1, certainty = ? WHERE request_id = ? AND number = 1",
+        (known.certainty, request_id),
+    )
+    return CloseRecord(request_id, target, known.attempts + 1, settled=None, certainty=known.certainty)
+
+
+def find_close(db: sqlite3.Connection, request_id: str) -> CloseRecord | None:
+    """A CloseSession as it is known, None where it is not."""
+    row = _row(db, request_id)
+    return _record(row) if row is not None else None
+
+
+def settle_close(
+    db: sqlite3.Connection, request_id: str, settled: Settled, exchange: Exchange, event: Event | None
+) -> None:
+    """Keep a success, its journal line and its event; a target settled before keeps its first success, and no event.
+
+    Raises LookupError where the request was never begun.
+    """
+    row = _known(db, request_id)
+    journal.keep(db, exchange)
+    if row["outcome"] is not None:
+        return
+    db.execute(
+        """
+        UPDATE targets SET
+            under_way = 0, outcome = ?, answer_code = ?, answer_description = ?, answer_http_status = ?, end_time = ?
+        WHERE request_id = ? AND number = 1
+        """,
+        (
+            settled.outcome.value,
+            settled.answer.code,
+            settled.answer.description,
+            settled.answer.http_status,
+            time_text(settled.end_time),
+            request_id,
+        ),
+    )
+    if event is not None:
+        events.keep(db, event)
+
+
+def fail_close(db: sqlite3.Connection, request_id: str, failed: Failed, exchange: Exchange | None) -> None:
+    """Conclude the attempt under way, and keep its journal line. Raises LookupError where it was never begun."""
+    row = _known(db, request_id)
+    if exchange is not None:
+        journal.keep(db, exchange)
+    if row["outcome"] is not None:
+        return
+    concluded = _certainty(row["certainty"])
+    db.execute(
+        """
+        UPDATE targets SET under_way = 0, certainty = ?, failure_reason = ?, failure_detail = ?
+        WHERE request_id = ? AND number = 1
+        """,
+        (_together(concluded, failed.certainty), failed.reason, failed.detail, request_id),
+    )
+
+
+def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> None:
+    db.execute(
+        "INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            request_id,
+            ClosureKind.CLOSE_SESSION.value,
+            target.user_id,
+            target.clear_history,
+            target.reason,
+            time_text(now),
+        ),
+    )
+    db.execute(
+        """
+        INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way)
+        VALUES (?, 1, ?, ?, ?, 1, 1)
+        """,
+        (request_id, target.provider, target.session_id, target.game_id),
+    )
+
+
+def _row(db: sqlite3.Connection, request_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute(
+        "SELECT * FROM closures JOIN targets USING (request_id) WHERE request_id = ? AND number = 1", (request_id,)
+    ).fetchone()
+    return row
+
+
+def _known(db: sqlite3.Connection, request_id: str) -> sqlite3.Row:
+    row = _row(db, request_id)
+    if row is None:
+        raise LookupError(f"no closure {request_id!r} is kept: begin_close comes first")
+    return row
+
+
+def _record(row: sqlite3.Row) -> CloseRecord:
+    settled = _settled(row)
+    certainty = _certainty(row["certainty"])
+    if row["under_way"]:
+        certainty = Certainty.UNKNOWN
+    return CloseRecord(
+        request_id=row["request_id"],
+        target=_target(row),
+        attempts=row["attempts"],
+        settled=settled,
+        certainty=certainty if settled is None else None,
+    )
+
+
+def _target(row: sqlite3.Row) -> Target:
+    return Target(
+        provider=row["provider"],
+        user_id=row["user_id"],
+        session_id=row["session_id"],
+        game_id=row["game_id"],
+        clear_history=bool(row["clear_history"]),
+        reason=row["reason"],
+    )
+
+
+def _settled(row: sqlite3.Row) -> Settled | None:
+    if row["outcome"] is None:
+        return None
+    answer = ProviderAnswer(row["answer_code"], row["answer_description"], row["answer_http_status"])
+    return Settled(Outcome(row["outcome"]), answer, time_of(row["end_time"]))
+
+
+def _certainty(text: str | None) -> Certainty | None:
+    return Certainty(text) if text is not None else None
+
+
+def _together(before: Certainty | None, last: Certainty) -> Certainty:
+    return last if before is None else max(before, last, key=_RANK.__getitem__)

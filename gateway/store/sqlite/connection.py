@@ -1,0 +1,84 @@
+"""Connections to the file, how durable they are, and what their errors mean to a person."""
+
+import sqlite3
+from collections.abc import Callable
+
+from gateway.store.interface import StoreUnavailable
+from gateway.store.sqlite.migrations import migrate
+
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process holds it locked; end that process or wait for it (a backup? a gateway?)",
+    sqlite3.SQLITE_LOCKED: "another connection holds a table of it locked; end what uses it beside the gateway",
+    sqlite3.SQLITE_FULL: "its disk is full; free some space there",
+    sqlite3.SQLITE_READONLY: "it cannot be written to; let the gateway's user write the file and its folder",
+    sqlite3.SQLITE_PERM: "access is denied; let the gateway's user read and write the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist, and the gateway's user may write there",
+    sqlite3.SQLITE_IOERR: "its disk gave an I/O error; check the disk before going on",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; stop the gateway and restore a backup",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; see that [store] url names the right file",
+}
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension; 0 where Python raised the error itself."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def unavailable(path: str, error: sqlite3.Error, *, unchanged: bool = True) -> StoreUnavailable:
+    """What happened to which file, and what to do about it. A new error each time: each caller raises its own."""
+    advice = _ADVICE.get(primary_code(error), "SQLite could not carry the operation out; look at the file and its disk")
+    failure = StoreUnavailable(f"database {path}: {advice} (SQLite says: {error})", unchanged=unchanged)
+    failure.__cause__ = error
+    return failure
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database is at fault; the other errors of sqlite3 (a broken constraint, a wrong call) are bugs."""
+    return isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) or type(error) is sqlite3.DatabaseError
+
+
+def connect_writer(path: str, busy_seconds: float) -> sqlite3.Connection:
+    """The one connection that writes, its schema brought to this release's. Raises StoreUnavailable."""
+    return _connect(path, busy_seconds, _prepare_writer)
+
+
+def connect_reader(path: str, busy_seconds: float) -> sqlite3.Connection:
+    """A connection that sees committed data only, and cannot write. Raises StoreUnavailable."""
+    return _connect(path, busy_seconds, _prepare_reader)
+
+
+def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"database {path}: its file system has no write-ahead log (journal mode is {mode!r}); "
+            "put the file on a local disk"
+        )
+    # In WAL mode only FULL waits for the disk at each commit, and only a full fsync gets past a Mac's disk cache.
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")
+    db.execute("PRAGMA checkpoint_fullfsync = ON")
+    db.execute("PRAGMA foreign_keys = ON")
+    migrate(db, path)
+
+
+def _prepare_reader(db: sqlite3.Connection, path: str) -> None:
+    db.execute("PRAGMA query_only = ON")
+
+
+def _connect(path: str, busy_seconds: float, prepare: Callable[[sqlite3.Connection, str], None]) -> sqlite3.Connection:
+    try:
+        # No isolation level: transactions begin and end where the code says so, never behind its back.
+        db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+    except sqlite3.Error as error:
+        raise unavailable(path, error) from error
+    db.row_factory = sqlite3.Row
+    try:
+        prepare(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        raise unavailable(path, error) from error
+    except BaseException:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,163 @@
+"""The store on SQLite, joined from its parts: each method hands one operation to the writer or to the reader."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TypeVar
+
+from gateway.store.interface import Narrative, StoreUnavailable
+from gateway.store.records import (
+    AccountOpened,
+    Applied,
+    Balance,
+    CloseRecord,
+    Event,
+    EventFilter,
+    Exchange,
+    Failed,
+    Posting,
+    PostingRefused,
+    ReconciliationItem,
+    Settled,
+    Target,
+)
+from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger
+from gateway.store.sqlite.reader import reader_thread
+from gateway.store.sqlite.thread import ConnectionThread, Operation, tell
+from gateway.store.sqlite.writer import writer_thread
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """What an open store has."""
+
+    writer: ConnectionThread
+    reader: ConnectionThread
+    event_commits: events.EventCommits
+
+
+class SqliteStore:
+    """One SQLite file, for one process. `busy_seconds` bounds the wait for a lock that another process holds.
+
+    It belongs to the event loop that `open` ran on.
+    """
+
+    def __init__(self, path: str, *, busy_seconds: float = 2.0) -> None:
+        self._path = path
+        self._busy_seconds = busy_seconds
+        self._connected: _Connected | None = None
+
+    # --- The database -------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect and bring the schema to this release's. Raises StoreUnavailable."""
+        if self._connected is not None:
+            raise RuntimeError(f"database {self._path} is open already")
+        commits = events.EventCommits()
+        writer = writer_thread(
+            self._path,
+            self._busy_seconds,
+            progress=events.newest_position,
+            progressed=partial(tell, asyncio.get_running_loop(), commits.add),
+        )
+        await writer.start()
+        reader = reader_thread(self._path, self._busy_seconds)
+        try:
+            await reader.start()
+        except BaseException:
+            await writer.close()
+            raise
+        self._connected = _Connected(writer, reader, commits)
+
+    async def close(self) -> None:
+        """Finish what is queued, and disconnect. Whoever waits for events gets StoreUnavailable."""
+        if self._connected is None:
+            return
+        connected, self._connected = self._connected, None
+        await connected.reader.close()
+        await connected.writer.close()
+        connected.event_commits.close()
+
+    async def ping(self) -> None:
+        """Write, and commit. Raises StoreUnavailable."""
+        await self._write(_ping)
+
+    async def money_providers(self) -> frozenset[str]:
+        return await self._read(ledger.money_providers)
+
+    # --- Closures -----------------------------------------------------------------------------------------------------
+
+    async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
+        return await self._write(lambda db: closures.begin_close(db, request_id, target, now))
+
+    async def find_close(self, request_id: str) -> CloseRecord | None:
+        return await self._read(lambda db: closures.find_close(db, request_id))
+
+    async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
+        await self._write(lambda db: closures.settle_close(db, request_id, settled, exchange, event))
+
+    async def fail_close(self, request_id: str, failed: Failed, exchange: Exchange | None) -> None:
+        await self._write(lambda db: closures.fail_close(db, request_id, failed, exchange))
+
+    # --- Events -------------------------------------------------------------------------------------------------------
+
+    async def record_expiry(self, event: Event, provider_id: str, exchange: Exchange) -> bool:
+        return await self._write(lambda db: callbacks.record_expiry(db, event, provider_id, exchange))
+
+    async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
+        return await self._read(lambda db: events.after(db, after_event_id, wanted, limit))
+
+    async def newest_event_id(self) -> str:
+        return await self._read(events.newest_id)
+
+    async def events_committed(self, seen: int) -> int:
+        return await self._open_parts().event_commits.beyond(seen)
+
+    # --- Ledger -------------------------------------------------------------------------------------------------------
+
+    async def open_account(self, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+        return await self._write(lambda db: ledger.open_account(db, user_id, currency, opening, now))
+
+    async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused:
+        return await self._read(lambda db: ledger.balance(db, user_id, currency))
+
+    async def apply(
+        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
+    ) -> Applied | PostingRefused:
+        return await self._write(lambda db: ledger.apply(db, posting, now, narrate))
+
+    # --- Journal ------------------------------------------------------------------------------------------------------
+
+    async def record_exchange(
+        self, exchange: Exchange, item: ReconciliationItem | None = None, event: Event | None = None
+    ) -> None:
+        await self._write(lambda db: callbacks.record_exchange(db, exchange, item, event))
+
+    async def exchanges(self, *, request_id: str = "", provider: str = "", limit: int = 100) -> Sequence[Exchange]:
+        return await self._read(lambda db: journal.exchanges(db, request_id, provider, limit))
+
+    async def open_items(self) -> Sequence[ReconciliationItem]:
+        return await self._read(items.open_items)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    async def _write(self, operation: Operation[T]) -> T:
+        return await self._open_parts().writer.run(operation)
+
+    async def _read(self, operation: Operation[T]) -> T:
+        return await self._open_parts().reader.run(operation)
+
+    def _open_parts(self) -> _Connected:
+        if self._connected is None:
+            raise StoreUnavailable(f"database {self._path} is not open: nothing is read or written")
+        return self._connected
+
+
+def _ping(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO pings (only, count) VALUES (1, 1) ON CONFLICT (only) DO UPDATE SET count = count + 1")

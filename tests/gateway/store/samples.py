@@ -1,0 +1,119 @@
+"""Values that the store's tests keep and look for again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from adapters.contract import Certainty, Outcome, ProviderAnswer
+from gateway.store.interface import Narrative, Store
+from gateway.store.records import (
+    Applied,
+    Direction,
+    Event,
+    EventType,
+    Exchange,
+    Failed,
+    Message,
+    Posting,
+    PostingRefused,
+    ReconciliationItem,
+    Settled,
+    Target,
+)
+
+NOW = datetime(2026, 11, 21, 12, 30, 0, 123456, tzinfo=UTC)
+
+
+def posting(reference: str = "ref-1", **fields: Any) -> Posting:
+    """A Result of 10.50 EUR for player-1, or as told."""
+    standard = Posting("acme", reference, "player-1", "EUR", Decimal("10.50"), "round-1", "game-1", "session-1")
+    return replace(standard, **fields)
+
+
+def exchange(**fields: Any) -> Exchange:
+    """A journal line with an id of its own, or as told."""
+    standard = Exchange(
+        id=uuid4().hex,
+        direction=Direction.INBOUND,
+        provider="acme",
+        operation="V4/Result",
+        method="POST",
+        path="/V4/Result",
+        request=Message("Content-Type: application/json", b"{}"),
+        started_at=NOW,
+        ended_at=NOW + timedelta(milliseconds=7),
+        verdict="CREDITED",
+    )
+    return replace(standard, **fields)
+
+
+def event(type: EventType = EventType.RESULT_CREDITED, **fields: Any) -> Event:
+    """An event with an id of its own, or as told."""
+    return replace(Event(uuid4().hex, type, NOW, "acme", "player-1"), **fields)
+
+
+def item(**fields: Any) -> ReconciliationItem:
+    """A reconciliation item with an id of its own, or as told."""
+    standard = ReconciliationItem(
+        id=uuid4().hex,
+        provider="acme",
+        reference="ref-1",
+        fault="ACCOUNT_UNKNOWN",
+        field="user_id",
+        detail="player-1 has no account",
+        user_id="player-1",
+        created_at=NOW,
+        exchange_id="exchange-0",
+    )
+    return replace(standard, **fields)
+
+
+def narrate(posting: Posting) -> Callable[[Applied | PostingRefused], Narrative]:
+    """What the gateway keeps beside a posting: always a line and an event, and an item where it was refused."""
+
+    def tell(result: Applied | PostingRefused) -> Narrative:
+        if isinstance(result, Applied):
+            told = event(EventType.RESULT_CREDITED, user_id=posting.user_id, reference=posting.reference)
+            return Narrative(exchange(provider=posting.provider), told)
+        told = event(EventType.RESULT_REFUSED, user_id=posting.user_id, reference=posting.reference)
+        line = exchange(provider=posting.provider, verdict=result.fault.value)
+        to_see = item(
+            provider=posting.provider,
+            reference=posting.reference,
+            fault=result.fault.value,
+            field=result.field,
+            user_id=posting.user_id,
+            exchange_id=line.id,
+        )
+        return Narrative(line, told, to_see)
+
+    return tell
+
+
+async def deliver(store: Store, posting: Posting) -> Applied | PostingRefused:
+    """One delivery of a Result."""
+    return await store.apply(posting, NOW, narrate(posting))
+
+
+def target(**fields: Any) -> Target:
+    """The content of a CloseSession, or as told."""
+    return replace(Target("acme", "player-1", reason="self-exclusion"), **fields)
+
+
+def outbound(**fields: Any) -> Exchange:
+    """The journal line of a close, or as told."""
+    line = exchange(direction=Direction.OUTBOUND, operation="close_session", path="/V4/CloseSession")
+    return replace(line, **fields)
+
+
+def settled(**fields: Any) -> Settled:
+    """A close that succeeded, or as told."""
+    return replace(Settled(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
+
+
+def failed(certainty: Certainty) -> Failed:
+    """An attempt that failed."""
+    return Failed("PROVIDER_FAILED", certainty, "the provider answered 503")

@@ -1,0 +1,268 @@
+"""Group commit: one transaction for what arrives together, and each caller its own answer."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from decimal import Decimal
+
+import pytest
+
+from gateway.store.interface import Narrative, StoreUnavailable
+from gateway.store.records import Applied, Balance, Message
+from gateway.store.sqlite import SqliteStore, thread
+from gateway.store.sqlite.thread import ConnectionThread
+from tests.gateway.store.samples import NOW, deliver, exchange, posting
+
+
+def writer(store: SqliteStore) -> ConnectionThread:
+    assert store._connected is not None
+    return store._connected.writer
+
+
+async def opened(store: SqliteStore) -> None:
+    await store.open_account("player-1", "EUR", Decimal(0), NOW)
+
+
+async def cash(store: SqliteStore) -> Decimal:
+    balance = await store.balance("player-1", "EUR")
+    assert isinstance(balance, Balance)
+    return balance.cash
+
+
+@asynccontextmanager
+async def held(store: SqliteStore) -> AsyncIterator[None]:
+    """Hold the writer inside a transaction, so that what is queued meanwhile arrives as one batch."""
+    holding, release = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(db: sqlite3.Connection) -> None:
+        loop.call_soon_threadsafe(holding.set)
+        assert release.wait(10)
+
+    holder = asyncio.create_task(writer(store).run(hold))
+    try:
+        await holding.wait()
+        yield
+        await asyncio.sleep(0)  # let the tasks made inside queue their operations
+    finally:
+        release.set()
+        await holder
+
+
+async def test_what_arrives_together_is_committed_together(store: SqliteStore) -> None:
+    """Twenty writers that came during a commit share the next one."""
+    await opened(store)
+    statements: list[str] = []
+    await writer(store).run(lambda db: db.set_trace_callback(statements.append))
+    async with held(store):
+        statements.clear()
+        tasks = [asyncio.create_task(deliver(store, posting(f"ref-{number}"))) for number in range(20)]
+    assert all(isinstance(result, Applied) for result in await asyncio.gather(*tasks))
+    assert statements.count("COMMIT") == 2  # the holder's, and theirs
+    assert await cash(store) == 210
+
+
+async def test_duplicates_in_one_batch_are_judged_in_order(store: SqliteStore) -> None:
+    """In one transaction the second delivery sees the first, and is a replay of it."""
+    await opened(store)
+    async with held(store):
+        tasks = [asyncio.create_task(deliver(store, posting())) for _ in range(5)]
+    results = [result for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
+    assert [result.replayed for result in results] == [False, True, True, True, True]
+    assert len({result.transaction_id for result in results}) == 1
+    assert await cash(store) == Decimal("10.5")
+
+
+async def test_neighbours_of_a_failure_stand(store: SqliteStore) -> None:
+    """An operation that raises after it wrote is rolled back alone, and only its caller hears of it."""
+    await opened(store)
+
+    def broken(result: object) -> Narrative:
+        raise ZeroDivisionError("a bug")
+
+    async with held(store):
+        tasks = [
+            asyncio.create_task(deliver(store, posting("ref-1"))),
+            asyncio.create_task(store.apply(posting("ref-2"), NOW, broken)),
+            asyncio.create_task(deliver(store, posting("ref-3"))),
+        ]
+    first, bug, third = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(first, Applied)
+    assert isinstance(bug, ZeroDivisionError)
+    assert isinstance(third, Applied)
+    assert await cash(store) == 21
+    assert [line.verdict for line in await store.exchanges()] == ["CREDITED", "CREDITED"]
+
+
+async def test_a_cancelled_caller_harms_nobody(store: SqliteStore) -> None:
+    """What was queued is carried out; the others of the batch get their answers."""
+    await opened(store)
+    async with held(store):
+        leaving = asyncio.create_task(deliver(store, posting("ref-1")))
+        staying = asyncio.create_task(deliver(store, posting("ref-2")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+    assert isinstance(await staying, Applied)
+    assert leaving.cancelled()
+    assert await cash(store) == 21
+
+
+async def test_a_locked_database_is_unavailable_and_recovers(store: SqliteStore, path: str) -> None:
+    """While another holds the lock every writer is told so, reads go on, and nothing is left behind."""
+    await opened(store)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        results = await asyncio.gather(
+            *(deliver(store, posting(f"ref-{number}")) for number in range(3)), store.ping(), return_exceptions=True
+        )
+        for result in results:
+            assert isinstance(result, StoreUnavailable)
+            assert result.unchanged
+            assert path in str(result)
+            assert "locked" in str(result)
+        assert len({id(result) for result in results}) == len(results)
+        assert await cash(store) == 0
+        other.execute("ROLLBACK")
+    assert isinstance(await deliver(store, posting("ref-0")), Applied)
+    await store.ping()
+    assert await cash(store) == Decimal("10.5")
+
+
+async def test_a_full_disk_is_unavailable_and_recovers(store: SqliteStore) -> None:
+    """Where the file cannot grow its caller is told, and the store goes on once there is room."""
+    await opened(store)
+    pages = await writer(store).run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await writer(store).run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+    large = exchange(request=Message("", b"x" * 1_000_000))
+    with pytest.raises(StoreUnavailable, match="disk is full") as caught:
+        await store.apply(posting(), NOW, lambda _: Narrative(large))
+    assert caught.value.unchanged
+    assert await cash(store) == 0
+    await writer(store).run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
+    assert isinstance(await deliver(store, posting()), Applied)
+    assert await cash(store) == Decimal("10.5")
+
+
+async def test_a_lost_transaction_takes_its_whole_batch(store: SqliteStore) -> None:
+    """Where SQLite itself rolls everything back, no neighbour is told that it was done."""
+    await opened(store)
+
+    def lose(db: sqlite3.Connection) -> None:
+        db.execute("ROLLBACK")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with held(store):
+        before = asyncio.create_task(deliver(store, posting("ref-1")))
+        losing = asyncio.create_task(writer(store).run(lose))
+        after = asyncio.create_task(deliver(store, posting("ref-2")))
+    for result in await asyncio.gather(before, losing, after, return_exceptions=True):
+        assert isinstance(result, StoreUnavailable)
+        assert result.unchanged
+    assert await cash(store) == 0
+    assert isinstance(await deliver(store, posting("ref-1")), Applied)
+
+
+async def test_a_commit_that_fails_is_told_to_everyone(store: SqliteStore) -> None:
+    """Nobody is answered before the commit; where it fails, whether it happened is left open."""
+    await opened(store)
+
+    def doom(db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA defer_foreign_keys = ON")
+        db.execute(
+            "INSERT INTO targets (request_id, number, provider, session_id, game_id) VALUES ('x', 1, '', '', '')"
+        )
+
+    async with held(store):
+        tasks = [asyncio.create_task(deliver(store, posting())), asyncio.create_task(writer(store).run(doom))]
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(result, StoreUnavailable)
+        assert not result.unchanged
+    assert await cash(store) == 0
+    assert isinstance(await deliver(store, posting()), Applied)
+
+
+async def test_an_outage_inside_an_operation_is_unavailable(store: SqliteStore) -> None:
+    """What SQLite reports as its own trouble is StoreUnavailable; a broken constraint is a bug and stays what it is."""
+    with pytest.raises(StoreUnavailable, match="no such table"):
+        await writer(store).run(lambda db: db.execute("SELECT * FROM nowhere"))
+    with pytest.raises(sqlite3.IntegrityError):
+        await writer(store).run(lambda db: db.execute("INSERT INTO pings VALUES (2, 1)"))
+
+
+async def test_the_thread_outlives_any_bug(store: SqliteStore) -> None:
+    """Even what is no Exception reaches the caller, and the writer works on."""
+
+    class Stop(BaseException):
+        pass
+
+    def stop(db: sqlite3.Connection) -> None:
+        raise Stop
+
+    def end(db: sqlite3.Connection) -> None:
+        raise StopIteration
+
+    with pytest.raises(Stop):
+        await writer(store).run(stop)
+    with pytest.raises(RuntimeError):  # what a coroutine makes of StopIteration
+        await writer(store).run(end)
+    await store.ping()
+
+
+async def test_a_long_queue_is_refused(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a stuck disk callers are turned away; those that wait already are served."""
+    monkeypatch.setattr(thread, "MOST_WAITING", 2)
+    async with held(store):
+        tasks = [asyncio.create_task(store.ping()) for _ in range(3)]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), type(None), StoreUnavailable]
+
+
+async def test_a_long_queue_is_served_in_several_batches(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch has a bound, and what is beyond it comes next, in order."""
+    monkeypatch.setattr(thread, "MOST_AT_ONCE", 3)
+    await opened(store)
+    statements: list[str] = []
+    await writer(store).run(lambda db: db.set_trace_callback(statements.append))
+    async with held(store):
+        statements.clear()
+        tasks = [asyncio.create_task(deliver(store, posting(f"ref-{number}"))) for number in range(7)]
+    balances = [result.cash for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
+    assert balances == [Decimal("10.5") * number for number in range(1, 8)]
+    assert statements.count("COMMIT") == 4
+
+
+async def test_closing_finishes_what_is_queued(path: str) -> None:
+    """Whoever came before `close` gets an answer; whoever comes after is told that the store is closed."""
+    store = SqliteStore(path)
+    await store.open()
+    await opened(store)
+    async with held(store):
+        tasks = [asyncio.create_task(deliver(store, posting(f"ref-{number}"))) for number in range(5)]
+        await asyncio.sleep(0)
+        closing_store = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+    results = await asyncio.gather(*tasks)
+    assert all(isinstance(result, Applied) for result in results)
+    await closing_store
+    with pytest.raises(StoreUnavailable):
+        await store.balance("player-1", "EUR")
+    await store.close()
+
+    await store.open()
+    assert await cash(store) == Decimal("52.5")
+    await store.close()
+
+
+async def test_a_closed_thread_takes_nothing(path: str) -> None:
+    """An operation that comes too late is refused at once, and does not wait for a thread that has ended."""
+    store = SqliteStore(path)
+    await store.open()
+    ended = writer(store)
+    await store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        async with asyncio.timeout(5):
+            await ended.run(lambda db: None)

@@ -1,0 +1,373 @@
+"""The ledger: each reference moves money once, and a refusal moves none."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.store.interface import ContentDiffers, Narrative, Store
+from gateway.store.records import (
+    AccountOpened,
+    Applied,
+    Balance,
+    EventFilter,
+    EventType,
+    PostingFault,
+    PostingRefused,
+)
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, posting
+
+REUSED = PostingFault.REFERENCE_REUSED
+
+
+async def opened(store: Store, user_id: str = "player-1", currency: str = "EUR", opening: str = "100") -> AccountOpened:
+    return await store.open_account(user_id, currency, Decimal(opening), NOW)
+
+
+async def cash(store: Store, user_id: str = "player-1", currency: str = "EUR") -> Decimal:
+    balance = await store.balance(user_id, currency)
+    assert isinstance(balance, Balance)
+    return balance.cash
+
+
+async def event_types(store: Store) -> list[EventType]:
+    return [event.type for event in await store.events_after("", EventFilter(), 1000)]
+
+
+# --- Accounts ---------------------------------------------------------------------------------------------------------
+
+
+async def test_opening_again_answers_the_opening_balance(store: Store) -> None:
+    """OpenAccount with the same content, compared by value, answers as the first time, whatever was credited since."""
+    assert await opened(store, opening="100.0") == AccountOpened("player-1", "EUR", Decimal(100))
+    await deliver(store, posting())
+    assert await opened(store, opening="100.00") == AccountOpened("player-1", "EUR", Decimal(100))
+    assert await cash(store) == Decimal("110.50")
+
+
+async def test_opening_with_another_balance_is_refused(store: Store) -> None:
+    """An account is not opened twice with different balances."""
+    await opened(store)
+    with pytest.raises(ContentDiffers) as caught:
+        await opened(store, opening="100.01")
+    assert caught.value.field == "opening_balance"
+    assert await cash(store) == 100
+
+
+async def test_a_balance_says_why_there_is_none(store: Store) -> None:
+    """A user without any account and a user without one in this currency are told apart."""
+    await opened(store)
+    assert await store.balance("nobody", "EUR") == PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+    assert await store.balance("player-1", "USD") == PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
+
+
+@pytest.mark.parametrize(
+    ("opening", "credit", "after"),
+    [
+        ("0", "0.0", "0"),
+        ("-0", "0E+3", "0"),
+        ("10.0", "0.10", "10.1"),
+        ("100", "0.00", "100"),
+        ("0.1", "0.2", "0.3"),
+        ("1E+3", "1", "1001"),
+        ("99999999999999.999999999999999999", "0.000000000000000001", "100000000000000"),
+        ("9" * 32, "0.000000000000000001", "9" * 32 + ".000000000000000001"),
+    ],
+)
+async def test_money_is_exact(store: Store, opening: str, credit: str, after: str) -> None:
+    """Sums do not round, and every answer writes the same balance the same way."""
+    await opened(store, opening=opening)
+    first = await deliver(store, posting(amount=Decimal(credit)))
+    again = await deliver(store, posting(amount=Decimal(credit)))
+    assert isinstance(first, Applied)
+    assert isinstance(again, Applied)
+    assert [str(first.cash), str(again.cash), str(await cash(store))] == [after] * 3
+
+
+# --- Once -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_result_is_credited(store: Store) -> None:
+    """A posting adds its amount, and answers its transaction and the balance after it."""
+    await opened(store)
+    result = await deliver(store, posting())
+    assert isinstance(result, Applied)
+    assert (result.currency, result.cash, result.replayed) == ("EUR", Decimal("110.50"), False)
+    assert len(result.transaction_id) == 32
+    assert await cash(store) == Decimal("110.50")
+
+
+async def test_the_same_again_answers_the_first_transaction_and_the_balance_now(store: Store) -> None:
+    """A replay credits nothing, whatever session it names and however its amount is written."""
+    await opened(store)
+    first = await deliver(store, posting())
+    await deliver(store, posting("ref-2"))
+    again = await deliver(store, posting(amount=Decimal("10.500"), session_id="another"))
+    assert isinstance(first, Applied)
+    assert again == Applied(first.transaction_id, "EUR", Decimal(121), replayed=True)
+    assert await cash(store) == 121
+
+
+async def test_a_loss_is_a_transaction_too(store: Store) -> None:
+    """Amount 0 is kept under its reference, so that another amount is refused later."""
+    await opened(store)
+    first = await deliver(store, posting(amount=Decimal("0.00")))
+    assert isinstance(first, Applied)
+    assert first.cash == 100
+    assert await deliver(store, posting()) == PostingRefused(REUSED, "amount")
+
+
+async def test_references_are_each_provider_s_own(store: Store) -> None:
+    """The same reference at two providers is two transactions."""
+    await opened(store)
+    first = await deliver(store, posting(provider="acme"))
+    second = await deliver(store, posting(provider="bolt"))
+    assert isinstance(first, Applied)
+    assert isinstance(second, Applied)
+    assert first.transaction_id != second.transaction_id
+    assert await cash(store) == 121
+    assert await store.money_providers() == {"acme", "bolt"}
+
+
+async def test_no_provider_has_money_at_first(store: Store) -> None:
+    """A provider of whom only refusals are known is not part of any money key."""
+    assert await store.money_providers() == frozenset()
+    await deliver(store, posting())
+    assert await store.money_providers() == frozenset()
+
+
+# --- Refusals ---------------------------------------------------------------------------------------------------------
+
+PRIZE: dict[str, Any] = {"promo_amount": Decimal(5), "promo_reference": "promo-1"}
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("user_id", {"user_id": "player-2", "amount": Decimal(1)}),
+    ("currency", {"currency": "USD", "amount": Decimal(1)}),
+    ("amount", {"amount": Decimal("10.51"), "round_id": "other"}),
+    ("round_id", {"round_id": "other", "game_id": "other"}),
+    ("game_id", {"game_id": "other", "promo_amount": Decimal(6)}),
+    ("promo_amount", {"promo_amount": Decimal(6), "promo_reference": "promo-2"}),
+    ("promo_amount", {"promo_amount": None, "promo_reference": ""}),
+    ("promo_reference", {"promo_reference": "promo-2"}),
+]
+
+
+@pytest.mark.parametrize(("field", "other"), OTHERS)
+async def test_a_reference_with_other_content_is_refused(store: Store, field: str, other: dict[str, Any]) -> None:
+    """The first differing field is named, before the account is looked at, and no money moves."""
+    await opened(store)
+    await deliver(store, posting(**PRIZE))
+    assert await deliver(store, posting(**(PRIZE | other))) == PostingRefused(REUSED, field)
+    assert await cash(store) == Decimal("115.50")
+
+
+async def test_an_unknown_account_is_refused_and_can_be_mended(store: Store) -> None:
+    """A refusal is not kept as the answer: once the account is opened, the same Result is credited."""
+    assert await deliver(store, posting()) == PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+    await opened(store, currency="USD")
+    assert await deliver(store, posting()) == PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
+    await opened(store)
+    assert isinstance(await deliver(store, posting()), Applied)
+    assert await cash(store) == Decimal("110.50")
+    assert await cash(store, currency="USD") == 100
+
+
+# --- Promotional prizes -----------------------------------------------------------------------------------------------
+
+
+async def test_a_prize_is_credited_beside_the_win(store: Store) -> None:
+    """A prize adds to cash in the same transaction, once."""
+    await opened(store)
+    first = await deliver(store, posting(**PRIZE))
+    assert isinstance(first, Applied)
+    assert first.cash == Decimal("115.50")
+    assert await deliver(store, posting(**PRIZE)) == Applied(
+        first.transaction_id, "EUR", Decimal("115.50"), replayed=True
+    )
+
+
+async def test_a_known_prize_is_not_credited_again(store: Store) -> None:
+    """A prize that came with another Result stands; the Result that repeats it is credited for itself."""
+    await opened(store)
+    await deliver(store, posting("ref-1", **PRIZE))
+    second = await deliver(store, posting("ref-2", **PRIZE))
+    assert isinstance(second, Applied)
+    assert (second.cash, second.replayed) == (Decimal(126), False)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"promo_amount": Decimal(6)},
+        {"user_id": "player-2"},
+        {"currency": "USD"},
+        {"round_id": "other"},
+        {"game_id": "other"},
+        {"promo_reference": "ref-1"},  # a Result's reference
+        {"promo_reference": "ref-2"},  # its own
+    ],
+)
+async def test_a_prize_with_other_content_refuses_the_whole_result(store: Store, other: dict[str, Any]) -> None:
+    """A prize's reference that stands for something else refuses the Result too, and moves nothing."""
+    await opened(store)
+    await opened(store, user_id="player-2")
+    await opened(store, currency="USD")
+    await deliver(store, posting("ref-1", **PRIZE))
+    result = await deliver(store, posting("ref-2", **(PRIZE | other)))
+    assert result == PostingRefused(REUSED, "promo_reference")
+    assert await cash(store) == Decimal("115.50")
+    assert await cash(store, user_id="player-2") == 100
+    assert await cash(store, currency="USD") == 100
+
+
+async def test_a_prize_s_reference_is_no_result_s(store: Store) -> None:
+    """A Result under the reference of a prize is refused, even with the prize's very content."""
+    await opened(store)
+    await deliver(store, posting("ref-1", **PRIZE))
+    assert await deliver(store, posting("promo-1", amount=Decimal(5))) == PostingRefused(REUSED, "reference")
+    assert await cash(store) == Decimal("115.50")
+
+
+@pytest.mark.parametrize("half", [{"promo_amount": Decimal(5)}, {"promo_reference": "promo-1"}])
+async def test_half_a_prize_is_a_bug_and_changes_nothing(store: Store, half: dict[str, Any]) -> None:
+    """The decoder lets no prize through without its amount or its reference; the database does not either."""
+    await opened(store)
+    with pytest.raises(Exception, match="CHECK constraint failed"):
+        await deliver(store, posting(**half))
+    assert await cash(store) == 100
+    assert await event_types(store) == []
+
+
+@pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity"])
+async def test_money_that_is_no_amount_is_a_bug_and_changes_nothing(store: Store, amount: str) -> None:
+    """The decoder lets no such amount through; the database does not either."""
+    await opened(store)
+    with pytest.raises(Exception, match="CHECK constraint failed"):
+        await deliver(store, posting(amount=Decimal(amount)))
+    assert await cash(store) == 100
+
+
+# --- What is kept beside a posting ------------------------------------------------------------------------------------
+
+
+async def test_an_event_is_kept_for_what_happened(store: Store) -> None:
+    """A first application and a new item have their event; a replay and a known item only a journal line."""
+    for _ in range(2):
+        await deliver(store, posting())
+    await opened(store)
+    for _ in range(2):
+        await deliver(store, posting())
+    assert await event_types(store) == [EventType.RESULT_REFUSED, EventType.RESULT_CREDITED]
+    assert len(await store.exchanges()) == 4
+
+
+async def test_applying_resolves_the_items_of_the_reference(store: Store) -> None:
+    """What was refused and is credited after all needs nobody's eyes; another reference's item stays open."""
+    await deliver(store, posting("ref-1"))
+    await opened(store, currency="USD")
+    await deliver(store, posting("ref-1"))
+    await deliver(store, posting("ref-2"))
+    assert [each.reference for each in await store.open_items()] == ["ref-1", "ref-1", "ref-2"]
+    await opened(store)
+    await deliver(store, posting("ref-1"))
+    assert [each.reference for each in await store.open_items()] == ["ref-2"]
+
+
+async def test_a_replay_resolves_nothing(store: Store) -> None:
+    """A contradiction seen after the credit stays for a person, though the right content is sent again."""
+    await opened(store)
+    await deliver(store, posting())
+    await deliver(store, posting(amount=Decimal(11)))
+    await deliver(store, posting())
+    assert [(each.fault, each.field) for each in await store.open_items()] == [("REFERENCE_REUSED", "amount")]
+
+
+async def test_a_refusal_after_the_credit_opens_its_item_again(store: Store) -> None:
+    """An item that a credit resolved does not hide the same refusal when it comes again later."""
+    await opened(store)
+    await deliver(store, posting("ref-0", **PRIZE))
+    clash = posting("ref-1", promo_amount=Decimal(6), promo_reference="promo-1")
+    mended = posting("ref-1", promo_amount=Decimal(6), promo_reference="promo-2")
+    await deliver(store, clash)
+    await deliver(store, mended)
+    assert await store.open_items() == ()
+    assert await deliver(store, clash) == PostingRefused(REUSED, "promo_reference")
+    assert [each.field for each in await store.open_items()] == ["promo_reference"]
+    assert (await event_types(store))[-1] == EventType.RESULT_REFUSED
+
+
+async def test_a_narrator_that_fails_takes_its_posting_with_it(store: Store) -> None:
+    """Money never moves without its journal line: the narrator's bug reaches its caller, and nothing stands."""
+    await opened(store)
+
+    def broken(result: object) -> Narrative:
+        raise KeyError("no such thing")
+
+    with pytest.raises(KeyError, match="no such thing"):
+        await store.apply(posting(), NOW, broken)
+    assert await cash(store) == 100
+    assert await store.money_providers() == frozenset()
+
+
+async def test_a_posting_may_go_without_a_line(store: Store) -> None:
+    """A caller that came over gRPC has no exchange to keep; the event is kept all the same."""
+    await opened(store)
+    await store.apply(posting(), NOW, lambda _: Narrative(exchange=None, event=event()))
+    assert await store.exchanges() == ()
+    assert await event_types(store) == [EventType.RESULT_CREDITED]
+
+
+async def test_an_item_beside_a_credit_stays_open(store: Store) -> None:
+    """Only items of before are resolved by a credit, not one that is told with it."""
+    await opened(store)
+    await store.apply(posting(), NOW, lambda _: Narrative(exchange(), item=item(fault="OTHER")))
+    assert [each.fault for each in await store.open_items()] == ["OTHER"]
+
+
+# --- Concurrency ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_storm_of_deliveries_credits_each_reference_once(store: Store) -> None:
+    """Many deliveries of few references at once: one transaction a reference, one event, exact balances."""
+    users = [f"player-{number}" for number in range(3)]
+    for user in users:
+        await opened(store, user_id=user, opening="0")
+    references = [f"ref-{number}" for number in range(12)]
+    deliveries = [
+        posting(reference, user_id=users[number % 3], amount=Decimal("0.1"))
+        for _ in range(40)
+        for number, reference in enumerate(references)
+    ]
+    results = await asyncio.gather(*(deliver(store, each) for each in deliveries))
+    applied = [
+        (each.reference, result)
+        for each, result in zip(deliveries, results, strict=True)
+        if isinstance(result, Applied)
+    ]
+    assert len(applied) == len(deliveries)
+    assert Counter(reference for reference, result in applied if not result.replayed) == Counter(references)
+    assert len({(reference, result.transaction_id) for reference, result in applied}) == len(references)
+    assert [await cash(store, user_id=user) for user in users] == [Decimal("0.4")] * 3
+    assert await event_types(store) == [EventType.RESULT_CREDITED] * len(references)
+
+
+async def test_a_storm_of_the_same_refusal_is_one_item(store: Store) -> None:
+    """Many refusals at once of one reference are one item and one event, and a journal line each."""
+    results = await asyncio.gather(*(deliver(store, posting()) for _ in range(50)))
+    assert set(results) == {PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")}
+    assert len(await store.open_items()) == 1
+    assert await event_types(store) == [EventType.RESULT_REFUSED]
+    assert len(await store.exchanges()) == 50
+
+
+async def test_any_text_is_kept_as_it_is(store: Store) -> None:
+    """Ids are bound, never spliced: quotes, emoji and right-to-left marks are only characters."""
+    odd = "o'Brien\"; DROP TABLE accounts; -- \u202e\N{PILE OF POO}%_"
+    await opened(store, user_id=odd)
+    one = posting(odd, user_id=odd, round_id=odd, game_id=odd)
+    first, again = await deliver(store, one), await deliver(store, one)
+    assert isinstance(first, Applied)
+    assert again == replace(first, replayed=True)
+    assert [told.reference for told in await store.events_after("", EventFilter(user_id=odd), 10)] == [odd]
