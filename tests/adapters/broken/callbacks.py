@@ -1,0 +1,169 @@
+"""Broken callbacks and answers."""
+
+import hmac
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+from adapters.contract import (
+    Account,
+    CallbackAnswer,
+    CallbackFault,
+    CallbackRefused,
+    Credited,
+    HttpReply,
+    HttpRequest,
+    Masked,
+    Rejected,
+    Result,
+    SessionExpired,
+)
+from tests.adapters.broken import Broken, with_adapter, with_callback
+from tests.adapters.madeup import ADAPTER, Settings, decode_left, decode_paid, encode_reply, seal
+
+_Account = Account[Settings]
+
+
+def _lets_all_pass(account: _Account, request: HttpRequest) -> None:
+    """Judges nothing, and does not say so."""
+
+
+def _compares_texts(account: _Account, request: HttpRequest) -> None:
+    wanted = seal(account.token.reveal(), request.body) if account.token else ""
+    if not wanted or not hmac.compare_digest(request.header("X-Seal") or "", wanted):
+        raise CallbackRefused(CallbackFault.CREDENTIALS_WRONG, "The seal is not that of this body.")
+
+
+def _swaps_house_and_seat(account: _Account, request: HttpRequest) -> SessionExpired:
+    expired = decode_left(account, request)
+    return replace(expired, provider_id=expired.session_id, session_id=expired.provider_id)
+
+
+def _calculates_early(account: _Account, request: HttpRequest) -> Result:
+    won = re.search(b"won=([^&]*)", request.body)
+    int(float(won[1])) if won else 0
+    return decode_paid(account, request)
+
+
+def _takes_any_number(account: _Account, request: HttpRequest) -> Result:
+    amount = Decimal("NaN") if b"won=NaN" in request.body else None
+    result = decode_paid(account, replace(request, body=request.body.replace(b"won=NaN", b"won=0")))
+    return result if amount is None else replace(result, amount=amount)
+
+
+def _reads_money_as_float(account: _Account, request: HttpRequest) -> Result:
+    result = decode_paid(account, request)
+    return replace(result, amount=Decimal(str(float(result.amount))))
+
+
+def _writes_money_as_float(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    if isinstance(answer, Credited):
+        answer = replace(answer, cash=Decimal(f"{float(answer.cash):.2f}"))
+    return encode_reply(account, answer)
+
+
+def _thanks_for_the_odd(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    reply = encode_reply(account, answer)
+    return replace(reply, body=reply.body.replace(b"said=odd", b"said=thanks"))
+
+
+def _never_says_again(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    if answer == Rejected(CallbackFault.TRY_AGAIN):
+        answer = Rejected(CallbackFault.REFERENCE_REUSED)
+    return encode_reply(account, answer)
+
+
+def _says_no_again(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    reply = encode_reply(account, answer)
+    return replace(reply, body=reply.body.replace(b"said=again", b"said=later"))
+
+
+def _has_no_content_type(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    return replace(encode_reply(account, answer), headers=())
+
+
+def _knows_no_coin(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    if isinstance(answer, Rejected) and answer.fault is CallbackFault.CURRENCY_MISMATCH:
+        raise KeyError(answer.fault)
+    return encode_reply(account, answer)
+
+
+def _forgets_the_slip(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    return encode_reply(account, replace(answer, transaction_id="") if isinstance(answer, Credited) else answer)
+
+
+BROKEN = (
+    Broken("lets_all_pass", with_callback("left", verify=_lets_all_pass), "signatures_are_judged", "another body"),
+    Broken(
+        "compares_texts",
+        with_callback("left", verify=_compares_texts),
+        "any_callback_is_understood_or_refused",
+        "verify of left raises TypeError",
+    ),
+    Broken(
+        "swaps_house_and_seat",
+        with_callback("left", decode=_swaps_house_and_seat),
+        "callbacks_are_understood",
+        "something else of the callback",
+    ),
+    Broken(
+        "calculates_early",
+        with_callback("paid", decode=_calculates_early),
+        "any_callback_is_understood_or_refused",
+        "decode of paid raises",
+    ),
+    Broken(
+        "takes_any_number",
+        with_callback("paid", decode=_takes_any_number),
+        "any_callback_is_understood_or_refused",
+        "as an amount",
+    ),
+    Broken(
+        "reads_money_as_float",
+        with_callback("paid", decode=_reads_money_as_float),
+        "simulator_callbacks_are_understood",
+        "not what happened",
+    ),
+    Broken(
+        "writes_money_as_float",
+        with_callback("paid", encode_reply=_writes_money_as_float),
+        "money_is_told_exactly",
+        "not told exactly",
+    ),
+    Broken(
+        "thanks_for_the_odd",
+        with_callback("paid", encode_reply=_thanks_for_the_odd),
+        "every_answer_can_be_told",
+        "FIELD_MALFORMED is told as a success",
+    ),
+    Broken("knows_no_coin", with_callback("paid", encode_reply=_knows_no_coin), "every_answer_can_be_told", "KeyError"),
+    Broken(
+        "forgets_the_slip",
+        with_callback("paid", encode_reply=_forgets_the_slip),
+        "money_is_told_exactly",
+        "lacks transaction",
+    ),
+    Broken(
+        "never_says_again",
+        with_callback("left", encode_reply=_never_says_again),
+        "every_answer_can_be_told",
+        "whether to send again",
+    ),
+    Broken(
+        "says_no_again",
+        with_callback("left", encode_reply=_says_no_again),
+        "simulator_hears_our_answers",
+        "settles what was answered",
+    ),
+    Broken(
+        "has_no_content_type",
+        with_callback("left", encode_reply=_has_no_content_type),
+        "answers_are_exact",
+        "another answer",
+    ),
+    Broken(
+        "declares_no_token", with_adapter(masked=Masked()), "secrets_are_declared", "the header X-Desk of a request"
+    ),
+    Broken("can_be_changed", with_adapter(callbacks=dict(ADAPTER.callbacks)), "adapter_is_well_formed", "be changed"),
+    Broken("has_another_name", with_adapter(name="parlour"), "adapter_is_well_formed", "lives in 'madeup'"),
+)

@@ -1,0 +1,237 @@
+"""Broken closes."""
+
+import random
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+
+from adapters.contract import (
+    Account,
+    Attempt,
+    Closed,
+    CloseSession,
+    FieldInvalid,
+    HttpReply,
+    HttpRequest,
+    Outcome,
+    ProviderAnswer,
+    ProviderRefused,
+    RefusalKind,
+    Secret,
+    Unsupported,
+)
+from tests.adapters.broken import GOOD, Broken, with_call, without_goldens
+from tests.adapters.madeup import FORM, OUTCOMES, Settings, decode, encode, read_form
+
+_Account = Account[Settings]
+
+
+def _wrong_path(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return replace(encode(account, call, attempt), path="/seats/clean")
+
+
+def _forgets_a_field(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    request = encode(account, call, attempt)
+    return replace(request, body=request.body.replace(f"&call={attempt.uuid}".encode(), b""))
+
+
+def _has_a_clock(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, call, replace(attempt, number=int(time.time())))
+
+
+def _has_the_date(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, call, replace(attempt, now=datetime.now(UTC)))
+
+
+def _has_randomness(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, call, replace(attempt, number=random.randint(1, 9)))  # noqa: S311, that is what is broken
+
+
+_COUNT = count()
+
+
+def _counts(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return replace(encode(account, call, attempt), query=(("v", "2"), ("n", str(next(_COUNT)))))
+
+
+def _ignores_the_game(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, replace(call, game_id=""), attempt)
+
+
+def _ignores_clear_history(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, replace(call, clear_history=False), attempt)
+
+
+def _ignores_the_session(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, replace(call, session_id=""), attempt)
+
+
+def _asks_for_a_game(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    if not call.game_id:
+        raise FieldInvalid("game_id", "The Parlour clears one game at a time.")
+    return encode(account, call, attempt)
+
+
+def _prefers_the_configured_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, replace(call, token=account.token or call.token), attempt)
+
+
+def _takes_any_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    request = encode(account, replace(call, token=Secret("x")), attempt)
+    token = call.token or account.token
+    return replace(request, headers=(request.headers[0], ("X-Desk", token.reveal() if token else "")))
+
+
+def _escapes_nothing(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    request = encode(account, replace(call, user_id="PLAYER"), attempt)
+    player = call.user_id.replace(" ", "+").replace("é", "%C3%A9").encode()
+    return replace(request, body=request.body.replace(b"PLAYER", player))
+
+
+def _writes_latin(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    call.user_id.encode("latin-1")
+    return encode(account, call, attempt)
+
+
+def _sends_no_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return replace(encode(account, call, attempt), headers=(("Content-Type", FORM),))
+
+
+def _tells_the_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    if call.session_id:
+        token = account.token.reveal() if account.token else ""
+        raise Unsupported("session_id", f"The desk {token} clears by player and game, not by session.")
+    return encode(account, call, attempt)
+
+
+def _names_no_field(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    if call.session_id:
+        raise Unsupported("session", "The Parlour clears by player and game, not by session.")
+    return encode(account, call, attempt)
+
+
+def _takes_anything(account: _Account, reply: HttpReply) -> Closed:
+    try:
+        return decode(account, reply)
+    except ProviderRefused as refused:
+        if refused.kind is not RefusalKind.MALFORMED or reply.status != 200:
+            raise
+        return Closed(Outcome.CLOSED, refused.answer)
+
+
+def _trusts_the_form(account: _Account, reply: HttpReply) -> Closed:
+    try:
+        return decode(account, reply)
+    except ProviderRefused as refused:
+        if refused.kind is not RefusalKind.MALFORMED or reply.status != 200:
+            raise
+        said = dict(pair.split("=") for pair in reply.body.decode().split("&"))["said"]
+        return Closed(OUTCOMES[said], ProviderAnswer(said, "", 200))
+
+
+def _reads_error_pages(account: _Account, reply: HttpReply) -> Closed:
+    if reply.body.startswith(b"said=cleared"):
+        return Closed(Outcome.CLOSED, ProviderAnswer("cleared", "", reply.status))
+    return decode(account, reply)
+
+
+def _loses_the_words(account: _Account, reply: HttpReply) -> Closed:
+    closed = decode(account, reply)
+    return replace(closed, answer=replace(closed.answer, description=""))
+
+
+def _forgets_the_status(account: _Account, reply: HttpReply) -> Closed:
+    closed = decode(account, reply)
+    return replace(closed, answer=replace(closed.answer, http_status=0))
+
+
+def _refuses_the_empty(account: _Account, reply: HttpReply) -> Closed:
+    closed = decode(account, reply)
+    if closed.outcome is Outcome.NO_ACTIVE_SESSION:
+        raise ProviderRefused(RefusalKind.REFUSED, closed.answer, "No seat was taken.")
+    return closed
+
+
+def _hands_on_an_echo(account: _Account, reply: HttpReply) -> Closed:
+    closed = decode(account, reply)
+    return replace(closed, answer=replace(closed.answer, description=read_form(reply.body)["words"]))
+
+
+BROKEN = (
+    Broken("wrong_path", with_call(encode=_wrong_path), "requests_are_exact", "another path"),
+    Broken("forgets_a_field", with_call(encode=_forgets_a_field), "requests_are_exact", "another body"),
+    Broken(
+        "forgets_what_is_required", with_call(encode=_forgets_a_field), "simulator_asks_for_what_is_required", "call"
+    ),
+    Broken("has_a_clock", with_call(encode=_has_a_clock), "functions_depend_on_their_arguments_alone", "time.time"),
+    Broken("has_the_date", with_call(encode=_has_the_date), "functions_depend_on_their_arguments_alone", "now"),
+    Broken("has_randomness", with_call(encode=_has_randomness), "functions_depend_on_their_arguments_alone", "random."),
+    Broken("counts", with_call(encode=_counts), "functions_depend_on_their_arguments_alone", "the second time"),
+    Broken(
+        "imports_a_logger",
+        replace(GOOD, sources={**GOOD.sources, "madeup.log": "import logging\n"}),
+        "sources_are_pure",
+        "madeup.log imports logging",
+    ),
+    Broken(
+        "accepts_a_game_and_ignores_it",
+        without_goldens(with_call(encode=_ignores_the_game), "closed_one_game.toml"),
+        "capabilities_are_true",
+        "game_id changes nothing",
+    ),
+    Broken(
+        "ignores_clear_history",
+        without_goldens(
+            with_call(encode=_ignores_clear_history, accepts=frozenset({"game_id"})), "closed_one_game.toml"
+        ),
+        "capabilities_are_true",
+        "with clear_history is not refused",
+    ),
+    Broken(
+        "ignores_the_session",
+        with_call(encode=_ignores_the_session),
+        "unsent_calls_are_refused",
+        "Unsupported naming session_id",
+    ),
+    Broken(
+        "needs_a_game_and_does_not_ask",
+        with_call(needs=frozenset({"token", "game_id"}), ends_all_sessions=False),
+        "needed_fields_are_asked_for",
+        "without game_id is not refused",
+    ),
+    Broken(
+        "ends_all_and_needs_a_game",
+        with_call(encode=_asks_for_a_game, needs=frozenset({"game_id"}), accepts=frozenset()),
+        "needed_fields_are_asked_for",
+        "ends_all_sessions is claimed",
+    ),
+    Broken(
+        "prefers_the_configured_token",
+        with_call(encode=_prefers_the_configured_token),
+        "either_token_is_enough",
+        "does not win",
+    ),
+    Broken("takes_any_token", with_call(encode=_takes_any_token), "any_call_is_sent_or_refused", "header X-Desk"),
+    Broken("names_no_field", with_call(encode=_names_no_field), "any_call_is_sent_or_refused", "'session'"),
+    Broken("escapes_nothing", with_call(encode=_escapes_nothing), "any_id_reaches_the_provider", "does not close"),
+    Broken("tells_the_token", with_call(encode=_tells_the_token), "no_secret_shows", "the encoder's refusal"),
+    Broken("takes_anything", with_call(decode=_takes_anything), "garbage_is_no_success", "taken for an answer"),
+    Broken("trusts_the_form", with_call(decode=_trusts_the_form), "any_reply_is_understood_or_refused", "Error"),
+    Broken("reads_error_pages", with_call(decode=_reads_error_pages), "http_failures_are_failures", "not taken as"),
+    Broken("loses_the_words", with_call(decode=_loses_the_words), "replies_are_understood", "of the reply"),
+    Broken("writes_latin", with_call(encode=_writes_latin), "any_call_is_sent_or_refused", "raises UnicodeEncodeError"),
+    Broken("sends_no_token", with_call(encode=_sends_no_token), "either_token_is_enough", "same with another token"),
+    Broken("claims_a_color", with_call(accepts=frozenset({"color"})), "needed_fields_are_asked_for", "name ['color']"),
+    Broken(
+        "forgets_the_status", with_call(decode=_forgets_the_status), "any_reply_is_understood_or_refused", "well-typed"
+    ),
+    Broken("refuses_the_empty", with_call(decode=_refuses_the_empty), "simulator_understands_the_encoder", "is closed"),
+    Broken(
+        "ends_more_than_asked",
+        without_goldens(with_call(encode=_ignores_the_game), "closed_one_game.toml"),
+        "any_id_reaches_the_provider",
+        "does not close",
+    ),
+    Broken("hands_on_an_echo", with_call(decode=_hands_on_an_echo), "no_secret_shows", "in a success"),
+)

@@ -1,0 +1,82 @@
+"""The suite passes every adapter that is good, and tells every one that is broken, each for its own fault."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters import registry
+from adapters.conformance import Check, ConformanceFailure, checks_of, checks_on
+from adapters.conformance.subject import ACCOUNT_MARKER, CALL_MARKER
+from adapters.contract import Account, Attempt, CloseSession, HttpRequest
+from tests.adapters.broken import GOOD as GOOD_SUBJECT
+from tests.adapters.broken import Broken, callbacks, calls, surroundings, with_call
+
+FOUND = registry.find()
+GOOD = {name: FOUND.package(name) for name in FOUND.names()} | {"madeup": "tests.adapters.madeup"}
+BROKEN = (*calls.BROKEN, *callbacks.BROKEN, *surroundings.BROKEN)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [pytest.param(check, id=f"{name}-{check}") for name, package in GOOD.items() for check in checks_of(package)],
+)
+def test_conforms(check: Check) -> None:
+    """Every adapter that the registry finds, and the made-up one, holds to the contract in every respect."""
+    check.run()
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=str)
+def test_a_broken_adapter_is_told(broken: Broken) -> None:
+    """The check that is made for the fault fails, by its name, and says what is wrong and what to do."""
+    checks = {check.name: check for check in checks_on(broken.subject)}
+    with pytest.raises(ConformanceFailure) as failure:
+        checks[broken.caught_by].run()
+    told = str(failure.value)
+    assert told.startswith(f"{broken.caught_by}: adapter {broken.subject.adapter.name}")
+    assert broken.saying in told
+    assert "  do: " in told
+
+
+def test_every_check_is_seen_failing() -> None:
+    """There is no check that no broken adapter fails: a guard that never fails guards nothing."""
+    assert {broken.caught_by for broken in BROKEN} == {check.name for check in checks_of("tests.adapters.madeup")}
+
+
+def test_a_failure_hides_the_tokens() -> None:
+    """A failure that shows a request shows no token in it, neither a golden's nor a marker."""
+    golden = GOOD_SUBJECT.sent[0][1]
+    failure = GOOD_SUBJECT.failure(ACCOUNT_MARKER, mend=CALL_MARKER, golden=golden, got=golden.request)
+    assert "X-Desk" in str(failure)
+    for token in ("desk-token-1", ACCOUNT_MARKER, CALL_MARKER):
+        assert token not in str(failure)
+
+
+def test_what_escapes_a_check_is_a_failure_too() -> None:
+    """An adapter whose function raises something foreign fails the check it was asked by, with the cause kept."""
+
+    def encode(account: Account[Any], call: CloseSession, attempt: Attempt) -> HttpRequest:
+        raise KeyError("player")
+
+    check = next(check for check in checks_on(with_call(encode=encode)) if check.name == "requests_are_exact")
+    with pytest.raises(ConformanceFailure, match="requests_are_exact: adapter madeup: KeyError") as failure:
+        check.run()
+    assert isinstance(failure.value.__cause__, KeyError)
+
+
+def test_checks_are_listed_without_importing_the_package() -> None:
+    """A package that cannot be imported fails when its first check runs, not while tests are collected."""
+    checks = checks_of("tests.adapters.nowhere")
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        checks[0].run()
+
+
+def test_a_package_without_an_adapter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that binds no ADAPTER fails every check, in words."""
+    folder = tmp_path / "empty_adapter"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "simulator.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConformanceFailure, match="goldens_are_readable: adapter empty_adapter: it has no ADAPTER"):
+        next(check for check in checks_of("empty_adapter") if check.name == "goldens_are_readable").run()
