@@ -54,7 +54,7 @@ class AdapterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 SettingsT = TypeVar("SettingsT", bound=AdapterSettings)
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
-NotificationT = TypeVar("NotificationT", covariant=True)
+NotificationT_co = TypeVar("NotificationT_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ def unsigned(account: Account[Any], request: HttpRequest) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback(Generic[SettingsT, NotificationT]):
+class Callback(Generic[SettingsT, NotificationT_co]):
     """One notification that a provider sends us.
 
     `verify` runs on the raw bytes before anything is parsed. `verify` and `decode` raise CallbackRefused and nothing
@@ -303,7 +303,7 @@ class Callback(Generic[SettingsT, NotificationT]):
     """
 
     verify: Callable[[Account[SettingsT], HttpRequest], None]
-    decode: Callable[[Account[SettingsT], HttpRequest], NotificationT]
+    decode: Callable[[Account[SettingsT], HttpRequest], NotificationT_co]
     encode_reply: Callable[[Account[SettingsT], CallbackAnswer], HttpReply]
     method: str = "POST"
     notification: type[Notification] = SessionExpired
@@ -405,11 +405,14 @@ def kind_by_status(status: int) -> RefusalKind | None:
 
 
 def own_words(account: Account[Any], text: str) -> str:
-    """A provider's words as a ProviderAnswer may carry them: printable, our token masked, at most 200 characters."""
+    """A provider's words as a ProviderAnswer may carry them: printable, and our token masked.
+
+    The core masks the caller's token too, and only then cuts the words short: a cut could leave half of a token.
+    """
     printable = _UNPRINTABLE.sub("", text)
-    # Cleaned alike, the token is found wherever it was echoed; and it is masked before a cut could leave half of it.
+    # Cleaned alike, the token is found wherever it was echoed.
     token = _UNPRINTABLE.sub("", account.token.reveal()) if account.token else ""
-    return (printable.replace(token, "***") if token else printable)[:200]
+    return printable.replace(token, "***") if token else printable
 
 
 @dataclass(frozen=True, slots=True)

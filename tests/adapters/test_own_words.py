@@ -27,10 +27,9 @@ def test_a_status_means_the_same_in_every_dialect(statuses: list[int], kind: Ref
 
 
 @given(st.text())
-def test_words_are_printable_and_short(text: str) -> None:
-    """No control character and no half character passes, and never more than 200 characters."""
+def test_words_are_printable(text: str) -> None:
+    """No control character and no half character passes."""
     words = own_words(_account(), text)
-    assert len(words) <= 200
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in words)
 
 
@@ -40,11 +39,7 @@ def test_words_never_hold_our_token(before: str, token: str, after: str) -> None
     assert token not in own_words(_account(token), before + token + after)
 
 
-def test_a_token_is_masked_before_the_words_are_cut() -> None:
-    """The cut at 200 characters leaves no half of a token standing."""
-    assert own_words(_account("s3cr3t-value"), "x" * 195 + "s3cr3t-value") == "x" * 195 + "***"
-
-
-def test_a_token_with_control_characters_between_is_found() -> None:
-    """A token echoed with control characters inside is masked as it would be shown."""
-    assert own_words(_account("s3cr3t-value"), "s3cr3t\n-value") == "***"
+@pytest.mark.parametrize(("token", "echo"), [("s3cr3t-value", "s3cr3t\n-value"), ("s3cr3t\t-value", "s3cr3t\t-value")])
+def test_a_token_with_control_characters_between_is_found(token: str, echo: str) -> None:
+    """Control characters, in the echo or in the token itself, hide no token."""
+    assert own_words(_account(token), echo) == "***"

@@ -1,0 +1,24 @@
+"""Kyren: version v1 of the family, without clearHistory, and with a session named in Result.
+
+Document: 001_2be22584ec1b1196.txt (CloseSession). The callbacks are LuckyMonaco's shape under /v1/ (public revision).
+"""
+
+from types import MappingProxyType
+
+from adapters.contract import Adapter
+from adapters.luckymonaco_family import MASKED
+from adapters.luckymonaco_family.callbacks import result, session_expired
+from adapters.luckymonaco_family.closing import close_session
+from adapters.luckymonaco_family.settings import FamilySettings
+
+ADAPTER = Adapter(
+    name="kyren",
+    display_name="Kyren",
+    settings=FamilySettings,
+    masked=MASKED,
+    close_session=close_session(
+        "/v1/CloseSession",
+        caution="Not meant for players in normal, active play: unfinished rounds end by reconnecting or auto-closing.",
+    ),
+    callbacks=MappingProxyType({"v1/SessionExpired": session_expired(), "v1/Result": result(names_session=True)}),
+)

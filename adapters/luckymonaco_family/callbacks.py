@@ -1,0 +1,188 @@
+"""The family's callbacks, read: SessionExpired and Result.
+
+Documents: 002_7007c2a68586bb11.txt (SessionExpired) and 004_a93688c609d824ae.txt (Auto Closing, which is a Result).
+Judged in this order: readable, credentials, required fields, their form, the amounts.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from adapters.contract import (
+    Account,
+    Callback,
+    CallbackFault,
+    CallbackRefused,
+    HttpRequest,
+    PromoPrize,
+    Readable,
+    Result,
+    SessionExpired,
+    unsigned,
+)
+from adapters.luckymonaco_family.money import NotMoney, read_money
+from adapters.luckymonaco_family.replies import encode_reply
+from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_family.strict_json import Json, NotStrictJson, Number, read_object
+
+_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
+_CURRENCY = re.compile(r"[A-Z0-9]{3,10}")
+
+
+def session_expired() -> Callback[FamilySettings, SessionExpired]:
+    """SessionExpired, the same in every member of the family."""
+    return Callback(
+        verify=unsigned, decode=_decode_session_expired, encode_reply=encode_reply, notification=SessionExpired
+    )
+
+
+def result(*, names_session: bool = False) -> Callback[FamilySettings, Result]:
+    """Result; `names_session` where the member of the family adds sessionId to it."""
+
+    def decode(account: Account[FamilySettings], request: HttpRequest) -> Result:
+        message = _read(account, request)
+        round_name = _require_result(message)
+        return _result(message, round_name, names_session)
+
+    return Callback(verify=unsigned, decode=decode, encode_reply=encode_reply, notification=Result)
+
+
+def _decode_session_expired(account: Account[FamilySettings], request: HttpRequest) -> SessionExpired:
+    message = _read(account, request)
+    if account.settings.verify_token:
+        message.check_credential("token", account.token.reveal() if account.token else None)
+    # The table requires secureLogin, token and uuid too; its own example lacks two of them.
+    message.require("providerId", "sessionId", "userId")
+    return SessionExpired(
+        provider_id=message.id("providerId"), session_id=message.id("sessionId"), user_id=message.id("userId")
+    )
+
+
+def _require_result(message: "_Message") -> str:
+    """Refuses a Result that lacks a field, in the order of the document's table; answers with the round's name."""
+    # The table says roundId, the example roundid: one field.
+    round_name = "roundid" if message.given("roundid") and not message.given("roundId") else "roundId"
+    message.require("uuid", "userId", "gameId", "gameName", round_name, "amount", "reference")
+    message.require("currency", "providerId", "timestamp")
+    # An empty text says as little as an empty array, and both are details.
+    if message.members.get("roundDetails") is None:
+        raise message.refused(CallbackFault.FIELD_MISSING, "roundDetails")
+    # A prize needs both; the one that is absent is the one to name.
+    if message.given("promoWinAmount") or message.given("promoWinReference"):
+        message.require("promoWinAmount", "promoWinReference")
+    return round_name
+
+
+def _result(message: "_Message", round_name: str, names_session: bool) -> Result:
+    """The typed Result. Every field's form is judged before any amount's: arguments are evaluated in this order."""
+    if message.given("roundId") and message.given("roundid"):
+        raise message.refused(CallbackFault.FIELD_MALFORMED, "roundId")
+    message.id("uuid")
+    message.expect("gameName", str)
+    message.expect("timestamp", str, Number, bool)
+    message.expect("roundDetails", list, str, dict)
+    message.expect("amount", str, Number)
+    message.expect("promoWinAmount", str, Number, type(None))
+    promo_reference = message.optional_id("promoWinReference")
+    return Result(
+        reference=message.id("reference"),
+        user_id=message.id("userId"),
+        currency=message.currency("currency"),
+        round_id=message.id(round_name),
+        game_id=message.id("gameId"),
+        provider_id=message.id("providerId"),
+        session_id=message.optional_id("sessionId") if names_session else "",
+        bonus_code=message.optional_id("bonusCode"),
+        promo_campaign_id=message.optional_id("promoCampaignID"),
+        promo_campaign_type=message.optional_id("promoCampaignType"),
+        amount=message.money("amount"),
+        promo=PromoPrize(message.money("promoWinAmount"), promo_reference) if promo_reference else None,
+    )
+
+
+# --- The members of one message ---------------------------------------------------------------------------------------
+
+
+def _read(account: Account[FamilySettings], request: HttpRequest) -> "_Message":
+    """The message in a request, once it is readable and its secureLogin, where it has one, is ours."""
+    try:
+        message = _Message(read_object(request.body))
+    except NotStrictJson as error:
+        raise CallbackRefused(CallbackFault.UNREADABLE, f"The body is {error}") from None
+    message.check_credential("secureLogin", account.settings.secure_login)
+    return message
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A callback's JSON object, and how its members are asked for. Refuses by the dialect's names."""
+
+    members: dict[str, Json] = field(repr=False)
+
+    def given(self, name: str) -> bool:
+        """Whether a member is there: null and the empty string are as good as absent."""
+        return self.members.get(name) not in (None, "")
+
+    def require(self, *names: str) -> None:
+        for name in names:
+            if not self.given(name):
+                raise self.refused(CallbackFault.FIELD_MISSING, name)
+
+    def check_credential(self, name: str, ours: str | None) -> None:
+        """A credential may be left out; one that is sent is ours. With none of ours to compare, none is right."""
+        theirs = self.members.get(name)
+        if theirs is None:
+            return
+        if not (isinstance(theirs, str) and ours is not None and _same(theirs, ours)):
+            raise self.refused(CallbackFault.CREDENTIALS_WRONG, name)
+
+    def expect(self, name: str, *types: type) -> None:
+        if not isinstance(self.members.get(name), types):
+            raise self.refused(CallbackFault.FIELD_MALFORMED, name)
+
+    def id(self, name: str) -> str:
+        return self._matching(name, _ID)
+
+    def optional_id(self, name: str) -> str:
+        return self.id(name) if self.given(name) else ""
+
+    def currency(self, name: str) -> str:
+        return self._matching(name, _CURRENCY)
+
+    def money(self, name: str) -> Decimal:
+        value = self.members.get(name)
+        try:
+            return read_money(value.literal if isinstance(value, Number) else str(value))
+        except NotMoney:
+            raise self.refused(CallbackFault.AMOUNT_INVALID, name) from None
+
+    def refused(self, fault: CallbackFault, name: str) -> CallbackRefused:
+        """The refusal over one field, with what a person can still read of the message."""
+        readable = Readable(
+            reference=self._legible("reference"), user_id=self._legible("userId"), session_id=self._legible("sessionId")
+        )
+        return CallbackRefused(fault, _MESSAGES[fault].format(name), field=name, readable=readable)
+
+    def _matching(self, name: str, form: re.Pattern[str]) -> str:
+        value = self.members.get(name)
+        if not isinstance(value, str) or not form.fullmatch(value):
+            raise self.refused(CallbackFault.FIELD_MALFORMED, name)
+        return value
+
+    def _legible(self, name: str) -> str:
+        value = self.members.get(name)
+        return value if isinstance(value, str) and _ID.fullmatch(value) else ""
+
+
+def _same(theirs: str, ours: str) -> bool:
+    """Compares in constant time. JSON can escape half a character, which plain UTF-8 has no bytes for."""
+    return hmac.compare_digest(theirs.encode("utf-8", "surrogatepass"), ours.encode("utf-8", "surrogatepass"))
+
+
+_MESSAGES = {
+    CallbackFault.CREDENTIALS_WRONG: "{} is not the one configured for this provider: check the vendor's settings",
+    CallbackFault.FIELD_MISSING: "The required field {} is absent, null or empty",
+    CallbackFault.FIELD_MALFORMED: "{} is of a wrong type, too long, has characters it cannot have, or came twice",
+    CallbackFault.AMOUNT_INVALID: "{} is not a plain decimal amount of at most 32 digits, 18 after the point",
+}

@@ -1,0 +1,148 @@
+"""CloseSession of the family: one body, one envelope in the answer, told apart by path and by clearHistory.
+
+Documents: 000_b8e14c1351e36174.txt (LuckyMonaco) and 001_2be22584ec1b1196.txt (Kyren).
+"""
+
+import json
+from dataclasses import dataclass
+
+from adapters.contract import (
+    Account,
+    Attempt,
+    Call,
+    Closed,
+    CloseSession,
+    CloseSessionCall,
+    FieldInvalid,
+    HttpReply,
+    HttpRequest,
+    Outcome,
+    ProviderAnswer,
+    ProviderRefused,
+    RefusalKind,
+    Unsupported,
+    kind_by_status,
+    own_words,
+)
+from adapters.luckymonaco_family.codes import CODE, KINDS, SUCCESS
+from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_family.strict_json import SURROGATE, NotStrictJson, Number, read_object
+
+
+def close_session(path: str, *, clears_history: bool = False, caution: str = "") -> CloseSessionCall[FamilySettings]:
+    """The close of one member of the family; `clears_history` where its document knows clearHistory."""
+
+    def encode(account: Account[FamilySettings], call: CloseSession, attempt: Attempt) -> HttpRequest:
+        if call.session_id:
+            raise Unsupported("session_id", "This provider closes by player, not by session: leave session_id empty")
+        if call.clear_history and not clears_history:
+            raise Unsupported("clear_history", "This provider cannot remove a round's history: ask without it")
+        return HttpRequest(
+            method="POST",
+            path=path,
+            headers=(("Content-Type", "application/json"),),
+            body=_body(account, call, attempt, clears_history),
+        )
+
+    return Call(
+        encode=encode,
+        decode=_decode,
+        needs=frozenset({"token"}),
+        accepts=frozenset({"game_id", "clear_history"}) if clears_history else frozenset({"game_id"}),
+        ends_all_sessions=True,
+        caution=caution,
+    )
+
+
+def _body(account: Account[FamilySettings], call: CloseSession, attempt: Attempt, clears_history: bool) -> bytes:
+    """The body, members in the order of the document's example."""
+    body: dict[str, str | int] = {"secureLogin": account.settings.secure_login}
+    if call.game_id:
+        body["gameId"] = _writable("game_id", call.game_id)
+    body["userId"] = _writable("user_id", call.user_id)
+    if clears_history:
+        # The table says string, the example shows a number: the example is what works.
+        body["clearHistory"] = int(call.clear_history)
+    body["token"] = _token(account, call)
+    body["uuid"] = attempt.uuid
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _token(account: Account[FamilySettings], call: CloseSession) -> str:
+    given = (secret.reveal() for secret in (call.token, account.token) if secret is not None)
+    token = next(filter(None, given), "")
+    if not token:
+        raise FieldInvalid("token", "A close needs a token: give one, or set the provider's token in the configuration")
+    return _writable("token", token)
+
+
+def _writable(field: str, value: str) -> str:
+    if not value or SURROGATE.search(value):
+        raise FieldInvalid(field, f"{field} is empty or cannot be written as UTF-8: give it as the provider knows it")
+    return value
+
+
+# --- The answer -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """What every answer of the family consists of."""
+
+    code: str
+    description: str
+
+
+def _envelope(body: bytes) -> _Envelope | None:
+    """The envelope, or None where the body is not the dialect's. A table spells it `eroor`; no provider answers so."""
+    try:
+        said = read_object(body)
+    except NotStrictJson:
+        return None
+    error = said.get("error")
+    code = error.literal if isinstance(error, Number) else error
+    if not isinstance(code, str) or not CODE.fullmatch(code):
+        return None
+    description = said.get("description")
+    # The table calls it optional, and a decimal: no close fails over its own description.
+    return _Envelope(code, description if isinstance(description, str) else "")
+
+
+def _decode(account: Account[FamilySettings], reply: HttpReply) -> Closed:
+    envelope = _envelope(reply.body)
+    meaning = kind_by_status(reply.status) or _meaning(account.settings, reply.status, envelope)
+    # A refusal under a code that says success was refused by its status.
+    coded = envelope is not None and (envelope.code != SUCCESS or isinstance(meaning, Outcome))
+    answer = ProviderAnswer(
+        code=envelope.code if envelope and coded else str(reply.status),
+        description=own_words(account, envelope.description) if envelope else "",
+        http_status=reply.status,
+    )
+    if isinstance(meaning, Outcome):
+        return Closed(meaning, answer)
+    raise ProviderRefused(meaning, answer, _MESSAGES[meaning])
+
+
+def _meaning(settings: FamilySettings, status: int, envelope: _Envelope | None) -> Outcome | RefusalKind:
+    if envelope is None:
+        return RefusalKind.MALFORMED
+    # A refusal may come with a status of its own; a success under any other status than 200 is not the dialect.
+    if status != 200 and not (400 <= status <= 499 and envelope.code != SUCCESS):
+        return RefusalKind.MALFORMED
+    if envelope.code == SUCCESS:
+        return Outcome.CLOSED
+    if envelope.code in settings.no_session_codes:
+        return Outcome.NO_ACTIVE_SESSION
+    return KINDS.get(envelope.code, RefusalKind.REFUSED_UNLISTED)
+
+
+_MESSAGES = {
+    RefusalKind.THROTTLED: "The provider asks to be called less often: try again later",
+    RefusalKind.FAILED: "The provider had an internal error: whether it closed is unknown, try again",
+    RefusalKind.FAILED_FOR_GOOD: "The provider had an internal error and asks not to be tried again: ask the vendor",
+    RefusalKind.CREDENTIALS_REJECTED: "The provider rejects the credentials: check secure_login and the token",
+    RefusalKind.USER_UNKNOWN: "The provider does not know this player: check user_id",
+    RefusalKind.REFUSED: "The provider refuses to close: its code says why",
+    RefusalKind.REFUSED_UNLISTED: "The provider answers with a code that nobody documents: ask the vendor what it did",
+    RefusalKind.MALFORMED: "The answer is not this dialect's: check base_url, and what stands between",
+}

@@ -1,0 +1,32 @@
+"""Accounts and messages that the family's tests start from."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from adapters.contract import Account, Attempt, HttpRequest, Secret
+from adapters.luckymonaco_family.settings import FamilySettings
+
+ACCOUNT = Account("p", FamilySettings(secure_login="partner"), Secret("t0ken"))
+ATTEMPT = Attempt(1, "0123456789abcdef0123456789abcdef", datetime(2026, 11, 1, tzinfo=UTC))
+
+SESSION_EXPIRED: dict[str, Any] = {"providerId": "luckymonaco", "sessionId": "s-1", "userId": "u-1"}
+RESULT: dict[str, Any] = {
+    "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
+    "userId": "u-1",
+    "gameId": "g_1_fortune",
+    "gameName": "fortune",
+    "roundId": "r-1",
+    "amount": 10,
+    "reference": "ref-1",
+    "currency": "USD",
+    "providerId": "luckymonaco",
+    "timestamp": "1482429190374",
+    "roundDetails": "spin",
+}
+
+
+def posted(message: dict[str, Any] | bytes) -> HttpRequest:
+    """A callback with this body."""
+    body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return HttpRequest("POST", "/", body=body)
