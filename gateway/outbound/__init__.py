@@ -1,0 +1,1 @@
+"""The only HTTP out: one exchange with a provider, under a deadline, to an address that it may reach."""

@@ -1,0 +1,80 @@
+"""Which addresses a provider may have. A base URL must not become a way into the operator's own network."""
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import ThreadedResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: an IPv4 address as an IPv6-only network sees it, in the last 32 bits."""
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All of IPv6 that IANA has given to public hosts."""
+
+
+class AddressRefused(OSError):
+    """A name resolved to nothing but addresses that a provider may not have."""
+
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(f"{host} resolves to {address}")
+        self.host = host
+        self.address = address
+
+
+def is_private(address: str) -> bool:
+    """Whether an IP address is anything but a public host's: private, loopback, link-local, multicast, reserved…
+
+    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as itself. Raises ValueError for what is no address.
+    """
+    parsed = _unwrapped(ip_address(address))
+    if isinstance(parsed, IPv6Address) and parsed not in _GLOBAL_UNICAST:
+        return True
+    return not parsed.is_global or parsed.is_multicast or parsed.is_reserved
+
+
+def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def literal_private_address(base_url: str) -> str | None:
+    """The address, where `base_url` names one instead of a host and a provider may not have it; otherwise None.
+
+    aiohttp asks no resolver for a literal, so this is to be asked before it connects. Shortened IPv4 such as `127.1`
+    is understood too. Raises ValueError for what is no URL.
+    """
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return host if is_private(host) else None
+    except ValueError:
+        pass  # not an address, or a shortened one
+    try:
+        address = socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, UnicodeEncodeError):
+        return None
+    return address if is_private(address) else None
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names to public addresses only. aiohttp connects to what it answers: there is no second look-up."""
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Leave private addresses out. Raises AddressRefused where none is left, OSError where the name is unknown."""
+        found = await self._resolver.resolve(host, port, family)
+        public = [result for result in found if not is_private(result["host"])]
+        if not public:
+            raise AddressRefused(host, found[0]["host"] if found else "no address")
+        return public
+
+    async def close(self) -> None:
+        """Nothing is held."""
+        await self._resolver.close()

@@ -1,0 +1,53 @@
+"""A moment by which an answer must be there, which may move later while it is waited for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Deadline:
+    """A moment on the running loop's clock, in seconds.
+
+    Several callers may share one call to a provider, each under a deadline of its own: the call lives until the latest
+    of them, so a deadline can be moved later, also for waits under way, and never earlier.
+    """
+
+    __slots__ = ("_at", "_waits")
+
+    def __init__(self, at: float) -> None:
+        """`at` is a time of the running loop, as `loop.time()` gives it."""
+        self._at = at
+        self._waits: set[asyncio.Timeout] = set()
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """The deadline that many seconds from now."""
+        return cls(asyncio.get_running_loop().time() + seconds)
+
+    @property
+    def at(self) -> float:
+        """The moment on the loop's clock."""
+        return self._at
+
+    def remaining(self) -> float:
+        """Seconds left; 0 once it has passed."""
+        return max(0.0, self._at - asyncio.get_running_loop().time())
+
+    def extend(self, at: float) -> None:
+        """Move the deadline to `at` where that is later. A wait that has expired stays expired."""
+        if at <= self._at:
+            return
+        self._at = at
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(at)
+
+    @asynccontextmanager
+    async def bound(self) -> AsyncIterator[None]:
+        """Cut the body of this `async with` when the deadline passes, with TimeoutError; follows `extend`."""
+        async with asyncio.timeout_at(self._at) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)

@@ -1,0 +1,173 @@
+"""Every line of the log is JSON, whole, and without a secret."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.contract import Secret
+from gateway.telemetry import logs
+from gateway.telemetry.logs import SecretsMasked
+
+SECRET = "hunter22-and-more"
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def written() -> Iterator[Lines]:
+    """The log as configured for a gateway that knows SECRET; the process's own logging is put back afterwards."""
+    root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
+    before = (root.handlers[:], root.level, access.level)
+    stream = io.StringIO()
+    logs.configure("info", (Secret(SECRET),), stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], level, access_level = before
+    root.setLevel(level)
+    access.setLevel(access_level)
+    structlog.reset_defaults()
+
+
+def test_an_event_is_one_line_of_json(written: Lines) -> None:
+    """An event has its level, its logger, its time and what was said with it, escapes and line breaks included."""
+    structlog.get_logger("gateway.sessions").warning(
+        "it\nhappened \x1b[31m", provider="acme", tries=2, odd={"a": (1, None)}
+    )
+    (line,) = written()
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "event": "it\nhappened \x1b[31m",
+        "level": "warning",
+        "logger": "gateway.sessions",
+        "provider": "acme",
+        "tries": 2,
+        "odd": {"a": [1, None]},
+    }
+
+
+def test_lines_carry_what_is_bound_to_the_context(written: Lines) -> None:
+    """Inside `bound` every line, a library's too, carries the request and the provider; outside none does."""
+    with logs.bound(request_id="r-1", provider="acme"):
+        structlog.get_logger().info("ours")
+        logging.getLogger("grpc").info("theirs")
+    structlog.get_logger().info("after")
+    ours, theirs, after = written()
+    assert ours["request_id"] == theirs["request_id"] == "r-1"
+    assert ours["provider"] == theirs["provider"] == "acme"
+    assert "request_id" not in after
+
+
+def test_levels_below_the_threshold_are_not_written(written: Lines) -> None:
+    """At `info` neither our debug lines nor a library's are written."""
+    structlog.get_logger().debug("ours")
+    logging.getLogger("aiohttp.server").debug("theirs")
+    assert written() == []
+
+
+def test_an_unknown_level_is_refused() -> None:
+    """A misspelt level is an error that says what there is."""
+    with pytest.raises(ValueError, match="'loud' is not one of debug, info"):
+        logs.configure("loud", ())
+
+
+def test_secrets_are_masked_by_key_and_by_value(written: Lines) -> None:
+    """At any depth, under any key that names a secret, and wherever a known secret stands, there is only the mask."""
+    structlog.get_logger().info(
+        f"called with {SECRET}",
+        token="unknown",
+        Authorization="Basic unknown",
+        callback_key=["unknown"],
+        request={"headers": [{"X-Api-Token": "unknown"}], SECRET: "a", "body": f'{{"a":"{SECRET}"}}'.encode()},
+        answer='{"token":"unknown","a":1}',
+        given=Secret("unknown"),
+        where=f"https://x/?k={SECRET}",
+    )
+    (line,) = written()
+    text = json.dumps(line)
+    assert "unknown" not in text
+    assert SECRET not in text
+    assert line["event"] == "called with ***"
+    assert line["request"] == {"headers": [{"X-Api-Token": "***"}], "***": "a", "body": '{"a":"***"}'}
+    assert line["answer"] == '{"token":"***","a":1}'
+    assert line["where"] == "https://x/?k=***"
+
+
+def test_what_libraries_log_is_masked_too(written: Lines) -> None:
+    """A line of the standard library's logging goes through the same processors, its arguments included."""
+    logging.getLogger("asyncio").error("lost %s with %r", "acme", {"a": SECRET})
+    (line,) = written()
+    assert line["event"] == "lost acme with {'a': '***'}"
+    assert (line["level"], line["logger"]) == ("error", "asyncio")
+
+
+def test_access_lines_are_not_written(written: Lines) -> None:
+    """aiohttp's access log would show the keys in callback URLs, wrong ones too."""
+    logging.getLogger("aiohttp.access").info("POST /callbacks/acme/a-wrong-key/V4/Result")
+    assert written() == []
+
+
+def failing(password: str) -> None:
+    local_only = f"local-{len(password)}-local"
+    raise RuntimeError(f"refused {password}, at {len(local_only)}")
+
+
+@pytest.mark.parametrize("log", [lambda: structlog.get_logger("x"), lambda: logging.getLogger("x")])
+def test_a_traceback_has_no_locals_and_no_secret(written: Lines, log: Callable[[], Any]) -> None:
+    """An exception is written with its traceback, on one line, masked, and without the values of local variables."""
+    try:
+        failing(SECRET)
+    except RuntimeError as error:
+        log().error("it failed", exc_info=error)
+    (line,) = written()
+    assert "RuntimeError: refused ***, at 14" in line["exception"]
+    assert "in failing" in line["exception"]
+    assert SECRET not in json.dumps(line)
+    assert "local-17-local" not in json.dumps(line)
+
+
+def test_a_line_that_cannot_be_written_does_not_show_itself(written: Lines, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a line's arguments do not fit, that is told, and neither message nor arguments leak on standard error."""
+    del logging.getLogger().handlers[1:]  # pytest's own, which fail the test where a line cannot be written
+    logging.getLogger("x").error("%d times", SECRET)
+    structlog.get_logger().info("next")
+    lost, following = written()
+    assert "was lost: TypeError" in lost["event"]
+    assert following["event"] == "next"
+    captured = capsys.readouterr()
+    assert SECRET not in captured.err + captured.out
+
+
+def test_nothing_else_writes_the_same_lines(written: Lines, capsys: pytest.CaptureFixture[str]) -> None:
+    """A handler installed before would write unmasked: it is gone, and configuring again doubles nothing."""
+    logging.getLogger().addHandler(logging.StreamHandler())
+    stream = io.StringIO()
+    logs.configure("info", (Secret(SECRET),), stream)
+    structlog.get_logger().info(SECRET)
+    assert len(stream.getvalue().splitlines()) == 1
+    assert SECRET not in capsys.readouterr().err + stream.getvalue()
+
+
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(SECRET),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("token"), inner, max_size=3),
+)
+
+
+@given(NESTED)
+def test_any_value_can_be_logged(value: object) -> None:
+    """Whatever is logged becomes strict JSON, and holds no known secret."""
+    masked = SecretsMasked((Secret(SECRET),))(None, "info", {"event": "x", "value": value})
+    assert SECRET not in json.dumps(masked, allow_nan=False)
+
+
+def test_a_value_without_an_end_is_cut() -> None:
+    """A structure that holds itself is logged to a certain depth."""
+    endless: list[Any] = [1]
+    endless.append(endless)
+    masked = SecretsMasked(())(None, "info", {"value": endless})
+    assert len(json.dumps(masked)) < 200

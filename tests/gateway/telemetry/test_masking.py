@@ -1,0 +1,321 @@
+"""No secret is kept, and everything else stays as it travelled."""
+
+import json
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from adapters.contract import Masked, Secret
+from gateway.telemetry.masking import KEPT_BYTES, Mask
+
+NAMES = Masked(headers=frozenset({"SessionID"}), fields=frozenset({"token", "secureLogin", "hash"}))
+SECRET = 'p\\q/"r é+&k€y😀 0123'
+BY_NAME = Mask(NAMES, ())
+BY_VALUE = Mask(Masked(), (Secret(SECRET),))
+
+
+# --- By name, in JSON -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ('{"token":"hunter22","a":1.10}', '{"token":"***","a":1.10}'),
+        ('{ "a" : [ { "TOKEN" : "hunter22" } ] , "b" : 1e5 }', '{ "a" : [ { "TOKEN" : "***" } ] , "b" : 1e5 }'),
+        ('{"token":1234567.50 ,"a":-0}', '{"token":"***" ,"a":-0}'),
+        ('{"token":true,"hash":null}', '{"token":"***","hash":"***"}'),
+        ('{"token":["hunter22",{"x":"]}"}],"a":1}', '{"token":"***","a":1}'),
+        ('{"token":{"x":["hun\\"ter}22"]},"a":1}', '{"token":"***","a":1}'),
+        ('{"token":"hun\\"ter22\\\\","a":"\\\\"}', '{"token":"***","a":"\\\\"}'),
+        ('{"t\\u006fk\\u0045n":"hunter22"}', '{"t\\u006fk\\u0045n":"***"}'),
+        ('{"token":"","a":1}', '{"token":"","a":1}'),
+        ('{"a":"token","b":["token"]}', '{"a":"token","b":["token"]}'),
+        ('{"tokens":1,"atoken":2,"a\\"token":3}', '{"tokens":1,"atoken":2,"a\\"token":3}'),
+        # not JSON
+        ('{\n "providerId": "x"\n "token" : "hunter22"\n "a": 1', '{\n "providerId": "x"\n "token" : "***"\n "a": 1'),
+        ('{"token":hunter22 "a":1', '{"token":"***" "a":1'),
+        ('{"token":\'hunt,er22\',"a":1', '{"token":"***","a":1'),
+        ('{"token":"hunter22', '{"token":"***'),
+        ('{"token":["hunter22"', '{"token":"***"'),
+        ('{"a":"an odd quote" x","token":"hunter22"}', '{"a":"an odd quote" x","token":"***"}'),
+        ('{"a: 1, "token": "hunter22"}', '{"a: 1, "token": "***"}'),
+        ('"token": "hunter22"} garbage {"token": "hunter22"}', '"token": "***"} garbage {"token": "***"}'),
+        ('{"token":', '{"token":'),
+        # JSON in a JSON string
+        ('{"d":"{\\"token\\":\\"hunter22\\",\\"b\\":1}","e":2}', '{"d":"{\\"token\\":\\"***\\",\\"b\\":1}","e":2}'),
+        ('{"d":"{\\"token\\": 22,\\n\\"b\\":1}"}', '{"d":"{\\"token\\": \\"***\\",\\n\\"b\\":1}"}'),
+        ('{"d":"{\\"token\\":\\"hunter22","e":2}', '{"d":"{\\"token\\":\\"***","e":2}'),
+        ('{"d":"{\\"token\\":[\\"hunter22","e":2}', '{"d":"{\\"token\\":\\"***\\"","e":2}'),
+        # a URL in a JSON string
+        ('{"url":"https://x/?a=1&token=hunter22&b=2"}', '{"url":"https://x/?a=1&token=***&b=2"}'),
+    ],
+)
+def test_json_members_are_masked_by_name(body: str, kept: str) -> None:
+    """A member's value is masked whatever its type, in JSON and in what was meant to be JSON, and nothing else is."""
+    assert BY_NAME.body(body.encode()).decode() == kept
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+MARKER = "hunter22"
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[Any, Any]:
+    """A document with marked values under secret names at any depth, and the same document as it may be kept."""
+    if draw(st.integers(0, 3)) == 0:
+        plain = draw(JSON)
+        return plain, plain
+    if draw(st.booleans()):
+        items = draw(st.lists(documents(), max_size=3))
+        return [item for item, _ in items], [kept for _, kept in items]
+    document, masked = {}, {}
+    for key, (value, kept) in draw(st.dictionaries(st.text(max_size=5), documents(), max_size=3)).items():
+        document[key], masked[key] = value, kept
+    if draw(st.booleans()):
+        name = "".join(draw(st.sampled_from([c.lower(), c.upper()])) for c in draw(st.sampled_from(["token", "hash"])))
+        secret = draw(st.sampled_from([MARKER, 22.5, True, [MARKER, '"]'], {"a": {"}": MARKER}}, 'x"\\' + MARKER]))
+        document[name], masked[name] = secret, "***"
+    return document, masked
+
+
+@given(
+    documents(),
+    st.booleans(),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")]),
+    st.integers(0, 2),
+    st.booleans(),
+)
+def test_in_any_document_the_secret_goes_and_the_rest_stays(
+    document: tuple[Any, Any], ascii_only: bool, separators: tuple[str, str], nested: int, spelled: bool
+) -> None:
+    """Written in any way, and within strings of other documents, a document differs only where its secrets stood."""
+
+    def written(value: Any) -> str:
+        text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
+        if spelled:
+            text = re.sub('"t(?=oken"|OKEN")', r'"\\u0074', text)
+        for _ in range(nested):
+            text = json.dumps({"inside": text}, ensure_ascii=ascii_only, separators=separators)
+        return text
+
+    original, kept = document
+    assume("=" not in written(original))
+    assert BY_NAME.body(written(original).encode("utf-8", "surrogatepass")) == written(kept).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+# --- By name, elsewhere -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("token=hunter22&a=1", "token=***&a=1"),
+        ("a=%20+&TOKEN=hunt er;22&b", "a=%20+&TOKEN=***&b"),
+        ("%74oken=hunter22", "%74oken=***"),
+        ("atoken=1&tokena=2&token=&a", "atoken=1&tokena=2&token=&a"),
+        ("next=/x?token=hunter22", "next=/x?token=***"),
+    ],
+)
+def test_form_fields_are_masked_by_name(body: str, kept: str) -> None:
+    """A field's value is masked up to the next one, its name percent-encoded or not."""
+    assert BY_NAME.body(body.encode()).decode() == kept
+
+
+def test_headers_are_masked_by_name() -> None:
+    """What the dialect declares, and what HTTP calls credentials, is masked in any case; the other lines stay."""
+    headers = (
+        ("Content-Type", "application/json; multipart/form-data;"),
+        ("Sessionid", "hunter22"),
+        ("authorization", "Basic hunter22"),
+        ("Set-Cookie", "s=hunter22"),
+        ("Location", "https://x/?token=hunter22&a=1"),
+    )
+    assert BY_NAME.head(headers) == (
+        "Content-Type: application/json; multipart/form-data;\n"
+        "Sessionid: ***\nauthorization: ***\nSet-Cookie: ***\nLocation: https://x/?token=***&a=1"
+    )
+
+
+def test_a_query_is_masked_by_name_and_by_value() -> None:
+    """A query comes out as it stands in a URL, behind its question mark; without one there is nothing."""
+    query = (("a b", "c&d"), ("Token", "hunter22"), ("x", f"1{SECRET}2"))
+    assert Mask(NAMES, (Secret(SECRET),)).query(query) == "?a%20b=c%26d&Token=***&x=1***2"
+    assert BY_NAME.query(()) == ""
+
+
+# --- By value ---------------------------------------------------------------------------------------------------------
+
+
+def mixed(text: str) -> str:
+    """JSON as no encoder writes it and any decoder takes it: every second character escaped, in big letters."""
+    return "".join(
+        f"\\u{ord(c):04X}" if i % 2 and ord(c) < 0x10000 else json.dumps(c)[1:-1] for i, c in enumerate(text)
+    )
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        SECRET,
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        json.dumps(json.dumps(SECRET))[3:-3],
+        json.dumps(SECRET)[1:-1].replace("/", "\\/").replace("\\u20ac", "\\u20AC"),
+        mixed(SECRET),
+        quote(SECRET),
+        quote(SECRET, safe="").lower(),
+        quote_plus(SECRET),
+        quote(quote(SECRET, safe=""), safe=""),
+        "".join(f"%{byte:02x}" for byte in SECRET.encode()),
+    ],
+)
+def test_a_known_secret_is_masked_in_every_encoding(disguised: str) -> None:
+    """Raw, JSON-escaped, percent-encoded, twice over or by another taste: it is masked wherever it stands."""
+    assert BY_VALUE.body(f"<{disguised}>".encode()) == b"<***>"
+    assert BY_VALUE.text(f"{disguised} {disguised}") == "*** ***"
+    assert BY_VALUE.head((("X", f"a{disguised}"),)) == "X: a***"
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "use"])
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+def test_a_known_secret_is_masked_in_base64(before: str, encode: Any) -> None:
+    """Within base64, at whichever place, all that is certain of a secret is gone."""
+    mask = Mask(Masked(), (Secret("~~~hunter22~~~???"),))
+    kept = mask.text(encode(f"{before}:~~~hunter22~~~???:".encode()).decode())
+    assert "***" in kept
+    assert len(kept) < 16
+
+
+def as_json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def as_json_in_json(text: str) -> str:
+    return as_json(as_json(text))
+
+
+def as_form(text: str) -> str:
+    return quote(text, safe="")
+
+
+@given(
+    st.text(min_size=4, max_size=12, alphabet=st.characters(exclude_categories=["Cs"])),
+    st.lists(st.text(min_size=1, max_size=10, alphabet=" .xyz"), min_size=2, max_size=4),
+    st.sampled_from([str, as_json, as_json_in_json, as_form]),
+)
+def test_any_known_secret_goes_and_the_rest_stays(secret: str, around: list[str], encode: Callable[[str], str]) -> None:
+    """Whatever the secret and whatever stands around it, in each encoding only the secret is replaced."""
+    assume(not set(secret) & set(" .xyz*"))
+    assume(len(secret.strip("\\")) == len(secret))  # beside a backslash, whose backslash it is cannot be told
+    assert Mask(Masked(), (Secret(secret),)).text(encode(secret).join(around)) == "***".join(around)
+
+
+def test_secrets_that_overlap_leave_no_end_standing() -> None:
+    """Where one secret ends inside another, or inside itself, nothing of either is left."""
+    mask = Mask(Masked(), (Secret("abcabc"), Secret("cabcde")))
+    assert mask.text("<abcabcabcde>") == "<***>"
+    assert mask.text("<abcabcabcabc\\u0063>") == "<***\\u0063>"
+    assert Mask(Masked(), (Secret('a":"b'),)).text('{"x":"a":"b"}') == '{"x":"***"}'
+
+
+def test_a_secret_that_is_a_secret_name_hides_no_value() -> None:
+    """A token that happens to be the word 'token' is masked, and so is what stands under that name."""
+    assert Mask(NAMES, (Secret("token"),)).text('{"token":"hunter22"}') == '{"***":"***"}'
+
+
+def test_short_secrets_are_masked_by_name_only() -> None:
+    """A secret of three characters ruins no amount and no id by standing in it."""
+    assert (
+        Mask(NAMES, (Secret("123"), Secret(""))).text('{"amount":1230,"token":"123"}')
+        == '{"amount":1230,"token":"***"}'
+    )
+
+
+def test_further_secrets_hold_for_one_message() -> None:
+    """A caller's token is masked where it is given, and is not remembered."""
+    token = Secret("the-players-token")
+    assert BY_VALUE.body(b'{"echo":"the-players-token"}', token) == b'{"echo":"***"}'
+    assert BY_VALUE.text("the-players-token", token) == "***"
+    assert BY_VALUE.head((("X", "the-players-token"),), token) == "X: ***"
+    assert BY_VALUE.query((("x", "the-players-token"),), token) == "?x=***"
+    assert BY_VALUE.text("the-players-token") == "the-players-token"
+
+
+def test_the_mask_does_not_show_its_secrets() -> None:
+    """Neither a repr nor a traceback of the mask tells what it masks."""
+    assert "0123" not in repr(BY_VALUE)
+
+
+# --- Any bytes --------------------------------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [b'"token"', b'\\"token\\"', b":", b'"', b"\\", b"{", b"[", b"]", b"}", b"&token=", b"%", b"\xff"]
+)
+
+
+@given(st.lists(PIECES | st.binary(max_size=6), max_size=30).map(b"".join))
+def test_no_bytes_make_it_raise(data: bytes) -> None:
+    """Whatever the bytes are, a body can be kept."""
+    mask = Mask(NAMES, (Secret(SECRET),))
+    mask.body(data)
+    mask.text(data.decode("latin-1"))
+    mask.text(data.decode("utf-8", "surrogateescape"))
+    mask.query((("x", data.decode("utf-8", "surrogateescape")),))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'"token":',
+        b'"token":{',
+        b'"token":"',
+        b'"token"      ',
+        b"\\",
+        b'"',
+        b'\\"',
+        b" ",
+        b"a",
+        b"token=&",
+        b"token",
+        b"%25",
+        b"\\u0074",
+        b'"token\\',
+        b"'",
+        b"{",
+    ],
+)
+def test_time_grows_with_the_bytes_and_no_faster(piece: bytes) -> None:
+    """No repetition of anything makes masking slow: sixteen times the bytes take no more than some sixteen times."""
+    mask = Mask(NAMES, (Secret("aaaaaaaaaaaaaaaaaaaaaaaaaaaab"), Secret("\\\\\\\\\\\\\\\\x")))
+
+    def seconds(size: int) -> float:
+        data = piece * (size // len(piece))
+        began = perf_counter()
+        mask.body(data)
+        return perf_counter() - began
+
+    small = min(seconds(1 << 14) for _ in range(3))
+    assert seconds(1 << 18) < 100 * small + 0.5
+
+
+def test_a_long_body_is_cut_after_masking() -> None:
+    """Of a long body the beginning is kept, with a word on what is missing, and no half of a secret at its end."""
+    body = b"x" * (KEPT_BYTES - 3) + SECRET.encode() + b"y" * 1000
+    kept = BY_VALUE.body(body)
+    assert kept.startswith(b"x" * (KEPT_BYTES - 3) + b"***...")
+    assert b"cut" in kept
+    assert len(kept) < KEPT_BYTES + 100
+    assert SECRET.encode()[:3] not in kept
