@@ -1,0 +1,183 @@
+"""The one HTTP handler of all providers' callbacks: `POST /callbacks/{provider}/{key}/{the dialect's path}`.
+
+Who has no business here gets a 404 and nothing else. Whoever has is answered HTTP 200 in its own dialect, in time,
+whatever happened.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from uuid import uuid4
+
+import structlog
+from aiohttp import HttpVersion11, web
+from multidict import CIMultiDict
+
+from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Rejected, Secret
+from gateway.callbacks.guard import CallbackGuard
+from gateway.callbacks.judge import Judge, report_bug
+from gateway.callbacks.provider import Arrival, CallbackProvider, Route, Verdict
+from gateway.store.records import Message
+from gateway.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+SERVER_HEADER = {"Server": "session-gateway"}
+"""aiohttp would name itself and Python, with their versions."""
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes."""
+
+TIME_LIMIT_S = 3.5
+"""Seconds for a callback from its head to its answer; providers are known to wait four."""
+
+
+class NotReceived(Exception):
+    """The caller left before its body was here, or framed it wrongly."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """A request that came through the door."""
+
+    route: Route
+    key: Secret
+    peer: str
+    id: str
+    started_at: datetime
+
+
+class CallbackHandler:
+    """Admits, receives, has it judged, answers; one line in the log each, and one count where there are metrics."""
+
+    def __init__(
+        self,
+        providers: Iterable[CallbackProvider],
+        guard: CallbackGuard,
+        judge: Judge,
+        clock: Callable[[], datetime],
+        *,
+        body_limit: int = BODY_LIMIT,
+        time_limit_s: float = TIME_LIMIT_S,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._routes = {
+            (provider.name, path.lower()): Route(provider, path, callback)
+            for provider in providers
+            for path, callback in provider.adapter.callbacks.items()
+        }
+        self._guard = guard
+        self._judge = judge
+        self._clock = clock
+        self._body_limit = body_limit
+        self.time_limit_s = time_limit_s
+        self._metrics = metrics
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request. Goes on when the caller has left: what it told is carried out and kept."""
+        begun = monotonic()
+        try:
+            admission = self._admit(request)
+        except Exception as bug:  # noqa: BLE001 - a door that fails stays shut
+            report_bug(bug)
+            admission = None
+        if admission is None:
+            return web.Response(status=404, headers=SERVER_HEADER)
+        verdict = await self._verdict_in_time(admission, request)
+        _log_verdict(admission, verdict, monotonic() - begun)
+        if self._metrics is not None:
+            self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict))
+        headers = CIMultiDict(verdict.reply.headers)
+        headers.update(SERVER_HEADER)
+        return web.Response(status=verdict.reply.status, headers=headers, body=verdict.reply.body)
+
+    def _admit(self, request: web.BaseRequest) -> _Admission | None:
+        root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
+        caller = self._guard.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
+        peer = str(caller or request.remote or "")
+        if not self._guard.admits(provider, key, caller) or (root, callbacks) != ("", "callbacks"):
+            # Neither provider nor path are logged: a stranger wrote them, or a key stands in the wrong place.
+            log.info("callback turned away", peer=peer)
+            return None
+        route = self._routes.get((provider, path.lower()))
+        if route is None or request.method != route.callback.method:
+            log.info("callback not in the dialect", peer=peer, provider=provider, method=request.method)
+            return None
+        return _Admission(route, Secret(key), peer, uuid4().hex, self._clock())
+
+    async def _verdict_in_time(self, admission: _Admission, request: web.BaseRequest) -> Verdict:
+        route = admission.route
+        try:
+            async with asyncio.timeout(self.time_limit_s):
+                return await self._judge.judge(await self._receive(admission, request))
+        except TimeoutError:
+            return route.try_again(f"no outcome within {self.time_limit_s} s")
+        except NotReceived as error:
+            return route.try_again(str(error))
+        except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
+            return route.try_again(f"the gateway failed, error id {report_bug(bug, route.provider.mask)}")
+
+    async def _receive(self, admission: _Admission, request: web.BaseRequest) -> Arrival:
+        body, refused = b"", None
+        try:
+            body = await _read_body(request, self._body_limit)
+        except CallbackRefused as error:
+            refused = error
+        mask = admission.route.provider.mask
+        headers = _headers(request)
+        return Arrival(
+            id=admission.id,
+            route=admission.route,
+            key=admission.key,
+            peer=admission.peer,
+            started_at=admission.started_at,
+            request=HttpRequest(
+                method=request.method,
+                path=f"/{admission.route.path}",
+                query=tuple(request.query.items()),
+                headers=headers,
+                body=body,
+            ),
+            kept=Message(mask.head(headers, admission.key), mask.body(body, admission.key)),
+            refused=refused,
+        )
+
+
+async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """The body as it travelled, never inflated. Raises CallbackRefused and NotReceived."""
+    body = bytearray()
+    try:
+        if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while chunk := await request.content.readany():
+            body += chunk
+            if len(body) > limit:
+                raise CallbackRefused(
+                    CallbackFault.UNREADABLE, f"the body is larger than {limit} bytes; it is not kept"
+                )
+    except (ConnectionError, web.RequestPayloadError):
+        raise NotReceived("the body did not arrive whole") from None
+    return bytes(body)
+
+
+def _headers(request: web.BaseRequest) -> Headers:
+    # Any byte can come in a header; half a character could be written to no journal.
+    return tuple((name.decode(errors="replace"), value.decode(errors="replace")) for name, value in request.raw_headers)
+
+
+def _log_verdict(admission: _Admission, verdict: Verdict, seconds: float) -> None:
+    mask = admission.route.provider.mask
+    ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
+    (log.warning if ours else log.info)(
+        "callback",
+        exchange_id=admission.id,
+        provider=admission.route.provider.name,
+        path=admission.route.path,
+        peer=admission.peer,
+        verdict=str(verdict),
+        reference=mask.text(verdict.reference, admission.key),
+        detail=mask.text(verdict.detail, admission.key),
+        duration_ms=round(seconds * 1000, 1),
+    )

@@ -1,0 +1,141 @@
+"""What a callback comes to: read, carried out, kept, and only then answered.
+
+Judged in this order: readable, credentials, required fields, their form (all by the adapter), the reference, the
+account, the currency (all by the wallet). A refusal is kept before it is told, and judged afresh when it comes again.
+"""
+
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from typing import assert_never
+from uuid import uuid4
+
+import structlog
+
+from adapters.contract import (
+    Accepted,
+    CallbackFault,
+    CallbackRefused,
+    Credited,
+    Rejected,
+    Result,
+    SessionExpired,
+)
+from gateway.callbacks.provider import Arrival, Verdict
+from gateway.sessions.expiry import record_expiry
+from gateway.store.interface import Store, StoreUnavailable
+from gateway.store.records import Applied, Exchange, PostingFault
+from gateway.telemetry.masking import Mask
+from gateway.wallet import results
+from gateway.wallet.interface import PostingOutcome, Wallet, WalletUnavailable
+
+log = structlog.get_logger(__name__)
+
+_TOLD = {
+    PostingFault.ACCOUNT_UNKNOWN: CallbackFault.ACCOUNT_UNKNOWN,
+    PostingFault.CURRENCY_MISMATCH: CallbackFault.CURRENCY_MISMATCH,
+    PostingFault.REFERENCE_REUSED: CallbackFault.REFERENCE_REUSED,
+}
+
+_NO_MATTER_FOR_A_PERSON = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AGAIN})
+"""A stranger's message is only quarantined, in the journal; what will be sent again settles itself."""
+
+
+class Judge:
+    """Carries callbacks out, whatever the dialect."""
+
+    def __init__(self, wallet: Wallet, store: Store, clock: Callable[[], datetime]) -> None:
+        self._wallet = wallet
+        self._store = store
+        self._clock = clock
+
+    async def judge(self, arrival: Arrival) -> Verdict:
+        """What to answer; durable already, unless it is TRY_AGAIN. Raises nothing, but may be cancelled."""
+        try:
+            return await self._carry_out(arrival)
+        except (StoreUnavailable, TimeoutError) as error:
+            # No line in the journal: that is what failed.
+            return arrival.route.try_again(f"the store did not take it: {error}")
+        except WalletUnavailable as error:
+            return await self._noted(arrival, arrival.route.try_again(f"the wallet is unavailable: {error}"))
+        except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
+            error_id = report_bug(bug, arrival.route.provider.mask)
+            return await self._noted(arrival, arrival.route.try_again(f"the gateway failed, error id {error_id}"))
+
+    async def _carry_out(self, arrival: Arrival) -> Verdict:
+        try:
+            notification = arrival.read()
+        except CallbackRefused as refused:
+            return await self._refuse(arrival, refused)
+        match notification:
+            case SessionExpired():
+                return await self._expire(arrival, notification)
+            case Result():
+                return await self._credit(arrival, notification)
+            case _:
+                assert_never(notification)
+
+    async def _expire(self, arrival: Arrival, expired: SessionExpired) -> Verdict:
+        verdict = arrival.route.verdict(Accepted())
+        await record_expiry(self._store, expired, arrival.exchange(verdict, self._clock()))
+        return verdict
+
+    async def _credit(self, arrival: Arrival, result: Result) -> Verdict:
+        now = self._clock()
+
+        def narrate(outcome: PostingOutcome) -> Exchange:
+            return arrival.exchange(_verdict(arrival, result, outcome), now)
+
+        outcome = await self._wallet.credit(arrival.route.provider.name, result, narrate)
+        return _verdict(arrival, result, outcome)
+
+    async def _refuse(self, arrival: Arrival, refused: CallbackRefused) -> Verdict:
+        readable = refused.readable
+        answer = Rejected(refused.fault, refused.field)
+        verdict = arrival.route.verdict(answer, refused.message, readable.reference)
+        exchange = arrival.exchange(verdict, self._clock())
+        concerns_money = arrival.route.callback.notification is Result and readable.reference
+        if concerns_money and refused.fault not in _NO_MATTER_FOR_A_PERSON:
+            lost = results.RefusedResult(
+                reference=readable.reference,
+                user_id=readable.user_id,
+                session_id=readable.session_id,
+                fault=refused.fault,
+                field=refused.field,
+            )
+            told = results.refusal(lost, exchange, results.Ids.draw())
+            await self._store.record_exchange(exchange, told.item, told.event)
+        else:
+            await self._store.record_exchange(exchange)
+        return verdict
+
+    async def _noted(self, arrival: Arrival, verdict: Verdict) -> Verdict:
+        """Keep a TRY_AGAIN that was not the store's fault. It is answered even where it cannot be kept."""
+        try:
+            await self._store.record_exchange(arrival.exchange(verdict, self._clock()))
+        except StoreUnavailable as error:
+            log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))
+        except Exception as bug:  # noqa: BLE001 - the answer does not hang on the note
+            report_bug(bug, arrival.route.provider.mask)
+        return verdict
+
+
+def report_bug(bug: Exception, mask: Mask | None = None) -> str:
+    """Log a bug under an id, and answer the id. Without locals, and the message masked: both may quote a body."""
+    error_id = uuid4().hex
+    log.error(
+        "gateway error",
+        error_id=error_id,
+        error=type(bug).__name__,
+        message=mask.text(str(bug)) if mask else "",
+        where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(bug.__traceback__)],
+    )
+    return error_id
+
+
+def _verdict(arrival: Arrival, result: Result, outcome: PostingOutcome) -> Verdict:
+    if isinstance(outcome, Applied):
+        credited = Credited(outcome.transaction_id, outcome.currency, outcome.cash)
+        return arrival.route.verdict(credited, reference=result.reference)
+    answer = Rejected(_TOLD[outcome.fault], outcome.field)
+    return arrival.route.verdict(answer, results.explain(result, outcome), result.reference)

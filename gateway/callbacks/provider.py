@@ -1,0 +1,123 @@
+"""A provider as its callbacks need it, and one callback on its way from the door to the answer."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from adapters.contract import (
+    Accepted,
+    Account,
+    Adapter,
+    Callback,
+    CallbackAnswer,
+    CallbackFault,
+    CallbackRefused,
+    Credited,
+    HttpReply,
+    HttpRequest,
+    Notification,
+    Rejected,
+    Secret,
+)
+from gateway.store.records import Direction, Exchange, Message
+from gateway.telemetry.masking import Mask
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackProvider:
+    """One configured provider that may call: its dialect, its account, and what its messages must not show."""
+
+    adapter: Adapter[Any]
+    account: Account[Any]
+    mask: Mask
+
+    @property
+    def name(self) -> str:
+        return self.account.provider
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a callback came to: the answer, the bytes that say it in the dialect, and a word to a person."""
+
+    answer: CallbackAnswer
+    reply: HttpReply
+    detail: str = ""
+    reference: str = ""
+
+    def __str__(self) -> str:
+        """The journal's word for it."""
+        match self.answer:
+            case Accepted():
+                return "ACCEPTED"
+            case Credited():
+                return "CREDITED"
+            case Rejected(fault=fault):
+                return fault
+
+
+class Route:
+    """One callback of one provider. Raises what the adapter raises where it cannot even say TRY_AGAIN."""
+
+    __slots__ = ("_sorry", "callback", "path", "provider")
+
+    def __init__(self, provider: CallbackProvider, path: str, callback: Callback[Any, Notification]) -> None:
+        self.provider = provider
+        self.path = path
+        self.callback = callback
+        # Encoded ahead, so that a bug of the adapter's can be answered without the adapter.
+        self._sorry = callback.encode_reply(provider.account, Rejected(CallbackFault.TRY_AGAIN))
+
+    def verdict(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> Verdict:
+        return Verdict(answer, self.callback.encode_reply(self.provider.account, answer), detail, reference)
+
+    def try_again(self, detail: str) -> Verdict:
+        """The fault is ours, or the outcome unknown: the provider must send again."""
+        return Verdict(Rejected(CallbackFault.TRY_AGAIN), self._sorry, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A callback that came through the door, as far as it was received."""
+
+    id: str
+    route: Route
+    key: Secret
+    """The key that it came with: part of the URL, and nobody else's business."""
+    peer: str
+    started_at: datetime
+    request: HttpRequest
+    kept: Message
+    """The request, masked."""
+    refused: CallbackRefused | None = None
+    """Why the body was not taken, where it was not."""
+
+    def read(self) -> Notification:
+        """What the provider tells. Raises CallbackRefused."""
+        if self.refused is not None:
+            raise self.refused
+        account = self.route.provider.account
+        self.route.callback.verify(account, self.request)
+        return self.route.callback.decode(account, self.request)
+
+    def exchange(self, verdict: Verdict, ended_at: datetime) -> Exchange:
+        """The journal's line. Its path is the URL's, without the key."""
+        provider = self.route.provider
+        return Exchange(
+            id=self.id,
+            direction=Direction.INBOUND,
+            provider=provider.name,
+            operation=self.route.path,
+            method=self.request.method,
+            path=f"/callbacks/{provider.name}/{self.route.path}",
+            request=self.kept,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            verdict=str(verdict),
+            status=verdict.reply.status,
+            reply=Message(
+                provider.mask.head(verdict.reply.headers, self.key), provider.mask.body(verdict.reply.body, self.key)
+            ),
+            detail=provider.mask.text(verdict.detail, self.key),
+            peer=self.peer,
+        )

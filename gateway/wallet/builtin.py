@@ -1,0 +1,63 @@
+"""The built-in ledger: accounts and postings in the gateway's own store, so that an effect and its story are one."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from uuid import uuid4
+
+from adapters.contract import Result
+from gateway.store.interface import Narrative, Store, StoreUnavailable
+from gateway.store.records import AccountOpened, Balance, Exchange, PostingRefused
+from gateway.wallet import results
+from gateway.wallet.interface import PostingOutcome, WalletUnavailable
+
+
+class BuiltinWallet:
+    """The ledger behind callbacks (`credit`, `ready`) and behind the WalletService (the others).
+
+    The WalletService's methods answer typed values; refusing by gRPC status is the servicer's. All raise
+    StoreUnavailable.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def credit(
+        self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
+    ) -> PostingOutcome:
+        """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
+        ids = results.Ids.draw()
+
+        def tell(outcome: PostingOutcome) -> Narrative:
+            return results.narrative(result, outcome, narrate(outcome), ids)
+
+        return await self._store.apply(results.posting(provider, result), self._clock(), tell)
+
+    async def ready(self) -> None:
+        try:
+            await self._store.ping()
+        except StoreUnavailable as error:
+            raise WalletUnavailable(f"the built-in ledger's store does not take data: {error}") from error
+
+    async def apply(self, provider: str, result: Result) -> PostingOutcome:
+        """Credit a Result that came over gRPC: its effect and its event are one transaction.
+
+        There is no exchange to keep, and a refusal is the caller's to look at.
+        """
+        event_id, now = uuid4().hex, self._clock()
+
+        def tell(outcome: PostingOutcome) -> Narrative:
+            if isinstance(outcome, PostingRefused):
+                return Narrative(exchange=None)
+            return Narrative(exchange=None, event=results.credited(provider, result, event_id, now))
+
+        return await self._store.apply(results.posting(provider, result), now, tell)
+
+    async def open_account(self, user_id: str, currency: str, opening: Decimal) -> AccountOpened:
+        """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
+        return await self._store.open_account(user_id, currency, opening, self._clock())
+
+    async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused:
+        """What an account holds now."""
+        return await self._store.balance(user_id, currency)

@@ -1,0 +1,34 @@
+"""What the gateway asks of a wallet, be it the built-in ledger or the operator's own."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from adapters.contract import Result
+from gateway.store.records import Applied, Exchange, PostingRefused
+
+PostingOutcome = Applied | PostingRefused
+"""What came of a Result: it stands, or it is refused for as long as its cause lasts."""
+
+
+class WalletUnavailable(Exception):
+    """The wallet did not answer, or not in a way that tells the outcome. It may have credited: the same Result must be
+    sent again, which `(provider, reference)` makes safe."""
+
+
+class Wallet(Protocol):
+    """Credits Results, each once, and keeps the story of it: event, journal line, reconciliation item."""
+
+    async def credit(
+        self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
+    ) -> PostingOutcome:
+        """Credit a Result once by `(provider, reference)`; its story is durable when this returns.
+
+        `narrate` makes the journal's line of what came of it. It is pure and quick: it may run on another thread, and
+        again where a transaction is tried again. Raises WalletUnavailable and StoreUnavailable; what `narrate` raises
+        comes out as it is, and nothing was credited by a wallet that keeps its story in one transaction.
+        """
+        ...
+
+    async def ready(self) -> None:
+        """Raise WalletUnavailable where nothing can be credited."""
+        ...

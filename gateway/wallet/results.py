@@ -1,0 +1,133 @@
+"""What a Result means to the ledger, and what is told of it: the posting, the event, the reconciliation item.
+
+An exchange makes at most one event and one item, and both happen when it ends.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from adapters.contract import Result
+from gateway.store.interface import Narrative
+from gateway.store.records import (
+    Applied,
+    Event,
+    EventType,
+    Exchange,
+    Posting,
+    PostingFault,
+    PostingRefused,
+    ReconciliationItem,
+)
+
+_EXPLANATIONS = {
+    PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: open one, and have the Result sent again",
+    PostingFault.CURRENCY_MISMATCH: (
+        "player {user_id} has no account in {currency}: open one, or have the provider correct the Result's currency"
+    ),
+    PostingFault.REFERENCE_REUSED: (
+        "reference {reference} was credited before with another {field}: "
+        "compare both in the journal, and ask the provider which holds"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedResult:
+    """A Result that was refused, as far as it could be read: all but the reference may be ''."""
+
+    reference: str
+    user_id: str
+    session_id: str
+    fault: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Ids drawn before a transaction, so that telling it again tells the same."""
+
+    event: str
+    item: str
+
+    @classmethod
+    def draw(cls) -> "Ids":
+        return cls(uuid4().hex, uuid4().hex)
+
+
+def posting(provider: str, result: Result) -> Posting:
+    """The Result as the ledger applies it."""
+    return Posting(
+        provider=provider,
+        reference=result.reference,
+        user_id=result.user_id,
+        currency=result.currency,
+        amount=result.amount,
+        round_id=result.round_id,
+        game_id=result.game_id,
+        session_id=result.session_id,
+        promo_amount=result.promo.amount if result.promo else None,
+        promo_reference=result.promo.reference if result.promo else "",
+    )
+
+
+def explain(result: Result, refused: PostingRefused) -> str:
+    """Why the Result was refused and what to do, for a person."""
+    return _EXPLANATIONS[refused.fault].format(
+        user_id=result.user_id,
+        currency=result.currency,
+        reference=result.reference,
+        field=refused.field,
+    )
+
+
+def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Exchange, ids: Ids) -> Narrative:
+    """What is kept beside a posting. The store keeps the event only where something happened."""
+    if isinstance(outcome, PostingRefused):
+        refused = RefusedResult(
+            reference=result.reference,
+            user_id=result.user_id,
+            session_id=result.session_id,
+            fault=outcome.fault,
+            field=outcome.field,
+        )
+        return refusal(refused, exchange, ids)
+    return Narrative(exchange, credited(exchange.provider, result, ids.event, exchange.ended_at))
+
+
+def credited(provider: str, result: Result, event_id: str, time: datetime) -> Event:
+    """The event of a Result's first application."""
+    return Event(
+        id=event_id,
+        type=EventType.RESULT_CREDITED,
+        time=time,
+        provider=provider,
+        user_id=result.user_id,
+        session_id=result.session_id,
+        reference=result.reference,
+    )
+
+
+def refusal(refused: RefusedResult, exchange: Exchange, ids: Ids) -> Narrative:
+    """What is kept of a refused Result: an item for a person, in the exchange's words, and its event."""
+    item = ReconciliationItem(
+        id=ids.item,
+        provider=exchange.provider,
+        reference=refused.reference,
+        fault=refused.fault,
+        field=refused.field,
+        detail=exchange.detail,
+        user_id=refused.user_id,
+        created_at=exchange.ended_at,
+        exchange_id=exchange.id,
+    )
+    event = Event(
+        id=ids.event,
+        type=EventType.RESULT_REFUSED,
+        time=exchange.ended_at,
+        provider=exchange.provider,
+        user_id=refused.user_id,
+        session_id=refused.session_id,
+        reference=refused.reference,
+    )
+    return Narrative(exchange, event, item)

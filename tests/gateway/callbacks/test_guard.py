@@ -1,0 +1,127 @@
+"""Who may call: keys and addresses, without a server."""
+
+import hmac
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from adapters.contract import Secret
+from gateway.callbacks.guard import CallbackGuard, Door
+
+HERE = ip_address("192.0.2.1")
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+def guard() -> CallbackGuard:
+    return CallbackGuard(
+        {
+            "two": Door((Secret("old-key"), Secret("new-key"))),
+            "one": Door((Secret("schlüssel"),)),
+            "none": Door(()),
+            "fenced": Door((Secret("fenced-key"),), (ip_network("192.0.2.0/28"), ip_network("2001:db8::/64"))),
+        },
+        PROXIES,
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "key", "admitted"),
+    [
+        ("two", "old-key", True),
+        ("two", "new-key", True),
+        ("two", "new-ke", False),
+        ("two", "new-keyy", False),
+        ("two", "NEW-KEY", False),
+        ("two", "", False),
+        ("two", "schlüssel", False),
+        ("one", "schlüssel", True),
+        ("one", "schl\udcfcssel", False),
+        ("one", "\ud800", False),
+        ("none", "", False),
+        ("none", "old-key", False),
+        ("unknown", "old-key", False),
+        ("unknown", "", False),
+        ("", "", False),
+        ("TWO", "old-key", False),
+    ],
+)
+def test_only_a_provider_with_one_of_its_keys_is_admitted(provider: str, key: str, admitted: bool) -> None:
+    """Each of a provider's keys opens its door, nothing else opens any, and no text breaks the comparison."""
+    assert guard().admits(provider, key, HERE) is admitted
+
+
+@pytest.fixture
+def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Lengths of what is compared in constant time."""
+    made: list[tuple[int, int]] = []
+    compare: Any = hmac.compare_digest
+
+    def counted(a: bytes, b: bytes) -> bool:
+        made.append((len(a), len(b)))
+        return bool(compare(a, b))
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    return made
+
+
+@pytest.mark.parametrize("provider", ["two", "one", "none", "fenced", "unknown", ""])
+@pytest.mark.parametrize("key", ["old-key", "wrong", "", "x" * 500])
+def test_every_caller_costs_the_same_comparisons(provider: str, key: str, comparisons: list[tuple[int, int]]) -> None:
+    """Unknown provider, wrong key, first key, second key: as many comparisons, of the same lengths."""
+    guard().admits(provider, key, HERE)
+    assert comparisons == [(32, 32), (32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("caller", "admitted"),
+    [
+        ("192.0.2.15", True),
+        ("192.0.2.16", False),
+        ("::ffff:192.0.2.15", True),
+        ("::ffff:192.0.2.16", False),
+        ("2001:db8::7", True),
+        ("2001:db8:0:1::7", False),
+        ("fe80::1%eth0", False),
+        (None, False),
+        ("", False),
+        ("not an address", False),
+    ],
+)
+def test_an_allow_list_admits_its_networks_only(caller: str | None, admitted: bool) -> None:
+    """With sources configured the right key opens from there only; a caller that nobody can tell is not from there."""
+    subject = guard()
+    assert subject.admits("fenced", "fenced-key", subject.caller(caller)) is admitted
+    assert not subject.admits("fenced", "wrong", subject.caller(caller))
+    assert subject.admits("one", "schlüssel", subject.caller(caller))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "caller"),
+    [
+        ("192.0.2.1", (), "192.0.2.1"),
+        ("192.0.2.1", ("198.51.100.7",), "192.0.2.1"),
+        ("10.0.0.1", (), "10.0.0.1"),
+        ("10.0.0.1", ("198.51.100.7",), "198.51.100.7"),
+        ("10.0.0.1", ("203.0.113.9, 198.51.100.7",), "198.51.100.7"),
+        ("10.0.0.1", ("203.0.113.9", "198.51.100.7"), "198.51.100.7"),
+        ("10.0.0.1", ("203.0.113.9, 198.51.100.7 ,10.0.0.2",), "198.51.100.7"),
+        ("10.0.0.1", ("203.0.113.9, 198.51.100.7", "fd00::1"), "198.51.100.7"),
+        ("::ffff:10.0.0.1", ("::ffff:198.51.100.7",), "198.51.100.7"),
+        ("10.0.0.1", ("198.51.100.7, unknown",), None),
+        ("10.0.0.1", ("198.51.100.7,",), None),
+        ("10.0.0.1", ("10.0.0.3",), "10.0.0.3"),
+        (None, ("198.51.100.7",), None),
+    ],
+)
+def test_forwarded_addresses_are_believed_as_far_as_proxies_are_trusted(
+    peer: str | None, forwarded_for: tuple[str, ...], caller: str | None
+) -> None:
+    """X-Forwarded-For is read from the right, each address only on the word of a trusted proxy."""
+    assert guard().caller(peer, forwarded_for) == (ip_address(caller) if caller else None)
+
+
+def test_an_empty_key_is_refused_at_the_start() -> None:
+    """A key that anybody could guess must never come to be compared."""
+    with pytest.raises(ValueError, match="callback key of provider monaco is empty"):
+        CallbackGuard({"monaco": Door((Secret("key"), Secret("")))})

@@ -1,0 +1,130 @@
+"""The built-in ledger on a real SQLite file."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.store.interface import ContentDiffers, StoreUnavailable
+from gateway.store.records import (
+    AccountOpened,
+    Applied,
+    Balance,
+    EventFilter,
+    EventType,
+    Exchange,
+    PostingFault,
+    PostingRefused,
+)
+from gateway.store.sqlite import SqliteStore
+from gateway.wallet.builtin import BuiltinWallet
+from gateway.wallet.interface import PostingOutcome, WalletUnavailable
+from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """A wallet and the store behind it."""
+
+    wallet: BuiltinWallet
+    store: SqliteStore
+    path: Path
+
+
+@pytest.fixture
+async def books(tmp_path: Path) -> AsyncIterator[Books]:
+    path = tmp_path / "gateway.db"
+    store = SqliteStore(str(path), busy_seconds=0.1)
+    await store.open()
+    yield Books(BuiltinWallet(store, lambda: NOW), store, path)
+    await store.close()
+
+
+def narrate(outcome: PostingOutcome) -> Exchange:
+    return exchange("CREDITED" if isinstance(outcome, Applied) else outcome.fault)
+
+
+async def test_a_credit_keeps_effect_event_and_journal_line(books: Books) -> None:
+    """A first credit tells of itself once; a second tells only the journal, and answers the first transaction."""
+    await books.wallet.open_account("421", "USD", Decimal(100))
+    result = replace(RESULT, promo=PRIZE)
+    first = await books.wallet.credit("monaco", result, narrate)
+    again = await books.wallet.credit("monaco", result, narrate)
+    assert isinstance(first, Applied)
+    assert (first.cash, first.replayed) == (Decimal("112.5"), False)
+    assert again == replace(first, replayed=True)
+    assert await books.wallet.balance("421", "USD") == Balance("USD", Decimal("112.5"))
+    (event,) = await books.store.events_after("", EventFilter(), 10)
+    assert (event.type, event.reference) == (EventType.RESULT_CREDITED, RESULT.reference)
+    assert [line.verdict for line in await books.store.exchanges()] == ["CREDITED"] * 2
+
+
+async def test_a_refusal_keeps_one_item_and_settles_when_credited(books: Books) -> None:
+    """Without an account there is one item and one event, however often it comes; a credit resolves the item."""
+    refused = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+    for _ in range(2):
+        assert await books.wallet.credit("monaco", RESULT, narrate) == refused
+    (item,) = await books.store.open_items()
+    assert (item.fault, item.field, item.reference) == ("ACCOUNT_UNKNOWN", "user_id", RESULT.reference)
+    assert [event.type for event in await books.store.events_after("", EventFilter(), 10)] == ["RESULT_REFUSED"]
+    await books.wallet.open_account("421", "USD", Decimal(0))
+    assert isinstance(await books.wallet.credit("monaco", RESULT, narrate), Applied)
+    assert not await books.store.open_items()
+
+
+async def test_a_story_that_cannot_be_told_credits_nothing(books: Books) -> None:
+    """Where the journal's line cannot be made, the effect is undone with it."""
+    await books.wallet.open_account("421", "USD", Decimal(100))
+
+    def speechless(outcome: PostingOutcome) -> Exchange:
+        raise LookupError(outcome)
+
+    with pytest.raises(LookupError):
+        await books.wallet.credit("monaco", RESULT, speechless)
+    assert await books.wallet.balance("421", "USD") == Balance("USD", Decimal(100))
+    assert not await books.store.events_after("", EventFilter(), 10)
+
+
+async def test_a_result_over_grpc_is_applied_and_told_once(books: Books) -> None:
+    """`apply` moves money once and tells one event; a refusal is the caller's to look at, and leaves nothing."""
+    unknown = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+    assert await books.wallet.apply("monaco", RESULT) == unknown
+    await books.wallet.open_account("421", "USD", Decimal(100))
+    first = await books.wallet.apply("monaco", RESULT)
+    assert isinstance(first, Applied)
+    assert first.cash == Decimal(110)
+    assert await books.wallet.apply("monaco", RESULT) == replace(first, replayed=True)
+    reused = PostingRefused(PostingFault.REFERENCE_REUSED, "amount")
+    assert await books.wallet.apply("monaco", replace(RESULT, amount=Decimal(11))) == reused
+    (event,) = await books.store.events_after("", EventFilter(), 10)
+    assert (event.type, event.time, event.provider) == (EventType.RESULT_CREDITED, NOW, "monaco")
+    assert (event.user_id, event.reference) == ("421", RESULT.reference)
+    assert not await books.store.open_items()
+    assert not await books.store.exchanges()
+
+
+async def test_accounts_are_opened_once(books: Books) -> None:
+    """The same again gets the same answer, another opening balance is refused, an unknown account said to be one."""
+    opened = AccountOpened("421", "USD", Decimal("1.5"))
+    assert await books.wallet.open_account("421", "USD", Decimal("1.5")) == opened
+    assert await books.wallet.open_account("421", "USD", Decimal("1.50")) == opened
+    with pytest.raises(ContentDiffers, match="opening_balance"):
+        await books.wallet.open_account("421", "USD", Decimal(2))
+    assert await books.wallet.balance("422", "USD") == PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+    assert await books.wallet.balance("421", "EUR") == PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
+
+
+async def test_readiness_is_the_stores(books: Books) -> None:
+    """The ledger is ready while its database can be written to, and says so when it is not."""
+    await books.wallet.ready()
+    other = sqlite3.connect(books.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(WalletUnavailable, match="ledger's store"):
+        await books.wallet.ready()
+    with pytest.raises(StoreUnavailable):
+        await books.wallet.credit("monaco", RESULT, narrate)
+    other.close()
+    await books.wallet.ready()

@@ -1,0 +1,68 @@
+"""What a Result means to the ledger, and what is told of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.store.records import Applied, EventType, Posting, PostingFault, PostingRefused
+from gateway.wallet import results
+from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
+
+IDS = results.Ids("event-1", "item-1")
+
+
+def test_a_result_becomes_a_posting() -> None:
+    """Everything that makes the content of a reference must reach the ledger, a prize with its own reference."""
+    plain = Posting(
+        provider="monaco",
+        reference=RESULT.reference,
+        user_id="421",
+        currency="USD",
+        amount=RESULT.amount,
+        round_id="5103188801",
+        game_id="Im_60_tumblefortune",
+        session_id=RESULT.session_id,
+    )
+    assert results.posting("monaco", RESULT) == plain
+    with_prize = replace(plain, promo_amount=PRIZE.amount, promo_reference=PRIZE.reference)
+    assert results.posting("monaco", replace(RESULT, promo=PRIZE)) == with_prize
+
+
+def test_a_credited_result_is_told_as_such() -> None:
+    """An applied posting makes a RESULT_CREDITED event and no item; telling it again tells the same."""
+    line = exchange("CREDITED")
+    applied = Applied("t1", "USD", RESULT.amount, replayed=False)
+    told = results.narrative(RESULT, applied, line, IDS)
+    assert told.exchange is line
+    assert told.item is None
+    assert told.event is not None
+    assert (told.event.id, told.event.type, told.event.time) == ("event-1", EventType.RESULT_CREDITED, NOW)
+    assert (told.event.provider, told.event.user_id) == ("monaco", "421")
+    assert (told.event.session_id, told.event.reference) == (RESULT.session_id, RESULT.reference)
+    assert results.narrative(RESULT, applied, line, IDS) == told
+
+
+def test_a_refused_result_is_told_with_an_item() -> None:
+    """A refused posting makes an item that names fault and field, points to the journal, and an event."""
+    line = exchange("REFERENCE_REUSED", "in the journal's words")
+    told = results.narrative(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line, IDS)
+    assert told.item is not None
+    assert told.event is not None
+    assert (told.item.id, told.item.exchange_id, told.item.created_at) == ("item-1", line.id, NOW)
+    assert (told.item.provider, told.item.reference, told.item.user_id) == ("monaco", RESULT.reference, "421")
+    assert (told.item.fault, told.item.field) == ("REFERENCE_REUSED", "amount")
+    assert told.item.detail == "in the journal's words"
+    assert (told.event.id, told.event.type) == ("event-1", EventType.RESULT_REFUSED)
+    assert (told.event.user_id, told.event.reference) == ("421", RESULT.reference)
+
+
+@pytest.mark.parametrize("fault", PostingFault)
+def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
+    """What a person reads must name what is at fault, whatever it is."""
+    said = results.explain(replace(RESULT, user_id="{x}"), PostingRefused(fault, "round_id"))
+    wanted = {
+        PostingFault.ACCOUNT_UNKNOWN: ("{x}", "open one"),
+        PostingFault.CURRENCY_MISMATCH: ("{x}", "USD", "open one"),
+        PostingFault.REFERENCE_REUSED: (RESULT.reference, "round_id", "journal"),
+    }
+    assert all(word in said for word in wanted[fault])
