@@ -29,8 +29,9 @@ class WalletServiceStub:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string, `(0|[1-9][0-9]*)(\.[0-9]{1,18})?`, at most 32 digits, never with an exponent, and compared
-    by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
+    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
+    crypto currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
@@ -64,8 +65,9 @@ class WalletServiceServicer:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string, `(0|[1-9][0-9]*)(\.[0-9]{1,18})?`, at most 32 digits, never with an exponent, and compared
-    by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
+    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
+    crypto currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
@@ -125,8 +127,9 @@ class WalletService:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string, `(0|[1-9][0-9]*)(\.[0-9]{1,18})?`, at most 32 digits, never with an exponent, and compared
-    by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
+    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
+    crypto currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT

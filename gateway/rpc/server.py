@@ -1,0 +1,102 @@
+"""The gRPC server: services, health, reflection, TLS, and an orderly stop."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gateway.rpc.interceptor import FailureInterceptor
+from gateway.rpc.watching import Watching
+from gateway.sessions.provider import HealthState, Provider
+from gateway.v1 import session_service_pb2, wallet_service_pb2
+from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
+from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_WalletServiceServicer_to_server
+
+SERVICES = (
+    session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+    wallet_service_pb2.DESCRIPTOR.services_by_name["WalletService"].full_name,
+)
+
+
+class CannotListen(Exception):
+    """The address is taken, or not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM texts: our certificate and key, and the authority of callers' certificates where those are demanded."""
+
+    cert: bytes
+    key: bytes
+    client_ca: bytes | None = None
+
+    def __repr__(self) -> str:
+        return "TlsFiles(***)"
+
+
+class RpcServer:
+    """The gRPC side of a gateway, from its first accepted call to its last answer."""
+
+    def __init__(
+        self,
+        session_service: SessionServiceServicer,
+        wallet_service: WalletServiceServicer,
+        watching: Watching,
+        providers: Iterable[Provider],
+    ) -> None:
+        self._watching = watching
+        self._health = health.aio.HealthServicer()
+        self._health_changes: set[asyncio.Task[None]] = set()
+        self._interceptor = FailureInterceptor()
+        self._server = grpc.aio.server(
+            interceptors=[self._interceptor],
+            # Without this a second gateway on the same port would silently take half of the calls.
+            options=[("grpc.so_reuseport", 0)],
+        )
+        add_SessionServiceServicer_to_server(session_service, self._server)
+        add_WalletServiceServicer_to_server(wallet_service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._providers = tuple(providers)
+
+    async def start(self, host: str, port: int, tls: TlsFiles | None) -> int:
+        """Accept calls; port 0 takes a free one. Answers the port. Raises CannotListen."""
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        for provider in self._providers:
+            # A provider that was not tried yet is serving: a caller that asks first must be able to try it.
+            await self._health.set(provider.name, health_pb2.HealthCheckResponse.SERVING)
+            provider.health.listeners.append(partial(self._told, provider.name))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound = self._bind(address, tls)
+        except RuntimeError as error:
+            raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
+        await self._server.start()
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, end the streams, let the others finish within the grace, and hang up."""
+        await self._health.enter_graceful_shutdown()
+        self._watching.stop()
+        self._interceptor.stop()
+        await self._server.stop(grace_s)
+
+    def _bind(self, address: str, tls: TlsFiles | None) -> int:
+        if tls is None:
+            return self._server.add_insecure_port(address)
+        credentials = grpc.ssl_server_credentials(
+            [(tls.key, tls.cert)], root_certificates=tls.client_ca, require_client_auth=tls.client_ca is not None
+        )
+        return self._server.add_secure_port(address, credentials)
+
+    def _told(self, provider: str, state: HealthState) -> None:
+        serving = state is not HealthState.FAILING
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        change = asyncio.get_running_loop().create_task(self._health.set(provider, status))
+        self._health_changes.add(change)
+        change.add_done_callback(self._health_changes.discard)

@@ -1,0 +1,140 @@
+"""SessionService, as the proto describes it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+
+from adapters.contract import CloseSession, Device, Outcome, Secret
+from gateway.rpc.fields import LONGEST_TOKEN, Fields, timestamp
+from gateway.rpc.watching import Watching
+from gateway.sessions.closing import CloseAnswer, Closing
+from gateway.sessions.provider import Provider
+from gateway.store.records import EventFilter, EventType
+from gateway.v1 import session_service_pb2 as pb
+from gateway.v1.session_service_pb2_grpc import SessionServiceServicer
+
+if TYPE_CHECKING:  # generic in the stubs only
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_OUTCOMES = {
+    Outcome.CLOSED: pb.OUTCOME_CLOSED,
+    Outcome.NO_ACTIVE_SESSION: pb.OUTCOME_NO_ACTIVE_SESSION,
+}
+
+
+class SessionService(SessionServiceServicer):
+    """Checks requests, hands them to the rooms behind, and words their answers."""
+
+    def __init__(
+        self, closing: Closing, watching: Watching, providers: Mapping[str, Provider], default_deadline_s: float
+    ) -> None:
+        self._closing = closing
+        self._watching = watching
+        self._providers = providers
+        self._default_deadline_s = default_deadline_s
+
+    async def CloseSession(  # noqa: N802 - the proto's name
+        self, request: pb.CloseSessionRequest, context: "Context"
+    ) -> pb.CloseSessionResponse:
+        """End a player's sessions at one provider."""
+        fields = Fields()
+        request_id = fields.request_id(request.request_id)
+        provider = fields.text("provider", request.provider, required=True)
+        call = CloseSession(
+            user_id=fields.text("user_id", request.user_id, required=True),
+            session_id=fields.text("session_id", request.session_id),
+            game_id=fields.text("game_id", request.game_id),
+            token=Secret(fields.text("token", request.token, longest=LONGEST_TOKEN)) if request.token else None,
+            clear_history=request.clear_history,
+            device=Device(
+                os=fields.text("device.os", request.device.os),
+                app_version=fields.app_version("device.app_version", request.device.app_version),
+            ),
+        )
+        reason = fields.text("reason", request.reason)
+        fields.check()
+        answer = await self._closing.close(request_id, provider, call, reason, self._deadline(context))
+        return _close_response(answer)
+
+    async def WatchEvents(  # noqa: N802 - the proto's name
+        self, request: pb.WatchEventsRequest, context: "Context"
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Stream what happens."""
+        fields = Fields()
+        after = fields.text("after_event_id", request.after_event_id)
+        wanted = EventFilter(
+            user_id=fields.text("user_id", request.user_id),
+            provider=fields.text("provider", request.provider),
+            types=_event_types(fields, request),
+        )
+        fields.check()
+        async for event in self._watching.events(after, wanted, lambda: context.send_initial_metadata(())):
+            yield pb.WatchEventsResponse(
+                event=pb.Event(
+                    id=event.id,
+                    type=f"EVENT_TYPE_{event.type}",
+                    time=timestamp(event.time),
+                    provider=event.provider,
+                    user_id=event.user_id,
+                    session_id=event.session_id,
+                    request_id=event.request_id,
+                    reference=event.reference,
+                )
+            )
+
+    async def ListProviders(  # noqa: N802 - the proto's name
+        self, request: pb.ListProvidersRequest, context: "Context"
+    ) -> pb.ListProvidersResponse:
+        """Tell what is configured, what it can do, and how it fares."""
+        return pb.ListProvidersResponse(
+            providers=[_provider(provider) for _, provider in sorted(self._providers.items())]
+        )
+
+    def _deadline(self, context: "Context") -> float:
+        """The caller's deadline by the loop's clock, or the default where it set none."""
+        remaining = cast("float | None", context.time_remaining())  # its stub knows no None
+        return asyncio.get_running_loop().time() + (self._default_deadline_s if remaining is None else remaining)
+
+
+def _close_response(answer: CloseAnswer) -> pb.CloseSessionResponse:
+    return pb.CloseSessionResponse(
+        request_id=answer.request_id,
+        outcome=_OUTCOMES[answer.outcome],
+        provider_answer=pb.ProviderAnswer(
+            code=answer.answer.code, description=answer.answer.description, http_status=answer.answer.http_status
+        ),
+        end_time=timestamp(answer.end_time),
+        replayed=answer.replayed,
+    )
+
+
+def _event_types(fields: Fields, request: pb.WatchEventsRequest) -> frozenset[EventType]:
+    names = {pb.EventType.Value(f"EVENT_TYPE_{member}"): member for member in EventType}
+    for number in request.types:
+        if number not in names:
+            fields.wrong("types", f"has {number}, which is no type of event")
+    return frozenset(names[number] for number in request.types if number in names)
+
+
+def _provider(provider: Provider) -> pb.Provider:
+    close = provider.adapter.close_session
+    capabilities = pb.Capabilities(callbacks=sorted(provider.adapter.callbacks))
+    if close:
+        capabilities.close_scope = pb.CLOSE_SCOPE_USER if close.ends_all_sessions else pb.CLOSE_SCOPE_SESSION
+        capabilities.required_fields.extend(sorted(close.needs))
+        capabilities.optional_fields.extend(sorted(close.accepts))
+        capabilities.caution = close.caution
+    health = provider.health
+    return pb.Provider(
+        name=provider.name,
+        adapter=provider.adapter.name,
+        display_name=provider.adapter.display_name,
+        capabilities=capabilities,
+        health=pb.ProviderHealth(
+            state=f"HEALTH_STATE_{health.state}",
+            since=timestamp(health.since) if health.since else None,
+            last_failure=health.last_failure,
+        ),
+    )

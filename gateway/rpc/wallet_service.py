@@ -1,0 +1,140 @@
+"""WalletService over the built-in ledger, as the proto describes it."""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+
+from adapters.contract import PromoPrize, Result
+from gateway.rpc.fields import Fields
+from gateway.rpc.status import ApiReason
+from gateway.sessions.failure import Failure, FieldViolation, Reason
+from gateway.store.interface import ContentDiffers, StoreUnavailable
+from gateway.store.records import PostingFault, PostingRefused
+from gateway.v1 import wallet_service_pb2 as pb
+from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer
+from gateway.wallet.builtin import BuiltinWallet
+
+if TYPE_CHECKING:  # generic in the stubs only
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_TOLD = {
+    PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: OpenAccount opens one",
+    PostingFault.CURRENCY_MISMATCH: "player {user_id} has no account in {currency}: OpenAccount opens one",
+    PostingFault.REFERENCE_REUSED: "the reference stands for a result with another {field}: nothing was credited",
+}
+
+
+class WalletService(WalletServiceServicer):
+    """The built-in ledger for microservices, and for a gateway that uses it as its operator's wallet."""
+
+    def __init__(self, wallet: BuiltinWallet) -> None:
+        self._wallet = wallet
+
+    async def ApplyResult(  # noqa: N802 - the proto's name
+        self, request: pb.ApplyResultRequest, context: "Context"
+    ) -> pb.ApplyResultResponse:
+        """Credit a Result exactly once."""
+        provider, result = _result(request)
+        try:
+            outcome = await self._wallet.apply(provider, result)
+        except StoreUnavailable as error:
+            raise _unavailable(error) from error
+        if isinstance(outcome, PostingRefused):
+            _refuse(outcome, request.user_id, request.currency)
+        return pb.ApplyResultResponse(
+            transaction_id=outcome.transaction_id,
+            currency=outcome.currency,
+            cash=format(outcome.cash, "f"),
+            replayed=outcome.replayed,
+        )
+
+    async def GetBalance(  # noqa: N802 - the proto's name
+        self, request: pb.GetBalanceRequest, context: "Context"
+    ) -> pb.GetBalanceResponse:
+        """Answer what an account holds."""
+        fields = Fields()
+        user_id = fields.text("user_id", request.user_id, required=True)
+        currency = fields.currency("currency", request.currency)
+        fields.check()
+        try:
+            balance = await self._wallet.balance(user_id, currency)
+        except StoreUnavailable as error:
+            raise _unavailable(error) from error
+        if isinstance(balance, PostingRefused):
+            _refuse(balance, user_id, currency)
+        return pb.GetBalanceResponse(currency=balance.currency, cash=format(balance.cash, "f"))
+
+    async def OpenAccount(  # noqa: N802 - the proto's name
+        self, request: pb.OpenAccountRequest, context: "Context"
+    ) -> pb.OpenAccountResponse:
+        """Open an account, or answer as the first time."""
+        fields = Fields()
+        user_id = fields.text("user_id", request.user_id, required=True)
+        currency = fields.currency("currency", request.currency)
+        opening = fields.money("opening_balance", request.opening_balance, required=False)
+        fields.check()
+        try:
+            account = await self._wallet.open_account(user_id, currency, opening)
+        except ContentDiffers as differs:
+            raise Failure(
+                ApiReason.ACCOUNT_EXISTS,
+                f"player {user_id} has an account in {currency} that was opened with another {differs.field}",
+                certainty=None,
+                violations=(FieldViolation(differs.field, "differs from that of the account"),),
+                details=(("field", differs.field),),
+            ) from None
+        except StoreUnavailable as error:
+            raise _unavailable(error) from error
+        return pb.OpenAccountResponse(
+            user_id=account.user_id, currency=account.currency, cash=format(account.cash, "f")
+        )
+
+
+def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
+    """The request in the ledger's words. Raises Failure FIELD_INVALID."""
+    fields = Fields()
+    promo = None
+    if request.promo_amount and request.promo_reference:
+        promo = PromoPrize(
+            fields.money("promo_amount", request.promo_amount),
+            fields.text("promo_reference", request.promo_reference),
+        )
+    elif request.promo_amount:
+        fields.wrong("promo_reference", "is required beside promo_amount")
+    elif request.promo_reference:
+        fields.wrong("promo_amount", "is required beside promo_reference")
+    provider = fields.text("provider", request.provider, required=True)
+    result = Result(
+        reference=fields.text("reference", request.reference, required=True),
+        user_id=fields.text("user_id", request.user_id, required=True),
+        currency=fields.currency("currency", request.currency),
+        amount=fields.money("amount", request.amount),
+        round_id=fields.text("round_id", request.round_id),
+        game_id=fields.text("game_id", request.game_id),
+        session_id=fields.text("session_id", request.session_id),
+        promo=promo,
+        bonus_code=fields.text("bonus_code", request.bonus_code),
+        promo_campaign_id=fields.text("promo_campaign_id", request.promo_campaign_id),
+        promo_campaign_type=fields.text("promo_campaign_type", request.promo_campaign_type),
+    )
+    fields.check()
+    return provider, result
+
+
+def _refuse(refused: PostingRefused, user_id: str, currency: str) -> NoReturn:
+    told = _TOLD[refused.fault].format(user_id=user_id, currency=currency, field=refused.field)
+    raise Failure(
+        refused.fault,
+        told,
+        certainty=None,
+        violations=(FieldViolation(refused.field, told),),
+        details=(("field", refused.field),),
+    )
+
+
+def _unavailable(error: StoreUnavailable) -> Failure:
+    return Failure(
+        Reason.STORE_UNAVAILABLE,
+        f"the ledger did not take or give the data: {error}; repeat the call, which is safe",
+        certainty=None,
+    )

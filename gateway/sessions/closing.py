@@ -1,0 +1,245 @@
+"""Closing sessions at one provider: durable before it is sent, answered once it is durable, the same for all who ask.
+
+One request_id is carried out by one flight at a time, whoever waits for it. A flight is a task of its own, so that a
+caller's cancellation ends the caller's waiting and not the work.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import uuid4
+
+import structlog
+
+from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequest, Outcome, ProviderAnswer
+from gateway.outbound.deadline import Deadline
+from gateway.sessions.attempt import CLOSE_SESSION, encode_close, gateway_error, send_close
+from gateway.sessions.failure import Failure, FieldViolation, Reason
+from gateway.sessions.flight import Flight, Stage, wait_until
+from gateway.sessions.provider import Provider
+from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
+from gateway.store.records import Event, EventType, Exchange, Failed, Settled, Target
+from gateway.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+ANSWER_MARGIN_S = 0.050
+"""The provider's time ends this long before the caller's deadline: with less, the caller's own timer wins."""
+
+RECORDING_S = 0.010
+"""A failure is recorded before it is told, but not for longer than this beyond the provider's time."""
+
+BACKSTOP_S = 0.030
+"""A caller is answered this long before its deadline even where recording an outcome takes longer than the margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAnswer:
+    """A close that succeeded, as the caller is told."""
+
+    request_id: str
+    outcome: Outcome
+    answer: ProviderAnswer
+    end_time: datetime
+    replayed: bool
+
+
+class Closing:
+    """Ends a player's sessions at one provider while the caller waits, idempotent by request_id."""
+
+    def __init__(
+        self, store: Closures, providers: Mapping[str, Provider], clock: Callable[[], datetime], metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._providers = providers
+        self._clock = clock
+        self._flights: dict[str, Flight[CloseAnswer]] = {}
+
+    async def close(
+        self, request_id: str, provider: str, call: CloseSession, reason: str, deadline_at: float
+    ) -> CloseAnswer:
+        """End sessions; '' as request_id makes one. `deadline_at` is the caller's, by the loop's clock.
+
+        Raises Failure, no later than BACKSTOP_S before the deadline.
+        """
+        request_id = request_id or str(uuid4())
+        try:
+            answer = await self._close(request_id, provider, call, reason, deadline_at)
+        except Failure as failure:
+            failure.request_id = request_id
+            failure.provider = provider
+            # What a caller makes up does not become a label.
+            known = provider if provider in self._providers else ""
+            self._metrics.call(known, CLOSE_SESSION, failure.reason, failure.certainty)
+            raise
+        self._metrics.call(provider, CLOSE_SESSION, answer.outcome)
+        return answer
+
+    async def drain(self) -> None:
+        """Wait until nothing is in flight any more."""
+        while self._flights:
+            await asyncio.wait([flight.task for flight in self._flights.values()])
+
+    async def _close(
+        self, request_id: str, name: str, call: CloseSession, reason: str, deadline_at: float
+    ) -> CloseAnswer:
+        provider = self._providers.get(name)
+        if provider is None:
+            raise Failure(Reason.PROVIDER_UNKNOWN, f"no provider '{name}' is configured: ListProviders tells which are")
+        target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
+        work_until, answer_by = deadline_at - ANSWER_MARGIN_S, deadline_at - BACKSTOP_S
+        while flight := self._flights.get(request_id):
+            if field := flight.target.first_difference(target):
+                raise _reused(request_id, field)
+            if not flight.landed:
+                flight.deadline.extend(work_until)
+                return replace(await flight.outcome(answer_by), replayed=True)
+            await flight.finished(answer_by)  # landed and still being recorded: what comes next is another attempt
+        return await self._take_off(request_id, provider, call, target, work_until).outcome(answer_by)
+
+    def _take_off(
+        self, request_id: str, provider: Provider, call: CloseSession, target: Target, work_until: float
+    ) -> Flight[CloseAnswer]:
+        flight = Flight[CloseAnswer](target, Deadline(work_until))
+        self._flights[request_id] = flight
+        flight.task = asyncio.create_task(self._fly(flight, request_id, provider, call), name=f"close {request_id}")
+        flight.task.add_done_callback(lambda _: self._flights.pop(request_id))
+        return flight
+
+    async def _fly(self, flight: Flight[CloseAnswer], request_id: str, provider: Provider, call: CloseSession) -> None:
+        """Carry a request out and land the flight: a success once it is kept, a failure too unless the store is slow.
+
+        A failure that is told before it is recorded loses nothing: until then the intent on disk means UNKNOWN.
+        """
+        try:
+            begun = await self._begin(flight, request_id, provider, call)
+            if isinstance(begun, CloseAnswer):
+                flight.land(begun)
+                return
+            flight.stage = Stage.SENDING
+            sent = await send_close(
+                provider, request_id, call, begun.attempt, begun.request, flight.deadline, self._clock
+            )
+            flight.stage = Stage.RECORDING
+            exchange = sent.exchange
+            self._metrics.exchange(provider.name, (exchange.ended_at - exchange.started_at).total_seconds())
+            if isinstance(sent.result, Closed):
+                flight.land(await self._settle(request_id, flight.target, sent.result, exchange))
+            else:
+                recording = asyncio.create_task(self._record_failure(request_id, sent.result, exchange))
+                await wait_until(recording, flight.deadline.at + RECORDING_S)
+                flight.land(_of_the_whole_call(sent.result, begun.earlier))
+                await recording
+        except Failure as failure:
+            flight.land(failure)
+        except Exception as bug:  # noqa: BLE001 - whoever waits must be told, whatever happened
+            certainty = Certainty.NOT_SENT if flight.stage is Stage.BEGINNING else Certainty.UNKNOWN
+            flight.land(gateway_error(bug, certainty))
+
+    async def _begin(
+        self, flight: Flight[CloseAnswer], request_id: str, provider: Provider, call: CloseSession
+    ) -> "CloseAnswer | _Begun":
+        """Refuse what cannot be sent, then make the intent durable; a success kept from before is the answer."""
+        try:
+            async with flight.deadline.bound():
+                begun = self._encoded(provider, call, 1)
+                if isinstance(begun, Failure):
+                    return await self._kept_or(begun, request_id, flight.target)
+                record = await self._store.begin_close(request_id, flight.target, self._clock())
+        except ContentDiffers as differs:
+            raise _reused(request_id, differs.field) from None
+        except (StoreUnavailable, TimeoutError) as error:
+            raise Failure(
+                Reason.STORE_UNAVAILABLE,
+                "nothing was sent, for the gateway's store did not take the request "
+                f"({str(error) or 'no time was left'}): repeat the call",
+            ) from error
+        if record.settled:
+            return _kept(request_id, record.settled)
+        if record.attempts > 1:
+            begun = self._encoded(provider, call, record.attempts)
+            if isinstance(begun, Failure):
+                raise begun
+        return replace(begun, earlier=record.certainty)
+
+    def _encoded(self, provider: Provider, call: CloseSession, number: int) -> "_Begun | Failure":
+        attempt = Attempt(number, uuid4().hex, self._clock())
+        try:
+            return _Begun(attempt, encode_close(provider, call, attempt))
+        except Failure as refusal:
+            return refusal
+
+    async def _kept_or(self, refusal: Failure, request_id: str, target: Target) -> CloseAnswer:
+        """What was closed once is answered again, even where it could not be sent any more (its token is not kept)."""
+        record = await self._store.find_close(request_id)
+        if record is None:
+            raise refusal
+        if field := record.target.first_difference(target):
+            raise _reused(request_id, field)
+        if record.settled is None:
+            raise refusal
+        return _kept(request_id, record.settled)
+
+    async def _settle(self, request_id: str, target: Target, closed: Closed, exchange: Exchange) -> CloseAnswer:
+        settled = Settled(closed.outcome, closed.answer, exchange.ended_at)
+        event = None
+        if closed.outcome is Outcome.CLOSED:
+            event = Event(
+                id=uuid4().hex,
+                type=EventType.SESSION_CLOSED,
+                time=exchange.ended_at,
+                provider=target.provider,
+                user_id=target.user_id,
+                session_id=target.session_id,
+                request_id=request_id,
+            )
+        try:
+            await self._store.settle_close(request_id, settled, exchange, event)
+        except StoreUnavailable as error:
+            raise Failure(
+                Reason.STORE_UNAVAILABLE,
+                f"{target.provider} answered '{closed.outcome}', but the gateway's store did not take the record "
+                f"({error}): repeat the call with the same request_id",
+                certainty=Certainty.UNKNOWN,
+                provider_code=closed.answer.code,
+            ) from error
+        return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=False)
+
+    async def _record_failure(self, request_id: str, failure: Failure, exchange: Exchange) -> None:
+        failed = Failed(str(failure.reason), failure.certainty or Certainty.UNKNOWN, failure.message)
+        try:
+            await self._store.fail_close(request_id, failed, exchange)
+        except StoreUnavailable as error:
+            log.warning("failed attempt not recorded", request_id=request_id, reason=failed.reason, error=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An attempt whose intent is durable."""
+
+    attempt: Attempt
+    request: HttpRequest
+    earlier: Certainty | None = None
+    """The certainty of the attempts before this one."""
+
+
+def _kept(request_id: str, settled: Settled) -> CloseAnswer:
+    return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=True)
+
+
+def _reused(request_id: str, field: str) -> Failure:
+    return Failure(
+        Reason.REQUEST_ID_REUSED,
+        f"request_id {request_id} stands for a request with another {field}: use a new id for a new request",
+        violations=(FieldViolation(field, "differs from the first request with this request_id"),),
+        details=(("field", field),),
+    )
+
+
+def _of_the_whole_call(failure: Failure, earlier: Certainty | None) -> Failure:
+    """Once one attempt may have been carried out, a later refusal does not prove that nothing was."""
+    if earlier is not Certainty.UNKNOWN or failure.certainty is Certainty.UNKNOWN:
+        return failure
+    return failure.with_certainty(Certainty.UNKNOWN)

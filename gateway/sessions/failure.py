@@ -1,0 +1,96 @@
+"""What can go wrong with a call, as one closed set: rpc/status.py gives each its place in gRPC."""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+from adapters.contract import Certainty, RefusalKind
+from gateway.outbound.client import ExchangeFault
+
+
+@unique
+class Reason(StrEnum):
+    """Why a call failed: one for each row of the table of failures."""
+
+    FIELD_INVALID = "FIELD_INVALID"
+    PROVIDER_UNKNOWN = "PROVIDER_UNKNOWN"
+    UNSUPPORTED_BY_PROVIDER = "UNSUPPORTED_BY_PROVIDER"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    PROVIDER_UNREACHABLE = "PROVIDER_UNREACHABLE"
+    PROVIDER_TIMEOUT = "PROVIDER_TIMEOUT"
+    PROVIDER_CONNECTION_LOST = "PROVIDER_CONNECTION_LOST"
+    PROVIDER_FAILED = "PROVIDER_FAILED"
+    PROVIDER_FAILED_FOR_GOOD = "PROVIDER_FAILED_FOR_GOOD"
+    """Told to callers as PROVIDER_FAILED, with a code that says: do not retry."""
+    PROVIDER_CREDENTIALS_REJECTED = "PROVIDER_CREDENTIALS_REJECTED"
+    USER_UNKNOWN = "USER_UNKNOWN"
+    PROVIDER_REFUSED = "PROVIDER_REFUSED"
+    PROVIDER_ANSWER_MALFORMED = "PROVIDER_ANSWER_MALFORMED"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    GATEWAY_ERROR = "GATEWAY_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of the request that is not as it must be, and what it must be."""
+
+    field: str
+    description: str
+
+
+class Failure(Exception):
+    """A call failed. `message` is for a person: what happened, to what, what to do next; it holds no secret."""
+
+    def __init__(
+        self,
+        reason: StrEnum,
+        message: str,
+        *,
+        certainty: Certainty | None = Certainty.NOT_SENT,
+        provider: str = "",
+        provider_code: str = "",
+        request_id: str = "",
+        violations: tuple[FieldViolation, ...] = (),
+        details: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.certainty = certainty
+        self.provider = provider
+        self.provider_code = provider_code
+        self.request_id = request_id
+        self.violations = violations
+        self.details = details
+        """More of ErrorInfo's metadata."""
+
+    def with_certainty(self, certainty: Certainty) -> "Failure":
+        """The same failure, of another certainty."""
+        return Failure(
+            self.reason,
+            self.message,
+            certainty=certainty,
+            provider=self.provider,
+            provider_code=self.provider_code,
+            request_id=self.request_id,
+            violations=self.violations,
+            details=self.details,
+        )
+
+
+OF_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
+    RefusalKind.THROTTLED: (Reason.PROVIDER_FAILED, Certainty.REFUSED),
+    RefusalKind.FAILED: (Reason.PROVIDER_FAILED, Certainty.UNKNOWN),
+    RefusalKind.FAILED_FOR_GOOD: (Reason.PROVIDER_FAILED_FOR_GOOD, Certainty.UNKNOWN),
+    RefusalKind.CREDENTIALS_REJECTED: (Reason.PROVIDER_CREDENTIALS_REJECTED, Certainty.REFUSED),
+    RefusalKind.USER_UNKNOWN: (Reason.USER_UNKNOWN, Certainty.REFUSED),
+    RefusalKind.REFUSED: (Reason.PROVIDER_REFUSED, Certainty.REFUSED),
+    RefusalKind.REFUSED_UNLISTED: (Reason.PROVIDER_REFUSED, Certainty.UNKNOWN),
+    RefusalKind.MALFORMED: (Reason.PROVIDER_ANSWER_MALFORMED, Certainty.UNKNOWN),
+}
+
+OF_EXCHANGE: dict[ExchangeFault, Reason] = {
+    ExchangeFault.UNREACHABLE: Reason.PROVIDER_UNREACHABLE,
+    ExchangeFault.TIMEOUT: Reason.PROVIDER_TIMEOUT,
+    ExchangeFault.CONNECTION_LOST: Reason.PROVIDER_CONNECTION_LOST,
+    ExchangeFault.ANSWER_MALFORMED: Reason.PROVIDER_ANSWER_MALFORMED,
+}

@@ -1,0 +1,83 @@
+"""A flight: one request_id being carried out, and all who wait for it."""
+
+import asyncio
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from adapters.contract import Certainty
+from gateway.outbound.deadline import Deadline
+from gateway.sessions.failure import Failure, Reason
+from gateway.store.records import Target
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Stage(Enum):
+    """How far a flight has come: it decides what a caller is told whose deadline does not let it wait for the end."""
+
+    BEGINNING = auto()
+    """The intent is being made durable; nothing is sent."""
+    SENDING = auto()
+    """The provider is asked."""
+    RECORDING = auto()
+    """The provider has answered; the outcome is being made durable."""
+
+
+class Flight(Generic[AnswerT]):
+    """One attempt to carry a request out. It lands once, with an answer or a Failure, and everyone hears the same."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, target: Target, deadline: Deadline) -> None:
+        self.target = target
+        self.deadline = deadline
+        self.stage = Stage.BEGINNING
+        self._landing: asyncio.Future[AnswerT | Failure] = asyncio.get_running_loop().create_future()
+
+    @property
+    def landed(self) -> bool:
+        """Whether the outcome is known; a failure may still be being recorded."""
+        return self._landing.done()
+
+    def land(self, outcome: AnswerT | Failure) -> None:
+        """Tell everyone who waits, once: what comes after a failure was told is for the log."""
+        if not self._landing.done():
+            self._landing.set_result(outcome)
+
+    async def outcome(self, until: float) -> AnswerT:
+        """The flight's answer. Raises its Failure, or one that tells how far it had come by `until` (the loop's clock).
+
+        Never cancels the flight: others may wait for it, and what was sent has to be recorded.
+        """
+        if not await wait_until(self._landing, until):
+            raise self._left_behind(until)
+        outcome = self._landing.result()
+        if isinstance(outcome, Failure):
+            raise outcome.with_traceback(None)
+        return outcome
+
+    async def finished(self, until: float) -> None:
+        """Wait until a failure is recorded too. Raises Failure where that takes longer than `until`."""
+        if not await wait_until(self.task, until):
+            raise self._left_behind(until)
+
+    def _left_behind(self, until: float) -> Failure:
+        if self.stage is Stage.SENDING:
+            return Failure(
+                Reason.PROVIDER_TIMEOUT,
+                "no answer came within the deadline, and the call may have been carried out: "
+                "repeat it with the same request_id to learn its outcome",
+                certainty=Certainty.UNKNOWN,
+            )
+        nothing_goes_out = self.stage is Stage.BEGINNING and self.deadline.at <= until
+        return Failure(
+            Reason.STORE_UNAVAILABLE,
+            "the gateway's store did not take the record within the deadline: repeat the call with the same request_id",
+            certainty=Certainty.NOT_SENT if nothing_goes_out else Certainty.UNKNOWN,
+        )
+
+
+async def wait_until(future: asyncio.Future[AnswerT], at: float) -> bool:
+    """Whether the future was done by `at` (the loop's clock). Neither a time-out nor a cancellation touches it."""
+    done, _ = await asyncio.wait({future}, timeout=max(0.0, at - asyncio.get_running_loop().time()))
+    return bool(done)

@@ -1,0 +1,65 @@
+"""A configured provider, wired: what the core holds of it, and how it fares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum, unique
+from typing import Any
+
+from adapters.contract import Account, Adapter
+from gateway.outbound.client import ProviderClient
+from gateway.sessions.failure import Reason
+from gateway.telemetry.masking import Mask
+
+
+@unique
+class HealthState(StrEnum):
+    """How a provider fares. Names as in the proto's HealthState, without its prefix."""
+
+    UNTRIED = "UNTRIED"
+    ANSWERING = "ANSWERING"
+    FAILING = "FAILING"
+
+
+_PROVIDER_AT_FAULT = frozenset(
+    {
+        Reason.PROVIDER_UNREACHABLE,
+        Reason.PROVIDER_TIMEOUT,
+        Reason.PROVIDER_CONNECTION_LOST,
+        Reason.PROVIDER_FAILED,
+        Reason.PROVIDER_FAILED_FOR_GOOD,
+        Reason.PROVIDER_ANSWER_MALFORMED,
+    }
+)
+
+
+@dataclass(slots=True)
+class Health:
+    """A provider's health, from the calls that it was really sent. A refusal in its dialect is health too."""
+
+    state: HealthState = HealthState.UNTRIED
+    since: datetime | None = None
+    last_failure: str = ""
+    listeners: list[Callable[[HealthState], None]] = field(default_factory=list)
+
+    def told(self, reason: Reason | None, now: datetime) -> None:
+        """Take one call's end into account; `reason` is None for a success."""
+        failing = reason in _PROVIDER_AT_FAULT
+        state = HealthState.FAILING if failing else HealthState.ANSWERING
+        self.last_failure = str(reason) if failing else ""
+        if state is not self.state:
+            self.state, self.since = state, now
+            for listener in self.listeners:
+                listener(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One configured account at a vendor: its dialect, its credentials, its way out."""
+
+    name: str
+    adapter: Adapter[Any]
+    account: Account[Any]
+    client: ProviderClient
+    mask: Mask
+    health: Health = field(default_factory=Health)

@@ -1,0 +1,361 @@
+"""The table of failures, row by row, through a real gRPC server and a real provider."""
+
+import asyncio
+import json
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from aiohttp import web
+
+from adapters.contract import RefusalKind
+from gateway.outbound.client import ExchangeFault
+from gateway.rpc.status import TABLE, ApiReason, status_of
+from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
+from gateway.store.records import PostingFault
+from gateway.v1 import session_service_pb2 as pb
+from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
+from tests.support.provider import Behaviour, ScriptedProvider, answering, hanging, resetting, scripted_provider
+
+INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A gateway and the one provider behind all of its configured ones."""
+
+    gateway: Running
+    provider: ScriptedProvider
+    folder: Path
+
+    async def fails(self, timeout_s: float = 5, **fields: Any) -> Told:
+        """Call CloseSession, which must fail."""
+        fields = {"provider": "lucky", "user_id": "tester", **fields}
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await self.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields), timeout=timeout_s)
+        return told(raised.value)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
+        dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with scripted_provider() as provider:
+            sections = (
+                family_table("lucky", "luckymonaco", provider.base_url),
+                family_table("kyren", "kyren", provider.base_url),
+                provider_table("eliab", "eliab", provider.base_url),
+                family_table("dead", "kyren", dead),
+                family_table("private", "kyren", "http://localhost:9", allow_private_addresses="false"),
+            )
+            async with running_gateway(tmp_path, *sections) as gateway:
+                yield Scene(gateway, provider, tmp_path)
+
+
+def test_everything_an_adapter_or_the_way_out_can_say_has_a_reason() -> None:
+    """No refusal of an adapter's and no fault of an exchange is without its reason."""
+    assert set(OF_REFUSAL) == set(RefusalKind)
+    assert set(OF_EXCHANGE) == set(ExchangeFault)
+
+
+@pytest.mark.parametrize("table", [Reason, PostingFault, ApiReason])
+def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
+    """No failure can occur that the table does not know, and each builds a Status within what a trailer may hold."""
+    for reason in table:
+        status = status_of(Failure(reason, "x" * 5000, provider="p" * 5000))
+        assert status.code == TABLE[reason].code.value[0]
+        assert len(status.SerializeToString()) < 4096
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"user_id": ""}, ("user_id",)),
+        ({"provider": ""}, ("provider",)),
+        ({"provider": "", "user_id": "", "request_id": "1"}, ("request_id", "provider", "user_id")),
+        ({"request_id": "not-a-uuid"}, ("request_id",)),
+        ({"request_id": "123e4567e89b42d3a456426614174000"}, ("request_id",)),
+        ({"user_id": "u" * 256}, ("user_id",)),
+        ({"user_id": "u\n"}, ("user_id",)),
+        ({"game_id": "g\x7f"}, ("game_id",)),
+        ({"session_id": "s\x00"}, ("session_id",)),
+        ({"reason": "r\x1b[31m"}, ("reason",)),
+        ({"token": "t" * 4097}, ("token",)),
+        ({"device": pb.Device(app_version="1.0")}, ("device.app_version",)),
+        ({"device": pb.Device(app_version="01.0.0")}, ("device.app_version",)),
+        ({"device": pb.Device(os="o" * 256)}, ("device.os",)),
+        ({"provider": "eliab"}, ("session_id",)),
+        ({"provider": "eliab", "session_id": "späť"}, ("session_id",)),
+        ({"provider": "eliab", "session_id": "s", "token": "to ken"}, ("token",)),
+    ],
+)
+async def test_a_field_at_fault_is_named(scene: Scene, fields: dict[str, Any], named: tuple[str, ...]) -> None:
+    """A field that is missing, too long or not of its form is named, all of them at once, and nothing is sent."""
+    failure = await scene.fails(**fields)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
+    assert failure.certainty == "NOT_SENT"
+    assert failure.fields == named
+    assert all(field in failure.message for field in named)
+    assert not scene.provider.received
+
+
+async def test_an_unknown_provider_is_not_found(scene: Scene) -> None:
+    """A provider that is not configured is NOT_FOUND, and the message says how to learn which are."""
+    failure = await scene.fails(provider="nobody")
+    assert (failure.code, failure.reason, failure.certainty) == (
+        grpc.StatusCode.NOT_FOUND,
+        "PROVIDER_UNKNOWN",
+        "NOT_SENT",
+    )
+    assert "ListProviders" in failure.message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"provider": "kyren", "clear_history": True},
+        {"provider": "kyren", "session_id": "s"},
+        {"provider": "lucky", "session_id": "s"},
+        {"provider": "eliab", "session_id": "s", "game_id": "g"},
+        {"provider": "eliab", "session_id": "s", "clear_history": True},
+    ],
+)
+async def test_what_the_dialect_cannot_express_is_refused(scene: Scene, fields: dict[str, Any]) -> None:
+    """What a dialect cannot express is UNIMPLEMENTED before anything is sent, never silently left out."""
+    failure = await scene.fails(**fields)
+    assert (failure.code, failure.reason, failure.certainty) == (
+        grpc.StatusCode.UNIMPLEMENTED,
+        "UNSUPPORTED_BY_PROVIDER",
+        "NOT_SENT",
+    )
+    assert not scene.provider.received
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [
+        ("provider", "kyren"),
+        ("user_id", "another"),
+        ("game_id", "another"),
+        ("clear_history", True),
+        ("reason", "another"),
+    ],
+)
+async def test_a_reused_request_id_is_refused(scene: Scene, changed: str, value: Any) -> None:
+    """The same request_id with other content is ALREADY_EXISTS, names the field, and sends nothing."""
+    fields: dict[str, Any] = {"request_id": str(uuid4()), "provider": "lucky", "user_id": "u"}
+    await scene.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields))
+    failure = await scene.fails(**{**fields, changed: value})
+    assert (failure.code, failure.reason, failure.certainty) == (
+        grpc.StatusCode.ALREADY_EXISTS,
+        "REQUEST_ID_REUSED",
+        "NOT_SENT",
+    )
+    assert failure.fields == (changed,)
+    assert failure.metadata["request_id"] == fields["request_id"]
+    assert len(scene.provider.received) == 1
+
+
+async def test_no_connection_is_unreachable(scene: Scene) -> None:
+    """Where no connection comes about, nothing was sent, and the caller may try again."""
+    failure = await scene.fails(provider="dead")
+    assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "PROVIDER_UNREACHABLE",
+        "NOT_SENT",
+        True,
+    )
+
+
+async def test_a_private_address_is_not_connected_to(scene: Scene) -> None:
+    """A name that resolves to a loopback address is refused unless the configuration allows it."""
+    failure = await scene.fails(provider="private")
+    assert (failure.code, failure.reason, failure.certainty) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "PROVIDER_UNREACHABLE",
+        "NOT_SENT",
+    )
+    assert "private" in failure.message
+
+
+async def test_no_answer_in_time_is_a_timeout_before_the_deadline(scene: Scene) -> None:
+    """A provider that hangs costs the caller no more than its deadline, answered before it with details."""
+    scene.provider.behaviour = hanging
+    failure = await scene.fails(timeout_s=0.5)
+    assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "PROVIDER_TIMEOUT",
+        "UNKNOWN",
+        True,
+    )
+    assert failure.metadata["provider"] == "lucky"
+
+
+async def test_a_connection_lost_after_sending_is_unknown(scene: Scene) -> None:
+    """A connection that ends without an answer leaves the outcome unknown."""
+    scene.provider.behaviour = resetting
+    failure = await scene.fails()
+    assert (failure.code, failure.reason, failure.certainty) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "PROVIDER_CONNECTION_LOST",
+        "UNKNOWN",
+    )
+
+
+def _dialect(code: object) -> bytes:
+    return json.dumps({"error": code, "description": "told"}).encode()
+
+
+UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
+PRECONDITION, NOT_FOUND = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND
+
+ANSWERS: list[tuple[str, Behaviour, grpc.StatusCode, str, str, str]] = [
+    ("lucky", answering(429, b""), UNAVAILABLE, "PROVIDER_FAILED", "REFUSED", "429"),
+    ("lucky", answering(500, b""), UNAVAILABLE, "PROVIDER_FAILED", "UNKNOWN", "500"),
+    ("lucky", answering(503, b"<html>"), UNAVAILABLE, "PROVIDER_FAILED", "UNKNOWN", "503"),
+    ("lucky", answering(200, _dialect(997)), UNAVAILABLE, "PROVIDER_FAILED", "UNKNOWN", "997"),
+    ("lucky", answering(200, _dialect("998")), UNAVAILABLE, "PROVIDER_FAILED", "UNKNOWN", "998"),
+    ("lucky", answering(200, _dialect(999)), INTERNAL, "PROVIDER_FAILED", "UNKNOWN", "999"),
+    ("lucky", answering(200, _dialect(54)), PRECONDITION, "PROVIDER_CREDENTIALS_REJECTED", "REFUSED", "54"),
+    ("lucky", answering(200, _dialect(401)), PRECONDITION, "PROVIDER_CREDENTIALS_REJECTED", "REFUSED", "401"),
+    ("lucky", answering(401, b""), PRECONDITION, "PROVIDER_CREDENTIALS_REJECTED", "REFUSED", "401"),
+    ("lucky", answering(403, b"no"), PRECONDITION, "PROVIDER_CREDENTIALS_REJECTED", "REFUSED", "403"),
+    *(
+        ("lucky", answering(200, _dialect(code)), NOT_FOUND, "USER_UNKNOWN", "REFUSED", str(code))
+        for code in (9, 12, 22, 62)
+    ),
+    ("lucky", answering(200, _dialect(56)), PRECONDITION, "PROVIDER_REFUSED", "REFUSED", "56"),
+    ("lucky", answering(400, _dialect(55)), PRECONDITION, "PROVIDER_REFUSED", "REFUSED", "55"),
+    ("lucky", answering(200, _dialect(4711)), PRECONDITION, "PROVIDER_REFUSED", "UNKNOWN", "4711"),
+    ("lucky", answering(200, b"<html>"), INTERNAL, "PROVIDER_ANSWER_MALFORMED", "UNKNOWN", "200"),
+    ("lucky", answering(200, b'{"eroor":0}'), INTERNAL, "PROVIDER_ANSWER_MALFORMED", "UNKNOWN", "200"),
+    ("lucky", answering(302, b"", {"Location": "/x"}), INTERNAL, "PROVIDER_ANSWER_MALFORMED", "UNKNOWN", "302"),
+    ("lucky", answering(404, b"not found"), INTERNAL, "PROVIDER_ANSWER_MALFORMED", "UNKNOWN", "404"),
+    ("lucky", answering(200, b" " * 2_000_000), INTERNAL, "PROVIDER_ANSWER_MALFORMED", "UNKNOWN", ""),
+    ("kyren", answering(200, _dialect(54)), PRECONDITION, "PROVIDER_CREDENTIALS_REJECTED", "REFUSED", "54"),
+    ("eliab", answering(200, INFO % b"error"), PRECONDITION, "PROVIDER_REFUSED", "UNKNOWN", "error"),
+    ("eliab", answering(400, INFO % b"error"), PRECONDITION, "PROVIDER_REFUSED", "REFUSED", "400"),
+    ("eliab", answering(401, INFO % b"error"), PRECONDITION, "PROVIDER_CREDENTIALS_REJECTED", "REFUSED", "401"),
+    ("eliab", answering(404, b"<html>"), INTERNAL, "PROVIDER_ANSWER_MALFORMED", "UNKNOWN", "404"),
+    ("eliab", answering(500, INFO % b"error"), UNAVAILABLE, "PROVIDER_FAILED", "UNKNOWN", "500"),
+]
+
+
+@pytest.mark.parametrize(("provider", "behaviour", "code", "reason", "certainty", "provider_code"), ANSWERS)
+async def test_what_a_provider_answers_becomes_a_status(
+    scene: Scene,
+    provider: str,
+    behaviour: Behaviour,
+    code: grpc.StatusCode,
+    reason: str,
+    certainty: str,
+    provider_code: str,
+) -> None:
+    """Each answer that is not a success becomes the table's code, reason and certainty, with the provider's code."""
+    scene.provider.behaviour = behaviour
+    failure = await scene.fails(provider=provider, session_id="s" if provider == "eliab" else "")
+    assert (failure.code, failure.reason, failure.certainty) == (code, reason, certainty)
+    assert failure.metadata.get("provider_code", "") == provider_code
+    assert failure.retry is (code is UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("provider", "behaviour", "code"),
+    [
+        ("lucky", answering(200, _dialect(17)), "17"),
+        ("eliab", answering(404, INFO % b"error"), "404"),
+        ("eliab", answering(410, INFO % b"error"), "410"),
+    ],
+)
+async def test_no_active_session_is_success(scene: Scene, provider: str, behaviour: Behaviour, code: str) -> None:
+    """Where there was nothing to close the call succeeds, and keeps the provider's code."""
+    scene.provider.behaviour = behaviour
+    session = "s" if provider == "eliab" else ""
+    answer = await scene.gateway.sessions.CloseSession(
+        pb.CloseSessionRequest(provider=provider, user_id="u", session_id=session)
+    )
+    assert answer.outcome == pb.OUTCOME_NO_ACTIVE_SESSION
+    assert answer.provider_answer.code == code
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    """Another process's lock, as the gateway's store sees it."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+async def test_a_store_that_is_down_before_sending_sends_nothing(scene: Scene) -> None:
+    """An intent that cannot be made durable is not sent, and the caller learns that."""
+    with _locked(scene.gateway.database):
+        failure = await scene.fails(timeout_s=1)
+    assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "NOT_SENT")
+    assert not scene.provider.received
+
+
+async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(scene: Scene) -> None:
+    """A success that cannot be made durable is not acknowledged; the same request_id resolves it later."""
+    release = asyncio.Event()
+
+    async def answer_late(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(body=_dialect(0))
+
+    scene.provider.behaviour = answer_late
+    request_id = str(uuid4())
+    calling = asyncio.create_task(scene.fails(timeout_s=4, request_id=request_id))
+    await scene.provider.arrived.wait()
+    with _locked(scene.gateway.database):
+        release.set()
+        failure = await calling
+    assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "UNKNOWN")
+    again = await scene.gateway.sessions.CloseSession(
+        pb.CloseSessionRequest(request_id=request_id, provider="lucky", user_id="tester")
+    )
+    assert again.outcome == pb.OUTCOME_CLOSED
+
+
+async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody foresaw is INTERNAL with an error id: its text, which may hold a secret, stays here."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    closing = scene.gateway.gateway._closing
+    monkeypatch.setattr(closing, "_clock", broken)
+    failure = await scene.fails()
+    assert (failure.code, failure.reason, failure.certainty) == (INTERNAL, "GATEWAY_ERROR", "NOT_SENT")
+    assert failure.metadata["error_id"] in failure.message
+    assert "secret detail" not in failure.message
+
+
+async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
+    """A provider that echoes the caller's or the configured token does not make the gateway repeat it."""
+
+    async def echo(request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        return web.json_response(
+            {"error": 56, "description": f"{body.get('gameId', '')} {body['token']} configured-token"}
+        )
+
+    scene.provider.behaviour = echo
+    for padding in (0, 190):  # the second where the words are cut
+        failure = await scene.fails(token="callers-token", game_id="x" * padding)
+        assert failure.reason == "PROVIDER_REFUSED"
+        assert "***" in failure.message
+        assert "callers" not in repr(failure)
+        assert "configured" not in repr(failure)

@@ -1,0 +1,121 @@
+"""What surrounds the services: what is configured, health, reflection, TLS, and who owns the port."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from adapters.registry import find
+from gateway.app.gateway import CannotStart, Gateway
+from gateway.config import load
+from gateway.v1 import session_service_pb2 as pb
+from tests.support.buf import buf_curl
+from tests.support.gateway import Running, configuration, family_table, provider_table, running_gateway
+from tests.support.provider import ScriptedProvider, answering, scripted_provider
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[ScriptedProvider]:
+    async with scripted_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, provider: ScriptedProvider) -> AsyncIterator[Running]:
+    sections = (
+        family_table("lucky-brand-2", "luckymonaco", provider.base_url),
+        family_table("kyren", "kyren", provider.base_url),
+        provider_table("eliab", "eliab", provider.base_url),
+    )
+    async with running_gateway(tmp_path, *sections) as gateway:
+        yield gateway
+
+
+async def test_providers_are_listed_with_what_they_can_do(gateway: Running) -> None:
+    """Every configured provider is listed by its own name, with its adapter's capabilities."""
+    listed = await gateway.sessions.ListProviders(pb.ListProvidersRequest())
+    eliab, kyren, lucky = listed.providers
+    assert (eliab.name, kyren.name, lucky.name) == ("eliab", "kyren", "lucky-brand-2")
+    assert lucky.adapter == "luckymonaco"
+    assert lucky.capabilities.close_scope == pb.CLOSE_SCOPE_USER
+    assert list(lucky.capabilities.optional_fields) == ["clear_history", "game_id"]
+    assert list(lucky.capabilities.callbacks) == ["V4/Result", "V4/SessionExpired"]
+    assert list(kyren.capabilities.optional_fields) == ["game_id"]
+    assert kyren.capabilities.caution
+    assert eliab.capabilities.close_scope == pb.CLOSE_SCOPE_SESSION
+    assert "session_id" in eliab.capabilities.required_fields
+    assert not eliab.capabilities.callbacks
+    assert lucky.health.state == pb.HEALTH_STATE_UNTRIED
+
+
+async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedProvider) -> None:
+    """A provider's health is that of its last call, over gRPC health and in ListProviders; the gateway's own stays."""
+    health = health_pb2_grpc.HealthStub(gateway.channel)
+
+    async def states() -> tuple[int, int, int]:
+        answers = [await health.Check(health_pb2.HealthCheckRequest(service=name)) for name in ("", "kyren", "eliab")]
+        overall, kyren, eliab = (answer.status for answer in answers)
+        return overall, kyren, eliab
+
+    async def listed() -> pb.Provider:
+        providers = (await gateway.sessions.ListProviders(pb.ListProvidersRequest())).providers
+        (kyren,) = (one for one in providers if one.name == "kyren")
+        return kyren
+
+    assert await states() == (SERVING, SERVING, SERVING)
+    provider.behaviour = answering(500)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="kyren", user_id="u"))
+    assert await states() == (SERVING, NOT_SERVING, SERVING)
+    assert (await listed()).health.state == pb.HEALTH_STATE_FAILING
+    assert (await listed()).health.last_failure == "PROVIDER_FAILED"
+    provider.behaviour = answering()
+    await gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="kyren", user_id="u"))
+    assert await states() == (SERVING, SERVING, SERVING)
+    assert (await listed()).health.state == pb.HEALTH_STATE_ANSWERING
+
+
+async def test_an_open_health_watch_does_not_hold_up_stopping(gateway: Running) -> None:
+    """A watcher of health is a stream without an end: stopping ends it."""
+    watch = health_pb2_grpc.HealthStub(gateway.channel).Watch(health_pb2.HealthCheckRequest(service=""))
+    assert (await watch.read()).status == SERVING
+    async with asyncio.timeout(5):
+        await gateway.gateway.stop()
+
+
+async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> None:
+    """A person with `buf curl` and no proto file can list methods and call one."""
+    methods = await buf_curl(f"http://{gateway.listening.grpc}", "--list-methods")
+    assert "gateway.v1.SessionService/CloseSession" in methods.out
+    assert "gateway.v1.WalletService/ApplyResult" in methods.out
+    answer = await buf_curl(
+        f"http://{gateway.listening.grpc}/gateway.v1.SessionService/CloseSession",
+        "--data",
+        json.dumps({"provider": "kyren", "user_id": "u"}),
+    )
+    assert json.loads(answer.out)["outcome"] == "OUTCOME_CLOSED"
+
+
+async def test_a_taken_port_is_refused(gateway: Running, tmp_path: Path) -> None:
+    """A second gateway on the same port does not start, rather than take half of the calls."""
+    other = tmp_path / "other"
+    other.mkdir()
+    path = configuration(other)
+    path.write_text(path.read_text().replace('"127.0.0.1:0"', f'"{gateway.listening.grpc}"', 1))
+    with pytest.raises(CannotStart):
+        await Gateway(load(path, {}), find()).start()
+
+
+async def test_readiness_and_liveness(gateway: Running) -> None:
+    """/healthz and /readyz are 200 while the gateway serves, and /metrics is an exposition."""
+    for path, expected in (("healthz", "ok"), ("readyz", "ready"), ("metrics", "gateway_")):
+        async with gateway.http.get(f"http://{gateway.listening.admin}/{path}") as response:
+            assert response.status == 200
+            assert expected in await response.text()
