@@ -143,7 +143,7 @@ class _Control:
         if self._host.callback_url is None:
             raise Refused(
                 409,
-                "the simulator has no callback URL; start it with the gateway's, key included, or tell it by callback-url",
+                "the simulator has no callback URL; start it with one, key included, or POST it to callback-url",
             )
         try:
             happened = await self._host.happen(happening)

@@ -1,0 +1,182 @@
+"""The only place where things are wired together: from Settings to a gateway that serves, and back down again."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from adapters.registry import Registry
+from gateway.app.dialects import Dialect, dialects, forgotten, secrets_of
+from gateway.callbacks.guard import CallbackGuard, Door
+from gateway.callbacks.handler import CallbackHandler
+from gateway.callbacks.judge import Judge
+from gateway.callbacks.provider import CallbackProvider
+from gateway.callbacks.server import CallbackServer
+from gateway.config import ConfigInvalid, Listen, Settings, TlsFiles
+from gateway.outbound.client import Endpoint, ProviderClient
+from gateway.rpc import server as rpc
+from gateway.rpc.session_service import SessionService
+from gateway.rpc.wallet_service import WalletService
+from gateway.rpc.watching import Watching
+from gateway.sessions.closing import Closing
+from gateway.sessions.provider import Provider
+from gateway.store.interface import Store, StoreUnavailable
+from gateway.store.open import open_store
+from gateway.telemetry.admin import AdminServer
+from gateway.telemetry.masking import Mask
+from gateway.telemetry.metrics import Metrics
+from gateway.wallet.builtin import BuiltinWallet
+from gateway.wallet.interface import WalletUnavailable
+
+STOP_GRACE_S = 8.0
+"""What is in flight when the gateway is told to stop has this long to finish."""
+
+
+class CannotStart(Exception):
+    """The gateway does not start: the message says what is in its way, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the gateway can be reached, with the ports that were really taken."""
+
+    grpc: str
+    callbacks: str
+    admin: str
+
+
+def now() -> datetime:
+    """The gateway's clock."""
+    return datetime.now(UTC)
+
+
+class Gateway:
+    """One gateway: built from settings, started once, stopped once.
+
+    `registry` is for tests; the adapters that are installed otherwise. Raises ConfigInvalid.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry | None = None) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        served = dialects(settings, registry)
+        self._providers = {name: self._provider(dialect) for name, dialect in served.items()}
+        self._store: Store = open_store(settings.store.url)
+        self._wallet = BuiltinWallet(self._store, now)
+        self._closing = Closing(self._store, self._providers, now, self._metrics)
+        self._watching = Watching(self._store, self._metrics)
+        self._callbacks = CallbackServer(self._callback_handler(served))
+        self._rpc = rpc.RpcServer(
+            SessionService(self._closing, self._watching, self._providers, settings.grpc.default_deadline_s),
+            WalletService(self._wallet),
+            self._watching,
+            self._providers.values(),
+        )
+        self._admin = AdminServer(self._metrics, self._obstacles)
+        self._obstacle = "starting"
+
+    async def start(self) -> Listening:
+        """Open the store, take the ports, and serve. Raises CannotStart, and leaves nothing open then."""
+        try:
+            return await self._start()
+        except (StoreUnavailable, OSError, rpc.CannotListen) as error:
+            await self.stop()
+            raise CannotStart(str(error)) from error
+        except ConfigInvalid:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take no more, finish what is in flight, end the streams, and close: nothing acknowledged is lost."""
+        self._obstacle = "stopping"
+        await self._callbacks.stop()
+        await self._rpc.stop(STOP_GRACE_S)
+        await self._closing.drain()
+        for provider in self._providers.values():
+            await provider.client.close()
+        await self._store.close()
+        await self._admin.stop()
+
+    async def _start(self) -> Listening:
+        await self._store.open()
+        if problems := forgotten(await self._store.money_providers(), self._settings):
+            raise ConfigInvalid(problems)
+        for provider in self._providers.values():
+            await provider.client.start()
+        grpc_at, callbacks_at, admin_at = (
+            self._settings.grpc.listen,
+            self._settings.callbacks.listen,
+            self._settings.admin.listen,
+        )
+        callbacks_tls = self._settings.callbacks.tls
+        admin_port = await self._admin.start(admin_at.host, admin_at.port)
+        callbacks_port = await self._callbacks.start(
+            callbacks_at.host, callbacks_at.port, _ssl_context(callbacks_tls) if callbacks_tls else None
+        )
+        grpc_tls = self._settings.grpc.tls
+        grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, _pem(grpc_tls) if grpc_tls else None)
+        self._obstacle = ""
+        return Listening(
+            grpc=str(Listen(grpc_at.host, grpc_port)),
+            callbacks=str(Listen(callbacks_at.host, callbacks_port)),
+            admin=str(Listen(admin_at.host, admin_port)),
+        )
+
+    def _provider(self, dialect: Dialect) -> Provider:
+        settings = dialect.settings
+        endpoint = Endpoint(
+            provider=settings.name,
+            base_url=settings.base_url,
+            allow_private_addresses=settings.allow_private_addresses,
+        )
+        return Provider(
+            name=settings.name,
+            adapter=dialect.adapter,
+            account=dialect.account,
+            client=ProviderClient(endpoint),
+            mask=Mask(dialect.adapter.masked, secrets_of(self._settings)),
+        )
+
+    def _callback_handler(self, served: Mapping[str, Dialect]) -> CallbackHandler:
+        settings = self._settings.callbacks
+        doors = {
+            name: Door(dialect.settings.callback_keys, dialect.settings.callback_sources)
+            for name, dialect in served.items()
+        }
+        return CallbackHandler(
+            [
+                CallbackProvider(provider.adapter, provider.account, provider.mask)
+                for provider in self._providers.values()
+            ],
+            CallbackGuard(doors, settings.trusted_proxies),
+            Judge(self._wallet, self._store, now),
+            now,
+            body_limit=settings.max_body_bytes,
+            metrics=self._metrics,
+        )
+
+    async def _obstacles(self) -> tuple[str, ...]:
+        """What keeps the gateway from being ready; never a provider's sickness."""
+        if self._obstacle:
+            return (self._obstacle,)
+        try:
+            await self._store.ping()
+            await self._wallet.ready()
+        except (StoreUnavailable, WalletUnavailable) as error:
+            return (str(error),)
+        return ()
+
+
+def _pem(files: TlsFiles) -> rpc.TlsFiles:
+    return rpc.TlsFiles(
+        files.cert.read_bytes(), files.key.read_bytes(), files.client_ca.read_bytes() if files.client_ca else None
+    )
+
+
+def _ssl_context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.cert, files.key)
+    if files.client_ca:
+        context.load_verify_locations(files.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
