@@ -16,35 +16,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-
-class Secret:
-    """A string that never shows: not in a repr, not in a format string, not in a traceback's locals."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The secret itself. Call this only where the bytes for the wire are made or compared."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return repr(self)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a Secret is not serialised")
+from adapters.http import Headers as Headers
+from adapters.http import HttpReply as HttpReply
+from adapters.http import HttpRequest as HttpRequest
+from adapters.secret import Secret as Secret
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,47 +40,6 @@ class Account(Generic[SettingsT]):
     settings: SettingsT
     token: Secret | None = None
     """The provider's `token` from the configuration: used where the caller gives none."""
-
-
-# --- HTTP, as bytes ---------------------------------------------------------------------------------------------------
-
-Headers = tuple[tuple[str, str], ...]
-
-
-def _header(headers: Headers, name: str) -> str | None:
-    wanted = name.lower()
-    return next((value for key, value in headers if key.lower() == wanted), None)
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """An HTTP request, in either direction. `path` starts with a slash and is relative to the base URL.
-
-    Only method and path show in a repr: a query, a header or a body may carry a credential.
-    """
-
-    method: str
-    path: str
-    query: Headers = field(default=(), repr=False)
-    headers: Headers = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header, its name in any case; None where it is absent."""
-        return _header(self.headers, name)
-
-
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """An HTTP answer, in either direction. Only the status shows in a repr."""
-
-    status: int
-    headers: Headers = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header, its name in any case; None where it is absent."""
-        return _header(self.headers, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,22 +273,21 @@ class AdapterRefusal(Exception):
     """Base of the three refusals of a call; a callback's is CallbackRefused."""
 
 
-class Unsupported(AdapterRefusal):
+class _Unsent(AdapterRefusal):
+    """Over one field; nothing was sent."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+class Unsupported(_Unsent):
     """The dialect cannot do or express what `field` asks; no caller can mend it. Nothing was sent."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
 
-
-class FieldInvalid(AdapterRefusal):
+class FieldInvalid(_Unsent):
     """A field is missing or not of the form this dialect needs; the caller can mend it. Nothing was sent."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
 
 
 @unique
