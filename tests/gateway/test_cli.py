@@ -11,7 +11,6 @@ from pathlib import Path
 import aiohttp
 import grpc
 import pytest
-from aiohttp import web
 
 from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import wallet_service_pb2 as wallet
@@ -19,7 +18,7 @@ from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key, configuration, family_table, running_gateway
 from tests.support.process import Serving, run, serving
-from tests.support.provider import SUCCESS, ScriptedProvider, scripted_provider
+from tests.support.provider import ScriptedProvider, answering_after, scripted_provider
 
 RESULT = json.dumps(
     {
@@ -100,12 +99,7 @@ async def test_killed_before_it_answers_it_pays_once(tmp_path: Path, provider: S
 async def test_sigterm_finishes_what_is_in_flight_and_exits_0(tmp_path: Path, provider: ScriptedProvider) -> None:
     """Told to stop, the gateway answers the calls that it has taken, ends its streams, and exits 0."""
     release = asyncio.Event()
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response(body=SUCCESS)
-
-    provider.behaviour = slowly
+    provider.behaviour = answering_after(release)
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
         stub = SessionServiceStub(channel)
@@ -167,16 +161,24 @@ async def test_check_accepts_a_good_file(tmp_path: Path, provider: ScriptedProvi
 async def test_check_names_the_key_that_is_wrong(
     tmp_path: Path, provider: ScriptedProvider, old: str, new: str, path: str
 ) -> None:
-    """`check` and `serve` refuse a configuration that cannot be served, and print the path of the key."""
+    """`check` refuses a configuration that cannot be served, and prints the path of the key."""
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     text = config.read_text()
     assert old in text
     config.write_text(text.replace(old, new))
-    for command in ("check", "serve"):
-        ended = await run(command, "--config", str(config))
-        assert ended.code != 0
-        assert f"{path}:" in ended.err
-        assert "Traceback" not in ended.err
+    ended = await run("check", "--config", str(config))
+    assert ended.code != 0
+    assert f"{path}:" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_serve_refuses_what_check_refuses(tmp_path: Path) -> None:
+    """`serve` does not start with a configuration that `check` would refuse, and says the same."""
+    config = configuration(tmp_path, family_table("lucky", "luckymonako", "http://127.0.0.1:1"))
+    ended = await run("serve", "--config", str(config))
+    assert ended.code != 0
+    assert "providers.lucky.adapter:" in ended.err
+    assert "Traceback" not in ended.err
 
 
 async def test_a_name_whose_references_are_known_is_not_forgotten(tmp_path: Path, provider: ScriptedProvider) -> None:

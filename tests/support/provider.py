@@ -32,6 +32,16 @@ def answering(status: int = 200, body: bytes = SUCCESS, headers: dict[str, str] 
     return behave
 
 
+def answering_after(release: asyncio.Event) -> Behaviour:
+    """Answer with success once the event is set."""
+
+    async def behave(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(body=SUCCESS)
+
+    return behave
+
+
 async def hanging(request: web.Request) -> web.StreamResponse:
     """Never answer."""
     await asyncio.Event().wait()

@@ -23,7 +23,15 @@ from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
 from gateway.store.records import PostingFault
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
-from tests.support.provider import Behaviour, ScriptedProvider, answering, hanging, resetting, scripted_provider
+from tests.support.provider import (
+    Behaviour,
+    ScriptedProvider,
+    answering,
+    answering_after,
+    hanging,
+    resetting,
+    scripted_provider,
+)
 
 INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
 
@@ -310,12 +318,7 @@ async def test_a_store_that_is_down_before_sending_sends_nothing(scene: Scene) -
 async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(scene: Scene) -> None:
     """A success that cannot be made durable is not acknowledged; the same request_id resolves it later."""
     release = asyncio.Event()
-
-    async def answer_late(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response(body=_dialect(0))
-
-    scene.provider.behaviour = answer_late
+    scene.provider.behaviour = answering_after(release)
     request_id = str(uuid4())
     calling = asyncio.create_task(scene.fails(timeout_s=4, request_id=request_id))
     await scene.provider.arrived.wait()

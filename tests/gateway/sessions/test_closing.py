@@ -15,7 +15,15 @@ from aiohttp import web
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, family_table, provider_table, running_gateway, told
-from tests.support.provider import SUCCESS, ScriptedProvider, answering, hanging, resetting, scripted_provider
+from tests.support.provider import (
+    SUCCESS,
+    ScriptedProvider,
+    answering,
+    answering_after,
+    hanging,
+    resetting,
+    scripted_provider,
+)
 
 
 @pytest.fixture
@@ -132,12 +140,7 @@ async def test_certainty_is_that_of_the_whole_request(gateway: Running, provider
 async def test_concurrent_callers_share_one_flight(gateway: Running, provider: ScriptedProvider) -> None:
     """The same id, asked twenty times at once, is sent once, and all hear the same answer."""
     release = asyncio.Event()
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response(body=SUCCESS)
-
-    provider.behaviour = slowly
+    provider.behaviour = answering_after(release)
     request = close(str(uuid4()))
     calls = [asyncio.ensure_future(gateway.sessions.CloseSession(request)) for _ in range(20)]
     await provider.arrived.wait()
@@ -151,12 +154,7 @@ async def test_concurrent_callers_share_one_flight(gateway: Running, provider: S
 async def test_other_content_in_flight_is_refused(gateway: Running, provider: ScriptedProvider) -> None:
     """The same id with other content is refused while the first is in flight too, and the first goes on."""
     release = asyncio.Event()
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response(body=SUCCESS)
-
-    provider.behaviour = slowly
+    provider.behaviour = answering_after(release)
     request_id = str(uuid4())
     first = asyncio.ensure_future(gateway.sessions.CloseSession(close(request_id)))
     await provider.arrived.wait()
@@ -170,12 +168,7 @@ async def test_other_content_in_flight_is_refused(gateway: Running, provider: Sc
 async def test_each_caller_has_its_own_deadline(gateway: Running, provider: ScriptedProvider) -> None:
     """A caller with little time is told UNKNOWN in time, and does not end the call for one with more."""
     release = asyncio.Event()
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response(body=SUCCESS)
-
-    provider.behaviour = slowly
+    provider.behaviour = answering_after(release)
     request = close(str(uuid4()))
     hasty = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=0.4))
     await provider.arrived.wait()
@@ -191,12 +184,7 @@ async def test_each_caller_has_its_own_deadline(gateway: Running, provider: Scri
 async def test_a_cancelled_caller_does_not_stop_the_others(gateway: Running, provider: ScriptedProvider) -> None:
     """A caller that hangs up ends its own waiting: the call goes on, and its outcome is kept."""
     release = asyncio.Event()
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response(body=SUCCESS)
-
-    provider.behaviour = slowly
+    provider.behaviour = answering_after(release)
     request = close(str(uuid4()))
     leaver = asyncio.ensure_future(gateway.sessions.CloseSession(request))
     await provider.arrived.wait()
