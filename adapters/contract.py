@@ -130,8 +130,6 @@ class Call(Generic[SettingsT, RequestT, AnswerT]):
     """Optional fields that travel; `encode` refuses the others of game_id, session_id and clear_history when given."""
     ends_all_sessions: bool = False
     """Whether one call without session_id and game_id ends every session of the user at this provider."""
-    repeatable: bool = True
-    """Whether asking twice does no more than asking once, so that an unknown outcome may be tried again."""
     caution: str = ""
     """What the provider's document warns of and no gateway can check."""
 

@@ -64,10 +64,7 @@ def _require_result(message: "_Message") -> str:
     # The table says roundId, the example roundid: one field.
     round_name = "roundid" if message.given("roundid") and not message.given("roundId") else "roundId"
     message.require("uuid", "userId", "gameId", "gameName", round_name, "amount", "reference")
-    message.require("currency", "providerId", "timestamp")
-    # An empty text says as little as an empty array, and both are details.
-    if message.members.get("roundDetails") is None:
-        raise message.refused(CallbackFault.FIELD_MISSING, "roundDetails")
+    message.require("currency", "providerId", "timestamp", "roundDetails")
     # A prize needs both; the one that is absent is the one to name.
     if message.given("promoWinAmount") or message.given("promoWinReference"):
         message.require("promoWinAmount", "promoWinReference")
@@ -80,7 +77,6 @@ def _result(message: "_Message", round_name: str, names_session: bool) -> Result
         raise message.refused(CallbackFault.FIELD_MALFORMED, "roundId")
     message.id("uuid")
     message.expect("gameName", str)
-    message.expect("timestamp", str, Number, bool)
     message.expect("roundDetails", list, str, dict)
     message.expect("amount", str, Number)
     message.expect("promoWinAmount", str, Number, type(None))

@@ -68,7 +68,7 @@ class Gateway:
         self._callbacks = CallbackServer(self._callback_handler(served))
         self._rpc = rpc.RpcServer(
             SessionService(self._closing, self._watching, self._providers, settings.grpc.default_deadline_s),
-            WalletService(self._wallet),
+            WalletService(self._wallet, settings.grpc.default_deadline_s),
             self._watching,
             self._providers.values(),
         )
@@ -101,6 +101,7 @@ class Gateway:
         await self._store.open()
         if problems := forgotten(await self._store.money_providers(), self._settings):
             raise ConfigInvalid(problems)
+        await self._store.remember_providers(frozenset(self._settings.providers))
         for provider in self._providers.values():
             await provider.client.start()
         grpc_at, callbacks_at, admin_at = (
@@ -159,6 +160,8 @@ class Gateway:
         """What keeps the gateway from being ready; never a provider's sickness."""
         if self._obstacle:
             return (self._obstacle,)
+        if not self._callbacks.accepting:
+            return ("callbacks are not accepted",)
         try:
             await self._store.ping()
             await self._wallet.ready()

@@ -4,6 +4,7 @@ Judged in this order: readable, credentials, required fields, their form (all by
 account, the currency (all by the wallet). A refusal is kept before it is told, and judged afresh when it comes again.
 """
 
+import asyncio
 import traceback
 from collections.abc import Callable
 from datetime import datetime
@@ -82,11 +83,20 @@ class Judge:
 
     async def _credit(self, arrival: Arrival, result: Result) -> Verdict:
         now = self._clock()
+        arrival = arrival.without_body()
+        waiting = True
 
         def narrate(outcome: PostingOutcome) -> Exchange:
-            return arrival.exchange(_verdict(arrival, result, outcome), now)
+            verdict = _verdict(arrival, result, outcome)
+            if not waiting:
+                verdict = arrival.route.try_again(f"it came to {verdict} after the time for an answer had passed")
+            return arrival.exchange(verdict, now)
 
-        outcome = await self._wallet.credit(arrival.route.provider.name, result, narrate)
+        try:
+            outcome = await self._wallet.credit(arrival.route.provider.name, result, narrate)
+        except asyncio.CancelledError:
+            waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
+            raise
         return _verdict(arrival, result, outcome)
 
     async def _refuse(self, arrival: Arrival, refused: CallbackRefused) -> Verdict:

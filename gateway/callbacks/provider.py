@@ -1,6 +1,6 @@
 """A provider as its callbacks need it, and one callback on its way from the door to the answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -91,6 +91,10 @@ class Arrival:
     """The request, masked."""
     refused: CallbackRefused | None = None
     """Why the body was not taken, where it was not."""
+
+    def without_body(self) -> "Arrival":
+        """The same, once it is read: what waits for a slow store must not hold a body in memory."""
+        return replace(self, request=replace(self.request, body=b""))
 
     def read(self) -> Notification:
         """What the provider tells. Raises CallbackRefused."""

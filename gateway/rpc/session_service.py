@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from adapters.contract import CloseSession, Device, Outcome, Secret
+from gateway.rpc.deadline import seconds_left
 from gateway.rpc.fields import LONGEST_TOKEN, Fields, timestamp
 from gateway.rpc.watching import Watching
 from gateway.sessions.closing import CloseAnswer, Closing
@@ -93,9 +94,8 @@ class SessionService(SessionServiceServicer):
         )
 
     def _deadline(self, context: "Context") -> float:
-        """The caller's deadline by the loop's clock, or the default where it set none."""
-        remaining = cast("float | None", context.time_remaining())  # its stub knows no None
-        return asyncio.get_running_loop().time() + (self._default_deadline_s if remaining is None else remaining)
+        """The caller's deadline by the loop's clock."""
+        return asyncio.get_running_loop().time() + seconds_left(context, self._default_deadline_s)
 
 
 def _close_response(answer: CloseAnswer) -> pb.CloseSessionResponse:

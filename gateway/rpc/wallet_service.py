@@ -1,12 +1,18 @@
 """WalletService over the built-in ledger, as the proto describes it."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+import structlog
 
-from adapters.contract import PromoPrize, Result
+from adapters.contract import Certainty, PromoPrize, Result
+from gateway.rpc.deadline import seconds_left
 from gateway.rpc.fields import Fields
 from gateway.rpc.status import ApiReason
+from gateway.sessions.closing import ANSWER_MARGIN_S
 from gateway.sessions.failure import Failure, FieldViolation, Reason
 from gateway.store.interface import ContentDiffers, StoreUnavailable
 from gateway.store.records import PostingFault, PostingRefused
@@ -16,6 +22,8 @@ from gateway.wallet.builtin import BuiltinWallet
 
 if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
+
+log = structlog.get_logger(__name__)
 
 _TOLD = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: OpenAccount opens one",
@@ -27,18 +35,32 @@ _TOLD = {
 class WalletService(WalletServiceServicer):
     """The built-in ledger for microservices, and for a gateway that uses it as its operator's wallet."""
 
-    def __init__(self, wallet: BuiltinWallet) -> None:
+    def __init__(self, wallet: BuiltinWallet, default_deadline_s: float) -> None:
         self._wallet = wallet
+        self._default_deadline_s = default_deadline_s
+
+    @asynccontextmanager
+    async def _in_time(self, context: "Context") -> AsyncIterator[None]:
+        """Bounds what the store may take by the caller's deadline. Raises Failure STORE_UNAVAILABLE."""
+        try:
+            async with asyncio.timeout(seconds_left(context, self._default_deadline_s) - ANSWER_MARGIN_S):
+                yield
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("the ledger did not answer", detail=str(error) or "no answer within the deadline")
+            unchanged = isinstance(error, StoreUnavailable) and error.unchanged
+            raise Failure(
+                Reason.STORE_UNAVAILABLE,
+                "the ledger did not take or give the data: repeat the call, which is safe",
+                certainty=Certainty.NOT_SENT if unchanged else Certainty.UNKNOWN,
+            ) from error
 
     async def ApplyResult(  # noqa: N802 - the proto's name
         self, request: pb.ApplyResultRequest, context: "Context"
     ) -> pb.ApplyResultResponse:
         """Credit a Result exactly once."""
         provider, result = _result(request)
-        try:
+        async with self._in_time(context):
             outcome = await self._wallet.apply(provider, result)
-        except StoreUnavailable as error:
-            raise _unavailable(error) from error
         if isinstance(outcome, PostingRefused):
             _refuse(outcome, request.user_id, request.currency)
         return pb.ApplyResultResponse(
@@ -56,10 +78,8 @@ class WalletService(WalletServiceServicer):
         user_id = fields.text("user_id", request.user_id, required=True)
         currency = fields.currency("currency", request.currency)
         fields.check()
-        try:
+        async with self._in_time(context):
             balance = await self._wallet.balance(user_id, currency)
-        except StoreUnavailable as error:
-            raise _unavailable(error) from error
         if isinstance(balance, PostingRefused):
             _refuse(balance, user_id, currency)
         return pb.GetBalanceResponse(currency=balance.currency, cash=format(balance.cash, "f"))
@@ -74,7 +94,8 @@ class WalletService(WalletServiceServicer):
         opening = fields.money("opening_balance", request.opening_balance, required=False)
         fields.check()
         try:
-            account = await self._wallet.open_account(user_id, currency, opening)
+            async with self._in_time(context):
+                account = await self._wallet.open_account(user_id, currency, opening)
         except ContentDiffers as differs:
             raise Failure(
                 ApiReason.ACCOUNT_EXISTS,
@@ -83,8 +104,6 @@ class WalletService(WalletServiceServicer):
                 violations=(FieldViolation(differs.field, "differs from that of the account"),),
                 details=(("field", differs.field),),
             ) from None
-        except StoreUnavailable as error:
-            raise _unavailable(error) from error
         return pb.OpenAccountResponse(
             user_id=account.user_id, currency=account.currency, cash=format(account.cash, "f")
         )
@@ -129,12 +148,4 @@ def _refuse(refused: PostingRefused, user_id: str, currency: str) -> NoReturn:
         certainty=None,
         violations=(FieldViolation(refused.field, told),),
         details=(("field", refused.field),),
-    )
-
-
-def _unavailable(error: StoreUnavailable) -> Failure:
-    return Failure(
-        Reason.STORE_UNAVAILABLE,
-        f"the ledger did not take or give the data: {error}; repeat the call, which is safe",
-        certainty=None,
     )

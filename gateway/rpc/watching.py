@@ -45,7 +45,7 @@ class Watching:
         except StoreUnavailable as error:
             raise Failure(
                 Reason.STORE_UNAVAILABLE,
-                f"events cannot be read: {error}; watch again from behind the last event that arrived",
+                "events cannot be read: watch again from behind the last event that arrived",
                 certainty=None,
             ) from error
 

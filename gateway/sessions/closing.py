@@ -151,10 +151,10 @@ class Closing:
         except ContentDiffers as differs:
             raise _reused(request_id, differs.field) from None
         except (StoreUnavailable, TimeoutError) as error:
+            log.warning("intent not recorded", request_id=request_id, detail=str(error) or "no time was left")
             raise Failure(
                 Reason.STORE_UNAVAILABLE,
-                "nothing was sent, for the gateway's store did not take the request "
-                f"({str(error) or 'no time was left'}): repeat the call",
+                "nothing was sent, for the gateway's store did not take the request: repeat the call",
             ) from error
         if record.settled:
             return _kept(request_id, record.settled)
@@ -198,10 +198,11 @@ class Closing:
         try:
             await self._store.settle_close(request_id, settled, exchange, event)
         except StoreUnavailable as error:
+            log.warning("outcome not recorded", request_id=request_id, outcome=closed.outcome, detail=str(error))
             raise Failure(
                 Reason.STORE_UNAVAILABLE,
-                f"{target.provider} answered '{closed.outcome}', but the gateway's store did not take the record "
-                f"({error}): repeat the call with the same request_id",
+                f"{target.provider} answered '{closed.outcome}', but the gateway's store did not take the record: "
+                "repeat the call with the same request_id",
                 certainty=Certainty.UNKNOWN,
                 provider_code=closed.answer.code,
             ) from error

@@ -154,8 +154,15 @@ class Store(Closures, Events, Ledger, Journal, Protocol):
         """Raise StoreUnavailable where the database cannot be written to."""
         ...
 
+    async def remember_providers(self, names: frozenset[str]) -> None:
+        """Keep the names of the configured providers, for good."""
+        ...
+
     async def money_providers(self) -> frozenset[str]:
-        """Names that are part of a money key: providers that must never be forgotten."""
+        """Remembered names that are part of a money key: providers that must never be forgotten.
+
+        A name that only came over gRPC, from a gateway elsewhere, is not among them.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -217,7 +217,7 @@ class PostingRefused:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationItem:
-    """A Result refused for good, for a person to look at. One item per (provider, reference, fault, field)."""
+    """A Result refused for good, for a person to look at. One item per (provider, reference, user_id, fault, field)."""
 
     id: str
     provider: str

@@ -1,7 +1,8 @@
 """A whole gateway in this process, on free ports, with a real database and a real channel to it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,18 @@ async def running_gateway(
             yield Running(gateway, listening, channel, http, folder / "gateway.db")
     finally:
         await gateway.stop()
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another process's lock, as the gateway's store sees it."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def read_money_providers(path: Path) -> frozenset[str]:
     """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
     with closing(connect_reader(str(path), busy_seconds=2.0)) as db:
         try:
-            has_ledger = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'transactions'").fetchone()
-            return money_providers(db) if has_ledger else frozenset()
+            has_schema = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'providers'").fetchone()
+            return money_providers(db) if has_schema else frozenset()
         except sqlite3.Error as error:
             raise unavailable(str(path), error) from error

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from gateway.store.records import ReconciliationItem
+from gateway.store.records import Posting, ReconciliationItem
 from gateway.store.sqlite.columns import time_of, time_text
 
 CREDITED = "credited"
@@ -21,10 +21,9 @@ def keep(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
         INSERT INTO reconciliation_items (
             id, provider, reference, fault, field, detail, user_id, created_at, exchange_id
         ) VALUES (:id, :provider, :reference, :fault, :field, :detail, :user_id, :created_at, :exchange_id)
-        ON CONFLICT (provider, reference, fault, field) DO UPDATE SET
+        ON CONFLICT (provider, reference, user_id, fault, field) DO UPDATE SET
             id = excluded.id,
             detail = excluded.detail,
-            user_id = excluded.user_id,
             created_at = excluded.created_at,
             exchange_id = excluded.exchange_id,
             resolved_at = NULL,
@@ -47,14 +46,14 @@ def keep(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
     return kept.rowcount == 1
 
 
-def resolve(db: sqlite3.Connection, provider: str, reference: str, resolution: str, now: datetime) -> None:
-    """Resolve the open items of a reference."""
+def resolve_credited(db: sqlite3.Connection, posting: Posting, now: datetime) -> None:
+    """Resolve the open items of a Result that is credited; another player's under the same reference stay open."""
     db.execute(
         """
         UPDATE reconciliation_items SET resolved_at = ?, resolution = ?
-        WHERE provider = ? AND reference = ? AND resolved_at IS NULL
+        WHERE provider = ? AND reference = ? AND user_id IN (?, '') AND resolved_at IS NULL
         """,
-        (time_text(now), resolution, provider, reference),
+        (time_text(now), CREDITED, posting.provider, posting.reference, posting.user_id),
     )
 
 

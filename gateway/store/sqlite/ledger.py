@@ -69,28 +69,26 @@ def apply(
     applied_first = isinstance(result, Applied) and not result.replayed
     if applied_first:
         # Not on a replay: an item kept after the credit is about another content, and stays for a person.
-        items.resolve(db, posting.provider, posting.reference, items.CREDITED, now)
+        items.resolve_credited(db, posting, now)
     item_is_new = narrative.item is not None and items.keep(db, narrative.item)
     if narrative.event is not None and (applied_first or item_is_new):
         events.keep(db, narrative.event)
     return result
 
 
-def money_providers(db: sqlite3.Connection) -> frozenset[str]:
-    """Names of providers that transactions are kept of."""
-    # Steps from name to name through the index; DISTINCT would read every transaction.
-    rows = db.execute(
-        """
-        WITH RECURSIVE known (provider) AS (
-            SELECT min(provider) FROM transactions
-            UNION ALL
-            SELECT (SELECT min(provider) FROM transactions WHERE provider > known.provider)
-            FROM known WHERE known.provider IS NOT NULL
-        )
-        SELECT provider FROM known WHERE provider IS NOT NULL
-        """
+def remember_providers(db: sqlite3.Connection, names: frozenset[str]) -> None:
+    """Keep the names of configured providers."""
+    db.executemany(
+        "INSERT INTO providers (name) VALUES (?) ON CONFLICT DO NOTHING", [(name,) for name in sorted(names)]
     )
-    return frozenset(row["provider"] for row in rows)
+
+
+def money_providers(db: sqlite3.Connection) -> frozenset[str]:
+    """Remembered names that transactions are kept of."""
+    rows = db.execute(
+        "SELECT name FROM providers WHERE EXISTS (SELECT 1 FROM transactions WHERE transactions.provider = name)"
+    )
+    return frozenset(row["name"] for row in rows)
 
 
 def _judge(db: sqlite3.Connection, posting: Posting, now: datetime) -> Applied | PostingRefused:

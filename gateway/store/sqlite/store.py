@@ -88,6 +88,9 @@ class SqliteStore:
         """Write, and commit. Raises StoreUnavailable."""
         await self._write(_ping)
 
+    async def remember_providers(self, names: frozenset[str]) -> None:
+        await self._write(lambda db: ledger.remember_providers(db, names))
+
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
 

@@ -60,7 +60,7 @@ def test_it_says_what_it_is() -> None:
     assert call is not None
     assert call.needs == {"session_id", "token"}
     assert call.accepts == {"device"}
-    assert (call.ends_all_sessions, call.repeatable, call.caution) == (False, True, "")
+    assert (call.ends_all_sessions, call.caution) == (False, "")
 
 
 # --- The request ------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def test_it_says_what_it_is() -> None:
     assert CALL is not None
     assert CALL.needs == {"token"}
     assert CALL.accepts == {"game_id"}
-    assert (CALL.ends_all_sessions, CALL.repeatable) == (True, True)
+    assert CALL.ends_all_sessions
     assert "normal" in CALL.caution
 
 

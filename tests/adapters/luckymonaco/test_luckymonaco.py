@@ -21,7 +21,7 @@ def test_it_says_what_it_is() -> None:
     assert CALL is not None
     assert CALL.needs == {"token"}
     assert CALL.accepts == {"game_id", "clear_history"}
-    assert (CALL.ends_all_sessions, CALL.repeatable) == (True, True)
+    assert CALL.ends_all_sessions
 
 
 @pytest.mark.parametrize(("clear_history", "sent"), [(False, "0"), (True, "1")])

@@ -125,6 +125,10 @@ async def test_a_store_that_hangs_is_answered_within_four_seconds(tmp_path: Path
         assert (await house.deliver(MONACO.path("Result"), RESULT)).json["error"] == 0
         assert await house.cash() == Decimal(110)
         assert len(await house.events()) == 1
+        late, again = await house.journal()
+        assert (late.verdict, json.loads(late.reply.body)) == ("TRY_AGAIN", SEND_AGAIN)
+        assert "CREDITED" in late.detail
+        assert again.verdict == "CREDITED"
 
 
 @pytest.mark.parametrize("journalled", [True, False])

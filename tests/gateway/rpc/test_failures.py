@@ -3,9 +3,7 @@
 import asyncio
 import json
 import socket
-import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +20,7 @@ from gateway.rpc.status import TABLE, ApiReason, status_of
 from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
 from gateway.store.records import PostingFault
 from gateway.v1 import session_service_pb2 as pb
-from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
+from tests.support.gateway import Running, Told, family_table, locked, provider_table, running_gateway, told
 from tests.support.provider import (
     Behaviour,
     ScriptedProvider,
@@ -295,21 +293,9 @@ async def test_no_active_session_is_success(scene: Scene, provider: str, behavio
     assert answer.provider_answer.code == code
 
 
-@contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    """Another process's lock, as the gateway's store sees it."""
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-        connection.close()
-
-
 async def test_a_store_that_is_down_before_sending_sends_nothing(scene: Scene) -> None:
     """An intent that cannot be made durable is not sent, and the caller learns that."""
-    with _locked(scene.gateway.database):
+    with locked(scene.gateway.database):
         failure = await scene.fails(timeout_s=1)
     assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "NOT_SENT")
     assert not scene.provider.received
@@ -322,7 +308,7 @@ async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(sce
     request_id = str(uuid4())
     calling = asyncio.create_task(scene.fails(timeout_s=4, request_id=request_id))
     await scene.provider.arrived.wait()
-    with _locked(scene.gateway.database):
+    with locked(scene.gateway.database):
         release.set()
         failure = await calling
     assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "UNKNOWN")

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from gateway.v1 import wallet_service_pb2 as pb
-from tests.support.gateway import Running, Told, running_gateway, told
+from tests.support.gateway import Running, Told, locked, running_gateway, told
 
 
 @pytest.fixture
@@ -141,6 +141,31 @@ async def test_a_field_at_fault_is_named(gateway: Running, fields: dict[str, str
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert failure.fields == (named,)
     assert await balance(gateway) == 100
+
+
+async def test_a_ledger_that_is_held_up_is_told_before_the_deadline(gateway: Running) -> None:
+    """While the store takes nothing the caller is told so within its deadline, with details and no path of ours."""
+    await opened(gateway)
+    with locked(gateway.database):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await gateway.wallet.ApplyResult(result(), timeout=0.5)
+        failure = told(raised.value)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert (failure.certainty, failure.retry) == ("UNKNOWN", True)
+        assert str(gateway.database) not in failure.message
+        failure = await refused(gateway, result())
+        assert (failure.reason, failure.certainty) == ("STORE_UNAVAILABLE", "NOT_SENT")
+    assert (await gateway.wallet.ApplyResult(result())).cash == "110.5"
+    assert await balance(gateway) == Decimal("110.5")
+
+
+async def test_a_foreign_providers_name_does_not_hold_up_the_next_start(tmp_path: Path) -> None:
+    """A name that only came over gRPC is nobody's to configure: the gateway starts again without it."""
+    async with running_gateway(tmp_path) as gateway:
+        await opened(gateway)
+        await gateway.wallet.ApplyResult(result(provider="Another Gateway's"))
+    async with running_gateway(tmp_path) as gateway:
+        assert (await gateway.wallet.ApplyResult(result(provider="Another Gateway's"))).replayed
 
 
 async def test_money_is_exact_to_the_last_digit(gateway: Running) -> None:

@@ -129,14 +129,19 @@ async def test_references_are_each_provider_s_own(store: Store) -> None:
     assert isinstance(second, Applied)
     assert first.transaction_id != second.transaction_id
     assert await cash(store) == 121
-    assert await store.money_providers() == {"acme", "bolt"}
 
 
-async def test_no_provider_has_money_at_first(store: Store) -> None:
-    """A provider of whom only refusals are known is not part of any money key."""
+async def test_a_provider_with_money_is_remembered(store: Store) -> None:
+    """Of the configured providers, those with a transaction are part of a money key, for good."""
+    await store.remember_providers(frozenset({"acme", "bolt"}))
+    await store.remember_providers(frozenset({"bolt"}))
     assert await store.money_providers() == frozenset()
-    await deliver(store, posting())
+    await deliver(store, posting(provider="acme"))  # refused: there is no account
     assert await store.money_providers() == frozenset()
+    await opened(store)
+    await deliver(store, posting(provider="acme"))
+    await deliver(store, posting(provider="elsewhere"))
+    assert await store.money_providers() == {"acme"}
 
 
 # --- Refusals ---------------------------------------------------------------------------------------------------------
@@ -275,6 +280,15 @@ async def test_applying_resolves_the_items_of_the_reference(store: Store) -> Non
     assert [each.reference for each in await store.open_items()] == ["ref-2"]
 
 
+async def test_another_players_credit_resolves_nothing(store: Store) -> None:
+    """A player's lost win stays for a person, though another player is paid under its reference."""
+    await opened(store, user_id="bob")
+    await deliver(store, posting(user_id="alice"))
+    await deliver(store, posting(user_id="carol"))
+    await deliver(store, posting(user_id="bob"))
+    assert [each.user_id for each in await store.open_items()] == ["alice", "carol"]
+
+
 async def test_a_replay_resolves_nothing(store: Store) -> None:
     """A contradiction seen after the credit stays for a person, though the right content is sent again."""
     await opened(store)
@@ -308,6 +322,7 @@ async def test_a_narrator_that_fails_takes_its_posting_with_it(store: Store) -> 
     with pytest.raises(KeyError, match="no such thing"):
         await store.apply(posting(), NOW, broken)
     assert await cash(store) == 100
+    await store.remember_providers(frozenset({posting().provider}))
     assert await store.money_providers() == frozenset()
 
 

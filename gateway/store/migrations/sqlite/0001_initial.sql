@@ -54,6 +54,10 @@ CREATE TABLE expiries (
     PRIMARY KEY (provider, provider_id, session_id, user_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE providers (
+    name TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE accounts (
     user_id   TEXT NOT NULL,
     currency  TEXT NOT NULL,
@@ -96,7 +100,7 @@ CREATE TABLE reconciliation_items (
     exchange_id TEXT NOT NULL,
     resolved_at TEXT,
     resolution  TEXT NOT NULL DEFAULT '',
-    UNIQUE (provider, reference, fault, field),
+    UNIQUE (provider, reference, user_id, fault, field),
     CHECK ((resolved_at IS NULL) = (resolution = ''))
 ) STRICT;
 
