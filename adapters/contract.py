@@ -23,7 +23,10 @@ from adapters.secret import Secret as Secret
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the settings that an adapter adds to a provider's configuration; empty where it adds none."""
+    """Base of the settings that an adapter adds to a provider's configuration; empty where it adds none.
+
+    What types alone cannot say, `__post_init__` refuses with a ValueError whose message begins with the field's name.
+    """
 
 
 SettingsT = TypeVar("SettingsT", bound=AdapterSettings)

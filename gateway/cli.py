@@ -76,14 +76,14 @@ async def _serve(settings: Settings) -> None:
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
-    from gateway.app.dialects import dialects, forgotten_in_store
+    from gateway.app.dialects import dialects, forgotten_in_store, unloadable
 
     settings = _settings(config)
     try:
         dialects(settings)
     except ConfigInvalid as invalid:
         _refuse(config, invalid.problems)
-    if problems := forgotten_in_store(settings):
+    if problems := (*unloadable(settings), *forgotten_in_store(settings)):
         _refuse(config, problems)
     for advice in warnings(settings):
         err.print(f"advice: {advice}", markup=False)

@@ -1,5 +1,6 @@
 """From the names in a configuration to adapters: the only module that knows how adapters are found."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,8 +13,7 @@ from adapters.golden import CallGolden, files_of, parse
 from adapters.registry import Registry, RegistryError, find
 from adapters.simulation import Simulator
 from gateway.app.example import Example
-from gateway.config import ConfigInvalid, Problem, ProviderSettings, Settings, adapter_settings
-from gateway.outbound.addresses import literal_private_address
+from gateway.config import ConfigInvalid, Problem, ProviderSettings, Settings, TlsFiles, adapter_settings
 from gateway.store.interface import StoreUnavailable
 from gateway.store.open import money_providers_kept
 
@@ -50,24 +50,12 @@ def dialects(settings: Settings, registry: Registry | None = None) -> Mapping[st
     return MappingProxyType(found)
 
 
-def _unservable(provider: ProviderSettings, adapter: Adapter[Any]) -> list[Problem]:
-    problems = []
-    private = None if provider.allow_private_addresses else literal_private_address(provider.base_url)
-    if private:
-        problems.append(
-            Problem(
-                f"providers.{provider.name}.base_url",
-                f"names {private}, a private address; set allow_private_addresses = true where that is meant",
-            )
-        )
+def _unservable(provider: ProviderSettings, adapter: Adapter[Any]) -> Iterator[Problem]:
     if provider.callback_keys and not adapter.callbacks:
-        problems.append(
-            Problem(
-                f"providers.{provider.name}.callback_keys",
-                f"open nothing, for the adapter {adapter.name} has no callbacks; remove them",
-            )
+        yield Problem(
+            f"providers.{provider.name}.callback_keys",
+            f"open nothing, for the adapter {adapter.name} has no callbacks; remove them",
         )
-    return problems
 
 
 def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
@@ -88,6 +76,30 @@ def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
         return forgotten(money_providers_kept(settings.store.url), settings)
     except StoreUnavailable as error:
         return (Problem("store.url", str(error)),)
+
+
+def unloadable(settings: Settings) -> tuple[Problem, ...]:
+    """Certificates and keys that TLS cannot use."""
+    problems = []
+    for section, files in (("grpc", settings.grpc.tls), ("callbacks", settings.callbacks.tls)):
+        try:
+            if files:
+                ssl_context(files)
+        except OSError as error:  # ssl.SSLError is one
+            problems.append(
+                Problem(f"{section}.tls", f"cannot be used ({error}); give PEM files, and the key of that certificate")
+            )
+    return tuple(problems)
+
+
+def ssl_context(files: TlsFiles) -> ssl.SSLContext:
+    """A listener's TLS. Raises OSError for files that are not PEM, or do not fit one another."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.cert, files.key)
+    if files.client_ca:
+        context.load_verify_locations(files.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def secrets_of(settings: Settings) -> tuple[Secret, ...]:

@@ -1,12 +1,12 @@
 """The only place where things are wired together: from Settings to a gateway that serves, and back down again."""
 
-import ssl
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from adapters.registry import Registry
-from gateway.app.dialects import Dialect, dialects, forgotten, secrets_of
+from gateway.app.dialects import Dialect, dialects, forgotten, secrets_of, ssl_context, unloadable
 from gateway.callbacks.guard import CallbackGuard, Door
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.judge import Judge
@@ -30,6 +30,9 @@ from gateway.wallet.interface import WalletUnavailable
 
 STOP_GRACE_S = 8.0
 """What is in flight when the gateway is told to stop has this long to finish."""
+
+PROVIDERS_GRACE_S = 7.0
+"""A provider that is being asked has this long to answer; then the caller is told that the outcome is unknown."""
 
 
 class CannotStart(Exception):
@@ -57,6 +60,8 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings, registry: Registry | None = None) -> None:
+        if problems := unloadable(settings):
+            raise ConfigInvalid(problems)
         self._settings = settings
         self._metrics = Metrics()
         served = dialects(settings, registry)
@@ -89,8 +94,8 @@ class Gateway:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, end the streams, and close: nothing acknowledged is lost."""
         self._obstacle = "stopping"
-        await self._callbacks.stop()
-        await self._rpc.stop(STOP_GRACE_S)
+        self._closing.hurry(asyncio.get_running_loop().time() + PROVIDERS_GRACE_S)
+        await asyncio.gather(self._callbacks.stop(), self._rpc.stop(STOP_GRACE_S))
         await self._closing.drain()
         for provider in self._providers.values():
             await provider.client.close()
@@ -112,7 +117,7 @@ class Gateway:
         callbacks_tls = self._settings.callbacks.tls
         admin_port = await self._admin.start(admin_at.host, admin_at.port)
         callbacks_port = await self._callbacks.start(
-            callbacks_at.host, callbacks_at.port, _ssl_context(callbacks_tls) if callbacks_tls else None
+            callbacks_at.host, callbacks_at.port, ssl_context(callbacks_tls) if callbacks_tls else None
         )
         grpc_tls = self._settings.grpc.tls
         grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, _pem(grpc_tls) if grpc_tls else None)
@@ -174,12 +179,3 @@ def _pem(files: TlsFiles) -> rpc.TlsFiles:
     return rpc.TlsFiles(
         files.cert.read_bytes(), files.key.read_bytes(), files.client_ca.read_bytes() if files.client_ca else None
     )
-
-
-def _ssl_context(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(files.cert, files.key)
-    if files.client_ca:
-        context.load_verify_locations(files.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

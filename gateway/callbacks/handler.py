@@ -17,9 +17,10 @@ from multidict import CIMultiDict
 
 from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Rejected, Secret
 from gateway.callbacks.guard import CallbackGuard
-from gateway.callbacks.judge import Judge, report_bug
+from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import Arrival, CallbackProvider, Route, Verdict
 from gateway.store.records import Message
+from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)

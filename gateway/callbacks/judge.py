@@ -5,11 +5,9 @@ account, the currency (all by the wallet). A refusal is kept before it is told, 
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from datetime import datetime
 from typing import assert_never
-from uuid import uuid4
 
 import structlog
 
@@ -26,7 +24,7 @@ from gateway.callbacks.provider import Arrival, Verdict
 from gateway.sessions.expiry import record_expiry
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
-from gateway.telemetry.masking import Mask
+from gateway.telemetry.bugs import report_bug
 from gateway.wallet import results
 from gateway.wallet.interface import PostingOutcome, Wallet, WalletUnavailable
 
@@ -128,19 +126,6 @@ class Judge:
         except Exception as bug:  # noqa: BLE001 - the answer does not hang on the note
             report_bug(bug, arrival.route.provider.mask)
         return verdict
-
-
-def report_bug(bug: Exception, mask: Mask | None = None) -> str:
-    """Log a bug under an id, and answer the id. Without locals, and the message masked: both may quote a body."""
-    error_id = uuid4().hex
-    log.error(
-        "gateway error",
-        error_id=error_id,
-        error=type(bug).__name__,
-        message=mask.text(str(bug)) if mask else "",
-        where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(bug.__traceback__)],
-    )
-    return error_id
 
 
 def _verdict(arrival: Arrival, result: Result, outcome: PostingOutcome) -> Verdict:

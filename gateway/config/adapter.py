@@ -1,6 +1,7 @@
 """The keys of a provider that its adapter defines."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,7 +37,7 @@ def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> Setti
         try:
             return msgspec.convert(dict(provider.extras), kind, dec_hook=_secret)
         except msgspec.ValidationError as error:
-            problems.append(_placed(path, str(error)))
+            problems.append(_placed(path, str(error), fields.keys()))
     raise ConfigInvalid(tuple(problems))
 
 
@@ -48,7 +49,13 @@ def _secret(kind: type[Any], value: object) -> object:
     raise ValueError('must be a secret, which is a string, { env = "NAME" } or { file = "path" }')
 
 
-def _placed(path: str, message: str) -> Problem:
-    """msgspec writes `what is wrong - at `$.key``; the place belongs in the path."""
+def _placed(path: str, message: str, fields: Collection[str]) -> Problem:
+    """msgspec writes `what is wrong - at `$.key``; the place belongs in the path.
+
+    What a settings type refuses itself has no place: its message begins with the key.
+    """
     what, _, place = message.partition(" - at `$")
+    key, _, rest = what.partition(" ")
+    if not place and key in fields:
+        return Problem(dotted(path, key), rest)
     return Problem(path + place.removesuffix("`"), what[:1].lower() + what[1:])

@@ -195,7 +195,8 @@ def _shared_addresses(settings: Settings) -> Iterable[Problem]:
 
 def _overlap(one: Listen, other: Listen) -> bool:
     everywhere = {"0.0.0.0", "::"}  # noqa: S104 - recognised here, not listened on
-    return one.host == other.host or not everywhere.isdisjoint({one.host, other.host})
+    hosts = {one.host, other.host}
+    return len(hosts) == 1 or hosts == {"127.0.0.1", "localhost"} or not everywhere.isdisjoint(hosts)
 
 
 def _shared_keys(providers: Iterable[ProviderSettings]) -> Iterable[Problem]:

@@ -74,11 +74,6 @@ class StoreSettings:
 
     url: str = "sqlite:///gateway.db"
 
-    @property
-    def path(self) -> Path:
-        """The database file."""
-        return Path(self.url.removeprefix("sqlite:///"))
-
 
 @dataclass(frozen=True, slots=True)
 class WalletSettings:

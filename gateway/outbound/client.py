@@ -15,7 +15,7 @@ from aiohttp.client_middlewares import ClientHandlerType
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 
-from adapters.contract import HttpReply, HttpRequest
+from adapters.contract import HttpReply, HttpRequest, kind_by_status
 from gateway.outbound.addresses import AddressRefused, PublicResolver, literal_private_address
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.target import Target, headers_of
@@ -65,6 +65,10 @@ class ExchangeFailed(Exception):
         self.detail = detail
 
 
+class CannotBeSent(ValueError):
+    """HTTP cannot carry the request: an adapter's bug, found before anything is sent."""
+
+
 class ProviderClient:
     """The connections to one provider. Raises ValueError for an endpoint whose base URL cannot be used."""
 
@@ -95,12 +99,15 @@ class ProviderClient:
     async def exchange(self, request: HttpRequest, deadline: Deadline) -> HttpReply:
         """Send the request once and take the answer in whole, whatever its status, before the deadline.
 
-        Raises ExchangeFailed; ValueError for a request that HTTP cannot carry, and RuntimeError outside of start and
+        Raises ExchangeFailed; CannotBeSent for a request that HTTP cannot carry, and RuntimeError outside of start and
         close, both before anything is sent.
         """
         if self._session is None:
             raise RuntimeError(f"the client of provider {self._endpoint.provider!r} is not started")
-        url, headers = self._target.url(request), headers_of(request)
+        try:
+            url, headers = self._target.url(request), headers_of(request)
+        except ValueError as error:
+            raise CannotBeSent(str(error)) from error
         if self._refused is not None:
             raise self._unreachable(_private(self._refused))
         if deadline.remaining() <= 0:
@@ -126,6 +133,16 @@ class ProviderClient:
             raise (self._failure_after(error) if once.sent else self._failure_before(error)) from None
 
     async def _read(self, response: ClientResponse) -> HttpReply:
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers)
+        try:
+            body = await self._body(response)
+        except _AnswerRefused:
+            if kind_by_status(response.status) is None:
+                raise
+            body = b""  # the status says it all, whatever the body
+        return HttpReply(response.status, headers, body)
+
+    async def _body(self, response: ClientResponse) -> bytes:
         encoding = ", ".join(response.headers.getall("Content-Encoding", ()))
         if encoding.strip().lower() not in {"", "identity"}:
             raise _AnswerRefused("answered with a Content-Encoding although identity was asked")
@@ -135,8 +152,7 @@ class ProviderClient:
             body += chunk
             if len(body) > limit:
                 raise _AnswerRefused(f"answered with more than {limit} bytes")
-        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers)
-        return HttpReply(status=response.status, headers=headers, body=bytes(body))
+        return bytes(body)
 
     def _unreachable(self, why: str) -> ExchangeFailed:
         return ExchangeFailed(ExchangeFault.UNREACHABLE, False, f"{self._target.where} was not reached: {why}")

@@ -9,14 +9,15 @@ class Deadline:
     """A moment on the running loop's clock, in seconds.
 
     Several callers may share one call to a provider, each under a deadline of its own: the call lives until the latest
-    of them, so a deadline can be moved later, also for waits under way, and never earlier.
+    of them, so a deadline can be moved later, also for waits under way. What moves it earlier is a gateway that stops.
     """
 
-    __slots__ = ("_at", "_waits")
+    __slots__ = ("_at", "_cap", "_waits")
 
     def __init__(self, at: float) -> None:
         """`at` is a time of the running loop, as `loop.time()` gives it."""
         self._at = at
+        self._cap = float("inf")
         self._waits: set[asyncio.Timeout] = set()
 
     @classmethod
@@ -35,7 +36,16 @@ class Deadline:
 
     def extend(self, at: float) -> None:
         """Move the deadline to `at` where that is later. A wait that has expired stays expired."""
-        if at <= self._at:
+        self._move(max(self._at, at))
+
+    def cap(self, at: float) -> None:
+        """Let the deadline be no later than `at`, from here on."""
+        self._cap = min(self._cap, at)
+        self._move(self._at)
+
+    def _move(self, at: float) -> None:
+        at = min(at, self._cap)
+        if at == self._at:
             return
         self._at = at
         for wait in self._waits:

@@ -10,7 +10,7 @@ from adapters.contract import HttpRequest
 
 _VISIBLE_PATH = re.compile(r"/[!-~]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -37,6 +37,8 @@ class Target:
 
         Raises ValueError for a path that could not travel as it stands.
         """
+        if not _TOKEN.fullmatch(request.method):
+            raise ValueError(f"method {request.method!r} cannot be sent: it is no HTTP method")
         if not _is_plain(request.path):
             raise ValueError("a request's path starts with a slash, is visible ASCII, and holds no ? and no #")
         query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""

@@ -29,11 +29,18 @@ class Fields:
         """Note a violation."""
         self._violations.append(FieldViolation(field, description))
 
-    def check(self) -> None:
-        """Raise Failure with all violations, if there are any."""
-        if self._violations:
-            told = "; ".join(f"{violation.field} {violation.description}" for violation in self._violations)
-            raise Failure(Reason.FIELD_INVALID, told, violations=tuple(self._violations))
+    def check(self, *, provider: str = "", request_id: str = "") -> None:
+        """Raise Failure with all violations, if there are any; with the ids that are not among them."""
+        if not self._violations:
+            return
+        wrong = {violation.field for violation in self._violations}
+        raise Failure(
+            Reason.FIELD_INVALID,
+            "; ".join(f"{violation.field} {violation.description}" for violation in self._violations),
+            provider="" if "provider" in wrong else provider,
+            request_id="" if "request_id" in wrong else request_id,
+            violations=tuple(self._violations),
+        )
 
     def text(self, field: str, value: str, *, required: bool = False, longest: int = LONGEST_ID) -> str:
         """An id or a short text: of bounded length, without control characters."""

@@ -2,18 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
 from gateway.rpc.status import status_of
 from gateway.sessions.attempt import gateway_error
-from gateway.sessions.failure import Failure
+from gateway.sessions.failure import Failure, Reason
+from gateway.telemetry.bugs import report_bug
 
 log = structlog.get_logger(__name__)
 
@@ -28,70 +31,118 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def stop(self) -> None:
-        """End the health library's watchers: they would hold the server for the whole of its grace."""
+        """End the libraries' endless streams, health's and reflection's: they would hold the server for its grace."""
         self._stopping.set()
+
+    async def idle(self) -> None:
+        """Wait until no call of our services is under way."""
+        await self._idle.wait()
 
     async def intercept_service(
         self, continuation: "Continuation", handler_call_details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Wrap the method's handler; methods that stream requests (reflection's) are left to their library."""
+        """Wrap the method's handler, by what kind it is."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
+        if handler is None:
+            return None
         method = str(handler_call_details.method)
         coders = (handler.request_deserializer, handler.response_serializer)
-        if not handler.response_streaming:
-            return grpc.unary_unary_rpc_method_handler(_unary(method, handler.unary_unary), *coders)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._until_stopped(handler.stream_stream), *coders)
         if method.startswith(f"/{health.SERVICE_NAME}/"):
-            return grpc.unary_stream_rpc_method_handler(self._until_stopped(handler.unary_stream), *coders)
-        return grpc.unary_stream_rpc_method_handler(_streaming(method, handler.unary_stream), *coders)
+            if handler.response_streaming:
+                return grpc.unary_stream_rpc_method_handler(self._watch_until_stopped(handler.unary_stream), *coders)
+            return handler
+        # The request is decoded inside, where a failure to decode it has its place in the table.
+        decode, encode = coders
+        if handler.response_streaming:
+            streaming = self._streaming(method, handler.unary_stream, decode)
+            return grpc.unary_stream_rpc_method_handler(streaming, None, encode)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary, decode), None, encode)
 
-    def _until_stopped(self, behavior: Any) -> Any:
-        async def call(request: Any, context: "Context") -> None:
-            watch = asyncio.ensure_future(behavior(request, context))
-            stop = asyncio.ensure_future(self._stopping.wait())
-            try:
-                await asyncio.wait({watch, stop}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                watch.cancel()
-                stop.cancel()
+    def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
+        async def call(request: bytes, context: "Context") -> Any:
+            started = time.monotonic()
+            with self._counted():
+                try:
+                    response = await behavior(_decoded(request, decode), context)
+                except Exception as error:  # noqa: BLE001 - no exception may leave as it is
+                    await _fail(method, context, error, started)
+                _log(method, started)
+                return response
 
         return call
 
+    def _streaming(self, method: str, behavior: Any, decode: Any) -> Any:
+        async def call(request: bytes, context: "Context") -> AsyncIterator[Any]:
+            started = time.monotonic()
+            with self._counted():
+                try:
+                    async for response in behavior(_decoded(request, decode), context):
+                        yield response
+                except Exception as error:  # noqa: BLE001 - no exception may leave as it is
+                    await _fail(method, context, error, started)
+                _log(method, started)
 
-def _unary(method: str, behavior: Any) -> Any:
-    async def call(request: Any, context: "Context") -> Any:
-        started = time.monotonic()
+        return call
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
         try:
-            response = await behavior(request, context)
-        except Exception as error:  # noqa: BLE001 - no exception may leave as it is
-            await _fail(method, context, error, started)
-        _log(method, started)
-        return response
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
-    return call
+    def _watch_until_stopped(self, behavior: Any) -> Any:
+        async def call(request: Any, context: "Context") -> None:
+            await self._first_of(behavior(request, context))
 
+        return call
 
-def _streaming(method: str, behavior: Any) -> Any:
-    async def call(request: Any, context: "Context") -> AsyncIterator[Any]:
-        started = time.monotonic()
-        try:
-            async for response in behavior(request, context):
+    def _until_stopped(self, behavior: Any) -> Any:
+        async def call(requests: Any, context: "Context") -> AsyncIterator[Any]:
+            responses = behavior(requests, context)
+            while (response := await self._first_of(anext(responses, None))) is not None:
                 yield response
-        except Exception as error:  # noqa: BLE001 - no exception may leave as it is
-            await _fail(method, context, error, started)
-        _log(method, started)
 
-    return call
+        return call
+
+    async def _first_of(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What the work comes to, or None where the server stops before."""
+        working = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stop.cancel()
+
+
+def _decoded(request: bytes, decode: Any) -> Any:
+    try:
+        return decode(request)
+    except DecodeError:
+        raise Failure(
+            Reason.FIELD_INVALID,
+            "the request is not a message of this method: make the client with the protos of this release",
+        ) from None
 
 
 async def _fail(method: str, context: "Context", error: Exception, started: float) -> None:
     """Abort the call with the error's Status. Whatever a servicer raises ends here, so that none of it leaks."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    failure = error if isinstance(error, Failure) else gateway_error(error, Certainty.NOT_SENT)
+    failure = error if isinstance(error, Failure) else gateway_error(report_bug(error), Certainty.NOT_SENT)
     _log(method, started, failure)
     await context.abort_with_status(to_status(status_of(failure)))
 

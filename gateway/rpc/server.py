@@ -22,6 +22,10 @@ SERVICES = (
 )
 
 
+FLUSH_S = 0.2
+"""The last answers have this long to leave."""
+
+
 class CannotListen(Exception):
     """The address is taken, or not ours."""
 
@@ -84,7 +88,13 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         self._watching.stop()
         self._interceptor.stop()
-        await self._server.stop(grace_s)
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        idle = asyncio.create_task(self._interceptor.idle())
+        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
+        # What is left are connections that say nothing: they would hold the server for the whole of its grace.
+        await self._server.stop(FLUSH_S)
+        await stopping
+        idle.cancel()
 
     def _bind(self, address: str, tls: TlsFiles | None) -> int:
         if tls is None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import grpc
 
@@ -41,7 +42,7 @@ class SessionService(SessionServiceServicer):
     ) -> pb.CloseSessionResponse:
         """End a player's sessions at one provider."""
         fields = Fields()
-        request_id = fields.request_id(request.request_id)
+        request_id = fields.request_id(request.request_id) or str(uuid4())
         provider = fields.text("provider", request.provider, required=True)
         call = CloseSession(
             user_id=fields.text("user_id", request.user_id, required=True),
@@ -55,7 +56,7 @@ class SessionService(SessionServiceServicer):
             ),
         )
         reason = fields.text("reason", request.reason)
-        fields.check()
+        fields.check(provider=provider, request_id=request_id)
         answer = await self._closing.close(request_id, provider, call, reason, self._deadline(context))
         return _close_response(answer)
 
@@ -112,9 +113,8 @@ def _close_response(answer: CloseAnswer) -> pb.CloseSessionResponse:
 
 def _event_types(fields: Fields, request: pb.WatchEventsRequest) -> frozenset[EventType]:
     names = {pb.EventType.Value(f"EVENT_TYPE_{member}"): member for member in EventType}
-    for number in request.types:
-        if number not in names:
-            fields.wrong("types", f"has {number}, which is no type of event")
+    if strangers := sorted({number for number in request.types if number not in names}):
+        fields.wrong("types", f"has {strangers[0]}, which is no type of event")
     return frozenset(names[number] for number in request.types if number in names)
 
 

@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-import structlog
-
 from adapters.contract import (
     Attempt,
     Certainty,
@@ -22,13 +20,12 @@ from adapters.contract import (
     Secret,
     Unsupported,
 )
-from gateway.outbound.client import ExchangeFailed
+from gateway.outbound.client import CannotBeSent, ExchangeFailed
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, FieldViolation, Reason
 from gateway.sessions.provider import Provider
 from gateway.store.records import Direction, Exchange, Message
-
-log = structlog.get_logger(__name__)
+from gateway.telemetry.bugs import report_bug
 
 CLOSE_SESSION = "close_session"
 """The operation's name in the journal, the goldens and the metrics."""
@@ -40,10 +37,49 @@ LONGEST_DESCRIPTION = 200
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A concluded attempt: its success or its failure, and its line of the journal."""
+    """A concluded attempt: what was sent, what came back, and what it means."""
 
+    provider: Provider
+    request_id: str
+    attempt: Attempt
+    request: HttpRequest
+    secrets: tuple[Secret, ...]
+    reply: HttpReply | None
     result: Closed | Failure
-    exchange: Exchange
+    ended_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long the exchange took."""
+        return (self.ended_at - self.attempt.now).total_seconds()
+
+    def exchange(self) -> Exchange:
+        """The journal's line, masked. Made when it is kept, and not while a caller waits for a failure."""
+        mask, failure, reply = self.provider.mask, self.result if isinstance(self.result, Failure) else None, self.reply
+        verdict = self.result.reason if isinstance(self.result, Failure) else self.result.outcome
+        return Exchange(
+            id=uuid4().hex,
+            direction=Direction.OUTBOUND,
+            provider=self.provider.name,
+            operation=CLOSE_SESSION,
+            method=self.request.method,
+            path=self.request.path + mask.query(self.request.query, *self.secrets),
+            request=self._kept(self.request),
+            started_at=self.attempt.now,
+            ended_at=self.ended_at,
+            verdict=str(verdict),
+            request_id=self.request_id,
+            attempt=self.attempt.number,
+            status=reply.status if reply else 0,
+            reply=self._kept(reply) if reply else Message(),
+            certainty=failure.certainty if failure else None,
+            detail=failure.message if failure else "",
+            attempt_uuid=self.attempt.uuid,
+        )
+
+    def _kept(self, message: HttpRequest | HttpReply) -> Message:
+        mask = self.provider.mask
+        return Message(mask.head(message.headers, *self.secrets), mask.body(message.body, *self.secrets))
 
 
 def encode_close(provider: Provider, call: CloseSession, attempt: Attempt) -> HttpRequest:
@@ -83,16 +119,16 @@ async def send_close(
         result = Failure(OF_EXCHANGE[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
     except ProviderRefused as refused:
         result = _refusal(provider, refused, secrets)
+    except CannotBeSent as bug:
+        result = gateway_error(report_bug(bug, provider.mask, *secrets), Certainty.NOT_SENT)
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
-        result = gateway_error(bug, Certainty.UNKNOWN)
-    provider.health.told(_reason(result), clock())
-    return Sent(result, _exchange(provider, request_id, attempt, request, reply, result, secrets, clock()))
+        result = gateway_error(report_bug(bug, provider.mask, *secrets), Certainty.UNKNOWN)
+    provider.health.told(Reason(result.reason) if isinstance(result, Failure) else None, clock())
+    return Sent(provider, request_id, attempt, request, secrets, reply, result, clock())
 
 
-def gateway_error(bug: BaseException, certainty: Certainty) -> Failure:
+def gateway_error(error_id: str, certainty: Certainty) -> Failure:
     """A bug of ours, as the caller is told: an id to find it in the log by, and nothing else."""
-    error_id = uuid4().hex
-    log.error("gateway error", error_id=error_id, exc_info=bug)
     return Failure(
         Reason.GATEWAY_ERROR,
         f"the gateway failed; its operators find the cause in the log under error id {error_id}",
@@ -129,42 +165,4 @@ def _refusal(provider: Provider, refused: ProviderRefused, secrets: tuple[Secret
         f"{provider.name}: {message} (it answered {answer.code}{words})",
         certainty=certainty,
         provider_code=answer.code,
-    )
-
-
-def _reason(result: Closed | Failure) -> Reason | None:
-    return Reason(result.reason) if isinstance(result, Failure) else None
-
-
-def _exchange(
-    provider: Provider,
-    request_id: str,
-    attempt: Attempt,
-    request: HttpRequest,
-    reply: HttpReply | None,
-    result: Closed | Failure,
-    secrets: tuple[Secret, ...],
-    ended_at: datetime,
-) -> Exchange:
-    mask = provider.mask
-    failure = result if isinstance(result, Failure) else None
-    verdict = result.reason if isinstance(result, Failure) else result.outcome
-    return Exchange(
-        id=uuid4().hex,
-        direction=Direction.OUTBOUND,
-        provider=provider.name,
-        operation=CLOSE_SESSION,
-        method=request.method,
-        path=request.path + mask.query(request.query, *secrets),
-        request=Message(mask.head(request.headers, *secrets), mask.body(request.body, *secrets)),
-        started_at=attempt.now,
-        ended_at=ended_at,
-        verdict=str(verdict),
-        request_id=request_id,
-        attempt=attempt.number,
-        status=reply.status if reply else 0,
-        reply=Message(mask.head(reply.headers, *secrets), mask.body(reply.body, *secrets)) if reply else Message(),
-        certainty=failure.certainty if failure else None,
-        detail=failure.message if failure else "",
-        attempt_uuid=attempt.uuid,
     )

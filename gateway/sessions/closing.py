@@ -5,6 +5,7 @@ caller's cancellation ends the caller's waiting and not the work.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,22 +17,20 @@ from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequ
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.attempt import CLOSE_SESSION, encode_close, gateway_error, send_close
 from gateway.sessions.failure import Failure, FieldViolation, Reason
-from gateway.sessions.flight import Flight, Stage, wait_until
+from gateway.sessions.flight import Flight, Stage
 from gateway.sessions.provider import Provider
 from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
-from gateway.store.records import Event, EventType, Exchange, Failed, Settled, Target
+from gateway.store.records import CloseRecord, Event, EventType, Exchange, Failed, Settled, Target
+from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 ANSWER_MARGIN_S = 0.050
-"""The provider's time ends this long before the caller's deadline: with less, the caller's own timer wins."""
+"""A caller is answered this long before its deadline: with less, its own timer wins and the details are lost."""
 
-RECORDING_S = 0.010
-"""A failure is recorded before it is told, but not for longer than this beyond the provider's time."""
-
-BACKSTOP_S = 0.030
-"""A caller is answered this long before its deadline even where recording an outcome takes longer than the margin."""
+WORK_MARGIN_S = 0.070
+"""The provider's time ends this long before the caller's deadline: there must be time to answer, also many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +55,15 @@ class Closing:
         self._providers = providers
         self._clock = clock
         self._flights: dict[str, Flight[CloseAnswer]] = {}
+        self._latest = math.inf
 
     async def close(
         self, request_id: str, provider: str, call: CloseSession, reason: str, deadline_at: float
     ) -> CloseAnswer:
-        """End sessions; '' as request_id makes one. `deadline_at` is the caller's, by the loop's clock.
+        """End sessions. `deadline_at` is the caller's, by the loop's clock.
 
-        Raises Failure, no later than BACKSTOP_S before the deadline.
+        Raises Failure, no later than ANSWER_MARGIN_S before the deadline.
         """
-        request_id = request_id or str(uuid4())
         try:
             answer = await self._close(request_id, provider, call, reason, deadline_at)
         except Failure as failure:
@@ -77,19 +76,29 @@ class Closing:
         self._metrics.call(provider, CLOSE_SESSION, answer.outcome)
         return answer
 
+    def hurry(self, until: float) -> None:
+        """Let no provider's time be later than `until`, by the loop's clock: the gateway is stopping."""
+        self._latest = until
+        for flight in self._flights.values():
+            flight.deadline.cap(until)
+
     async def drain(self) -> None:
-        """Wait until nothing is in flight any more."""
+        """Wait until nothing is in flight any more, and all of it is recorded."""
         while self._flights:
             await asyncio.wait([flight.task for flight in self._flights.values()])
 
     async def _close(
         self, request_id: str, name: str, call: CloseSession, reason: str, deadline_at: float
     ) -> CloseAnswer:
+        target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
         provider = self._providers.get(name)
         if provider is None:
-            raise Failure(Reason.PROVIDER_UNKNOWN, f"no provider '{name}' is configured: ListProviders tells which are")
-        target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
-        work_until, answer_by = deadline_at - ANSWER_MARGIN_S, deadline_at - BACKSTOP_S
+            unknown = f"no provider '{name}' is configured: ListProviders tells which are"
+            return await self._kept_or(Failure(Reason.PROVIDER_UNKNOWN, unknown), request_id, target)
+        work_until, answer_by = min(deadline_at - WORK_MARGIN_S, self._latest), deadline_at - ANSWER_MARGIN_S
+        if work_until <= asyncio.get_running_loop().time():
+            no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
+            return await self._kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target)
         while flight := self._flights.get(request_id):
             if field := flight.target.first_difference(target):
                 raise _reused(request_id, field)
@@ -109,7 +118,7 @@ class Closing:
         return flight
 
     async def _fly(self, flight: Flight[CloseAnswer], request_id: str, provider: Provider, call: CloseSession) -> None:
-        """Carry a request out and land the flight: a success once it is kept, a failure too unless the store is slow.
+        """Carry a request out and land the flight: a success once it is kept, a failure as soon as it is known.
 
         A failure that is told before it is recorded loses nothing: until then the intent on disk means UNKNOWN.
         """
@@ -123,57 +132,67 @@ class Closing:
                 provider, request_id, call, begun.attempt, begun.request, flight.deadline, self._clock
             )
             flight.stage = Stage.RECORDING
-            exchange = sent.exchange
-            self._metrics.exchange(provider.name, (exchange.ended_at - exchange.started_at).total_seconds())
+            self._metrics.exchange(provider.name, sent.seconds)
             if isinstance(sent.result, Closed):
-                flight.land(await self._settle(request_id, flight.target, sent.result, exchange))
+                flight.land(await self._settle(request_id, flight.target, sent.result, sent.exchange()))
             else:
-                recording = asyncio.create_task(self._record_failure(request_id, sent.result, exchange))
-                await wait_until(recording, flight.deadline.at + RECORDING_S)
                 flight.land(_of_the_whole_call(sent.result, begun.earlier))
-                await recording
+                await self._record_failure(request_id, sent.result, sent.exchange())
         except Failure as failure:
             flight.land(failure)
         except Exception as bug:  # noqa: BLE001 - whoever waits must be told, whatever happened
             certainty = Certainty.NOT_SENT if flight.stage is Stage.BEGINNING else Certainty.UNKNOWN
-            flight.land(gateway_error(bug, certainty))
+            flight.land(gateway_error(report_bug(bug, provider.mask, *([call.token] if call.token else [])), certainty))
 
     async def _begin(
         self, flight: Flight[CloseAnswer], request_id: str, provider: Provider, call: CloseSession
     ) -> "CloseAnswer | _Begun":
         """Refuse what cannot be sent, then make the intent durable; a success kept from before is the answer."""
         try:
-            async with flight.deadline.bound():
-                begun = self._encoded(provider, call, 1)
-                if isinstance(begun, Failure):
-                    return await self._kept_or(begun, request_id, flight.target)
-                record = await self._store.begin_close(request_id, flight.target, self._clock())
-        except ContentDiffers as differs:
-            raise _reused(request_id, differs.field) from None
-        except (StoreUnavailable, TimeoutError) as error:
-            log.warning("intent not recorded", request_id=request_id, detail=str(error) or "no time was left")
-            raise Failure(
-                Reason.STORE_UNAVAILABLE,
-                "nothing was sent, for the gateway's store did not take the request: repeat the call",
-            ) from error
+            encode_close(provider, call, Attempt(1, uuid4().hex, self._clock()))
+        except Failure as refusal:
+            return await self._kept_or(refusal, request_id, flight.target)
+        record = await self._intend(flight, request_id)
         if record.settled:
             return _kept(request_id, record.settled)
-        if record.attempts > 1:
-            begun = self._encoded(provider, call, record.attempts)
-            if isinstance(begun, Failure):
-                raise begun
-        return replace(begun, earlier=record.certainty)
-
-    def _encoded(self, provider: Provider, call: CloseSession, number: int) -> "_Begun | Failure":
-        attempt = Attempt(number, uuid4().hex, self._clock())
+        attempt = Attempt(record.attempts, uuid4().hex, self._clock())
         try:
-            return _Begun(attempt, encode_close(provider, call, attempt))
+            return _Begun(attempt, encode_close(provider, call, attempt), record.certainty)
         except Failure as refusal:
-            return refusal
+            await self._record_failure(request_id, refusal, None)
+            raise
+
+    async def _intend(self, flight: Flight[CloseAnswer], request_id: str) -> CloseRecord:
+        """Make the intent durable within the provider's time. Raises Failure; then nothing is sent, and so recorded."""
+        intending = asyncio.ensure_future(self._store.begin_close(request_id, flight.target, self._clock()))
+        refusal = Failure(
+            Reason.STORE_UNAVAILABLE,
+            "nothing was sent, for the gateway's store did not take the request: repeat the call",
+        )
+        try:
+            async with flight.deadline.bound():
+                return await asyncio.shield(intending)
+        except ContentDiffers as differs:
+            raise _reused(request_id, differs.field) from None
+        except StoreUnavailable as error:
+            log.warning("intent not recorded", request_id=request_id, detail=str(error))
+            raise refusal from error
+        except TimeoutError:
+            flight.land(refusal)
+        # The store may take the intent yet. Without a conclusion it would stand for an attempt that may have been sent.
+        try:
+            if not (await intending).settled:
+                await self._record_failure(request_id, refusal, None)
+        except (ContentDiffers, StoreUnavailable) as error:
+            log.warning("intent not recorded", request_id=request_id, detail=str(error))
+        raise refusal
 
     async def _kept_or(self, refusal: Failure, request_id: str, target: Target) -> CloseAnswer:
         """What was closed once is answered again, even where it could not be sent any more (its token is not kept)."""
-        record = await self._store.find_close(request_id)
+        try:
+            record = await self._store.find_close(request_id)
+        except StoreUnavailable:
+            raise refusal from None
         if record is None:
             raise refusal
         if field := record.target.first_difference(target):
@@ -208,7 +227,7 @@ class Closing:
             ) from error
         return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=False)
 
-    async def _record_failure(self, request_id: str, failure: Failure, exchange: Exchange) -> None:
+    async def _record_failure(self, request_id: str, failure: Failure, exchange: Exchange | None) -> None:
         failed = Failed(str(failure.reason), failure.certainty or Certainty.UNKNOWN, failure.message)
         try:
             await self._store.fail_close(request_id, failed, exchange)
@@ -222,7 +241,7 @@ class _Begun:
 
     attempt: Attempt
     request: HttpRequest
-    earlier: Certainty | None = None
+    earlier: Certainty | None
     """The certainty of the attempts before this one."""
 
 

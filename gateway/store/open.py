@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.store.interface import Store
+from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.inspect import read_money_providers
 
@@ -38,7 +38,10 @@ def open_store(url: str) -> Store:
 def money_providers_kept(url: str) -> frozenset[str]:
     """The names that are part of a money key in the store as it is, for `check`: nothing is made and nothing migrated.
 
-    Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where the file is not a store.
+    Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where no store can be made there,
+    or where the file is none of this release's.
     """
     path = Path(store_location(url))
+    if not path.absolute().parent.is_dir():
+        raise StoreUnavailable(f"database {path}: its folder does not exist; make it, or name another")
     return read_money_providers(path) if path.exists() else frozenset()

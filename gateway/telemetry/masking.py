@@ -4,7 +4,9 @@ All else stays byte for byte as it travelled. Nothing here raises, whatever the 
 their number and no faster.
 """
 
+import json
 from collections.abc import Iterable
+from hashlib import sha256
 from urllib.parse import quote, urlencode
 
 from adapters.contract import Headers, Masked, Secret
@@ -51,10 +53,20 @@ class Mask:
         return "?" + urlencode(pairs, safe="*", quote_via=quote, errors="surrogatepass")
 
     def body(self, body: bytes, *more: Secret) -> bytes:
-        """A body of any content. Of a long one KEPT_BYTES are kept, and no part of a secret that ends behind them."""
+        """A body of any content. Of a long one KEPT_BYTES are kept, and no part of a secret that ends behind them.
+
+        Of one that is not text nothing is kept: a secret could stand in it in a form that nobody looks for.
+        """
+        if not _is_text(body):
+            return b"(not kept: %d bytes that are not text, SHA-256 %s)" % (
+                len(body),
+                sha256(body).hexdigest().encode(),
+            )
         known = self._known_with(more)
         seen = body[: KEPT_BYTES + max(values.reach for values in known)]
         spans = [*self._named.in_body(seen), *(span for values in known for span in values.spans(seen))]
+        if not _is_json(body):
+            spans += self._named.in_no_format(seen)
         if len(body) <= KEPT_BYTES:
             return masked_out(body, spans)
         kept = masked_out(body[:KEPT_BYTES], (span for span in spans if span[0] < KEPT_BYTES))
@@ -71,3 +83,21 @@ class Mask:
 
     def _known_with(self, more: tuple[Secret, ...]) -> tuple[KnownValues, ...]:
         return (self._known, KnownValues(more)) if more else (self._known,)
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        return "\0" not in body.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether it is JSON of a size that is kept whole: there, what stands under a secret name is found exactly."""
+    if len(body) > KEPT_BYTES:
+        return False
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -20,13 +20,17 @@ _LITERAL = re.compile(rb"""'[^'\r\n]*+'?|[^,}\]\r\n"\\]*+""")
 _FIELD = re.compile(rb"(?:\A|(?<=[&?;\s]))([^&=?;\s]{1,256}+)=")
 _FORM_VALUE = re.compile(rb"[^&\r\n]*+")
 _URL_VALUE = re.compile(rb"""[^&\s"\\<>]*+""")
+_LOOSE_VALUE = (
+    # `token: x`, `'token' = 'x'`, `<token>x`, or a part of a multipart form, whose value stands behind an empty line.
+    rb"""(?:["'\\]{0,4}\s{0,8}+[=:>]|"[^\r\n]{0,256}+(?:\r?\n[^\r\n]{1,256}+){0,4}+\r?\n\r?\n)["'\\\s]{0,8}([^\s"'&<>,;}\]]+)"""
+)
 _JSON_BEGINS = (b"{", b"[", b'"')
 
 
 class NamedValues:
     """Finds what stands under secret names, their letters in any case and however escaped."""
 
-    __slots__ = ("_member", "_names")
+    __slots__ = ("_loose", "_member", "_names")
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(name.lower() for name in names if name)
@@ -34,6 +38,7 @@ class NamedValues:
         self._member = (
             re.compile(rb'(?<!\\)(\\*+)"(?:' + spelled + rb')\1"' + _SPACE + b":" + _SPACE) if self._names else None
         )
+        self._loose = re.compile(b"(?<![A-Za-z0-9_])(?:" + spelled + b")" + _LOOSE_VALUE) if self._names else None
 
     def is_secret(self, name: str) -> bool:
         """Whether this is one of the names."""
@@ -43,6 +48,15 @@ class NamedValues:
         """Values in a body: JSON, or a form, whose values may hold any character but the one that separates."""
         form = not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_JSON_BEGINS)
         return [*self._members(data), *self._fields(data, _FORM_VALUE if form else _URL_VALUE)]
+
+    def in_no_format(self, data: bytes) -> list[Span]:
+        """Values in a body of no format that we know, such as XML, a multipart form, or JSON in single quotes.
+
+        Masks rather too much: a name of ours, with `=`, `:` or `>` behind it, ends where the next word does.
+        """
+        if self._loose is None:
+            return []
+        return [(*found.span(1), MASK) for found in self._loose.finditer(data)]
 
     def in_text(self, data: bytes) -> list[Span]:
         """Values in words that may quote a message or a URL."""
@@ -60,10 +74,13 @@ class NamedValues:
     def _fields(self, data: bytes, value: re.Pattern[bytes]) -> Iterator[Span]:
         if not self._names or b"=" not in data:
             return
-        for field in _FIELD.finditer(data):
+        at = 0
+        while field := _FIELD.search(data, at):
+            at = field.end()
             name = unquote_to_bytes(field[1].replace(b"+", b" ")).decode("utf-8", "replace")
-            if self.is_secret(name) and (found := value.match(data, field.end())) and found[0]:
+            if self.is_secret(name) and (found := value.match(data, at)) and found[0]:
                 yield *found.span(), MASK
+                at = found.end()  # what stands in a value is not read again, or many would cost their square
 
 
 def _spelled(name: str) -> bytes:

@@ -67,9 +67,7 @@ class View:
         last = bisect_right(self._starts, end - 1) - 1
         if last < 0:
             return end
-        if end <= self._ends[last]:
-            return self._parent_ends[last]
-        return self._parent_ends[last] + end - self._ends[last]
+        return self._parent_ends[last] + max(0, end - self._ends[last])
 
 
 def views(text: View) -> Iterator[View]:

@@ -54,7 +54,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert str(settings.grpc.listen) == "127.0.0.1:50051"
     assert (str(settings.callbacks.listen), str(settings.admin.listen)) == ("127.0.0.1:8080", "127.0.0.1:9090")
     assert (settings.grpc.default_deadline_s, settings.callbacks.max_body_bytes) == (10.0, 1048576)
-    assert (settings.store.url, settings.store.path) == ("sqlite:///gateway.db", Path("gateway.db"))
+    assert settings.store.url == "sqlite:///gateway.db"
     assert (settings.wallet.target, settings.log.level) == ("builtin", "info")
 
 
@@ -98,7 +98,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert settings.grpc.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem")
     assert settings.callbacks.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     assert settings.callbacks.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))
-    assert settings.store.path == Path("/var/lib/gateway.db")
+    assert settings.store.url == "sqlite:////var/lib/gateway.db"
     assert settings.providers["acme"] == ProviderSettings(
         name="acme",
         adapter="acme",

@@ -33,10 +33,15 @@ def migrations() -> tuple[Migration, ...]:
 
 def migrate(db: sqlite3.Connection, path: str) -> None:
     """Bring the schema to this release's. Raises StoreUnavailable where it is a newer release's, sqlite3.Error else."""
-    steps = migrations()
-    for step in steps:
+    for step in migrations():
         if _version(db) < step.version:
             _apply(db, step)
+    refuse_newer(db, path)
+
+
+def refuse_newer(db: sqlite3.Connection, path: str) -> None:
+    """Raise StoreUnavailable where the schema is a newer release's."""
+    steps = migrations()
     if (version := _version(db)) > len(steps):
         raise StoreUnavailable(
             f"database {path}: its schema is version {version} and this release knows versions up to {len(steps)}; "

@@ -26,6 +26,7 @@ from gateway.store.records import (
     Target,
 )
 from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger
+from gateway.store.sqlite.claim import Claim
 from gateway.store.sqlite.reader import reader_thread
 from gateway.store.sqlite.thread import ConnectionThread, Operation, tell
 from gateway.store.sqlite.writer import writer_thread
@@ -51,6 +52,7 @@ class SqliteStore:
     def __init__(self, path: str, *, busy_seconds: float = 2.0) -> None:
         self._path = path
         self._busy_seconds = busy_seconds
+        self._claim = Claim(path)
         self._connected: _Connected | None = None
 
     # --- The database -------------------------------------------------------------------------------------------------
@@ -59,6 +61,14 @@ class SqliteStore:
         """Connect and bring the schema to this release's. Raises StoreUnavailable."""
         if self._connected is not None:
             raise RuntimeError(f"database {self._path} is open already")
+        self._claim.take()
+        try:
+            self._connected = await self._connect()
+        except BaseException:
+            self._claim.release()
+            raise
+
+    async def _connect(self) -> _Connected:
         commits = events.EventCommits()
         writer = writer_thread(
             self._path,
@@ -73,7 +83,7 @@ class SqliteStore:
         except BaseException:
             await writer.close()
             raise
-        self._connected = _Connected(writer, reader, commits)
+        return _Connected(writer, reader, commits)
 
     async def close(self) -> None:
         """Finish what is queued, and disconnect. Whoever waits for events gets StoreUnavailable."""
@@ -83,6 +93,7 @@ class SqliteStore:
         await connected.reader.close()
         await connected.writer.close()
         connected.event_commits.close()
+        self._claim.release()
 
     async def ping(self) -> None:
         """Write, and commit. Raises StoreUnavailable."""

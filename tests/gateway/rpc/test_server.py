@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from adapters.registry import find
 from gateway.app.gateway import CannotStart, Gateway
@@ -88,6 +89,19 @@ async def test_an_open_health_watch_does_not_hold_up_stopping(gateway: Running) 
     assert (await watch.read()).status == SERVING
     async with asyncio.timeout(5):
         await gateway.gateway.stop()
+
+
+async def test_what_lingers_does_not_hold_up_stopping(gateway: Running) -> None:
+    """A stream of reflection and a connection that says nothing are ended, and not waited for."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(gateway.channel)
+    stream = stub.ServerReflectionInfo()
+    await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    assert (await stream.read()).list_services_response.service
+    host, port = gateway.listening.grpc.split(":")
+    _, silent = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(3):
+        await gateway.gateway.stop()
+    silent.close()
 
 
 async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
-from tests.support.gateway import Running, family_table, provider_table, running_gateway, told
+from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway, told
 from tests.support.provider import (
     SUCCESS,
     ScriptedProvider,
@@ -226,6 +226,7 @@ async def test_an_intent_without_an_outcome_is_unknown_and_tried_again(
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await gateway.sessions.CloseSession(request)
         assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_REFUSED", "UNKNOWN")
+        await gateway.gateway._closing.drain()  # a failure is told first, and recorded then
         (line,) = await gateway.store.exchanges(request_id=request.request_id)
         assert (line.attempt, line.certainty) == (2, "REFUSED")
 
@@ -249,3 +250,60 @@ async def test_the_journal_tells_every_exchange(gateway: Running, provider: Scri
     assert line.reply.body == SUCCESS
     assert json.loads(provider.received[0].body)["uuid"] == line.attempt_uuid
     assert line.started_at <= line.ended_at
+
+
+@pytest.mark.parametrize("timeout_s", [0.001, 0.03, 0.06])
+async def test_a_deadline_too_short_to_ask_leaves_no_trace(
+    gateway: Running, provider: ScriptedProvider, timeout_s: float
+) -> None:
+    """A call without time to be sent is not sent, and does not make a later refusal uncertain."""
+    request = close(str(uuid4()))
+    with pytest.raises(grpc.aio.AioRpcError):
+        await gateway.sessions.CloseSession(request, timeout=timeout_s)
+    assert not provider.received
+    provider.behaviour = answering(200, b'{"error":56}')
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await gateway.sessions.CloseSession(request, timeout=5)
+    assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_REFUSED", "REFUSED")
+
+
+async def test_an_intent_that_comes_too_late_to_be_sent_is_concluded(gateway: Running) -> None:
+    """Where the store takes an intent only after the caller has gone, it stands for an attempt that was not sent."""
+    request = close(str(uuid4()))
+    with locked(gateway.database):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await gateway.sessions.CloseSession(request, timeout=0.4)
+        assert (told(raised.value).reason, told(raised.value).certainty) == ("STORE_UNAVAILABLE", "NOT_SENT")
+    await gateway.gateway._closing.drain()
+    record = await gateway.store.find_close(request.request_id)
+    assert record is not None
+    assert (record.attempts, record.certainty) == (1, "NOT_SENT")
+
+
+async def test_a_success_outlives_its_provider(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """What was closed at a provider that is retired since is answered again as it was."""
+    request = close(str(uuid4()))
+    async with running_gateway(tmp_path, *sections(provider)) as gateway:
+        first = await gateway.sessions.CloseSession(request)
+    async with running_gateway(tmp_path, "[providers.lucky]\nretired = true") as gateway:
+        again = await gateway.sessions.CloseSession(request)
+        assert (again.replayed, again.end_time) == (True, first.end_time)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await gateway.sessions.CloseSession(close())
+        assert told(raised.value).reason == "PROVIDER_UNKNOWN"
+
+
+async def test_stopping_tells_a_caller_what_is_known(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """A gateway that stops while a provider hangs does not wait for the caller's deadline: the outcome is unknown."""
+    provider.behaviour = hanging
+    async with running_gateway(tmp_path, *sections(provider)) as gateway:
+        calling = asyncio.ensure_future(gateway.sessions.CloseSession(close(), timeout=3600))
+        await provider.arrived.wait()
+        gateway.gateway._closing.hurry(asyncio.get_running_loop().time() + 0.1)
+        async with asyncio.timeout(5):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await calling
+            assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_TIMEOUT", "UNKNOWN")
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await gateway.sessions.CloseSession(close(), timeout=3600)
+            assert told(raised.value).certainty == "NOT_SENT"

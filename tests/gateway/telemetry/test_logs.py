@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.contract import Secret
@@ -159,6 +159,7 @@ NESTED = st.recursive(
 
 
 @given(NESTED)
+@example([float("nan"), float("-inf")])
 def test_any_value_can_be_logged(value: object) -> None:
     """Whatever is logged becomes strict JSON, and holds no known secret."""
     masked = SecretsMasked((Secret(SECRET),))(None, "info", {"event": "x", "value": value})

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.contract import Masked, Secret
 from gateway.telemetry.masking import KEPT_BYTES, Mask
+from gateway.telemetry.named_values import NamedValues
 
 NAMES = Masked(headers=frozenset({"SessionID"}), fields=frozenset({"token", "secureLogin", "hash"}))
 SECRET = 'p\\q/"r é+&k€y😀 0123'
@@ -55,6 +56,7 @@ BY_VALUE = Mask(Masked(), (Secret(SECRET),))
         ('{"d":"{\\"token\\":[\\"hunter22","e":2}', '{"d":"{\\"token\\":\\"***\\"","e":2}'),
         # a URL in a JSON string
         ('{"url":"https://x/?a=1&token=hunter22&b=2"}', '{"url":"https://x/?a=1&token=***&b=2"}'),
+        ('{"url":"https://x/?token=hunter22","b":2}', '{"url":"https://x/?token=***","b":2}'),
     ],
 )
 def test_json_members_are_masked_by_name(body: str, kept: str) -> None:
@@ -313,9 +315,44 @@ def test_time_grows_with_the_bytes_and_no_faster(piece: bytes) -> None:
 
 def test_a_long_body_is_cut_after_masking() -> None:
     """Of a long body the beginning is kept, with a word on what is missing, and no half of a secret at its end."""
-    body = b"x" * (KEPT_BYTES - 3) + SECRET.encode() + b"y" * 1000
+    body = b"x" * (KEPT_BYTES - 3) + SECRET.encode() + b"y" + SECRET.encode() + b"y" * 1000
     kept = BY_VALUE.body(body)
     assert kept.startswith(b"x" * (KEPT_BYTES - 3) + b"***...")
     assert b"cut" in kept
     assert len(kept) < KEPT_BYTES + 100
     assert SECRET.encode()[:3] not in kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{'token': 'hunter22'}",
+        b"{token:hunter22}",
+        b'{"token"="hunter22"}',
+        b"<token>hunter22</token>",
+        b'<a token="hunter22"/>',
+        b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\nhunter22\r\n--x--',
+        b'--x\r\nContent-Disposition: form-data; name="token"\r\nContent-Type: text/plain\r\n\r\nhunter22\r\n--x--',
+    ],
+)
+def test_a_body_of_no_known_format_hides_what_stands_behind_a_secret_name(body: bytes) -> None:
+    """What no parser takes is kept for a person all the same, and its token is no less secret."""
+    kept = BY_NAME.body(body)
+    assert b"hunter22" not in kept
+    assert b"token" in kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"token":"hunter22"}'.encode("utf-16"), '{"token":"hunter22"}'.encode("utf-16-le"), b"\x1f\x8b\x08x", b"\0"],
+)
+def test_a_body_that_is_not_text_is_kept_by_its_digest(body: bytes) -> None:
+    """Where a secret could stand in a form that nobody looks for, only length and digest are kept."""
+    assert BY_NAME.body(body).startswith(b"(not kept: %d bytes that are not text" % len(body))
+
+
+def test_time_grows_with_the_length_and_no_faster() -> None:
+    """Many fields of a secret name in one value cost no more than one: what stands in a value is not read again."""
+    body = b"token=aaa " * 6500
+    assert BY_NAME.body(body)[:9] == b"token=***"
+    assert len(list(NamedValues(["token"]).in_body(body))) == 1

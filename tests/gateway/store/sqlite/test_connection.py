@@ -95,10 +95,23 @@ async def test_opening_twice_is_a_bug(store: SqliteStore) -> None:
         await store.open()
 
 
-async def test_closing_leaves_one_file(path: str) -> None:
+async def test_one_process_has_a_database(path: str) -> None:
+    """A second gateway on the same file is refused while the first has it open, and not after."""
+    first, second = SqliteStore(path), SqliteStore(path)
+    await first.open()
+    with pytest.raises(StoreUnavailable, match="another gateway"):
+        await second.open()
+    await first.ping()
+    await first.close()
+    await second.open()
+    await second.ping()
+    await second.close()
+
+
+async def test_closing_leaves_one_database_file(path: str) -> None:
     """After an orderly end the write-ahead log is folded into the file, which can be copied alone."""
     store = SqliteStore(path)
     await store.open()
     await store.ping()
     await store.close()
-    assert [each.name for each in Path(path).parent.iterdir()] == ["gateway.db"]
+    assert {each.name for each in Path(path).parent.iterdir()} == {"gateway.db", "gateway.db.lock"}

@@ -1,0 +1,38 @@
+"""One process a database: a second gateway on the same file would neither see the first one's calls nor its events."""
+
+import fcntl
+from pathlib import Path
+from typing import IO
+
+from gateway.store.interface import StoreUnavailable
+
+
+class Claim:
+    """A lock beside the database, held while the gateway has it open. The system lets go of it with the process."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def take(self) -> None:
+        """Raise StoreUnavailable where another process has the database open, or where its folder cannot be used."""
+        try:
+            file = Path(f"{self._path}.lock").open("ab")  # noqa: SIM115 - held until `release`
+        except OSError as error:
+            raise StoreUnavailable(
+                f"database {self._path}: {error.strerror}; its folder must exist, and let the gateway's user write"
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise StoreUnavailable(
+                f"database {self._path}: another gateway has it open; SQLite serves one process, so stop that one first"
+            ) from error
+        self._file = file
+
+    def release(self) -> None:
+        """Let go. The file stays: to remove it could take away somebody else's."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
