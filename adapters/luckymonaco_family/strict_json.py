@@ -14,7 +14,7 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half a character, which JSON can escape and UTF-8 cannot write."""
 
 # A string, or one bracket. An unterminated string runs to the end, so that nothing is scanned twice.
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"?|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

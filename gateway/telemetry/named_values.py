@@ -12,7 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.telemetry.spans import MASK, Span
 
-_SPACE = rb"(?:\s|\\{1,8}[nrt])*+"
+# No group in here is possessive: before Python 3.11.5 such a group matched wrongly where something in it backtracks.
+_SPACE = rb"(?:\s|\\{1,8}[nrt])*"
 _BACKSLASHES = rb"\\{1,8}"
 _QUOTE = re.compile(rb'(\\*+)"')
 _STRUCTURE = re.compile(rb'(\\*+)"|[\[\]{}]')
@@ -22,7 +23,7 @@ _FORM_VALUE = re.compile(rb"[^&\r\n]*+")
 _URL_VALUE = re.compile(rb"""[^&\s"\\<>]*+""")
 _LOOSE_VALUE = (
     # `token: x`, `'token' = 'x'`, `<token>x`, or a part of a multipart form, whose value stands behind an empty line.
-    rb"""(?:["'\\]{0,4}\s{0,8}+[=:>]|"[^\r\n]{0,256}+(?:\r?\n[^\r\n]{1,256}+){0,4}+\r?\n\r?\n)["'\\\s]{0,8}([^\s"'&<>,;}\]]+)"""
+    rb"""(?:["'\\]{0,4}\s{0,8}+[=:>]|"[^\r\n]{0,256}+(?:\r?\n[^\r\n]{1,256}+){0,4}\r?\n\r?\n)["'\\\s]{0,8}([^\s"'&<>,;}\]]+)"""
 )
 _JSON_BEGINS = (b"{", b"[", b'"')
 

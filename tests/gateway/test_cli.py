@@ -154,7 +154,6 @@ async def test_check_accepts_a_good_file(tmp_path: Path, provider: ScriptedProvi
         ('secure_login = "partner-1"', 'secure_login = "p"\nfancy = 1', "providers.lucky.fancy"),
         ('token = "configured-token"', 'token = { env = "NO_SUCH_VARIABLE" }', "providers.lucky.token"),
         ("allow_plain_http = true", "", "providers.lucky.base_url"),
-        ("allow_private_addresses = true", "", "providers.lucky.base_url"),
         ("[callbacks]", "[callback]", "callback"),
     ],
 )

@@ -2,69 +2,30 @@
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
-from aiohttp import web
 
-from adapters.contract import Closed, HttpReply, HttpRequest, RefusalKind
+from adapters.contract import RefusalKind
 from gateway.outbound.client import ExchangeFault
 from gateway.rpc.status import TABLE, ApiReason, status_of
 from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
 from gateway.store.records import PostingFault
 from gateway.v1 import session_service_pb2 as pb
-from tests.support.gateway import Running, Told, family_table, locked, provider_table, running_gateway, told
+from tests.gateway.rpc.scene import Scene
+from tests.support.gateway import locked
 from tests.support.provider import (
     Behaviour,
-    ScriptedProvider,
     answering,
     answering_after,
     hanging,
     resetting,
-    scripted_provider,
 )
 
 INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A gateway and the one provider behind all of its configured ones."""
-
-    gateway: Running
-    provider: ScriptedProvider
-    folder: Path
-
-    async def fails(self, timeout_s: float = 5, **fields: Any) -> Told:
-        """Call CloseSession, which must fail."""
-        fields = {"provider": "lucky", "user_id": "tester", **fields}
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await self.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields), timeout=timeout_s)
-        return told(raised.value)
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
-        dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        async with scripted_provider() as provider:
-            sections = (
-                family_table("lucky", "luckymonaco", provider.base_url),
-                family_table("kyren", "kyren", provider.base_url),
-                provider_table("eliab", "eliab", provider.base_url),
-                family_table("dead", "kyren", dead),
-                family_table("private", "kyren", "http://localhost:9", allow_private_addresses="false"),
-            )
-            async with running_gateway(tmp_path, *sections) as gateway:
-                yield Scene(gateway, provider, tmp_path)
 
 
 def test_everything_an_adapter_or_the_way_out_can_say_has_a_reason() -> None:
@@ -316,92 +277,3 @@ async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(sce
         pb.CloseSessionRequest(request_id=request_id, provider="lucky", user_id="tester")
     )
     assert again.outcome == pb.OUTCOME_CLOSED
-
-
-async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody foresaw is INTERNAL with an error id: its text, which may hold a secret, stays here."""
-
-    def broken(*_: object) -> None:
-        raise RuntimeError("secret detail")
-
-    closing = scene.gateway.gateway._closing
-    monkeypatch.setattr(closing, "_clock", broken)
-    failure = await scene.fails()
-    assert (failure.code, failure.reason, failure.certainty) == (INTERNAL, "GATEWAY_ERROR", "NOT_SENT")
-    assert failure.metadata["error_id"] in failure.message
-    assert "secret detail" not in failure.message
-
-
-async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
-    """A provider that echoes the caller's or the configured token does not make the gateway repeat it."""
-
-    async def echo(request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.read())
-        return web.json_response(
-            {"error": 56, "description": f"{body.get('gameId', '')} {body['token']} configured-token"}
-        )
-
-    scene.provider.behaviour = echo
-    for padding in (0, 190):  # the second where the words are cut
-        failure = await scene.fails(token="callers-token", game_id="x" * padding)
-        assert failure.reason == "PROVIDER_REFUSED"
-        assert "***" in failure.message
-        assert "callers" not in repr(failure)
-        assert "configured" not in repr(failure)
-
-
-async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:
-    """Bytes that are not the method's message are INVALID_ARGUMENT with details, as any other bad input."""
-    method = "/gateway.v1.SessionService/CloseSession"
-    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = scene.gateway.channel.unary_unary(method)
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call(b"\xff\xff\xff")
-    failure = told(raised.value)
-    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
-    assert "DecodeError" not in failure.message
-
-
-async def test_a_field_at_fault_comes_with_the_ids_that_are_not(scene: Scene) -> None:
-    """A refusal over a field names the provider and the request_id, the gateway's own where the caller gave none."""
-    request_id = str(uuid4())
-    failure = await scene.fails(request_id=request_id, user_id="")
-    assert (failure.metadata["provider"], failure.metadata["request_id"]) == ("lucky", request_id)
-    failure = await scene.fails(user_id="")
-    assert len(failure.metadata["request_id"]) == 36
-
-
-async def test_a_status_stands_whatever_the_body(scene: Scene) -> None:
-    """A provider that is overloaded and says so in a body that cannot be read has refused all the same."""
-    scene.provider.behaviour = answering(429, b"\x1f\x8b", {"Content-Encoding": "gzip"})
-    failure = await scene.fails()
-    assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "REFUSED")
-
-
-@pytest.mark.parametrize("sent", [False, True])
-async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sent: bool
-) -> None:
-    """A request that HTTP cannot carry was not sent; a decoder that fails leaves the outcome unknown, no token told."""
-
-    def unsendable(*_: object) -> HttpRequest:
-        return HttpRequest("POST", "/x?y")
-
-    def broken(_: object, reply: HttpReply) -> Closed:
-        raise RuntimeError(f"cannot read {reply.body!r}")
-
-    async def echo(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=await request.read())
-
-    scene.provider.behaviour = echo
-    providers = scene.gateway.gateway._providers
-    call = providers["lucky"].adapter.close_session
-    assert call is not None
-    bug = replace(call, decode=broken) if sent else replace(call, encode=unsendable)
-    adapter = replace(providers["lucky"].adapter, close_session=bug)
-    monkeypatch.setitem(providers, "lucky", replace(providers["lucky"], adapter=adapter))
-    failure = await scene.fails(token="callers-token")
-    assert (failure.reason, failure.certainty) == ("GATEWAY_ERROR", "UNKNOWN" if sent else "NOT_SENT")
-    assert len(scene.provider.received) == sent
-    logged = capsys.readouterr().out
-    assert failure.metadata["error_id"] in logged
-    assert "callers-token" not in logged
