@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from adapters.conformance import answering, asking, discreet, exact, hearing, pure, simulated
+from adapters.conformance import altering, answering, asking, discreet, exact, hearing, pure, simulated, telling
 from adapters.conformance.subject import ConformanceFailure, Subject
 
 __all__ = ["Check", "ConformanceFailure", "Subject", "checks_of", "checks_on"]
@@ -26,9 +26,11 @@ _JUDGES = (
     *exact.CHECKS,
     *asking.CHECKS,
     *hearing.CHECKS,
+    *altering.CHECKS,
     *answering.CHECKS,
     *discreet.CHECKS,
     *simulated.CHECKS,
+    *telling.CHECKS,
 )
 
 

@@ -1,7 +1,7 @@
 """Checks: any callback is understood or refused, a signature is judged, and every answer of ours can be told."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import Any
@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from adapters.conformance import wire
 from adapters.conformance.hearing import bytes_like
+from adapters.conformance.places import places, statements
 from adapters.conformance.subject import CALL_MARKER, Subject, examples, shown
 from adapters.contract import (
     Accepted,
     Account,
     Callback,
+    CallbackAnswer,
     CallbackFault,
     CallbackRefused,
     Credited,
@@ -146,6 +148,30 @@ def signatures_are_judged(subject: Subject) -> None:
                 )
 
 
+def every_character_of_a_signature_counts(subject: Subject) -> None:
+    """Without its signature a callback is refused, and so it is with any one character of it changed."""
+    for callback, golden in subject.told:
+        if callback.verify is unsigned or not _is_verified(callback, golden.account, golden.request):
+            continue
+        for place in places(golden.request):
+            if place.text is None or _is_verified(callback, golden.account, place.put()):
+                continue
+            for index in range(len(place.text.rstrip("="))):  # but base64's padding
+                forged = place.spelling(_flipped(place.text, index))
+                if _is_verified(callback, golden.account, forged):
+                    raise subject.failure(
+                        f"verify does not look at character {index + 1} of {place.name}",
+                        golden=golden,
+                        mend="Compare the whole signature, with hmac.compare_digest.",
+                    )
+
+
+def _flipped(text: str, index: int) -> str:
+    """Another character there: never the same one in another case, nor one with the same high bits in base64."""
+    another = "0" if text[index].lower() in "abcdefghijklmnopqrstuv" else "A"
+    return f"{text[:index]}{another}{text[index + 1 :]}"
+
+
 def _is_verified(callback: _Callback, account: Account[Any], request: HttpRequest) -> bool:
     try:
         callback.verify(account, request)
@@ -160,15 +186,17 @@ CREDITED = Credited("transaction-x", "EUR", Decimal("110.50"))
 
 
 def every_answer_can_be_told(subject: Subject) -> None:
-    """encode_reply knows every answer; no rejection looks like a success, nor 'send again' like 'never again'."""
+    """encode_reply knows every answer and tells it with HTTP 200; and it tells 'send again' unlike 'never again'."""
     for callback, account in _answerers(subject):
-        successes = [_told(subject, callback, account, answer) for answer in (Accepted(), CREDITED)]
-        for fault in CallbackFault:
-            for field in ("", "somefield"):
-                if _told(subject, callback, account, Rejected(fault, field)) in successes:
-                    raise subject.failure(
-                        f"the rejection {fault} is told as a success", mend="Give the fault a code of its own."
-                    )
+        for answer in ANSWERS:
+            reply = _told(subject, callback, account, answer)
+            if reply.status != 200:
+                raise subject.failure(
+                    f"{answer} is told with HTTP {reply.status}",
+                    expected="HTTP 200, which every answer after the callback key has",
+                    got=reply,
+                    mend="Tell what went wrong in the dialect's own codes: another status may come from any proxy.",
+                )
         again, never = (
             _told(subject, callback, account, Rejected(fault))
             for fault in (CallbackFault.TRY_AGAIN, CallbackFault.REFERENCE_REUSED)
@@ -181,6 +209,58 @@ def every_answer_can_be_told(subject: Subject) -> None:
             )
 
 
+REJECTIONS = tuple(Rejected(fault, field) for fault in CallbackFault for field in ("", "somefield"))
+ANSWERS: tuple[CallbackAnswer, ...] = (Accepted(), CREDITED, *REJECTIONS)
+
+
+def no_rejection_reads_as_a_success(subject: Subject) -> None:
+    """A rejection says something else than a success where both speak: a word more or less leaves it a success."""
+    for callback, account in _answerers(subject):
+        answer: CallbackAnswer = CREDITED if callback.notification is Result else Accepted()
+        success = _told(subject, callback, account, answer)
+        rejections = {rejected: _told(subject, callback, account, rejected) for rejected in REJECTIONS}
+        telling = _telling(success, rejections)
+        for rejected, reply in rejections.items():
+            if _reads_as(success, reply, telling):
+                raise subject.failure(
+                    f"the rejection {rejected.fault} is told as a success",
+                    expected=f"another value than in {shown(success)}, and not in words for a person alone",
+                    got=reply,
+                    mend="Give the fault a code of its own.",
+                )
+
+
+Path = tuple[str, ...]
+
+
+def _telling(success: HttpReply, rejections: Mapping[Rejected, HttpReply]) -> frozenset[Path]:
+    """Where a success and rejections differ; without what varies with the field at fault: words, and not a code."""
+    telling = frozenset(path for reply in rejections.values() for path in _contradicted(success, reply))
+    worded = {
+        path
+        for path in telling
+        for fault in CallbackFault
+        if len({statements(rejections[Rejected(fault, field)]).get(path) for field in ("", "somefield")}) > 1
+    }
+    return telling - worded or telling
+
+
+def _reads_as(success: HttpReply, rejection: HttpReply, telling: frozenset[Path]) -> bool:
+    """Whether someone who looks for a success finds it in the rejection."""
+    ours, theirs = statements(success), statements(rejection)
+    if not ours:  # of a form that the suite cannot take apart
+        return rejection.body == success.body or bool(success.body and success.body in rejection.body)
+    if not ours.keys() & theirs.keys():  # of another shape altogether
+        return not theirs
+    return not _contradicted(success, rejection) & telling
+
+
+def _contradicted(success: HttpReply, rejection: HttpReply) -> frozenset[Path]:
+    """Where both speak and say something else."""
+    said = statements(success)
+    return frozenset(path for path, text in statements(rejection).items() if said.get(path, text) != text)
+
+
 def _answerers(subject: Subject) -> Iterator[tuple[_Callback, Account[Any]]]:
     for callback in subject.adapter.callbacks.values():
         if subject.account:
@@ -191,7 +271,7 @@ def _told(
     subject: Subject,
     callback: _Callback,
     account: Account[Any],
-    answer: Accepted | Credited | Rejected,
+    answer: CallbackAnswer,
 ) -> HttpReply:
     try:
         return callback.encode_reply(account, answer)
@@ -230,6 +310,8 @@ def money_is_told_exactly(subject: Subject) -> None:
 CHECKS = (
     any_callback_is_understood_or_refused,
     signatures_are_judged,
+    every_character_of_a_signature_counts,
     every_answer_can_be_told,
+    no_rejection_reads_as_a_success,
     money_is_told_exactly,
 )

@@ -1,14 +1,16 @@
 """Checks: any call is encoded soundly or refused as the contract says, and the capabilities are what they claim."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
+from itertools import permutations, product
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.conformance.places import statements
 from adapters.conformance.subject import ACCOUNT_MARKER, CALL_MARKER, Subject, examples
 from adapters.contract import (
     Account,
@@ -120,6 +122,13 @@ class _Bare:
         """The request of this call with these fields changed."""
         return self.close.encode(account or self.golden.account, replace(self.call, **changes), self.golden.attempt)
 
+    def attempted(self, **changes: Any) -> HttpRequest | None:
+        """The request of this call with these fields changed; None where the dialect cannot take them so."""
+        try:
+            return self.encode(**changes)
+        except (Unsupported, FieldInvalid):
+            return None
+
     def travels(self, field: str, value: Any) -> None:
         """Judges that the field changes the request."""
         if self.encode(**{field: value}) == self.encode():
@@ -182,6 +191,43 @@ def capabilities_are_true(subject: Subject) -> None:
             )
 
 
+def fields_do_not_speak_for_each_other(subject: Subject) -> None:
+    """Each accepted field travels beside each other one, and nothing else says that a history is to be cleared."""
+    for bare in _bare_calls(subject):
+        values = {field: _value(subject, field) for field in OPTIONAL if field in bare.close.accepts}
+        if "device" in bare.close.accepts:
+            values["device"] = Device("Android", "1.0.10")
+        for one, other in permutations(values, 2):
+            alone, both = (
+                bare.attempted(**{field: values[field] for field in fields}) for fields in ([one], [one, other])
+            )
+            if alone and both and alone == both:
+                raise subject.failure(
+                    f"{other} changes nothing in a request that has {one}",
+                    golden=bare.golden,
+                    got=both,
+                    mend=f"Encode {other} where it is given, and not where {one} is.",
+                )
+        _judge_clearing(subject, bare, values)
+
+
+def _judge_clearing(subject: Subject, bare: _Bare, values: Mapping[str, object]) -> None:
+    """What clear_history adds to the bare request no other field may add: it destroys a round."""
+    plain = statements(bare.encode()).items()
+    adds = {
+        field: statements(request).items() - plain
+        for field, value in values.items()
+        if (request := bare.attempted(**{field: value}))
+    }
+    for field in adds.keys() - {"clear_history"}:
+        if shared := adds[field] & adds.get("clear_history", set()):
+            raise subject.failure(
+                f"giving {field} alone says {sorted(path[-1] for path, _ in shared)} as clear_history does",
+                golden=bare.golden,
+                mend="Ask for a history to be cleared only where clear_history is given.",
+            )
+
+
 def _value(subject: Subject, field: str) -> object:
     """A value that the dialect takes for this field: a golden's, if one has it."""
     if field == "clear_history":
@@ -229,4 +275,75 @@ def either_token_is_enough(subject: Subject) -> None:
             )
 
 
-CHECKS = (any_call_is_sent_or_refused, capabilities_are_true, needed_fields_are_asked_for, either_token_is_enough)
+# --- What must not be lost on the way ---------------------------------------------------------------------------------
+
+LOOKALIKES = (
+    ("Tester", "tester"),
+    ("AbC-01", "abc-01"),
+    ("007", "7"),
+    (" x ", "x"),
+    ("x ", "x"),
+    ("a_b", "a-b"),
+    ("\u00e9", "e\u0301"),
+    ("\u00df", "ss"),
+    ("x" * 254 + "a", "x" * 254 + "b"),
+)
+"""Ids that are two, and that someone who tidies them takes for one."""
+
+
+def ids_travel_as_they_are(subject: Subject) -> None:
+    """Two ids that differ in case, zeros, space, spelling or their last character make two requests, or are refused."""
+    for bare in _bare_calls(subject):
+        travelling = (bare.close.needs | bare.close.accepts) & {"session_id", "game_id"}
+        if bare.encode(user_id=f"{bare.call.user_id}7") != bare.encode():
+            travelling |= {"user_id"}
+        for field, pair in product(sorted(travelling), LOOKALIKES):
+            one, other = (bare.attempted(**{field: given}) for given in pair)
+            if one and one == other:
+                raise subject.failure(
+                    f"{field} {pair[0]!r} and {pair[1]!r} become the same request: another player's would be closed",
+                    golden=bare.golden,
+                    got=one,
+                    mend=f"Send {field} as it is given, or raise FieldInvalid for what cannot be sent.",
+                )
+
+
+def each_attempt_has_its_own_uuid(subject: Subject) -> None:
+    """Where a golden shows the attempt's uuid travelling, the next attempt sends its own and not the first one's."""
+    for close, golden in subject.sent:
+        if not _names_uuid(golden.request, golden.attempt):
+            continue
+        uuid = next(uuid for uuid in UUIDS if uuid != golden.attempt.uuid)
+        another = Attempt(golden.attempt.number + 1, uuid, golden.attempt.now)
+        for attempt, other in ((golden.attempt, another), (another, golden.attempt)):
+            request = close.encode(golden.account, golden.call, attempt)
+            if _names_uuid(request, other) or not _names_uuid(request, attempt):
+                raise subject.failure(
+                    "an attempt does not send a uuid of its own, and a provider that has seen it would refuse it",
+                    golden=golden,
+                    expected=attempt.uuid,
+                    got=request,
+                    mend="Take attempt.uuid each time; keep none.",
+                )
+
+
+UUIDS = ("fedcba9876543210fedcba9876543210", "0123456789abcdef0123456789abcdef")
+
+
+def _names_uuid(request: HttpRequest, attempt: Attempt) -> bool:
+    """Whether an attempt's uuid stands anywhere in a request, in any case, with or without hyphens."""
+    uuid = attempt.uuid.replace("-", "").lower()
+    texts = [request.path, request.body.decode(errors="replace")]
+    texts += [value for _, value in (*request.query, *request.headers)]
+    return any(uuid in text.replace("-", "").lower() for text in texts)
+
+
+CHECKS = (
+    any_call_is_sent_or_refused,
+    capabilities_are_true,
+    fields_do_not_speak_for_each_other,
+    needed_fields_are_asked_for,
+    either_token_is_enough,
+    ids_travel_as_they_are,
+    each_attempt_has_its_own_uuid,
+)

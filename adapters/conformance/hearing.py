@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.conformance import wire
+from adapters.conformance.places import Place, speaking
 from adapters.conformance.subject import Subject, examples
 from adapters.contract import (
     Account,
@@ -18,6 +19,7 @@ from adapters.contract import (
     ProviderRefused,
     RefusalKind,
 )
+from adapters.golden import CallGolden, RefusalExpected
 
 STATUSES = (
     200,
@@ -129,31 +131,48 @@ def _is_sound(answer: object, reply: HttpReply) -> bool:
     return False
 
 
+GOOD_STATUSES = (200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 299)
+"""The statuses with which a server may say that all is well, whatever it did."""
+
+
 def garbage_is_no_success(subject: Subject) -> None:
-    """Empty, foreign and random bodies with HTTP 200 are refused as MALFORMED; no golden success aside."""
+    """Empty, foreign and random bodies with any HTTP 2xx are refused as MALFORMED; no golden success aside."""
     for account, _ in _materials(subject):
-        for body in wire.GARBAGE:
-            _judge_garbage(subject, account, body)
+        for status in GOOD_STATUSES:
+            for body in wire.GARBAGE:
+                _judge_garbage(subject, account, HttpReply(status, (), body))
 
         @examples
-        @given(account=st.just(account), body=st.binary(max_size=80))
-        def holds(account: Account[Any], body: bytes) -> None:
-            _judge_garbage(subject, account, body)
+        @given(account=st.just(account), status=st.sampled_from(GOOD_STATUSES), body=st.binary(max_size=80))
+        def holds(account: Account[Any], status: int, body: bytes) -> None:
+            _judge_garbage(subject, account, HttpReply(status, (), body))
 
         holds()
 
 
-def _judge_garbage(subject: Subject, account: Account[Any], body: bytes) -> None:
-    if body in {golden.reply.body for _, golden in subject.sent if isinstance(golden.expect, Closed)}:
-        return  # a dialect whose document prints this very body as its success
-    result = _decoded(subject, account, HttpReply(200, (), body))
+def _judge_garbage(subject: Subject, account: Account[Any], reply: HttpReply) -> None:
+    if _is_printed_as_success(subject, reply):
+        return
+    result = _decoded(subject, account, reply)
     if not (isinstance(result, ProviderRefused) and result.kind is RefusalKind.MALFORMED):
         raise subject.failure(
-            "a body that says nothing in the dialect is taken for an answer",
+            f"a body that says nothing in the dialect is taken for an answer with HTTP {reply.status}",
             expected=RefusalKind.MALFORMED,
-            got=f"{_decision(result)} for the body {body[:80]!r}",
+            got=f"{_decision(result)} for the body {reply.body[:80]!r}",
             mend="Demand the fields that the document requires, of the types it gives them, before reading on.",
         )
+
+
+def _is_printed_as_success(subject: Subject, reply: HttpReply) -> bool:
+    """Whether a document prints this very body as its success; an empty one says so only with its own status."""
+    return any(
+        golden.reply.body == reply.body and (reply.body.strip() or golden.reply.status == reply.status)
+        for golden in _successes(subject)
+    )
+
+
+def _successes(subject: Subject) -> list[CallGolden]:
+    return [golden for _, golden in subject.sent if isinstance(golden.expect, Closed)]
 
 
 def _decision(result: Closed | ProviderRefused) -> str:
@@ -176,4 +195,50 @@ def http_failures_are_failures(subject: Subject) -> None:
                     )
 
 
-CHECKS = (any_reply_is_understood_or_refused, garbage_is_no_success, http_failures_are_failures)
+def an_unknown_code_is_no_success(subject: Subject) -> None:
+    """Where refusals come with a success's HTTP status, something in the body says which it is, and is not guessed."""
+    for golden in _successes(subject):
+        found = list(speaking(golden.reply))
+        if not found or golden.reply.status not in _statuses_of_refusals(subject):
+            continue
+        if not any(_decides(subject, golden, place) for place in found):
+            raise subject.failure(
+                f"this answer stays a success whatever stands in {', '.join(place.name for place in found)}",
+                golden=golden,
+                expected="ProviderRefused, REFUSED_UNLISTED, for a code that no document lists",
+                mend="Name the codes of success, and take no other for one.",
+            )
+
+
+def _statuses_of_refusals(subject: Subject) -> set[int]:
+    """The statuses with which the provider itself says that it refuses."""
+    return {
+        golden.reply.status
+        for _, golden in subject.sent
+        if isinstance(golden.expect, RefusalExpected) and golden.expect.kind is not RefusalKind.MALFORMED
+    }
+
+
+def _decides(subject: Subject, golden: CallGolden, place: Place[HttpReply]) -> bool:
+    """Whether no unknown value in this place leaves the answer a success."""
+    return all(
+        isinstance(_decoded(subject, golden.account, place.put(value)), ProviderRefused) for value in _unknown(place)
+    )
+
+
+def _unknown(place: Place[HttpReply]) -> tuple[object, ...]:
+    """Values of the same type that no document lists."""
+    if isinstance(place.value, bool):
+        return (not place.value,)
+    text = place.text or ""
+    if isinstance(place.value, wire.Literal):
+        return tuple(wire.Literal(unknown) for unknown in ("31337", "-31337", "907", f"{text}7"))
+    return ("31337", "-31337", "907", f"{text}7") if text.isdecimal() else ("unheardof", "Unheard-Of", f"{text}x")
+
+
+CHECKS = (
+    any_reply_is_understood_or_refused,
+    garbage_is_no_success,
+    http_failures_are_failures,
+    an_unknown_code_is_no_success,
+)

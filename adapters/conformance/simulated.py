@@ -1,49 +1,32 @@
-"""Checks: the adapter and the simulator, written apart from the same document, understand each other."""
+"""Checks: the adapter's close and the simulator's, written apart from the same document, understand each other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from adapters.conformance import wire
-from adapters.conformance.answering import CREDITED, amounts
 from adapters.conformance.asking import ids
-from adapters.conformance.exact import received
-from adapters.conformance.subject import ConformanceFailure, Subject, examples, shown
+from adapters.conformance.subject import Subject, examples, shown
+from adapters.conformance.telling import ATTEMPT, BYSTANDER, SESSION, WIN, told
 from adapters.contract import (
-    Accepted,
     Account,
     Attempt,
-    Callback,
-    CallbackAnswer,
-    CallbackFault,
     Closed,
     CloseSession,
     CloseSessionCall,
     FieldInvalid,
     HttpReply,
     HttpRequest,
-    Notification,
     Outcome,
-    PromoPrize,
     ProviderRefused,
     RefusalKind,
-    Rejected,
-    Result,
-    SessionExpired,
 )
 from adapters.golden import CLOSE_SESSION, CallGolden, RefusalExpected
-from adapters.simulation import Delivery, Expire, Happening, NotInThisDialect, PlayerSession, Win
+from adapters.simulation import Expire, PlayerSession
 
-ATTEMPT = Attempt(1, "0123456789abcdef0123456789abcdef", datetime(2026, 1, 1, tzinfo=UTC))
 AGAIN = Attempt(2, "fedcba9876543210fedcba9876543210", ATTEMPT.now)
-SESSION = PlayerSession("5e55104a7e57", "tester", "game7")
-BYSTANDER = PlayerSession("5e55104a7e58", "bystander", "game7")
-WIN = Win(SESSION.session_id, "round7", "reference7", "EUR", Decimal("12345678901234.123456789012345678"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,123 +194,6 @@ def _refusing_codes(subject: Subject) -> set[str]:
     )
 
 
-# --- Callbacks --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A delivery, the state that it comes out of, and the callback that it is for."""
-
-    account: Account[Any]
-    state: Any
-    delivery: Delivery
-    path: str
-    callback: Callback[Any, Notification]
-
-
-def told(subject: Subject, happening: Happening) -> tuple[Told, ...]:
-    """What the simulated provider tells of this happening; nothing where its dialect cannot."""
-    account = subject.account
-    if account is None:
-        return ()
-    state = subject.simulator.start(account, (SESSION, BYSTANDER))
-    try:
-        state = subject.simulator.happen(state, happening, ATTEMPT)
-    except NotInThisDialect:
-        return ()
-    return tuple(
-        Told(account, state, delivery, *_callback_of(subject, delivery.request))
-        for delivery in subject.simulator.due(state)
-    )
-
-
-def _callback_of(subject: Subject, request: HttpRequest) -> tuple[str, Callback[Any, Notification]]:
-    for path, callback in subject.adapter.callbacks.items():
-        if (request.method, request.path.lower()) == (callback.method, f"/{path.lower()}"):
-            return path, callback
-    raise subject.failure(
-        f"the simulated provider sends {request.method} {request.path}, which no callback serves",
-        mend="Let the simulator send to the path and with the method of a callback.",
-    )
-
-
-def simulator_callbacks_are_understood(subject: Subject) -> None:
-    """What the simulated provider tells is what happened, to the last digit; and it can tell what has a callback."""
-    served = {callback.notification for callback in subject.adapter.callbacks.values()}
-    happenings: tuple[tuple[type[Notification], Happening], ...] = (
-        (SessionExpired, Expire(SESSION.session_id)),
-        (Result, WIN),
-    )
-    for notification, happening in happenings if subject.account else ():
-        if len(told(subject, happening)) != (notification in served):
-            raise subject.failure(
-                f"{type(happening).__name__} is not told exactly where a callback has a {notification.__name__}",
-                mend="Let `happen` queue one delivery where there is a callback, else raise NotInThisDialect.",
-            )
-    for one in told(subject, Expire(SESSION.session_id)):
-        got = _heard(subject, one)
-        if not (isinstance(got, SessionExpired) and (got.session_id, got.user_id) == _EXPIRED):
-            raise _misunderstood(subject, one, _EXPIRED, got)
-
-    @examples
-    @given(amount=amounts, prize=st.none() | amounts.filter(bool))
-    def holds(amount: Decimal, prize: Decimal | None) -> None:
-        win = replace(WIN, amount=amount, promo=None if prize is None else PromoPrize(prize, "prize7"))
-        for one in told(subject, win):
-            got = _heard(subject, one)
-            if not (isinstance(got, Result) and _matches(got, win)):
-                raise _misunderstood(subject, one, win, got)
-
-    holds()
-
-
-_EXPIRED = (SESSION.session_id, SESSION.user_id)
-
-
-def _heard(subject: Subject, one: Told) -> Notification:
-    """What our decoder makes of a delivery, which must have all that the document requires."""
-    request = one.delivery.request
-    required = subject.simulator.required.get(one.path, frozenset())
-    missing = [name for name in sorted(required) if name.lower() not in wire.names_of(request)]
-    if missing and wire.parsed(request.body) is not None:
-        raise subject.failure(
-            f"the simulated {one.path} lacks {missing}, which the document requires", mend="Let the simulator send it."
-        )
-    return received(one.callback, one.account, request)
-
-
-def _matches(result: Result, win: Win) -> bool:
-    return (
-        (result.reference, result.user_id, result.game_id) == (win.reference, SESSION.user_id, SESSION.game_id)
-        and (result.currency, result.amount, result.round_id) == (win.currency, win.amount, win.round_id)
-        and result.promo == win.promo
-    )
-
-
-def _misunderstood(subject: Subject, one: Told, expected: object, got: Notification) -> ConformanceFailure:
-    return subject.failure(
-        f"what the simulated provider tells at {one.path} is not what happened",
-        expected=expected,
-        got=got,
-        mend="Look into the document which of decoder and simulator is wrong.",
-    )
-
-
-def simulator_hears_our_answers(subject: Subject) -> None:
-    """What we accept is settled; what we ask to send again, and what we do not answer, is kept."""
-    for one in (*told(subject, Expire(SESSION.session_id)), *told(subject, WIN)):
-        accepted: CallbackAnswer = CREDITED if one.callback.notification is Result else Accepted()
-        for answer, kept in ((accepted, False), (Rejected(CallbackFault.TRY_AGAIN), True), (None, True)):
-            reply = None if answer is None else one.callback.encode_reply(one.account, answer)
-            after = subject.simulator.heard(one.state, one.delivery, reply)
-            if (one.delivery.id in {left.id for left in subject.simulator.due(after)}) != kept:
-                raise subject.failure(
-                    f"the simulated provider {'settles' if kept else 'keeps'} what was answered with {answer}",
-                    got=reply,
-                    mend="Look into the document which of encode_reply and `heard` is wrong.",
-                )
-
-
 # --- Purity -----------------------------------------------------------------------------------------------------------
 
 
@@ -366,7 +232,5 @@ CHECKS = (
     any_id_reaches_the_provider,
     simulator_asks_for_what_is_required,
     simulator_failures_are_refusals,
-    simulator_callbacks_are_understood,
-    simulator_hears_our_answers,
     simulator_is_pure,
 )

@@ -10,11 +10,11 @@ from adapters.conformance import Check, ConformanceFailure, checks_of, checks_on
 from adapters.conformance.subject import ACCOUNT_MARKER, CALL_MARKER
 from adapters.contract import Account, Attempt, CloseSession, HttpRequest
 from tests.adapters.broken import GOOD as GOOD_SUBJECT
-from tests.adapters.broken import Broken, callbacks, calls, surroundings, with_call
+from tests.adapters.broken import Broken, callbacks, calls, guesses, in_json, surroundings, with_call
 
 FOUND = registry.find()
 GOOD = {name: FOUND.package(name) for name in FOUND.names()} | {"madeup": "tests.adapters.madeup"}
-BROKEN = (*calls.BROKEN, *callbacks.BROKEN, *surroundings.BROKEN)
+BROKEN = (*calls.BROKEN, *callbacks.BROKEN, *guesses.BROKEN, *in_json.BROKEN, *surroundings.BROKEN)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 
+from adapters.conformance.answering import CREDITED
 from adapters.contract import (
     Account,
     CallbackAnswer,
@@ -31,6 +32,13 @@ def _lets_all_pass(account: _Account, request: HttpRequest) -> None:
 def _compares_texts(account: _Account, request: HttpRequest) -> None:
     wanted = seal(account.token.reveal(), request.body) if account.token else ""
     if not wanted or not hmac.compare_digest(request.header("X-Seal") or "", wanted):
+        raise CallbackRefused(CallbackFault.CREDENTIALS_WRONG, "The seal is not that of this body.")
+
+
+def _compares_the_beginning(account: _Account, request: HttpRequest) -> None:
+    wanted = seal(account.token.reveal(), request.body)[:40] if account.token else ""
+    given = (request.header("X-Seal") or "")[:40].encode(errors="replace")
+    if not wanted or not hmac.compare_digest(given, wanted.encode()):
         raise CallbackRefused(CallbackFault.CREDENTIALS_WRONG, "The seal is not that of this body.")
 
 
@@ -88,6 +96,18 @@ def _knows_no_coin(account: _Account, answer: CallbackAnswer) -> HttpReply:
     return encode_reply(account, answer)
 
 
+def _is_down_in_http(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    reply = encode_reply(account, answer)
+    return replace(reply, status=503) if answer == Rejected(CallbackFault.TRY_AGAIN) else reply
+
+
+def _thanks_and_mentions_the_coin(account: _Account, answer: CallbackAnswer) -> HttpReply:
+    if isinstance(answer, Rejected) and answer.fault is CallbackFault.CURRENCY_MISMATCH:
+        reply = encode_reply(account, CREDITED)
+        return replace(reply, body=reply.body + b"&about=coin")
+    return encode_reply(account, answer)
+
+
 def _forgets_the_slip(account: _Account, answer: CallbackAnswer) -> HttpReply:
     return encode_reply(account, replace(answer, transaction_id="") if isinstance(answer, Credited) else answer)
 
@@ -133,8 +153,23 @@ BROKEN = (
     Broken(
         "thanks_for_the_odd",
         with_callback("paid", encode_reply=_thanks_for_the_odd),
-        "every_answer_can_be_told",
+        "no_rejection_reads_as_a_success",
         "FIELD_MALFORMED is told as a success",
+    ),
+    Broken(
+        "thanks_and_mentions_the_coin",
+        with_callback("paid", encode_reply=_thanks_and_mentions_the_coin),
+        "no_rejection_reads_as_a_success",
+        "CURRENCY_MISMATCH is told as a success",
+    ),
+    Broken(
+        "is_down_in_http", with_callback("left", encode_reply=_is_down_in_http), "every_answer_can_be_told", "HTTP 503"
+    ),
+    Broken(
+        "compares_the_beginning",
+        with_callback("left", verify=_compares_the_beginning),
+        "every_character_of_a_signature_counts",
+        "character 41 of X-Seal",
     ),
     Broken("knows_no_coin", with_callback("paid", encode_reply=_knows_no_coin), "every_answer_can_be_told", "KeyError"),
     Broken(

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -158,6 +159,51 @@ def _hands_on_an_echo(account: _Account, reply: HttpReply) -> Closed:
     return replace(closed, answer=replace(closed.answer, description=read_form(reply.body)["words"]))
 
 
+def _forgets_with_a_game(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, replace(call, clear_history=call.clear_history or bool(call.game_id)), attempt)
+
+
+def _is_only_sure_when_asked(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    request = _forgets_with_a_game(account, call, attempt)
+    return replace(request, body=request.body + b"&sure=1") if call.clear_history else request
+
+
+_FIRST: dict[CloseSession, str] = {}
+
+
+def _keeps_the_first_uuid(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+    return encode(account, call, replace(attempt, uuid=_FIRST.setdefault(call, attempt.uuid)))
+
+
+def _tidies_the_player(tidy: Callable[[str], str]) -> Callable[[_Account, CloseSession, Attempt], HttpRequest]:
+    """Asks for the player by a tidied name."""
+
+    def tidied(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+        return encode(account, replace(call, user_id=tidy(call.user_id)), attempt)
+
+    return tidied
+
+
+def _is_content_with(*statuses: int, empty: bool) -> Callable[[_Account, HttpReply], Closed]:
+    """Takes these statuses for a success, with an empty body or with any other."""
+
+    def content(account: _Account, reply: HttpReply) -> Closed:
+        if reply.status in statuses and empty is not bool(reply.body.strip()):
+            return Closed(Outcome.CLOSED, ProviderAnswer(str(reply.status), "", reply.status))
+        return decode(account, reply)
+
+    return content
+
+
+def _trusts_the_unlisted(account: _Account, reply: HttpReply) -> Closed:
+    try:
+        return decode(account, reply)
+    except ProviderRefused as refused:
+        if refused.kind is not RefusalKind.REFUSED_UNLISTED:
+            raise
+        return Closed(Outcome.CLOSED, refused.answer)
+
+
 BROKEN = (
     Broken("wrong_path", with_call(encode=_wrong_path), "requests_are_exact", "another path"),
     Broken("forgets_a_field", with_call(encode=_forgets_a_field), "requests_are_exact", "another body"),
@@ -213,6 +259,60 @@ BROKEN = (
         "does not win",
     ),
     Broken("takes_any_token", with_call(encode=_takes_any_token), "any_call_is_sent_or_refused", "header X-Desk"),
+    Broken(
+        "forgets_with_a_game",
+        without_goldens(with_call(encode=_forgets_with_a_game), "closed_one_game.toml"),
+        "fields_do_not_speak_for_each_other",
+        "clear_history changes nothing in a request that has game_id",
+    ),
+    Broken(
+        "is_only_sure_when_asked",
+        without_goldens(with_call(encode=_is_only_sure_when_asked), "closed_one_game.toml"),
+        "fields_do_not_speak_for_each_other",
+        "giving game_id alone says ['forget'] as clear_history does",
+    ),
+    Broken(
+        "keeps_the_first_uuid",
+        with_call(encode=_keeps_the_first_uuid),
+        "each_attempt_has_its_own_uuid",
+        "does not send a uuid of its own",
+    ),
+    Broken(
+        "lowers_the_player",
+        with_call(encode=_tidies_the_player(str.casefold)),
+        "ids_travel_as_they_are",
+        "'Tester' and 'tester' become the same",
+    ),
+    Broken(
+        "numbers_the_player",
+        with_call(encode=_tidies_the_player(lambda player: player.lstrip("0") or player)),
+        "ids_travel_as_they_are",
+        "'007' and '7' become the same",
+    ),
+    Broken(
+        "trims_the_player",
+        with_call(encode=_tidies_the_player(lambda player: player.strip() or player)),
+        "ids_travel_as_they_are",
+        "' x ' and 'x' become the same",
+    ),
+    Broken(
+        "is_content_with_nothing",
+        with_call(decode=_is_content_with(202, 204, empty=True)),
+        "garbage_is_no_success",
+        "an answer with HTTP 202",
+    ),
+    Broken(
+        "is_content_with_anything",
+        with_call(decode=_is_content_with(206, empty=False)),
+        "garbage_is_no_success",
+        "an answer with HTTP 206",
+    ),
+    Broken(
+        "trusts_the_unlisted",
+        without_goldens(with_call(decode=_trusts_the_unlisted), "refused_maybe.toml"),
+        "an_unknown_code_is_no_success",
+        "stays a success whatever stands in",
+    ),
     Broken("names_no_field", with_call(encode=_names_no_field), "any_call_is_sent_or_refused", "'session'"),
     Broken("escapes_nothing", with_call(encode=_escapes_nothing), "any_id_reaches_the_provider", "does not close"),
     Broken("tells_the_token", with_call(encode=_tells_the_token), "no_secret_shows", "the encoder's refusal"),

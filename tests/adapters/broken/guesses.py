@@ -1,0 +1,131 @@
+"""Broken decoders of callbacks that guess, tidy or forget where they should refuse."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from urllib.parse import parse_qsl, urlencode
+
+from adapters.contract import (
+    Account,
+    CallbackFault,
+    CallbackRefused,
+    HttpRequest,
+    Readable,
+    Result,
+    SessionExpired,
+)
+from tests.adapters.broken import Broken, with_callback
+from tests.adapters.madeup import Settings, decode_left, decode_paid, read_form
+
+_Account = Account[Settings]
+_DecodePaid = Callable[[_Account, HttpRequest], Result]
+
+
+def _tidies(tidy: Callable[[Result], Result]) -> _DecodePaid:
+    """Hands on a payment, tidied."""
+    return lambda account, request: tidy(decode_paid(account, request))
+
+
+def _lowers_the_seat(account: _Account, request: HttpRequest) -> SessionExpired:
+    expired = decode_left(account, request)
+    return replace(expired, session_id=expired.session_id.lower())
+
+
+def _forgets_what_was_readable(fault: CallbackFault) -> _DecodePaid:
+    """Refuses a payment with this fault as if nothing of it could be read."""
+
+    def decode(account: _Account, request: HttpRequest) -> Result:
+        try:
+            return decode_paid(account, request)
+        except CallbackRefused as refused:
+            if refused.fault is fault:
+                refused.readable = Readable(user_id=refused.readable.user_id)
+            raise
+
+    return decode
+
+
+def _reads_as_money(form: str) -> _DecodePaid:
+    """Takes for an amount what has this form, too."""
+
+    def decode(account: _Account, request: HttpRequest) -> Result:
+        try:
+            return decode_paid(account, request)
+        except CallbackRefused as refused:
+            won = read_form(request.body)["won"] if refused.fault is CallbackFault.AMOUNT_INVALID else ""
+            if not re.fullmatch(form, won):
+                raise
+            body = urlencode(read_form(request.body) | {"won": "1"}).encode()
+            return replace(decode_paid(account, replace(request, body=body)), amount=Decimal(won))
+
+    return decode
+
+
+def _takes_euro_for_granted(account: _Account, request: HttpRequest) -> Result:
+    more = b"" if b"coin=" in request.body else b"&coin=EUR"
+    return decode_paid(account, replace(request, body=request.body + more))
+
+
+def _takes_the_last(account: _Account, request: HttpRequest) -> Result:
+    pairs = dict(parse_qsl(request.body.decode("ascii", "replace"), keep_blank_values=True))
+    return decode_paid(account, replace(request, body=urlencode(pairs).encode()))
+
+
+_TIDIED: dict[str, Callable[[Result], Result]] = {
+    "lowers_the_slip": lambda result: replace(result, reference=result.reference.lower()),
+    "lowers_who_won": lambda result: replace(result, user_id=result.user_id.casefold()),
+    "trims_the_game": lambda result: replace(result, game_id=result.game_id.strip()),
+    "cuts_the_slip": lambda result: replace(result, reference=result.reference[:24]),
+    "cuts_the_round": lambda result: replace(result, round_id=result.round_id[:20]),
+}
+_READ_AS_MONEY = {
+    "reads_an_exponent": r"1\.5e1",
+    "reads_a_leading_zero": "01",
+    "reads_an_underscore": "1_0",
+    "reads_foreign_digits": r"(?![0-9])\d",
+    "reads_space": " 5 ",
+    "reads_a_plus": r"\+1",
+    "reads_a_minus": "-1",
+    "reads_what_is_no_number": "NaN",
+}
+BROKEN = (
+    *(
+        Broken(name, with_callback("paid", decode=_tidies(tidy)), "what_is_told_is_not_tidied", "not what happened")
+        for name, tidy in _TIDIED.items()
+    ),
+    Broken(
+        "lowers_the_seat",
+        with_callback("left", decode=_lowers_the_seat),
+        "what_is_told_is_not_tidied",
+        "not what happened",
+    ),
+    *(
+        Broken(name, with_callback("paid", decode=_reads_as_money(form)), "amounts_are_read_strictly", "as an amount")
+        for name, form in _READ_AS_MONEY.items()
+    ),
+    Broken(
+        "forgets_the_slip_of_a_bad_sum",
+        with_callback("paid", decode=_forgets_what_was_readable(CallbackFault.AMOUNT_INVALID)),
+        "refusals_keep_the_reference",
+        "a Result refused over won has lost",
+    ),
+    Broken(
+        "forgets_the_slip_of_a_gap",
+        with_callback("paid", decode=_forgets_what_was_readable(CallbackFault.FIELD_MISSING)),
+        "refusals_keep_the_reference",
+        "a Result refused without player has lost",
+    ),
+    Broken(
+        "takes_euro_for_granted",
+        with_callback("paid", decode=_takes_euro_for_granted),
+        "what_is_required_is_asked_for",
+        "paid without coin is taken",
+    ),
+    Broken(
+        "takes_the_last",
+        with_callback("paid", decode=_takes_the_last),
+        "what_comes_twice_is_refused",
+        "slip comes twice",
+    ),
+)
