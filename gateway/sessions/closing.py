@@ -22,6 +22,7 @@ from gateway.sessions.provider import Provider
 from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
 from gateway.store.records import CloseRecord, Event, EventType, Exchange, Failed, Settled, Target
 from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.logs import bound
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -96,9 +97,6 @@ class Closing:
             unknown = f"no provider '{name}' is configured: ListProviders tells which are"
             return await self._kept_or(Failure(Reason.PROVIDER_UNKNOWN, unknown), request_id, target)
         work_until, answer_by = min(deadline_at - WORK_MARGIN_S, self._latest), deadline_at - ANSWER_MARGIN_S
-        if work_until <= asyncio.get_running_loop().time():
-            no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
-            return await self._kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target)
         while flight := self._flights.get(request_id):
             if field := flight.target.first_difference(target):
                 raise _reused(request_id, field)
@@ -106,6 +104,9 @@ class Closing:
                 flight.deadline.extend(work_until)
                 return replace(await flight.outcome(answer_by), replayed=True)
             await flight.finished(answer_by)  # landed and still being recorded: what comes next is another attempt
+        if work_until <= asyncio.get_running_loop().time():
+            no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
+            return await self._kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target)
         return await self._take_off(request_id, provider, call, target, work_until).outcome(answer_by)
 
     def _take_off(
@@ -113,7 +114,8 @@ class Closing:
     ) -> Flight[CloseAnswer]:
         flight = Flight[CloseAnswer](target, Deadline(work_until))
         self._flights[request_id] = flight
-        flight.task = asyncio.create_task(self._fly(flight, request_id, provider, call), name=f"close {request_id}")
+        with bound(request_id=request_id, provider=provider.name):  # on every line that the flight logs
+            flight.task = asyncio.create_task(self._fly(flight, request_id, provider, call))
         flight.task.add_done_callback(lambda _: self._flights.pop(request_id))
         return flight
 
@@ -175,7 +177,7 @@ class Closing:
         except ContentDiffers as differs:
             raise _reused(request_id, differs.field) from None
         except StoreUnavailable as error:
-            log.warning("intent not recorded", request_id=request_id, detail=str(error))
+            log.warning("intent not recorded", detail=str(error))
             raise refusal from error
         except TimeoutError:
             flight.land(refusal)
@@ -184,7 +186,7 @@ class Closing:
             if not (await intending).settled:
                 await self._record_failure(request_id, refusal, None)
         except (ContentDiffers, StoreUnavailable) as error:
-            log.warning("intent not recorded", request_id=request_id, detail=str(error))
+            log.warning("intent not recorded", detail=str(error))
         raise refusal
 
     async def _kept_or(self, refusal: Failure, request_id: str, target: Target) -> CloseAnswer:
@@ -217,7 +219,7 @@ class Closing:
         try:
             await self._store.settle_close(request_id, settled, exchange, event)
         except StoreUnavailable as error:
-            log.warning("outcome not recorded", request_id=request_id, outcome=closed.outcome, detail=str(error))
+            log.warning("outcome not recorded", outcome=closed.outcome, detail=str(error))
             raise Failure(
                 Reason.STORE_UNAVAILABLE,
                 f"{target.provider} answered '{closed.outcome}', but the gateway's store did not take the record: "
@@ -232,7 +234,7 @@ class Closing:
         try:
             await self._store.fail_close(request_id, failed, exchange)
         except StoreUnavailable as error:
-            log.warning("failed attempt not recorded", request_id=request_id, reason=failed.reason, error=str(error))
+            log.warning("failed attempt not recorded", reason=failed.reason, error=str(error))
 
 
 @dataclass(frozen=True, slots=True)

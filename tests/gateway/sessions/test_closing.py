@@ -12,6 +12,8 @@ import grpc
 import pytest
 from aiohttp import web
 
+from adapters.contract import Certainty, CloseSession
+from gateway.sessions.failure import Failure
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway, told
@@ -307,3 +309,18 @@ async def test_stopping_tells_a_caller_what_is_known(tmp_path: Path, provider: S
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await gateway.sessions.CloseSession(close(), timeout=3600)
             assert told(raised.value).certainty == "NOT_SENT"
+
+
+async def test_a_hasty_caller_is_not_told_that_nothing_is_sent(gateway: Running, provider: ScriptedProvider) -> None:
+    """A caller without time, whose request another one is having carried out, hears that it may be carried out."""
+    release = asyncio.Event()
+    provider.behaviour = answering_after(release)
+    request = close(str(uuid4()))
+    patient = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=10))
+    await provider.arrived.wait()
+    now = asyncio.get_running_loop().time()  # over gRPC such a caller's own timer could win
+    with pytest.raises(Failure) as raised:
+        await gateway.gateway._closing.close(request.request_id, "lucky", CloseSession("u"), "", now)
+    assert raised.value.certainty is Certainty.UNKNOWN
+    release.set()
+    assert (await patient).outcome == pb.OUTCOME_CLOSED
