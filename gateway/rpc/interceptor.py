@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health
 from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
@@ -26,18 +25,16 @@ if TYPE_CHECKING:  # generic in the stubs only
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
+_OURS = "/gateway."
+
+
 class FailureInterceptor(grpc.aio.ServerInterceptor):
     """Turns Failure into google.rpc.Status, and anything unforeseen into GATEWAY_ERROR: no exception's text leaves."""
 
     def __init__(self) -> None:
-        self._stopping = asyncio.Event()
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
-
-    def stop(self) -> None:
-        """End the libraries' endless streams, health's and reflection's: they would hold the server for its grace."""
-        self._stopping.set()
 
     async def idle(self) -> None:
         """Wait until no call of our services is under way."""
@@ -46,20 +43,13 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: "Continuation", handler_call_details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Wrap the method's handler, by what kind it is."""
+        """Wrap a handler of ours; health's and reflection's are left to their libraries."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method = str(handler_call_details.method)
-        coders = (handler.request_deserializer, handler.response_serializer)
-        if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._until_stopped(handler.stream_stream), *coders)
-        if method.startswith(f"/{health.SERVICE_NAME}/"):
-            if handler.response_streaming:
-                return grpc.unary_stream_rpc_method_handler(self._watch_until_stopped(handler.unary_stream), *coders)
+        if handler is None or not method.startswith(_OURS):
             return handler
         # The request is decoded inside, where a failure to decode it has its place in the table.
-        decode, encode = coders
+        decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.response_streaming:
             streaming = self._streaming(method, handler.unary_stream, decode)
             return grpc.unary_stream_rpc_method_handler(streaming, None, encode)
@@ -102,31 +92,6 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):
             if not self._under_way:
                 self._idle.set()
 
-    def _watch_until_stopped(self, behavior: Any) -> Any:
-        async def call(request: Any, context: "Context") -> None:
-            await self._first_of(behavior(request, context))
-
-        return call
-
-    def _until_stopped(self, behavior: Any) -> Any:
-        async def call(requests: Any, context: "Context") -> AsyncIterator[Any]:
-            responses = behavior(requests, context)
-            while (response := await self._first_of(anext(responses, None))) is not None:
-                yield response
-
-        return call
-
-    async def _first_of(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """What the work comes to, or None where the server stops before."""
-        working = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else None
-        finally:
-            working.cancel()
-            stop.cancel()
-
 
 def _decoded(request: bytes, decode: Any) -> Any:
     try:
@@ -150,8 +115,7 @@ async def _fail(method: str, context: "Context", error: Exception, started: floa
 def _log(method: str, started: float, failure: Failure | None = None) -> None:
     facts = {"method": method, "seconds": round(time.monotonic() - started, 6)}
     if failure is None:
-        tell = log.debug if method.startswith("/grpc.") else log.info  # health checks come every second
-        tell("rpc", **facts)
+        log.info("rpc", **facts)
         return
     log.info(
         "rpc failed",

@@ -87,11 +87,10 @@ class RpcServer:
         """Take no more calls, end the streams, let the others finish within the grace, and hang up."""
         await self._health.enter_graceful_shutdown()
         self._watching.stop()
-        self._interceptor.stop()
         stopping = asyncio.create_task(self._server.stop(grace_s))
         idle = asyncio.create_task(self._interceptor.idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-        # What is left are connections that say nothing: they would hold the server for the whole of its grace.
+        # What is left are watchers of health, reflection, and silent connections: they would take all of the grace.
         await self._server.stop(FLUSH_S)
         await stopping
         idle.cancel()

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
 from aiohttp import web
 
-from adapters.contract import Closed, HttpReply, HttpRequest
+from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
 from tests.gateway.rpc.scene import Scene
 from tests.support.gateway import told
 from tests.support.provider import (
@@ -50,6 +51,33 @@ async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
         assert "***" in failure.message
         assert "callers" not in repr(failure)
         assert "configured" not in repr(failure)
+    await scene.gateway.gateway._closing.drain()
+    for line in await scene.gateway.store.exchanges():
+        assert b"***" in line.reply.body
+        assert "callers" not in repr(line)
+        assert "configured" not in repr(line)
+
+
+async def test_a_token_in_a_providers_code_is_masked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dialect whose codes are free text cannot smuggle the caller's token into an error's metadata."""
+
+    def echo(_: object, reply: HttpReply) -> Closed:
+        answer = ProviderAnswer("E-callers-token", "", reply.status)
+        raise ProviderRefused(RefusalKind.REFUSED, answer, "refused callers-token")
+
+    replace_close(scene, monkeypatch, decode=echo)
+    failure = await scene.fails(token="callers-token")
+    assert failure.metadata["provider_code"] == "E-***"
+    assert "callers" not in repr(failure)
+
+
+def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
+    """Give the provider's adapter another encoder or decoder."""
+    providers = scene.gateway.gateway._providers
+    call = providers["lucky"].adapter.close_session
+    assert call is not None
+    adapter = replace(providers["lucky"].adapter, close_session=replace(call, **functions))
+    monkeypatch.setitem(providers, "lucky", replace(providers["lucky"], adapter=adapter))
 
 
 async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:
@@ -89,18 +117,13 @@ async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
         return HttpRequest("POST", "/x?y")
 
     def broken(_: object, reply: HttpReply) -> Closed:
-        raise RuntimeError(f"cannot read {reply.body!r}")
+        raise RuntimeError(f"cannot read {json.loads(reply.body)['token']}")
 
     async def echo(request: web.Request) -> web.StreamResponse:
         return web.Response(body=await request.read())
 
     scene.provider.behaviour = echo
-    providers = scene.gateway.gateway._providers
-    call = providers["lucky"].adapter.close_session
-    assert call is not None
-    bug = replace(call, decode=broken) if sent else replace(call, encode=unsendable)
-    adapter = replace(providers["lucky"].adapter, close_session=bug)
-    monkeypatch.setitem(providers, "lucky", replace(providers["lucky"], adapter=adapter))
+    replace_close(scene, monkeypatch, **({"decode": broken} if sent else {"encode": unsendable}))
     failure = await scene.fails(token="callers-token")
     assert (failure.reason, failure.certainty) == ("GATEWAY_ERROR", "UNKNOWN" if sent else "NOT_SENT")
     assert len(scene.provider.received) == sent

@@ -262,7 +262,9 @@ async def test_a_deadline_too_short_to_ask_leaves_no_trace(
     request = close(str(uuid4()))
     with pytest.raises(grpc.aio.AioRpcError):
         await gateway.sessions.CloseSession(request, timeout=timeout_s)
+    await gateway.gateway._closing.drain()
     assert not provider.received
+    assert await gateway.store.find_close(request.request_id) is None
     provider.behaviour = answering(200, b'{"error":56}')
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await gateway.sessions.CloseSession(request, timeout=5)
