@@ -64,6 +64,7 @@ class Simulator(Generic[StateT]):
     """The provider's side of one dialect. Every function is pure and returns the next state.
 
     `start(account, sessions)` is a provider that knows this account and these open sessions.
+    `open_session(state, session)` is a player who begins to play; a session known before is open again.
     `answer(state, request)` is the provider's HTTP endpoint.
     `fail_with(state, code)` makes it answer every well-formed request with this code of its own, '' to stop.
     `happen(state, happening, attempt)` queues what it has to tell; raises NotInThisDialect, and KeyError for a session
@@ -74,6 +75,7 @@ class Simulator(Generic[StateT]):
     """
 
     start: Callable[[Account[Any], tuple[PlayerSession, ...]], StateT]
+    open_session: Callable[[StateT, PlayerSession], StateT]
     answer: Callable[[StateT, HttpRequest], tuple[StateT, HttpReply]]
     fail_with: Callable[[StateT, str], StateT]
     happen: Callable[[StateT, Happening, Attempt], StateT]

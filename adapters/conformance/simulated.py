@@ -104,6 +104,23 @@ def simulator_understands_the_encoder(subject: Subject) -> None:
             )
 
 
+def simulator_opens_sessions(subject: Subject) -> None:
+    """A session that is opened later is open beside the others, also one that was closed, and can be closed."""
+    for stage in _stages(subject):
+        after = stage.must_close(stage.request(stage.golden.attempt), "what the encoder makes")
+        opened = subject.simulator.open_session(after, stage.session)
+        seen = subject.simulator.open_sessions(opened)
+        if set(seen) != {stage.session, *stage.spared}:
+            raise subject.failure(
+                "a session that is opened is not open, or closes another",
+                golden=stage.golden,
+                expected=(stage.session, *stage.spared),
+                got=seen,
+                mend="Let the simulator's open_session add it to those that are open.",
+            )
+        stage.must_close(stage.request(AGAIN), "a session that was opened later", opened)
+
+
 def any_id_reaches_the_provider(subject: Subject) -> None:
     """An id with any character closes the session of exactly that id, or is refused as FIELD_INVALID."""
     for close, golden in subject.sent[:1]:
@@ -229,6 +246,7 @@ def _view(subject: Subject, answered: tuple[Any, HttpReply]) -> tuple[object, ..
 
 CHECKS = (
     simulator_understands_the_encoder,
+    simulator_opens_sessions,
     any_id_reaches_the_provider,
     simulator_asks_for_what_is_required,
     simulator_failures_are_refusals,

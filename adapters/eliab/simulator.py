@@ -29,6 +29,11 @@ def _start(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> State:
     return State(account, MappingProxyType(known), frozenset(known))
 
 
+def _open_session(state: State, session: PlayerSession) -> State:
+    known = MappingProxyType({**state.sessions, session.session_id: session})
+    return replace(state, sessions=known, open=state.open | {session.session_id})
+
+
 def _open_sessions(state: State) -> tuple[PlayerSession, ...]:
     return tuple(session for session in state.sessions.values() if session.session_id in state.open)
 
@@ -131,6 +136,7 @@ def _heard(state: State, _delivery: Delivery, _reply: HttpReply | None) -> State
 
 SIMULATOR = Simulator(
     start=_start,
+    open_session=_open_session,
     answer=_answer,
     fail_with=_fail_with,
     happen=_happen,

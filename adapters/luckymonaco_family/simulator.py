@@ -49,6 +49,7 @@ def simulator(member: Member) -> Simulator[State]:
     session_expired, result = f"{member.version}/SessionExpired", f"{member.version}/Result"
     return Simulator(
         start=start,
+        open_session=_open_session,
         answer=_answer,
         fail_with=_fail_with,
         happen=_happen,
@@ -74,6 +75,11 @@ def simulator(member: Member) -> Simulator[State]:
 
 def _close_optional(member: Member) -> frozenset[str]:
     return frozenset({"gameId", "clearHistory"}) if member.clears_history else frozenset({"gameId"})
+
+
+def _open_session(state: State, session: PlayerSession) -> State:
+    known = MappingProxyType({**state.sessions, session.session_id: session})
+    return replace(state, sessions=known, open=state.open | {session.session_id})
 
 
 def _open_sessions(state: State) -> tuple[PlayerSession, ...]:

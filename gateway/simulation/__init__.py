@@ -18,7 +18,7 @@ from gateway.simulation.faults import (
     Status,
     parse_fault,
 )
-from gateway.simulation.host import NowhereToDeliver, SimulatorHost, StillToDeliver
+from gateway.simulation.host import NowhereToDeliver, SimulatorHost
 from gateway.simulation.run import run_simulator
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "SimulatorHost",
     "Slow",
     "Status",
-    "StillToDeliver",
     "control_routes",
     "parse_fault",
     "run_simulator",

@@ -22,7 +22,7 @@ from adapters.contract import PromoPrize
 from adapters.simulation import Expire, Happening, NotInThisDialect, PlayerSession, Win
 from gateway.simulation.exchange import Exchange
 from gateway.simulation.faults import FaultUnknown, parse_fault
-from gateway.simulation.host import SimulatorHost, StillToDeliver
+from gateway.simulation.host import SimulatorHost
 
 OrderT = TypeVar("OrderT", bound="Order")
 
@@ -131,10 +131,7 @@ class _Control:
 
     async def open_session(self, request: web.Request) -> object:
         order = await _read(request, SessionOrder)
-        try:
-            self._host.open_session(PlayerSession(order.session_id, order.user_id, order.game_id))
-        except StillToDeliver as refusal:
-            raise Refused(409, str(refusal)) from None
+        self._host.open_session(PlayerSession(order.session_id, order.user_id, order.game_id))
         return {"sessions": self._host.sessions}
 
     async def happen(self, request: web.Request) -> object:

@@ -30,10 +30,6 @@ class NowhereToDeliver(Exception):
     """The simulator does not know our callback URL."""
 
 
-class StillToDeliver(Exception):
-    """What was asked for would forget a callback that is still to be delivered."""
-
-
 class SimulatorHost(Generic[StateT]):
     """Gives a pure simulator its socket, its clock, and its faults.
 
@@ -53,7 +49,6 @@ class SimulatorHost(Generic[StateT]):
     ) -> None:
         self.callback_url = callback_url
         self._simulator = simulator
-        self._account = account
         self._reply_timeout_s = reply_timeout_s
         self._plan: Plan = tuple(faults)
         self._received: deque[Exchange] = deque(maxlen=_KEPT_EXCHANGES)
@@ -181,15 +176,8 @@ class SimulatorHost(Generic[StateT]):
         self._plan = faults
 
     def open_session(self, session: PlayerSession) -> None:
-        """A player begins to play.
-
-        The simulated provider starts again with all its open sessions and this one, and so forgets which were closed.
-        Raises StillToDeliver where it would forget a callback too.
-        """
-        if self.due:
-            raise StillToDeliver("callbacks are still to be delivered; deliver them before a session is opened")
-        others = tuple(other for other in self.sessions if other.session_id != session.session_id)
-        self._become(self._simulator.start(self._account, (*others, session)))
+        """A player begins to play."""
+        self._become(self._simulator.open_session(self._state, session))
 
     async def happen(self, happening: Happening) -> tuple[Delivery, ...]:
         """Let something happen at the provider; answers the callbacks that are to be delivered for it.

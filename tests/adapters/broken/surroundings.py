@@ -100,6 +100,12 @@ BROKEN = (
         "does not close",
     ),
     Broken(
+        "opens_for_nobody",
+        with_simulator(open_session=lambda state, session: state),
+        "simulator_opens_sessions",
+        "is not open",
+    ),
+    Broken(
         "tells_elsewhere",
         with_simulator(happen=_tells_otherwise("/gone")),
         "simulator_callbacks_are_understood",

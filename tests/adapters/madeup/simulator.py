@@ -119,6 +119,12 @@ def heard(state: Parlour, delivery: Delivery, reply: HttpReply | None) -> Parlou
     return replace(state, untold=(*others, replace(delivery, tries=delivery.tries + 1)) if again else others)
 
 
+def open_session(state: Parlour, session: PlayerSession) -> Parlour:
+    """Somebody sits down."""
+    others = tuple(seat for seat in state.seats if seat.session_id != session.session_id)
+    return replace(state, players=state.players | {session.user_id}, seats=(*others, session))
+
+
 def open_sessions(state: Parlour) -> tuple[PlayerSession, ...]:
     """Who is seated."""
     return state.seats
@@ -126,6 +132,7 @@ def open_sessions(state: Parlour) -> tuple[PlayerSession, ...]:
 
 SIMULATOR = Simulator(
     start=start,
+    open_session=open_session,
     answer=answer,
     fail_with=fail_with,
     happen=happen,

@@ -69,6 +69,9 @@ def _heard(state: State, delivery: Delivery, reply: HttpReply | None) -> State:
 
 PLAIN: Simulator[State] = Simulator(
     start=_start,
+    open_session=lambda state, session: dataclasses.replace(
+        state, sessions=(*(other for other in state.sessions if other != session), session)
+    ),
     answer=_answer,
     fail_with=_fail_with,
     happen=_happen,
