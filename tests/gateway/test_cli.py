@@ -113,6 +113,9 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_0(tmp_path: Path, pr
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await watch.read()
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        async with aiohttp.ClientSession() as http, http.get(f"http://{gateway.said['admin']}/readyz") as response:
+            assert response.status == 503
+            assert "stopping" in await response.text()
         release.set()
         assert (await closing).outcome == sessions.OUTCOME_CLOSED
         assert await asyncio.wait_for(gateway.process.wait(), 10) == 0

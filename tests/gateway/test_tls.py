@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from gateway.app.gateway import Gateway, Listening
-from gateway.config import load
+from gateway.config import ConfigInvalid, load
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.gateway import callback_key, configuration, family_table
@@ -81,3 +81,14 @@ async def test_callbacks_travel_over_tls(secured: Secured) -> None:
     body = b'{"providerId":"p","sessionId":"s","userId":"u"}'
     async with aiohttp.ClientSession() as http, http.post(url, data=body, ssl=context) as response:
         assert json.loads(await response.read())["error"] == 0
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_at_start(tmp_path: Path) -> None:
+    """A key that is not the certificate's is a problem of the configuration, named by its section."""
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    path = configuration(tmp_path, grpc='tls = { cert = "cert.pem", key = "key.pem" }')
+    with pytest.raises(ConfigInvalid) as raised:
+        Gateway(load(path, {}))
+    assert [problem.path for problem in raised.value.problems] == ["grpc.tls"]

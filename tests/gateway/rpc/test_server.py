@@ -15,7 +15,7 @@ from gateway.app.gateway import CannotStart, Gateway
 from gateway.config import load
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.buf import buf_curl
-from tests.support.gateway import Running, configuration, family_table, provider_table, running_gateway
+from tests.support.gateway import Running, configuration, family_table, locked, provider_table, running_gateway
 from tests.support.provider import ScriptedProvider, answering, scripted_provider
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -125,6 +125,16 @@ async def test_a_taken_port_is_refused(gateway: Running, tmp_path: Path) -> None
     path.write_text(path.read_text().replace('"127.0.0.1:0"', f'"{gateway.listening.grpc}"', 1))
     with pytest.raises(CannotStart):
         await Gateway(load(path, {}), find()).start()
+
+
+async def test_a_gateway_that_cannot_write_is_not_ready(gateway: Running) -> None:
+    """While the store takes nothing /readyz is 503 and says why; a provider's sickness does not count."""
+    with locked(gateway.database):
+        async with gateway.http.get(f"http://{gateway.listening.admin}/readyz") as response:
+            assert response.status == 503
+            assert "database" in await response.text()
+    async with gateway.http.get(f"http://{gateway.listening.admin}/readyz") as response:
+        assert response.status == 200
 
 
 async def test_readiness_and_liveness(gateway: Running) -> None:
