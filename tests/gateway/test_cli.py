@@ -155,6 +155,7 @@ async def test_check_accepts_a_good_file(tmp_path: Path, provider: ScriptedProvi
         ('secure_login = "partner-1"', "", "providers.lucky.secure_login"),
         ('secure_login = "partner-1"', "secure_login = 5", "providers.lucky.secure_login"),
         ('secure_login = "partner-1"', 'secure_login = "p"\nfancy = 1', "providers.lucky.fancy"),
+        ('secure_login = "partner-1"', 'secure_login = ""', "providers.lucky.secure_login"),
         ('token = "configured-token"', 'token = { env = "NO_SUCH_VARIABLE" }', "providers.lucky.token"),
         ("allow_plain_http = true", "", "providers.lucky.base_url"),
         ("[callbacks]", "[callback]", "callback"),
