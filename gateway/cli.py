@@ -39,8 +39,8 @@ def serve(config: ConfigFile) -> None:
     """
     import uvloop
 
-    from gateway.app.dialects import secrets_of
     from gateway.app.gateway import CannotStart
+    from gateway.app.surroundings import secrets_of
     from gateway.telemetry import logs
 
     settings = _settings(config)
@@ -76,7 +76,8 @@ async def _serve(settings: Settings) -> None:
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
-    from gateway.app.dialects import dialects, forgotten_in_store, unloadable
+    from gateway.app.dialects import dialects
+    from gateway.app.surroundings import forgotten_in_store, unloadable
 
     settings = _settings(config)
     try:

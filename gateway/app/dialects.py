@@ -1,6 +1,5 @@
 """From the names in a configuration to adapters: the only module that knows how adapters are found."""
 
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,9 +12,7 @@ from adapters.golden import CallGolden, files_of, parse
 from adapters.registry import Registry, RegistryError, find
 from adapters.simulation import Simulator
 from gateway.app.example import Example
-from gateway.config import ConfigInvalid, Problem, ProviderSettings, Settings, TlsFiles, adapter_settings
-from gateway.store.interface import StoreUnavailable
-from gateway.store.open import money_providers_kept
+from gateway.config import ConfigInvalid, Problem, ProviderSettings, Settings, adapter_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,75 +41,9 @@ def dialects(settings: Settings, registry: Registry | None = None) -> Mapping[st
             problems.extend(invalid.problems)
         else:
             found[name] = Dialect(provider, adapter, account)
-            problems.extend(_unservable(provider, adapter))
     if problems:
         raise ConfigInvalid(tuple(problems))
     return MappingProxyType(found)
-
-
-def _unservable(provider: ProviderSettings, adapter: Adapter[Any]) -> Iterator[Problem]:
-    if provider.callback_keys and not adapter.callbacks:
-        yield Problem(
-            f"providers.{provider.name}.callback_keys",
-            f"open nothing, for the adapter {adapter.name} has no callbacks; remove them",
-        )
-
-
-def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
-    """Providers whose references the store knows and the configuration does not: a name is for good."""
-    return tuple(
-        Problem(
-            f"providers.{name}",
-            "is missing, but the store holds its references, and a forgotten name could be paid twice under another; "
-            f"configure it again, or keep its name with [providers.{name}] retired = true",
-        )
-        for name in sorted(money_providers - settings.providers.keys())
-    )
-
-
-def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
-    """What `forgotten` says of the store as it is, before any gateway opens it."""
-    try:
-        return forgotten(money_providers_kept(settings.store.url), settings)
-    except StoreUnavailable as error:
-        return (Problem("store.url", str(error)),)
-
-
-def unloadable(settings: Settings) -> tuple[Problem, ...]:
-    """Certificates and keys that TLS cannot use."""
-    problems = []
-    for section, files in (("grpc", settings.grpc.tls), ("callbacks", settings.callbacks.tls)):
-        try:
-            if files:
-                ssl_context(files)
-        except OSError as error:  # ssl.SSLError is one
-            problems.append(
-                Problem(f"{section}.tls", f"cannot be used ({error}); give PEM files, and the key of that certificate")
-            )
-    return tuple(problems)
-
-
-def ssl_context(files: TlsFiles) -> ssl.SSLContext:
-    """A listener's TLS. Raises OSError for files that are not PEM, or do not fit one another."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(files.cert, files.key)
-    if files.client_ca:
-        context.load_verify_locations(files.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def secrets_of(settings: Settings) -> tuple[Secret, ...]:
-    """Every secret of the configuration, for masking."""
-    return tuple(
-        secret
-        for provider in settings.providers.values()
-        for secret in (
-            *((provider.token,) if provider.token else ()),
-            *provider.callback_keys,
-            *(value for value in provider.extras.values() if isinstance(value, Secret)),
-        )
-    )
 
 
 def simulated(settings: Settings, name: str, registry: Registry | None = None) -> tuple[Simulator[Any], Account[Any]]:

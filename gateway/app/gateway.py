@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from adapters.registry import Registry
-from gateway.app.dialects import Dialect, dialects, forgotten, secrets_of, ssl_context, unloadable
+from gateway.app.dialects import Dialect, dialects
+from gateway.app.surroundings import forgotten, secrets_of, ssl_context, unloadable
 from gateway.callbacks.guard import CallbackGuard, Door
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.judge import Judge

@@ -16,7 +16,7 @@ from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import wallet_service_pb2 as wallet
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tests.support.gateway import callback_key, configuration, family_table, running_gateway
+from tests.support.gateway import callback_key, configuration, family_table, provider_table, running_gateway
 from tests.support.process import Serving, run, serving
 from tests.support.provider import ScriptedProvider, answering_after, scripted_provider
 
@@ -142,7 +142,11 @@ async def test_no_secret_reaches_the_log(tmp_path: Path, provider: ScriptedProvi
 
 async def test_check_accepts_a_good_file(tmp_path: Path, provider: ScriptedProvider) -> None:
     """`check` exits 0 for a configuration that can be served, and makes no database."""
-    config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
+    config = configuration(
+        tmp_path,
+        family_table("lucky", "luckymonaco", provider.base_url),
+        provider_table("eliab", "eliab", provider.base_url, callback_keys='["a-key-that-opens-nothing"]'),
+    )
     ended = await run("check", "--config", str(config))
     assert ended.code == 0, ended.err
     assert not (tmp_path / "gateway.db").exists()

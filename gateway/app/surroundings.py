@@ -1,0 +1,65 @@
+"""Whether a configuration fits what is around it: the store that is there, the certificates that it names."""
+
+import ssl
+
+from adapters.contract import Secret
+from gateway.config import Problem, Settings, TlsFiles
+from gateway.store.interface import StoreUnavailable
+from gateway.store.open import money_providers_kept
+
+
+def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
+    """Providers whose references the store knows and the configuration does not: a name is for good."""
+    return tuple(
+        Problem(
+            f"providers.{name}",
+            "is missing, but the store holds its references, and a forgotten name could be paid twice under another; "
+            f"configure it again, or keep its name with [providers.{name}] retired = true",
+        )
+        for name in sorted(money_providers - settings.providers.keys())
+    )
+
+
+def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
+    """What `forgotten` says of the store as it is, before any gateway opens it."""
+    try:
+        return forgotten(money_providers_kept(settings.store.url), settings)
+    except StoreUnavailable as error:
+        return (Problem("store.url", str(error)),)
+
+
+def unloadable(settings: Settings) -> tuple[Problem, ...]:
+    """Certificates and keys that TLS cannot use."""
+    problems = []
+    for section, files in (("grpc", settings.grpc.tls), ("callbacks", settings.callbacks.tls)):
+        try:
+            if files:
+                ssl_context(files)
+        except OSError as error:  # ssl.SSLError is one
+            problems.append(
+                Problem(f"{section}.tls", f"cannot be used ({error}); give PEM files, and the key of that certificate")
+            )
+    return tuple(problems)
+
+
+def ssl_context(files: TlsFiles) -> ssl.SSLContext:
+    """A listener's TLS. Raises OSError for files that are not PEM, or do not fit one another."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.cert, files.key)
+    if files.client_ca:
+        context.load_verify_locations(files.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def secrets_of(settings: Settings) -> tuple[Secret, ...]:
+    """Every secret of the configuration, for masking."""
+    return tuple(
+        secret
+        for provider in settings.providers.values()
+        for secret in (
+            *((provider.token,) if provider.token else ()),
+            *provider.callback_keys,
+            *(value for value in provider.extras.values() if isinstance(value, Secret)),
+        )
+    )
