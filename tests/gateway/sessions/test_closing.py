@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -203,7 +204,7 @@ async def test_the_intent_is_durable_before_anything_is_sent(gateway: Running, p
     seen: list[tuple[str, int]] = []
 
     async def look(request: web.Request) -> web.StreamResponse:
-        with sqlite3.connect(f"file:{gateway.database}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{gateway.database}?mode=ro", uri=True)) as connection:
             seen.extend(connection.execute("SELECT provider, attempts FROM targets"))
         return web.Response(body=SUCCESS)
 
