@@ -17,9 +17,26 @@ class ChildFailed(Exception):
     """A child did not start, or did not end as it should; the message holds what it said."""
 
 
+class Family:
+    """The children, so that all can be told to end at once."""
+
+    def __init__(self) -> None:
+        self._members: list[asyncio.subprocess.Process] = []
+
+    def joined(self, process: asyncio.subprocess.Process) -> None:
+        """Take one more in."""
+        self._members.append(process)
+
+    def end(self) -> None:
+        """Send SIGTERM to all that run."""
+        for process in self._members:
+            if process.returncode is None:
+                process.terminate()
+
+
 @asynccontextmanager
 async def child(
-    name: str, folder: Path, *arguments: str, reads: Awaitable[str] | None = None
+    family: Family, name: str, folder: Path, *arguments: str, reads: Awaitable[str] | None = None
 ) -> AsyncIterator[dict[str, Any]]:
     """Run `session-gateway` with these arguments; yields its first line, and ends it with SIGTERM.
 
@@ -38,6 +55,7 @@ async def child(
             stderr=errors,
             cwd=folder,
         )
+    family.joined(process)
     try:
         if reads and process.stdin:
             process.stdin.write((await reads).encode())

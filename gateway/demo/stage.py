@@ -1,13 +1,22 @@
 """What the demo prints: a heading a step, and under it what travelled, as it travelled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 from rich.console import Console
 
-from gateway.demo.world import World
+from gateway.app.example import Example
+from gateway.demo.children import Started
+
+
+class StepFailed(Exception):
+    """A step did not show what it is there to show; the message says what was seen instead."""
+
+    def __init__(self, step: str, why: str) -> None:
+        super().__init__(why)
+        self.step = step
 
 
 class Stage:
@@ -18,12 +27,12 @@ class Stage:
         self._began = monotonic()
         self._steps = 0
 
-    def curtain(self, world: World) -> None:
+    def curtain(self, started: Started, examples: Sequence[Example]) -> None:
         """Say what runs, and where."""
         self._console.rule("session gateway: the main job, end to end")
-        self._line("gateway", ", ".join(f"{name} {address}" for name, address in world.addresses.items()))
-        for provider in world.providers:
-            self._line(provider.example.display_name, f"simulated, at {provider.base_url}")
+        self._line("gateway", ", ".join(f"{name} {address}" for name, address in started.gateway.items()))
+        for example in examples:
+            self._line(example.display_name, f"simulated, at {started.simulators[example.adapter]}")
 
     def step(self, what: str) -> None:
         """Begin a step."""

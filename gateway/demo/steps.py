@@ -1,19 +1,23 @@
 """The demo's steps: each shows what travelled and checks it. What was not observed raises NotObserved."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
+from aiohttp import ClientError
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.demo.stage import Stage
-from gateway.demo.world import Simulated, World
+from gateway.app.example import Example
+from gateway.demo.children import Started
+from gateway.demo.stage import Stage, StepFailed
+from gateway.demo.world import Simulated, World, world
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1 import wallet_service_pb2 as wallet
 
@@ -31,6 +35,21 @@ class NotObserved(Exception):
 
 
 Step = tuple[str, Callable[[Stage, World], Awaitable[None]]]
+
+
+async def perform(stage: Stage, examples: Sequence[Example], started: Started) -> None:
+    """Go through the steps. Raises StepFailed at the first that does not show what it is there to show."""
+    step = "reaching the simulated providers"
+    try:
+        async with world(examples, started) as running:
+            for step, act in steps(running):
+                stage.step(step)
+                async with asyncio.timeout(4 * CALL_S):
+                    await act(stage, running)
+    except grpc.aio.AioRpcError as error:
+        raise StepFailed(step, f"the call failed with {error.code().name}: {error.details()}") from error
+    except (NotObserved, ClientError, TimeoutError) as error:
+        raise StepFailed(step, str(error) or type(error).__name__) from error
 
 
 def steps(world: World) -> Iterator[Step]:

@@ -1,19 +1,15 @@
-"""What the demo stands on: one configuration for all, a simulator a provider, and the gateway between."""
+"""What the demo's steps act on: the gateway's services, and the simulated providers behind it."""
 
-import asyncio
-import json
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from grpc import aio
 
 from gateway.app.example import Example
-from gateway.demo.process import child
+from gateway.demo.children import Started
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 
@@ -52,79 +48,14 @@ class World:
     sessions: "SessionServiceAsyncStub"
     wallet: "WalletServiceAsyncStub"
     providers: Sequence[Simulated]
-    addresses: Mapping[str, str]
 
 
 @asynccontextmanager
-async def world(examples: Sequence[Example], folder: Path, faults: Mapping[str, str]) -> AsyncIterator[World]:
-    """Start all of it on free ports, at once; `faults` by adapter. Raises ChildFailed."""
-    keys = {example.adapter: secrets.token_urlsafe(32) for example in examples if example.result_path}
-    draft = folder / "draft.toml"
-    draft.write_text(_configuration(folder, examples, keys, {}))
-    # The gateway's configuration names where the simulators listen: it starts beside them, and reads it when they do.
-    configuration: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession())
-        serve = child("gateway", folder, "serve", "--config", "/dev/stdin", reads=configuration)
-        gateway = asyncio.create_task(stack.enter_async_context(serve))
-        try:
-            urls = await _all_started(
-                {
-                    example.adapter: stack.enter_async_context(
-                        _simulator(example, draft, folder, faults.get(example.adapter))
-                    )
-                    for example in examples
-                }
-            )
-            configuration.set_result(_configuration(folder, examples, keys, urls))
-        except BaseException:
-            configuration.cancel()
-            await asyncio.wait({gateway})
-            raise
-        addresses = await gateway
-        simulated = [Simulated(example, urls[example.adapter], http) for example in examples]
+async def world(examples: Sequence[Example], started: Started) -> AsyncIterator[World]:
+    """Connect to what has started, and tell each simulator where its callbacks go. Raises aiohttp.ClientError."""
+    async with aiohttp.ClientSession() as http, aio.insecure_channel(started.gateway["grpc"]) as channel:
+        simulated = [Simulated(example, started.simulators[example.adapter], http) for example in examples]
         for one in simulated:
-            if key := keys.get(one.example.adapter):
-                url = f"http://{addresses['callbacks']}/callbacks/{one.example.adapter}/{key}"
+            if url := started.callbacks.get(one.example.adapter):
                 await one.ask("callback-url", {"url": url})
-        channel = await stack.enter_async_context(aio.insecure_channel(addresses["grpc"]))
-        addresses.pop("event")
-        yield World(SessionServiceStub(channel), WalletServiceStub(channel), simulated, addresses)
-
-
-async def _all_started(starting: Mapping[str, Awaitable[str]]) -> dict[str, str]:
-    """Wait for all, also where one fails, so that each that did start is ended in its turn."""
-    outcomes = await asyncio.gather(*starting.values(), return_exceptions=True)
-    failed = next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), None)
-    if failed is not None:
-        raise failed
-    return {name: str(outcome) for name, outcome in zip(starting, outcomes, strict=True)}
-
-
-@asynccontextmanager
-async def _simulator(example: Example, config: Path, folder: Path, fault: str | None) -> AsyncIterator[str]:
-    arguments = ["--config", str(config), "--provider", example.adapter, "--listen", "127.0.0.1:0"]
-    arguments += ["--session", f"{example.user_id}:{example.session_id}:{example.game_id}"]
-    if fault:
-        arguments += ["--fault", fault]
-    async with child(f"{example.adapter}-simulator", folder, "simulate", *arguments) as said:
-        yield str(said["listening"])
-
-
-def _configuration(folder: Path, examples: Sequence[Example], keys: Mapping[str, str], urls: Mapping[str, str]) -> str:
-    """The one configuration that gateway and simulators share. A JSON string is a TOML string."""
-    lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("grpc", "callbacks", "admin")]
-    lines.append(f"[store]\nurl = {json.dumps(f'sqlite:///{folder}/gateway.db')}")
-    for example in examples:
-        keyed = {
-            "adapter": example.adapter,
-            "base_url": urls.get(example.adapter, "http://127.0.0.1:1"),
-            "allow_plain_http": True,
-            "allow_private_addresses": True,
-            "token": "demo-token",
-            **example.settings,
-            **({"callback_keys": [keys[example.adapter]]} if example.adapter in keys else {}),
-        }
-        lines.append(f"[providers.{example.adapter}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in keyed.items()]
-    return "\n".join(lines) + "\n"
+        yield World(SessionServiceStub(channel), WalletServiceStub(channel), simulated)
