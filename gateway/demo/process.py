@@ -21,15 +21,21 @@ class Family:
     """The children, so that all can be told to end at once."""
 
     def __init__(self) -> None:
-        self._members: list[asyncio.subprocess.Process] = []
+        self._running: list[asyncio.subprocess.Process] = []
 
     def joined(self, process: asyncio.subprocess.Process) -> None:
         """Take one more in."""
-        self._members.append(process)
+        self._running.append(process)
 
     def end(self) -> None:
-        """Send SIGTERM to all that run."""
-        for process in self._members:
+        """Tell all to end."""
+        while self._running:
+            self.end_one(self._running[-1])
+
+    def end_one(self, process: asyncio.subprocess.Process) -> None:
+        """Tell one to end, unless it was told: a second SIGTERM could meet a process that no longer handles it."""
+        if process in self._running:
+            self._running.remove(process)
             if process.returncode is None:
                 process.terminate()
 
@@ -62,9 +68,9 @@ async def child(
             process.stdin.close()
         yield await _first_line(name, process, log)
     except BaseException:
-        await _ended(process)
+        await _ended(family, process)
         raise
-    code = await _ended(process)
+    code = await _ended(family, process)
     if code != 0:
         raise ChildFailed(f"{name} exited {code} on SIGTERM, where 0 was due: {_said(log)}")
 
@@ -79,9 +85,8 @@ async def _first_line(name: str, process: asyncio.subprocess.Process, log: Path)
         raise ChildFailed(f"{name} did not say where it listens: {_said(log)}") from None
 
 
-async def _ended(process: asyncio.subprocess.Process) -> int:
-    if process.returncode is None:
-        process.terminate()
+async def _ended(family: Family, process: asyncio.subprocess.Process) -> int:
+    family.end_one(process)
     try:
         async with asyncio.timeout(STOPPING_S):
             return await process.wait()
