@@ -215,7 +215,11 @@ async def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "step"),
-    [("kyren:hang", "a close through Kyren"), ("eliab:status:503", "a close through Eliab")],
+    [
+        ("kyren:hang", "a close through Kyren"),
+        ("eliab:status:503", "a close through Eliab"),
+        ("luckymonaco:code:17", "a close through LuckyMonaco"),  # the call succeeds, and has closed nothing
+    ],
 )
 async def test_the_demo_fails_where_a_provider_does(fault: str, step: str) -> None:
     """With a fault in one simulator the demo exits 1 and names the step."""

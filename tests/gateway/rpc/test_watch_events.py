@@ -96,7 +96,7 @@ async def test_filters_leave_out_the_others(gateway: Running) -> None:
 
 async def test_an_event_that_is_not_kept_is_out_of_range(gateway: Running) -> None:
     """Resuming from an unknown id is OUT_OF_RANGE, never a silent start elsewhere."""
-    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id="nowhere"))
+    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id="nowhere"), timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert raised.value.code() is grpc.StatusCode.OUT_OF_RANGE
@@ -105,7 +105,7 @@ async def test_an_event_that_is_not_kept_is_out_of_range(gateway: Running) -> No
 
 async def test_a_type_that_does_not_exist_is_named(gateway: Running) -> None:
     """A filter by a type that is none is INVALID_ARGUMENT."""
-    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]))  # type: ignore[list-item]
+    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]), timeout=5)  # type: ignore[list-item]
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert told(raised.value).fields == ("types",)
