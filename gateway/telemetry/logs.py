@@ -4,14 +4,17 @@ JSON escapes line breaks and ESC, so nothing that a stranger sends can forge a l
 have no locals. What libraries log by the standard library goes the same way.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from math import isfinite
 from typing import TextIO
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -28,6 +31,11 @@ _SECRET_WORDS = ("authorization", "callback_key", "cookie", "credential", "passw
 _SECRET_FIELDS = frozenset({"authorization", "callback_key", "callback_keys", "password", "secret", "token"})
 """Names under which values are masked in text that quotes a message."""
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Values that JSON knows and that hold no others."""
+
+_LEVEL_NAMES = {"warn": "warning", "exception": "error"}
+
 _DEEPEST = 16
 _MASK = MASK.decode()
 
@@ -40,46 +48,68 @@ def configure(level: str, secrets: Iterable[Secret], stream: TextIO | None = Non
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
         raise ValueError(f"log level {level!r} is not one of debug, info, warning, error, critical")
-    enrich: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        _add_time,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-    ]
+    enrich: list[Processor] = [structlog.contextvars.merge_contextvars, _enriched]
+    rendered = Rendered(secrets)
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=enrich,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                SecretsMasked(secrets),
-                structlog.processors.JSONRenderer(),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, rendered],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]  # another one would write the same lines unmasked
     root.setLevel(threshold)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # its lines hold callback keys, wrong ones too
+    # Our own lines do not go through the standard library, which costs more than all the rest of a line.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *enrich,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*enrich, rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=partial(_Lines, handler),
     )
 
 
-class SecretsMasked:
-    """The last processor before JSON: masks by key and by value at any depth, and makes all of it plain values."""
+class _Lines:
+    """Writes rendered lines in one logger's name."""
+
+    def __init__(self, handler: "_Handler", name: str = "") -> None:
+        self._handler = handler
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """Write a line, whole."""
+        self._handler.write(line)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class Rendered:
+    """The last processor: an event as a line of JSON, masked.
+
+    A line of plain values with nothing in it that could be a secret is written as it is. Any other is masked value by
+    value, which costs many times as much.
+    """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._mask = Mask(Masked(fields=_SECRET_FIELDS), secrets)
+        self._slowly = SecretsMasked(self._mask)
+        self._encode = msgspec.json.Encoder().encode
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        """The line, without its end."""
+        if all(type(value) in _PLAIN and not _is_secret(key) for key, value in event.items()):
+            with suppress(ValueError, OverflowError):  # half a character, or a number beyond 64 bits
+                line = self._encode(event)
+                if self._mask.leaves_alone(line):
+                    return line.decode()
+        return json.dumps(self._slowly(logger, method, event))
+
+
+class SecretsMasked:
+    """Masks by key and by value at any depth, and makes all of it plain values."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         """The event, masked."""
@@ -116,17 +146,40 @@ class SecretsMasked:
 class _Handler(logging.StreamHandler[TextIO]):
     """Tells of a line that could not be written without the line's own words: they are not masked yet."""
 
+    def write(self, line: str) -> None:
+        """Write a line that is rendered already."""
+        try:
+            self.stream.write(line + self.terminator)
+            self.flush()
+        except (OSError, ValueError):
+            self._lost("the gateway")
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
+        self._lost(record.module)
+
+    def _lost(self, module: str) -> None:
         what = type(sys.exc_info()[1]).__name__
         with suppress(OSError, ValueError):  # where the stream itself is gone, there is nowhere left to say so
-            self.stream.write(f'{{"event": "a log line of {record.module} was lost: {what}", "level": "error"}}\n')
+            self.stream.write(f'{{"event": "a log line of {module} was lost: {what}", "level": "error"}}\n')
 
 
-def _add_time(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+_STACK = structlog.processors.StackInfoRenderer()
+
+
+def _enriched(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The event with its level, its logger, its time, and its traceback where it has one: each of it costs a call."""
+    record = event.get("_record")  # a library's, by the standard library's logging
+    event["level"] = record.levelname.lower() if record is not None else _LEVEL_NAMES.get(method, method)
+    event["logger"] = record.name if record is not None else getattr(logger, "name", "")
     event["time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    if "stack_info" in event:
+        event = _STACK(logger, method, event)
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, method, event)
     return event
 
 
+@lru_cache(maxsize=1024)
 def _is_secret(key: str) -> bool:
     plain = key.lower().replace("-", "_")
     return any(word in plain for word in _SECRET_WORDS)

@@ -5,7 +5,9 @@ their number and no faster.
 """
 
 import json
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
@@ -20,6 +22,11 @@ KEPT_BYTES = 64 * 1024
 _CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 """Credentials by HTTP's own definition, whatever the dialect declares."""
 
+_NOT_KEPT = re.compile(rb"\(not kept: [0-9]+ bytes that are not text, SHA-256 [0-9a-f]{64}\)")
+_CUT = re.compile(rb"\.\.\. \(cut: the first [0-9]+ of [0-9]+ bytes\)\Z")
+
+_HEADS_REMEMBERED = 64
+
 _MASK = MASK.decode()
 
 
@@ -29,17 +36,26 @@ class Mask:
     Each method takes further secrets, known for one message only: a token that the caller gave.
     """
 
-    __slots__ = ("_headers", "_known", "_named")
+    __slots__ = ("_head", "_headers", "_known", "_named")
 
     def __init__(self, masked: Masked, secrets: Iterable[Secret]) -> None:
         self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in masked.headers}
         self._named = NamedValues(masked.fields)
         self._known = KnownValues(secrets)
+        # A provider sends the same few headers each time.
+        self._head = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
 
     def head(self, headers: Headers, *more: Secret) -> str:
         """Headers as 'Name: value' lines."""
+        others = tuple(secret for secret in more if not self._known.holds(secret))
+        return self._masked_head(headers, others) if others else self._head(headers)
+
+    def _masked_head(self, headers: Headers, more: tuple[Secret, ...] = ()) -> str:
         return "\n".join(
-            f"{name}: {_MASK if name.lower() in self._headers else self.text(value, *more)}" for name, value in headers
+            [
+                f"{name}: {_MASK if name.lower() in self._headers else self.text(value, *more)}"
+                for name, value in headers
+            ]
         )
 
     def query(self, query: Headers, *more: Secret) -> str:
@@ -63,26 +79,51 @@ class Mask:
                 sha256(body).hexdigest().encode(),
             )
         known = self._known_with(more)
-        seen = body[: KEPT_BYTES + max(values.reach for values in known)]
-        spans = [*self._named.in_body(seen), *(span for values in known for span in values.spans(seen))]
-        if not _is_json(body):
-            spans += self._named.in_no_format(seen)
+        seen = body if len(body) <= KEPT_BYTES else body[: KEPT_BYTES + max(values.reach for values in known)]
+        spans = self._named.in_body(seen)
+        for values in known:
+            spans += values.spans(seen)
+        loose = self._named.in_no_format(seen)
+        if loose and not _is_json(body):
+            spans += loose
         if len(body) <= KEPT_BYTES:
-            return masked_out(body, spans)
+            return masked_out(body, spans) if spans else body
         kept = masked_out(body[:KEPT_BYTES], (span for span in spans if span[0] < KEPT_BYTES))
         return kept + b"... (cut: the first %d of %d bytes)" % (KEPT_BYTES, len(body))
 
     def text(self, text: str, *more: Secret) -> str:
         """Words for a person, a header's value: anything that may quote a message."""
+        if not text:
+            return text
         data = text.encode("utf-8", "surrogatepass")
-        spans = [
-            *self._named.in_text(data),
-            *(span for values in self._known_with(more) for span in values.spans(data)),
-        ]
-        return masked_out(data, spans).decode("utf-8", "surrogatepass")
+        spans = self._named.in_text(data)
+        for values in self._known_with(more):
+            spans += values.spans(data)
+        return masked_out(data, spans).decode("utf-8", "surrogatepass") if spans else text
+
+    def leaves_alone(self, data: bytes) -> bool:
+        """Whether, by a look that costs next to nothing, there is surely nothing to mask; False where it cannot tell.
+
+        Without escapes there is nothing to look through, and without an `=` no form field. Members of JSON are not
+        looked for: it is for data whose names are known.
+        """
+        disguises = b"\\" in data or b"%" in data or b"=" in data
+        return not disguises and not self._known.stand_plainly_in(data)
 
     def _known_with(self, more: tuple[Secret, ...]) -> tuple[KnownValues, ...]:
-        return (self._known, KnownValues(more)) if more else (self._known,)
+        if not more:
+            return (self._known,)
+        others = [secret for secret in more if not self._known.holds(secret)]
+        return (self._known, KnownValues(others)) if others else (self._known,)
+
+
+def lost_of(body: bytes) -> str:
+    """What is missing of a body that was kept, for a person; '' where all of it is there, masked values apart."""
+    if _NOT_KEPT.fullmatch(body):
+        return "it was not text, and nothing of it was kept"
+    if _CUT.search(body):
+        return "it was too long, and only its beginning was kept"
+    return ""
 
 
 def _is_text(body: bytes) -> bool:

@@ -38,6 +38,8 @@ class Metrics:
             ("provider", "path", "answer"),
             registry=self._registry,
         )
+        # A child is looked up by the texts of its labels each time, with a lock: one lookup of our own is enough.
+        self._callback_counts: dict[tuple[str, str, str], Counter] = {}
         self._streams = Gauge(
             "session_gateway_event_streams_open", "Subscribers of events connected.", registry=self._registry
         )
@@ -52,7 +54,11 @@ class Metrics:
 
     def callback(self, provider: str, path: str, answer: str) -> None:
         """A callback was answered, on a path that the adapter declares, with 'ACCEPTED', 'CREDITED' or a fault."""
-        self._callbacks.labels(provider, path, answer).inc()
+        labels = (provider, path, answer)
+        count = self._callback_counts.get(labels)
+        if count is None:
+            count = self._callback_counts[labels] = self._callbacks.labels(*labels)
+        count.inc()
 
     @contextmanager
     def event_stream(self) -> Iterator[None]:

@@ -72,13 +72,15 @@ class View:
 
 def views(text: View) -> Iterator[View]:
     """The text itself, and all that looking through JSON strings and then through percent-encoding shows."""
-    for view in _layers(text, _JSON_ESCAPE, _json_meaning):
-        yield from _layers(view, _PERCENT_ESCAPE, _percent_meaning)
+    for view in _layers(text, b"\\", _JSON_ESCAPE, _json_meaning):
+        yield from _layers(view, b"%", _PERCENT_ESCAPE, _percent_meaning)
 
 
-def _layers(view: View, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> Iterator[View]:
+def _layers(view: View, begins: bytes, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> Iterator[View]:
     yield view
     for _ in range(_DEEPEST):
+        if begins not in view.data:
+            return
         deeper = view.decoded(escape, decode)
         if deeper is None:
             return

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.contract import Secret
 from gateway.telemetry import logs
-from gateway.telemetry.logs import SecretsMasked
+from gateway.telemetry.logs import Rendered
 
 SECRET = "hunter22-and-more"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -152,23 +153,60 @@ def test_nothing_else_writes_the_same_lines(written: Lines, capsys: pytest.Captu
     assert SECRET not in capsys.readouterr().err + stream.getvalue()
 
 
+DISGUISED = (
+    SECRET,
+    f"x{SECRET}y",
+    f"https://x/?k={SECRET}",
+    SECRET.replace("-", "%2D"),
+    json.dumps({"a": {"b": SECRET}}),
+    json.dumps(json.dumps(SECRET.replace("h", "\\u0068"))),
+    b64encode(f"u:{SECRET}".encode()).decode(),
+)
+"""The secret as it may stand in words."""
+
 NESTED = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(SECRET),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.sampled_from(DISGUISED),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("token"), inner, max_size=3),
 )
 
 
-@given(NESTED)
-@example([float("nan"), float("-inf")])
-def test_any_value_can_be_logged(value: object) -> None:
-    """Whatever is logged becomes strict JSON, and holds no known secret."""
-    masked = SecretsMasked((Secret(SECRET),))(None, "info", {"event": "x", "value": value})
-    assert SECRET not in json.dumps(masked, allow_nan=False)
+@given(st.dictionaries(st.text() | st.sampled_from(["token", "callback_key"]), NESTED, max_size=4))
+@example({"value": [float("nan"), float("-inf")]})
+@example({"value": float("nan"), "big": 2**70, "half": "\ud800"})
+def test_any_value_can_be_logged(values: dict[str, object]) -> None:
+    """Whatever is logged becomes one line of strict JSON, whose values, once read, hold no known secret."""
+    line = Rendered((Secret(SECRET),))(None, "info", {**values, "event": "x"})
+    assert "\n" not in line
+    read = json.loads(line, parse_constant=pytest.fail)
+    assert read["event"] == "x"
+    words = list(_words(read))
+    assert not any(form in word for word in words for form in DISGUISED)
+    assert "***" in line or not any(form in str(values) for form in DISGUISED)
+
+
+def _words(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
+    else:
+        yield str(value)
+
+
+@pytest.mark.parametrize("disguised", DISGUISED)
+def test_a_secret_among_plain_values_is_found(disguised: str) -> None:
+    """A line that is nearly all plain words and numbers is looked through as any other."""
+    plain = {"event": "callback", "provider": "acme", "tries": 3, "seconds": 0.5, "ok": True, "none": None}
+    line = Rendered((Secret(SECRET),))(None, "info", {**plain, "detail": disguised})
+    assert disguised not in json.loads(line)["detail"]
+    assert "***" in line
+    assert json.loads(Rendered((Secret(SECRET),))(None, "info", dict(plain))) == plain
 
 
 def test_a_value_without_an_end_is_cut() -> None:
     """A structure that holds itself is logged to a certain depth."""
     endless: list[Any] = [1]
     endless.append(endless)
-    masked = SecretsMasked(())(None, "info", {"value": endless})
-    assert len(json.dumps(masked)) < 200
+    assert len(Rendered(())(None, "info", {"value": endless})) < 200
