@@ -1,15 +1,19 @@
-"""The commands: `session-gateway serve | check | demo | simulate`. Each imports only what it needs, to start soon."""
+"""The commands of `session-gateway`. Each imports only what it needs, to start soon."""
 
 import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from gateway.config import ConfigInvalid, Problem, Settings, load, warnings
+from gateway.console.commands import reconcile
+
+if TYPE_CHECKING:
+    from gateway.store.discrepancies import Audit
 
 cli = typer.Typer(
     help="One gRPC service for every provider's sessions: closes them provably, and pays each result once.",
@@ -17,6 +21,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks would print locals, secrets among them
 )
+cli.add_typer(reconcile, name="reconcile")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -24,30 +29,45 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="The TOML file; READM
 
 EXIT_CONFIG = 2
 EXIT_CANNOT_START = 1
+EXIT_UNSOUND = 1
+EXIT_NOT_DONE = 3
 
 
 def main() -> None:
     """The entry point of `session-gateway`."""
+    # The core of gRPC would write lines of its own into the log, which are no JSON and pass no mask.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     cli()
 
 
 @cli.command()
-def serve(config: ConfigFile) -> None:
+def serve(
+    config: ConfigFile,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this host; more than one needs PostgreSQL.")] = 1,
+    worker: Annotated[str, typer.Option(hidden=True, help="The ports of one worker, from its supervisor.")] = "",
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight and exit 0.
 
-    Prints one line of JSON with its addresses once it accepts calls; the log goes to standard error.
+    Prints one line of JSON with its addresses once it accepts calls; the log goes to standard error. With --workers the
+    processes share the ports of [grpc] and [callbacks]; the admin ports are counted up from that of [admin].
     """
-    import uvloop
-
-    from gateway.app.gateway import CannotStart
     from gateway.app.surroundings import secrets_of
     from gateway.telemetry import logs
 
     settings = _settings(config)
     logs.configure(settings.log.level, secrets_of(settings))
+    if workers > 1:
+        _supervise(config, settings, workers)
+        return
+    import uvloop
+
+    from gateway.app.gateway import CannotStart
+    from gateway.app.workers import Ports
+
+    ports = Ports.from_option(worker) if worker else None
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(ports.applied_to(settings) if ports else settings, supervised=ports is not None))
     except ConfigInvalid as invalid:
         _refuse(config, invalid.problems)
     except CannotStart as error:
@@ -55,21 +75,40 @@ def serve(config: ConfigFile) -> None:
         raise typer.Exit(EXIT_CANNOT_START) from None
 
 
-async def _serve(settings: Settings) -> None:
+def _supervise(config: Path, settings: Settings, workers: int) -> None:
+    from gateway.app.workers import WorkerFailed, supervise
+
+    if settings.store.is_sqlite:
+        raise typer.BadParameter(
+            "SQLite serves one process: give [store] a postgresql:// url, or leave --workers away",
+            param_hint="--workers",
+        )
+    try:
+        supervise(config, settings, workers)
+    except (WorkerFailed, OSError) as error:
+        err.print(f"The gateway cannot start: {error}", markup=False)
+        raise typer.Exit(error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START) from None
+
+
+async def _serve(settings: Settings, *, supervised: bool) -> None:
     import msgspec
 
     from gateway.app.gateway import Gateway
+    from gateway.app.workers import orphaned
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signalled, stop.set)
-    gateway = Gateway(settings)
+    gateway = Gateway(settings, shares_ports=supervised)
     listening = await gateway.start()
+    orphan = asyncio.create_task(orphaned(stop)) if supervised else None
     print(msgspec.json.encode({"event": "serving", **msgspec.to_builtins(listening)}).decode(), flush=True)  # noqa: T201 - a line for programs
     try:
         await stop.wait()
     finally:
+        if orphan is not None:
+            orphan.cancel()
         await gateway.stop()
 
 
@@ -78,18 +117,92 @@ def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
     from gateway.app.dialects import dialects
     from gateway.app.surroundings import forgotten_in_store, unloadable
+    from gateway.app.wallets import calls_itself
 
     settings = _settings(config)
     try:
         dialects(settings)
     except ConfigInvalid as invalid:
         _refuse(config, invalid.problems)
-    if problems := (*unloadable(settings), *forgotten_in_store(settings)):
+    if problems := (*unloadable(settings), *calls_itself(settings), *asyncio.run(forgotten_in_store(settings))):
         _refuse(config, problems)
     for advice in warnings(settings):
         err.print(f"advice: {advice}", markup=False)
     served = sum(not provider.retired for provider in settings.providers.values())
     out.print(f"{config}: good, {served} providers", markup=False)
+
+
+@cli.command()
+def wallet(config: ConfigFile) -> None:
+    """Serve the built-in ledger alone, as the operator's wallet of a gateway elsewhere, until SIGTERM or SIGINT.
+
+    Takes [grpc] and [store] of the file; the database is its own, and not that gateway's. Prints one line of JSON with
+    its address once it takes calls.
+    """
+    import uvloop
+
+    from gateway.app.gateway import CannotStart
+    from gateway.app.surroundings import secrets_of
+    from gateway.app.wallet_server import run_wallet
+    from gateway.telemetry import logs
+
+    settings = _settings(config)
+    logs.configure(settings.log.level, secrets_of(settings))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_wallet(settings))
+    except ConfigInvalid as invalid:
+        _refuse(config, invalid.problems)
+    except CannotStart as error:
+        err.print(f"The wallet cannot start: {error}", markup=False)
+        raise typer.Exit(EXIT_CANNOT_START) from None
+
+
+@cli.command()
+def verify(config: ConfigFile) -> None:
+    """Look whether the books add up, beside a running gateway or without one.
+
+    Exit 0 if they do, 1 if not, with a line for each difference that names its field; 3 where they cannot be read.
+    """
+    from gateway.app import upkeep
+
+    settings = _settings(config)
+    try:
+        found = asyncio.run(upkeep.verify(settings))
+    except upkeep.NotDone as error:
+        err.print(f"The books could not be verified: {error}", markup=False)
+        raise typer.Exit(EXIT_NOT_DONE) from None
+    _tell_audit(found)
+
+
+@cli.command()
+def backup(
+    config: ConfigFile, to: Annotated[Path, typer.Option(help="The file to make; it must not be there yet.")]
+) -> None:
+    """Copy the SQLite database of a gateway, running or not, to a new file, and look whether the books add up there.
+
+    Exit 0 once the copy is on the disk and sound, 1 where its books do not add up, 3 where there is no copy.
+    """
+    from gateway.app import upkeep
+
+    settings = _settings(config)
+    try:
+        found = upkeep.back_up(settings, to)
+    except upkeep.NotDone as error:
+        err.print(f"No backup was made: {error}", markup=False)
+        raise typer.Exit(EXIT_NOT_DONE) from None
+    out.print(upkeep.after_backup(settings, to), markup=False)
+    _tell_audit(found)
+
+
+def _tell_audit(found: "Audit") -> None:
+    from gateway.app.upkeep import describe
+
+    for difference in found.discrepancies:
+        err.print(describe(difference), markup=False)
+    if found.discrepancies:
+        raise typer.Exit(EXIT_UNSOUND)
+    out.print(f"the books add up: {found.accounts} accounts, {found.transactions} transactions")
 
 
 @cli.command()

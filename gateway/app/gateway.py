@@ -3,24 +3,29 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from adapters.registry import Registry
 from gateway.app.dialects import Dialect, dialects
 from gateway.app.surroundings import forgotten, secrets_of, ssl_context, unloadable
+from gateway.app.wallets import calls_itself, wallet_of
 from gateway.callbacks.guard import CallbackGuard, Door
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import CallbackProvider
+from gateway.callbacks.provider import CallbackProvider, routes_of
+from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CallbackServer
 from gateway.config import ConfigInvalid, Listen, Settings, TlsFiles
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.rpc import server as rpc
+from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
+from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
 from gateway.rpc.watching import Watching
 from gateway.sessions.closing import Closing
 from gateway.sessions.provider import Provider
+from gateway.store.housekeeping import Housekeeping
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.open import open_store
 from gateway.telemetry.admin import AdminServer
@@ -28,6 +33,7 @@ from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.interface import WalletUnavailable
+from gateway.wallet.operators import OperatorsWallet
 
 STOP_GRACE_S = 8.0
 """What is in flight when the gateway is told to stop has this long to finish."""
@@ -57,26 +63,38 @@ def now() -> datetime:
 class Gateway:
     """One gateway: built from settings, started once, stopped once.
 
-    `registry` is for tests; the adapters that are installed otherwise. Raises ConfigInvalid.
+    `registry` is for tests; the adapters that are installed otherwise. `shares_ports` where it is one worker of
+    several, which listen on the same ports. Raises ConfigInvalid.
     """
 
-    def __init__(self, settings: Settings, registry: Registry | None = None) -> None:
-        if problems := unloadable(settings):
+    def __init__(self, settings: Settings, registry: Registry | None = None, *, shares_ports: bool = False) -> None:
+        if problems := (*unloadable(settings), *calls_itself(settings)):
             raise ConfigInvalid(problems)
         self._settings = settings
+        self._shares_ports = shares_ports
         self._metrics = Metrics()
         served = dialects(settings, registry)
         self._providers = {name: self._provider(dialect) for name, dialect in served.items()}
-        self._store: Store = open_store(settings.store.url)
-        self._wallet = BuiltinWallet(self._store, now)
+        self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size)
+        self._wallet = wallet_of(settings.wallet, self._store, now)
         self._closing = Closing(self._store, self._providers, now, self._metrics)
         self._watching = Watching(self._store, self._metrics)
+        self._routes = routes_of(
+            CallbackProvider(provider.adapter, provider.account, provider.mask) for provider in self._providers.values()
+        )
+        self._judge = Judge(self._wallet, self._store, now)
         self._callbacks = CallbackServer(self._callback_handler(served))
         self._rpc = rpc.RpcServer(
-            SessionService(self._closing, self._watching, self._providers, settings.grpc.default_deadline_s),
-            WalletService(self._wallet, settings.grpc.default_deadline_s),
-            self._watching,
-            self._providers.values(),
+            self._servicers(),
+            watching=self._watching,
+            providers=self._providers.values(),
+            shares_port=shares_ports,
+        )
+        self._housekeeping = Housekeeping(
+            self._store,
+            now,
+            alone=settings.store.is_sqlite,
+            keep_bodies=timedelta(days=days) if (days := settings.journal.keep_bodies_days) else None,
         )
         self._admin = AdminServer(self._metrics, self._obstacles)
         self._obstacle = "starting"
@@ -100,6 +118,9 @@ class Gateway:
         await self._closing.drain()
         for provider in self._providers.values():
             await provider.client.close()
+        if isinstance(self._wallet, OperatorsWallet):
+            await self._wallet.close()
+        await self._housekeeping.stop()
         await self._store.close()
         await self._admin.stop()
 
@@ -110,6 +131,8 @@ class Gateway:
         await self._store.remember_providers(frozenset(self._settings.providers))
         for provider in self._providers.values():
             await provider.client.start()
+        if isinstance(self._wallet, OperatorsWallet):
+            await self._wallet.start()
         grpc_at, callbacks_at, admin_at = (
             self._settings.grpc.listen,
             self._settings.callbacks.listen,
@@ -118,16 +141,32 @@ class Gateway:
         callbacks_tls = self._settings.callbacks.tls
         admin_port = await self._admin.start(admin_at.host, admin_at.port)
         callbacks_port = await self._callbacks.start(
-            callbacks_at.host, callbacks_at.port, ssl_context(callbacks_tls) if callbacks_tls else None
+            callbacks_at.host,
+            callbacks_at.port,
+            ssl_context(callbacks_tls) if callbacks_tls else None,
+            shares_port=self._shares_ports,
         )
         grpc_tls = self._settings.grpc.tls
-        grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, _pem(grpc_tls) if grpc_tls else None)
+        grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, pem(grpc_tls) if grpc_tls else None)
+        self._housekeeping.start()
         self._obstacle = ""
         return Listening(
             grpc=str(Listen(grpc_at.host, grpc_port)),
             callbacks=str(Listen(callbacks_at.host, callbacks_port)),
             admin=str(Listen(admin_at.host, admin_port)),
         )
+
+    def _servicers(self) -> list[rpc.Servicer]:
+        deadline_s = self._settings.grpc.default_deadline_s
+        redeliveries = Redeliveries(self._routes, self._judge, self._store, now)
+        servicers: list[rpc.Servicer] = [
+            SessionService(self._closing, self._watching, self._providers, deadline_s),
+            ReconciliationService(self._store, redeliveries, now, deadline_s),
+            TransactionService(self._store, deadline_s),
+        ]
+        if isinstance(self._wallet, BuiltinWallet):
+            servicers.append(WalletService(self._wallet, deadline_s))
+        return servicers
 
     def _provider(self, dialect: Dialect) -> Provider:
         settings = dialect.settings
@@ -151,12 +190,9 @@ class Gateway:
             for name, dialect in served.items()
         }
         return CallbackHandler(
-            [
-                CallbackProvider(provider.adapter, provider.account, provider.mask)
-                for provider in self._providers.values()
-            ],
+            self._routes,
             CallbackGuard(doors, settings.trusted_proxies),
-            Judge(self._wallet, self._store, now),
+            self._judge,
             now,
             body_limit=settings.max_body_bytes,
             metrics=self._metrics,
@@ -176,7 +212,8 @@ class Gateway:
         return ()
 
 
-def _pem(files: TlsFiles) -> rpc.TlsFiles:
+def pem(files: TlsFiles) -> rpc.TlsFiles:
+    """A listener's files as gRPC takes them. Raises OSError."""
     return rpc.TlsFiles(
         files.cert.read_bytes(), files.key.read_bytes(), files.client_ca.read_bytes() if files.client_ca else None
     )

@@ -1,9 +1,11 @@
 """Whether a configuration fits what is around it: the store that is there, the certificates that it names."""
 
 import ssl
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from adapters.contract import Secret
-from gateway.config import Problem, Settings, TlsFiles
+from gateway.config import ClientTls, Problem, Settings, TlsFiles
 from gateway.store.interface import StoreUnavailable
 from gateway.store.open import money_providers_kept
 
@@ -20,10 +22,10 @@ def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Prob
     )
 
 
-def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
+async def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
     """What `forgotten` says of the store as it is, before any gateway opens it."""
     try:
-        return forgotten(money_providers_kept(settings.store.url), settings)
+        return forgotten(await money_providers_kept(settings.store.url.reveal()), settings)
     except StoreUnavailable as error:
         return (Problem("store.url", str(error)),)
 
@@ -31,10 +33,17 @@ def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
 def unloadable(settings: Settings) -> tuple[Problem, ...]:
     """Certificates and keys that TLS cannot use."""
     problems = []
-    for section, files in (("grpc", settings.grpc.tls), ("callbacks", settings.callbacks.tls)):
+    for section, files in (
+        ("grpc", settings.grpc.tls),
+        ("callbacks", settings.callbacks.tls),
+        ("wallet", settings.wallet.tls),
+    ):
         try:
-            if files:
-                ssl_context(files)
+            match files:
+                case TlsFiles():
+                    ssl_context(files)
+                case ClientTls():
+                    _load(files)
         except OSError as error:  # ssl.SSLError is one
             problems.append(
                 Problem(f"{section}.tls", f"cannot be used ({error}); give PEM files, and the key of that certificate")
@@ -52,9 +61,17 @@ def ssl_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
+def _load(files: ClientTls) -> None:
+    context = ssl.create_default_context()
+    if files.ca:
+        context.load_verify_locations(files.ca)
+    if files.cert:
+        context.load_cert_chain(files.cert, files.key)
+
+
 def secrets_of(settings: Settings) -> tuple[Secret, ...]:
     """Every secret of the configuration, for masking."""
-    return tuple(
+    of_providers = tuple(
         secret
         for provider in settings.providers.values()
         for secret in (
@@ -63,3 +80,12 @@ def secrets_of(settings: Settings) -> tuple[Secret, ...]:
             *(value for value in provider.extras.values() if isinstance(value, Secret)),
         )
     )
+    return (*of_providers, *_passwords(settings.store.url))
+
+
+def _passwords(store_url: Secret) -> Iterator[Secret]:
+    """The password in a store's url: before the host, or among its options."""
+    parts = urlsplit(store_url.reveal())
+    if parts.password:
+        yield Secret(unquote(parts.password))
+    yield from (Secret(value) for name, value in parse_qsl(parts.query) if name == "password")

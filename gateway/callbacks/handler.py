@@ -5,7 +5,7 @@ whatever happened.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Rejected, Secret
 from gateway.callbacks.guard import CallbackGuard
 from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import Arrival, CallbackProvider, Route, Verdict
+from gateway.callbacks.provider import Arrival, Route, Routes, Verdict
 from gateway.store.records import Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.metrics import Metrics
@@ -55,7 +55,7 @@ class CallbackHandler:
 
     def __init__(
         self,
-        providers: Iterable[CallbackProvider],
+        routes: Routes,
         guard: CallbackGuard,
         judge: Judge,
         clock: Callable[[], datetime],
@@ -64,11 +64,7 @@ class CallbackHandler:
         time_limit_s: float = TIME_LIMIT_S,
         metrics: Metrics | None = None,
     ) -> None:
-        self._routes = {
-            (provider.name, path.lower()): Route(provider, path, callback)
-            for provider in providers
-            for path, callback in provider.adapter.callbacks.items()
-        }
+        self._routes = routes
         self._guard = guard
         self._judge = judge
         self._clock = clock

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import assert_never
+from uuid import uuid4
 
 import structlog
 
@@ -34,6 +35,8 @@ _TOLD = {
     PostingFault.ACCOUNT_UNKNOWN: CallbackFault.ACCOUNT_UNKNOWN,
     PostingFault.CURRENCY_MISMATCH: CallbackFault.CURRENCY_MISMATCH,
     PostingFault.REFERENCE_REUSED: CallbackFault.REFERENCE_REUSED,
+    # Dialects have one word for content that our side cannot book, whichever field it is in.
+    PostingFault.FIELD_INVALID: CallbackFault.AMOUNT_INVALID,
 }
 
 _NO_MATTER_FOR_A_PERSON = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AGAIN})
@@ -55,8 +58,6 @@ class Judge:
         except (StoreUnavailable, TimeoutError) as error:
             # No line in the journal: that is what failed.
             return arrival.route.try_again(f"the store did not take it: {error}")
-        except WalletUnavailable as error:
-            return await self._noted(arrival, arrival.route.try_again(f"the wallet is unavailable: {error}"))
         except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
             error_id = report_bug(bug, arrival.route.provider.mask)
             return await self._noted(arrival, arrival.route.try_again(f"the gateway failed, error id {error_id}"))
@@ -80,22 +81,30 @@ class Judge:
         return verdict
 
     async def _credit(self, arrival: Arrival, result: Result) -> Verdict:
-        now = self._clock()
         arrival = arrival.without_body()
         waiting = True
+        ended_at: datetime | None = None
+        told: Verdict | None = None
 
         def narrate(outcome: PostingOutcome) -> Exchange:
-            verdict = _verdict(arrival, result, outcome)
+            nonlocal ended_at, told
+            ended_at = ended_at or self._clock()  # told again it tells the same
+            verdict = told = _verdict(arrival, result, outcome)
             if not waiting:
                 verdict = arrival.route.try_again(f"it came to {verdict} after the time for an answer had passed")
-            return arrival.exchange(verdict, now)
+            return arrival.exchange(verdict, ended_at)
 
         try:
-            outcome = await self._wallet.credit(arrival.route.provider.name, result, narrate)
+            await self._wallet.credit(arrival.route.provider.name, result, narrate)
+        except WalletUnavailable as error:
+            verdict = arrival.route.try_again(f"the wallet is unavailable: {error}")
+            return await self._noted(arrival, verdict, result if error.asked else None)
         except asyncio.CancelledError:
             waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
             raise
-        return _verdict(arrival, result, outcome)
+        if told is None:
+            raise LookupError("the wallet answered and told no story: what is not in the journal is not acknowledged")
+        return told
 
     async def _refuse(self, arrival: Arrival, refused: CallbackRefused) -> Verdict:
         readable = refused.readable
@@ -117,10 +126,15 @@ class Judge:
             await self._store.record_exchange(exchange)
         return verdict
 
-    async def _noted(self, arrival: Arrival, verdict: Verdict) -> Verdict:
-        """Keep a TRY_AGAIN that was not the store's fault. It is answered even where it cannot be kept."""
+    async def _noted(self, arrival: Arrival, verdict: Verdict, unknown: Result | None = None) -> Verdict:
+        """Keep a TRY_AGAIN that was not the store's fault. It is answered even where it cannot be kept.
+
+        `unknown` is the Result of which nobody knows the outcome, if any: a person must look, should nothing follow.
+        """
         try:
-            await self._store.record_exchange(arrival.exchange(verdict, self._clock()))
+            exchange = arrival.exchange(verdict, self._clock())
+            item = results.unknown(unknown, exchange, uuid4().hex) if unknown else None
+            await self._store.record_exchange(exchange, item)
         except StoreUnavailable as error:
             log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))
         except Exception as bug:  # noqa: BLE001 - the answer does not hang on the note
@@ -130,7 +144,7 @@ class Judge:
 
 def _verdict(arrival: Arrival, result: Result, outcome: PostingOutcome) -> Verdict:
     if isinstance(outcome, Applied):
-        credited = Credited(outcome.transaction_id, outcome.currency, outcome.cash)
+        credited = Credited(outcome.transaction_id, outcome.currency, outcome.cash, outcome.bonus)
         return arrival.route.verdict(credited, reference=result.reference)
     answer = Rejected(_TOLD[outcome.fault], outcome.field)
     return arrival.route.verdict(answer, results.explain(result, outcome), result.reference)

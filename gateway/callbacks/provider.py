@@ -1,6 +1,7 @@
 """A provider as its callbacks need it, and one callback on its way from the door to the answer."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from adapters.contract import (
     Rejected,
     Secret,
 )
-from gateway.store.records import Direction, Exchange, Message
+from gateway.store.records import Direction, Exchange, Message, Redelivery
 from gateway.telemetry.masking import Mask
 
 
@@ -76,9 +77,22 @@ class Route:
         return Verdict(Rejected(CallbackFault.TRY_AGAIN), self._sorry, detail)
 
 
+Routes = Mapping[tuple[str, str], Route]
+"""All callbacks that are served, by provider and path, the path in lower case."""
+
+
+def routes_of(providers: Iterable[CallbackProvider]) -> Routes:
+    """The routes of these providers. Raises what an adapter raises that cannot even say TRY_AGAIN."""
+    return {
+        (provider.name, path.lower()): Route(provider, path, callback)
+        for provider in providers
+        for path, callback in provider.adapter.callbacks.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A callback that came through the door, as far as it was received."""
+    """A callback that came through the door, or is delivered once more, as far as it was received."""
 
     id: str
     route: Route
@@ -91,10 +105,23 @@ class Arrival:
     """The request, masked."""
     refused: CallbackRefused | None = None
     """Why the body was not taken, where it was not."""
+    redelivery: Redelivery | None = None
+    """Who delivers it once more, where it is not the provider."""
 
     def without_body(self) -> "Arrival":
         """The same, once it is read: what waits for a slow store must not hold a body in memory."""
-        return replace(self, request=replace(self.request, body=b""))
+        bodiless = HttpRequest(self.request.method, self.request.path, self.request.query, self.request.headers)
+        return Arrival(
+            self.id,
+            self.route,
+            self.key,
+            self.peer,
+            self.started_at,
+            bodiless,
+            self.kept,
+            self.refused,
+            self.redelivery,
+        )
 
     def read(self) -> Notification:
         """What the provider tells. Raises CallbackRefused."""
@@ -113,7 +140,7 @@ class Arrival:
             provider=provider.name,
             operation=self.route.path,
             method=self.request.method,
-            path=f"/callbacks/{provider.name}/{self.route.path}",
+            path=f"/callbacks/{provider.name}/{self.route.path}" + provider.mask.query(self.request.query, self.key),
             request=self.kept,
             started_at=self.started_at,
             ended_at=ended_at,
@@ -124,4 +151,5 @@ class Arrival:
             ),
             detail=provider.mask.text(verdict.detail, self.key),
             peer=self.peer,
+            redelivery=self.redelivery,
         )

@@ -36,12 +36,17 @@ class CallbackServer:
         self._http: web.Server | None = None
         self._listener: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
-        """Listen, and answer the port: the system's choice where 0 is asked for. Raises OSError."""
+    async def start(self, host: str, port: int, ssl: SSLContext | None = None, *, shares_port: bool = False) -> int:
+        """Listen, and answer the port: the system's choice where 0 is asked for. Raises OSError.
+
+        `shares_port` lets other workers of this gateway listen on the same port.
+        """
         # A handler that was cancelled with its connection could leave a Result applied and unanswered.
         self._http = web.Server(self._handler.handle, handler_cancellation=False)
         connect = partial(self._connection, self._http)
-        self._listener = await asyncio.get_running_loop().create_server(connect, host, port, ssl=ssl)
+        self._listener = await asyncio.get_running_loop().create_server(
+            connect, host, port, ssl=ssl, reuse_port=shares_port
+        )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 

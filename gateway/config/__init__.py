@@ -7,7 +7,9 @@ from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
+    ClientTls,
     GrpcSettings,
+    JournalSettings,
     Listen,
     LogSettings,
     Network,
@@ -21,8 +23,10 @@ from gateway.config.settings import (
 __all__ = [
     "AdminSettings",
     "CallbackSettings",
+    "ClientTls",
     "ConfigInvalid",
     "GrpcSettings",
+    "JournalSettings",
     "Listen",
     "LogSettings",
     "Network",

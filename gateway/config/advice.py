@@ -5,14 +5,14 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gateway.config.problems import Problem
-from gateway.config.settings import Listen, ProviderSettings, Settings
+from gateway.config.settings import Listen, ProviderSettings, Settings, WalletSettings
 
 _GOOD_KEY_LENGTH = 32
 
 
 def warnings(settings: Settings) -> tuple[Problem, ...]:
     """Everything worth a second look, in the file's order of sections."""
-    found = list(_listeners(settings))
+    found = [*_listeners(settings), *_wallet(settings.wallet)]
     for provider in settings.providers.values():
         found.extend(_provider(provider))
     return tuple(found)
@@ -35,6 +35,14 @@ def _listeners(settings: Settings) -> Iterable[Problem]:
                 f"callbacks.trusted_proxies[{index}]",
                 "trusts everybody, so that a caller chooses its own address; name the proxies' networks",
             )
+
+
+def _wallet(wallet: WalletSettings) -> Iterable[Problem]:
+    address = wallet.target.rpartition("/")[2]
+    host = address.rpartition(":")[0] or address
+    near = wallet.is_builtin or wallet.target.startswith("unix:") or Listen(host.strip("[]"), 0).is_loopback
+    if wallet.tls is None and not near:
+        yield Problem("wallet.target", "is called without TLS: whoever is on the way can pay out money; set wallet.tls")
 
 
 def _provider(provider: ProviderSettings) -> Iterable[Problem]:

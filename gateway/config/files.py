@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.contract import Secret
-from gateway.config.forms import kind, text
+from gateway.config.forms import kind, store_url, text
 from gateway.config.problems import Wrong, unknown_key
 
 _WAYS = 'a string, { env = "NAME" } or { file = "path" }'
@@ -47,6 +47,10 @@ class Surroundings:
         if secret.reveal() in {".", ".."}:
             raise Wrong("a key of dots alone does not survive in a URL; write a long random one")
         return secret
+
+    def store_url(self, value: object) -> Secret:
+        """A store's url, which may hold a password: given as any secret is."""
+        return Secret(store_url(self.secret(value).reveal()))
 
     def _content(self, value: object) -> str:
         match value:

@@ -15,6 +15,7 @@ _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _URL_PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_GRPC_TARGET = re.compile(r"[!-~]*[A-Za-z0-9\]]")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -154,25 +155,45 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 def store_url(value: object) -> str:
-    """`sqlite:///` and a path."""
+    """`sqlite:///` and a path, or `postgresql://` with a host and a database. No message repeats it: see Secret."""
     url = text(value)
-    if url.startswith(("postgres://", "postgresql://")):
-        raise Wrong('this release serves SQLite; write "sqlite:///gateway.db", and run one gateway process')
+    if url.startswith(("postgresql://", "postgres://")):
+        return _postgresql_url(url)
     if not url.startswith("sqlite:///"):
-        raise Wrong('must be "sqlite:///relative/path" or "sqlite:////absolute/path"')
+        raise Wrong(
+            'must be "sqlite:///relative/path", "sqlite:////absolute/path" or "postgresql://user@host:port/database"'
+        )
     path = url.removeprefix("sqlite:///")
     if not path or path.endswith("/") or path == ":memory:":
         raise Wrong('must name a database file, for example "sqlite:///gateway.db"; nothing in memory is durable')
     if "?" in path or "#" in path or "\0" in path:
-        raise Wrong('must end with the path; this release takes no options after "?" or "#"')
+        raise Wrong('must end with the path; a sqlite url takes no options after "?" or "#"')
+    return url
+
+
+def _postgresql_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Wrong("is not a URL: its host or its port cannot be read") from None
+    if port == 0:
+        raise Wrong("the port after the host must be between 1 and 65535, or left out with its colon")
+    if not parts.path.strip("/"):
+        raise Wrong('names no database; write "postgresql://user@host:port/database"')
+    if not parts.hostname and "host=" not in parts.query:
+        raise Wrong('names no host; write "postgresql://user@host:port/database", or ?host=/folder for a socket')
     return url
 
 
 def wallet_target(value: object) -> str:
-    """`builtin`."""
-    if text(value) != "builtin":
-        raise Wrong('this release serves its own ledger only; write "builtin"')
-    return "builtin"
+    """`builtin`, or a gRPC target."""
+    target = text(value)
+    if target.startswith(("http:", "https:", "grpc:", "grpcs:")):
+        raise Wrong('is a URL, not a gRPC target; write "dns:///host:port", and tls = { ca = "…" } for TLS')
+    if target != "builtin" and not _GRPC_TARGET.fullmatch(target):
+        raise Wrong('must be "builtin", or a gRPC target such as "dns:///wallet.example.com:443"')
+    return target
 
 
 def log_level(value: object) -> str:

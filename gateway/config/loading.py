@@ -13,7 +13,9 @@ from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
+    ClientTls,
     GrpcSettings,
+    JournalSettings,
     Listen,
     LogSettings,
     ProviderSettings,
@@ -40,8 +42,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         grpc=_grpc(root.table("grpc"), around),
         callbacks=_callbacks(root.table("callbacks"), around),
         admin=_admin(root.table("admin")),
-        store=_store(root.table("store")),
-        wallet=_wallet(root.table("wallet")),
+        store=_store(root.table("store"), around),
+        wallet=_wallet(root.table("wallet"), around),
+        journal=_journal(root.table("journal")),
         log=_log(root.table("log")),
         providers=_providers(root.table("providers"), around),
     )
@@ -99,16 +102,49 @@ def _admin(table: Table) -> AdminSettings:
     return settings
 
 
-def _store(table: Table) -> StoreSettings:
-    settings = StoreSettings(url=table.take("url", forms.store_url, StoreSettings().url))
+def _store(table: Table, around: Surroundings) -> StoreSettings:
+    usual = StoreSettings()
+    settings = StoreSettings(
+        url=table.take("url", around.store_url, usual.url),
+        pool_size=table.take("pool_size", forms.whole_number(3, 100), usual.pool_size),
+    )
     table.refuse_rest()
     return settings
 
 
-def _wallet(table: Table) -> WalletSettings:
-    settings = WalletSettings(target=table.take("target", forms.wallet_target, WalletSettings().target))
+def _wallet(table: Table, around: Surroundings) -> WalletSettings:
+    usual = WalletSettings()
+    settings = WalletSettings(
+        target=table.take("target", forms.wallet_target, usual.target),
+        tls=_client_tls(table, around),
+        # A provider waits four seconds at the most: a longer attempt leaves no time for a second one.
+        attempt_timeout_s=table.take("attempt_timeout_s", forms.seconds(0.05, 3), usual.attempt_timeout_s),
+    )
+    if settings.is_builtin and settings.tls is not None:
+        table.note("tls", "belongs to a target elsewhere; the built-in ledger is not called over a network")
     table.refuse_rest()
     return settings
+
+
+def _client_tls(client: Table, around: Surroundings) -> ClientTls | None:
+    table = client.table("tls")
+    if "tls" not in client.names():
+        return None
+    files = ClientTls(
+        ca=table.take("ca", around.file, None),
+        cert=table.take("cert", around.file, None),
+        key=table.take("key", around.file, None),
+    )
+    if (files.cert is None) != (files.key is None):
+        table.note("key" if files.key is None else "cert", "is missing: a certificate and its key go together")
+    table.refuse_rest()
+    return files
+
+
+def _journal(table: Table) -> JournalSettings:
+    days = table.take("keep_bodies_days", forms.whole_number(1, 36_500), None)
+    table.refuse_rest()
+    return JournalSettings(days)
 
 
 def _log(table: Table) -> LogSettings:

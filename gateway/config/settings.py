@@ -70,16 +70,55 @@ class AdminSettings:
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """Where the durable state is: `sqlite:///` and a path relative to the working folder, or an absolute one."""
+    """Where the durable state is.
 
-    url: str = "sqlite:///gateway.db"
+    `url` is `sqlite:///` and a path, relative to the working folder or absolute, or `postgresql://`, which may hold a
+    password.
+    """
+
+    url: Secret = field(default_factory=lambda: Secret("sqlite:///gateway.db"))
+    pool_size: int = 8
+    """Connections to PostgreSQL that one gateway process holds at the most."""
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the store is one file, for one process."""
+        return self.url.reveal().startswith("sqlite:")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """PEM files of our side of a connection: the authority that the server must be of (the system's where absent), and
+    our own certificate with its key, where the server demands one.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WalletSettings:
-    """Who keeps the balances; `builtin` is the ledger in the gateway's own store."""
+    """Who keeps the balances; `builtin` is the ledger in the gateway's own store, else a gRPC target."""
 
     target: str = "builtin"
+    tls: ClientTls | None = None
+    """Of the connection to the target; plain where absent."""
+    attempt_timeout_s: float = 1.0
+    """Seconds that one ApplyResult may take before it is tried again."""
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether balances are kept in the gateway's own store."""
+        return self.target == "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """How long the journal keeps what was said. Its facts, and those of money, are kept for good."""
+
+    keep_bodies_days: int | None = None
+    """Days after which heads and bodies of exchanges are taken away; None keeps them for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +154,9 @@ class Settings:
     grpc: GrpcSettings = GrpcSettings()
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
-    store: StoreSettings = StoreSettings()
+    store: StoreSettings = field(default_factory=StoreSettings)
     wallet: WalletSettings = WalletSettings()
+    journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     providers: Mapping[str, ProviderSettings] = field(default_factory=lambda: MappingProxyType({}))
     """By name, retired ones included."""

@@ -1,14 +1,44 @@
-"""How long a caller waits."""
+"""How long a caller waits, and what it is told where the store takes longer."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+import structlog
+
+from adapters.contract import Certainty
+from gateway.sessions.closing import ANSWER_MARGIN_S
+from gateway.sessions.failure import Failure, Reason
+from gateway.store.interface import StoreUnavailable
 
 if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
+
+log = structlog.get_logger(__name__)
 
 
 def seconds_left(context: "Context", default_s: float) -> float:
     """Seconds until the caller's deadline, or the default where it set none."""
     remaining = cast("float | None", context.time_remaining())  # its stub knows no None
     return default_s if remaining is None else remaining
+
+
+@asynccontextmanager
+async def in_time(context: "Context", default_s: float, asked: str) -> AsyncIterator[None]:
+    """Bounds what the store may take by the caller's deadline. Raises Failure STORE_UNAVAILABLE.
+
+    `asked` is what the caller is told did not answer. All that is done in here can be repeated safely.
+    """
+    try:
+        async with asyncio.timeout(seconds_left(context, default_s) - ANSWER_MARGIN_S):
+            yield
+    except (StoreUnavailable, TimeoutError) as error:
+        log.warning("the store did not answer", asked=asked, detail=str(error) or "no answer within the deadline")
+        unchanged = isinstance(error, StoreUnavailable) and error.unchanged
+        raise Failure(
+            Reason.STORE_UNAVAILABLE,
+            f"{asked} did not take or give the data: repeat the call, which is safe",
+            certainty=Certainty.NOT_SENT if unchanged else Certainty.UNKNOWN,
+        ) from error

@@ -1,22 +1,26 @@
 """The form of requests: every field at fault is named, in one answer, before anything happens."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.sessions.failure import Failure, FieldViolation, Reason
+from gateway.store.interface import PageTokenUnknown
+from gateway.wallet import forms
+from gateway.wallet.forms import LONGEST_ID
 
-LONGEST_ID = 255
 LONGEST_TOKEN = 4096
+LONGEST_REASON = 1000
+
+USUAL_PAGE = 100
+MOST_ON_A_PAGE = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _APP_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MONEY = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]{1,18})?", re.ASCII)
-_MOST_DIGITS = 32
-_CURRENCY = re.compile(r"[A-Z0-9]{3,10}", re.ASCII)
 
 
 class Fields:
@@ -48,7 +52,7 @@ class Fields:
             self.wrong(field, "is required")
         elif len(value) > longest:
             self.wrong(field, f"is longer than {longest} characters")
-        elif _CONTROL.search(value):
+        elif forms.has_control(value):
             self.wrong(field, "has a control character")
         return value
 
@@ -57,6 +61,16 @@ class Fields:
         if value and not _UUID.fullmatch(value):
             self.wrong("request_id", "is not a UUID, such as 123e4567-e89b-42d3-a456-426614174000")
         return value.lower()
+
+    def statement(self, field: str, value: str, *, longest: int = LONGEST_ID) -> str:
+        """What a person states, and others will read: who, or why. Required, and more than blanks."""
+        return self.text(field, value.strip(), required=True, longest=longest)
+
+    def page_size(self, value: int, usual: int = USUAL_PAGE, most: int = MOST_ON_A_PAGE) -> int:
+        """How many entries a page may have: the usual number for 0, and no more than `most`, whatever is asked."""
+        if value < 0:
+            self.wrong("page_size", "is negative: leave it 0 for pages of the usual size")
+        return min(value, most) or usual
 
     def app_version(self, field: str, value: str) -> str:
         """X.Y.Z, or nothing."""
@@ -68,7 +82,7 @@ class Fields:
         """ISO 4217 or a vendor's code of a crypto currency."""
         if not value:
             self.wrong(field, "is required")
-        elif not _CURRENCY.fullmatch(value):
+        elif not forms.is_currency(value):
             self.wrong(field, "is not a currency code: 3 to 10 of A-Z and 0-9, such as EUR")
         return value
 
@@ -78,14 +92,15 @@ class Fields:
             if required:
                 self.wrong(field, "is required")
             return Decimal(0)
-        if not _MONEY.fullmatch(value) or sum(map(str.isdigit, value)) > _MOST_DIGITS:
+        amount = forms.money(value)
+        if amount is None:
             self.wrong(
                 field,
                 "is not an amount: digits, with at most 18 after the point and 32 in all, "
                 "no sign and no exponent, such as 10.50",
             )
             return Decimal(0)
-        return Decimal(value)
+        return amount
 
 
 def timestamp(time: datetime) -> Timestamp:
@@ -93,3 +108,14 @@ def timestamp(time: datetime) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(time)
     return stamp
+
+
+@contextmanager
+def known_page() -> Iterator[None]:
+    """Around what reads a page. Raises Failure FIELD_INVALID where its page_token was not given for such a list."""
+    try:
+        yield
+    except PageTokenUnknown:
+        fields = Fields()
+        fields.wrong("page_token", "was not given by this list: leave it empty to start from its first page")
+        fields.check()

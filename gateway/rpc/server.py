@@ -1,26 +1,29 @@
 """The gRPC server: services, health, reflection, TLS, and an orderly stop."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 import grpc
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.rpc.interceptor import FailureInterceptor
 from gateway.rpc.watching import Watching
 from gateway.sessions.provider import HealthState, Provider
-from gateway.v1 import session_service_pb2, wallet_service_pb2
+from gateway.v1 import reconciliation_service_pb2, session_service_pb2, transaction_service_pb2, wallet_service_pb2
+from gateway.v1.reconciliation_service_pb2_grpc import (
+    ReconciliationServiceServicer,
+    add_ReconciliationServiceServicer_to_server,
+)
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
+from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer, add_TransactionServiceServicer_to_server
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_WalletServiceServicer_to_server
 
-SERVICES = (
-    session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
-    wallet_service_pb2.DESCRIPTOR.services_by_name["WalletService"].full_name,
-)
-
+Servicer = SessionServiceServicer | WalletServiceServicer | ReconciliationServiceServicer | TransactionServiceServicer
 
 FLUSH_S = 0.2
 """The last answers have this long to leave."""
@@ -43,14 +46,19 @@ class TlsFiles:
 
 
 class RpcServer:
-    """The gRPC side of a gateway, from its first accepted call to its last answer."""
+    """The gRPC side of a gateway, from its first accepted call to its last answer.
+
+    `watching` are the streams to end when it stops, `providers` those whose health is served beside the services'.
+    `shares_port` lets other workers of this gateway listen on the same port.
+    """
 
     def __init__(
         self,
-        session_service: SessionServiceServicer,
-        wallet_service: WalletServiceServicer,
-        watching: Watching,
-        providers: Iterable[Provider],
+        servicers: Sequence[Servicer],
+        *,
+        watching: Watching | None = None,
+        providers: Iterable[Provider] = (),
+        shares_port: bool = False,
     ) -> None:
         self._watching = watching
         self._health = health.aio.HealthServicer()
@@ -58,18 +66,18 @@ class RpcServer:
         self._interceptor = FailureInterceptor()
         self._server = grpc.aio.server(
             interceptors=[self._interceptor],
-            # Without this a second gateway on the same port would silently take half of the calls.
-            options=[("grpc.so_reuseport", 0)],
+            # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
+            options=[("grpc.so_reuseport", int(shares_port))],
         )
-        add_SessionServiceServicer_to_server(session_service, self._server)
-        add_WalletServiceServicer_to_server(wallet_service, self._server)
+        self._services = tuple(_added(servicer, self._server) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(reflected, self._server)
         self._providers = tuple(providers)
 
     async def start(self, host: str, port: int, tls: TlsFiles | None) -> int:
         """Accept calls; port 0 takes a free one. Answers the port. Raises CannotListen."""
-        for name in ("", *SERVICES):
+        for name in ("", *self._services):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for provider in self._providers:
             # A provider that was not tried yet is serving: a caller that asks first must be able to try it.
@@ -86,7 +94,8 @@ class RpcServer:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, end the streams, let the others finish within the grace, and hang up."""
         await self._health.enter_graceful_shutdown()
-        self._watching.stop()
+        if self._watching is not None:
+            self._watching.stop()
         stopping = asyncio.create_task(self._server.stop(grace_s))
         idle = asyncio.create_task(self._interceptor.idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -109,3 +118,28 @@ class RpcServer:
         change = asyncio.get_running_loop().create_task(self._health.set(provider, status))
         self._health_changes.add(change)
         change.add_done_callback(self._health_changes.discard)
+
+
+def _added(servicer: Servicer, server: grpc.aio.Server) -> str:
+    """Have a servicer served; answers its service's full name."""
+    match servicer:
+        case SessionServiceServicer():
+            add_SessionServiceServicer_to_server(servicer, server)
+            return _name(session_service_pb2.DESCRIPTOR)
+        case WalletServiceServicer():
+            add_WalletServiceServicer_to_server(servicer, server)
+            return _name(wallet_service_pb2.DESCRIPTOR)
+        case ReconciliationServiceServicer():
+            add_ReconciliationServiceServicer_to_server(servicer, server)
+            return _name(reconciliation_service_pb2.DESCRIPTOR)
+        case TransactionServiceServicer():
+            add_TransactionServiceServicer_to_server(servicer, server)
+            return _name(transaction_service_pb2.DESCRIPTOR)
+        case _:
+            assert_never(servicer)
+
+
+def _name(file: FileDescriptor) -> str:
+    """The full name of a proto file's one service."""
+    (service,) = file.services_by_name.values()
+    return str(service.full_name)

@@ -26,6 +26,9 @@ class ApiReason(StrEnum):
     EVENT_UNKNOWN = "EVENT_UNKNOWN"
     ACCOUNT_EXISTS = "ACCOUNT_EXISTS"
     GATEWAY_STOPPING = "GATEWAY_STOPPING"
+    ITEM_UNKNOWN = "ITEM_UNKNOWN"
+    ITEM_RESOLVED = "ITEM_RESOLVED"
+    TRANSACTION_UNKNOWN = "TRANSACTION_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ TABLE: dict[StrEnum, Row] = {
     Reason.USER_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     Reason.PROVIDER_REFUSED: Row(grpc.StatusCode.FAILED_PRECONDITION),
     Reason.PROVIDER_ANSWER_MALFORMED: Row(grpc.StatusCode.INTERNAL),
+    Reason.CALLBACK_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
+    Reason.NOT_REDELIVERABLE: Row(grpc.StatusCode.FAILED_PRECONDITION),
     Reason.STORE_UNAVAILABLE: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
     Reason.GATEWAY_ERROR: Row(grpc.StatusCode.INTERNAL),
     PostingFault.ACCOUNT_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
@@ -61,6 +66,9 @@ TABLE: dict[StrEnum, Row] = {
     ApiReason.EVENT_UNKNOWN: Row(grpc.StatusCode.OUT_OF_RANGE),
     ApiReason.ACCOUNT_EXISTS: Row(grpc.StatusCode.ALREADY_EXISTS),
     ApiReason.GATEWAY_STOPPING: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
+    ApiReason.ITEM_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
+    ApiReason.ITEM_RESOLVED: Row(grpc.StatusCode.FAILED_PRECONDITION),
+    ApiReason.TRANSACTION_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
 }
 
 

@@ -1,20 +1,16 @@
 """WalletService over the built-in ledger, as the proto describes it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
-import structlog
 
-from adapters.contract import Certainty, PromoPrize, Result
-from gateway.rpc.deadline import seconds_left
+from adapters.contract import PromoPrize, Result
+from gateway.rpc.deadline import in_time
 from gateway.rpc.fields import Fields
 from gateway.rpc.status import ApiReason
-from gateway.sessions.closing import ANSWER_MARGIN_S
-from gateway.sessions.failure import Failure, FieldViolation, Reason
-from gateway.store.interface import ContentDiffers, StoreUnavailable
+from gateway.sessions.failure import Failure, FieldViolation
+from gateway.store.interface import ContentDiffers
 from gateway.store.records import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer
@@ -22,8 +18,6 @@ from gateway.wallet.builtin import BuiltinWallet
 
 if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
-
-log = structlog.get_logger(__name__)
 
 _TOLD = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: OpenAccount opens one",
@@ -39,20 +33,8 @@ class WalletService(WalletServiceServicer):
         self._wallet = wallet
         self._default_deadline_s = default_deadline_s
 
-    @asynccontextmanager
-    async def _in_time(self, context: "Context") -> AsyncIterator[None]:
-        """Bounds what the store may take by the caller's deadline. Raises Failure STORE_UNAVAILABLE."""
-        try:
-            async with asyncio.timeout(seconds_left(context, self._default_deadline_s) - ANSWER_MARGIN_S):
-                yield
-        except (StoreUnavailable, TimeoutError) as error:
-            log.warning("the ledger did not answer", detail=str(error) or "no answer within the deadline")
-            unchanged = isinstance(error, StoreUnavailable) and error.unchanged
-            raise Failure(
-                Reason.STORE_UNAVAILABLE,
-                "the ledger did not take or give the data: repeat the call, which is safe",
-                certainty=Certainty.NOT_SENT if unchanged else Certainty.UNKNOWN,
-            ) from error
+    def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
+        return in_time(context, self._default_deadline_s, "the ledger")
 
     async def ApplyResult(  # noqa: N802 - the proto's name
         self, request: pb.ApplyResultRequest, context: "Context"

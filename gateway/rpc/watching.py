@@ -1,8 +1,9 @@
 """Streams of events: what is kept, then what happens, until the subscriber leaves or the gateway stops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from gateway.rpc.recent_events import RecentEvents
 from gateway.rpc.status import ApiReason
 from gateway.sessions.failure import Failure, Reason
 from gateway.store.interface import Events, EventUnknown, StoreUnavailable
@@ -10,7 +11,10 @@ from gateway.store.records import Event, EventFilter
 from gateway.telemetry.metrics import Metrics
 
 BATCH = 200
-"""Events read at once: what a slow subscriber holds in memory at the most."""
+"""Events read at once for one stream, which waits with them until its subscriber takes them."""
+
+PACE_S = 0.02
+"""Seconds between two looks of one stream for what is new: under load it takes the events of many commits at once."""
 
 
 class Watching:
@@ -18,6 +22,7 @@ class Watching:
 
     def __init__(self, store: Events, metrics: Metrics) -> None:
         self._store = store
+        self._recent = RecentEvents(store)
         self._metrics = metrics
         self._stopping = asyncio.Event()
 
@@ -50,29 +55,37 @@ class Watching:
             ) from error
 
     async def _events(
-        self, cursor: str, wanted: EventFilter, subscribed: Callable[[], Awaitable[None]]
+        self, after: str, wanted: EventFilter, subscribed: Callable[[], Awaitable[None]]
     ) -> AsyncIterator[Event]:
-        commits = -1
         started = False
-        while True:
-            commits = await self._committed(commits)
-            newest = await self._store.newest_event_id()
-            quiet = True
-            while batch := await self._store.events_after(cursor, wanted, BATCH):
-                if not started:
-                    started = True
-                    await subscribed()
-                quiet = False
-                for event in batch:
-                    yield event
-                    cursor = event.id
-                if self._stopping.is_set():
-                    raise _stopping()
+        async for batch in self._batches(after, wanted):
             if not started:
                 started = True
                 await subscribed()
-            if quiet:
-                cursor = newest  # nothing up to there was wanted: do not read it again
+            for event in batch:
+                if self._stopping.is_set():
+                    raise _stopping()
+                yield event
+
+    async def _batches(self, cursor: str, wanted: EventFilter) -> AsyncIterator[Sequence[Event]]:
+        """What is wanted, in order: of the recent events, or read from the store where they do not reach back so far.
+
+        What was passed over is not read again. The first batch shows that the start is good; it may be empty.
+        """
+        commits = -1
+        while True:
+            commits = await self._committed(commits)
+            recent = await self._recent.after(cursor, commits)
+            if recent is not None:
+                cursor = recent[-1].id if recent else cursor
+                yield [event for event in recent if wanted.wants(event)]
+            while recent is None:
+                batch = await self._store.next_events(cursor, wanted, BATCH)
+                cursor = batch.last_id
+                yield batch.events
+                if not batch.more:
+                    break
+            await asyncio.sleep(PACE_S)
 
     async def _committed(self, seen: int) -> int:
         """Wait for more events to be committed than seen. Raises Failure when the gateway stops."""

@@ -20,7 +20,17 @@ from gateway.sessions.failure import Failure, FieldViolation, Reason
 from gateway.sessions.flight import Flight, Stage
 from gateway.sessions.provider import Provider
 from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
-from gateway.store.records import CloseRecord, Event, EventType, Exchange, Failed, Settled, Target
+from gateway.store.records import (
+    CloseRecord,
+    Event,
+    EventType,
+    Exchange,
+    Failed,
+    ItemKind,
+    ReconciliationItem,
+    Settled,
+    Target,
+)
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.logs import bound
 from gateway.telemetry.metrics import Metrics
@@ -32,6 +42,10 @@ ANSWER_MARGIN_S = 0.050
 
 WORK_MARGIN_S = 0.070
 """The provider's time ends this long before the caller's deadline: there must be time to answer, also many at once."""
+
+
+CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
+"""The fault of an item whose close may or may not have been carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +153,7 @@ class Closing:
                 flight.land(await self._settle(request_id, flight.target, sent.result, sent.exchange()))
             else:
                 flight.land(_of_the_whole_call(sent.result, begun.earlier))
-                await self._record_failure(request_id, sent.result, sent.exchange())
+                await self._record_failure(request_id, flight.target, sent.result, begun.earlier, sent.exchange())
         except Failure as failure:
             flight.land(failure)
         except Exception as bug:  # noqa: BLE001 - whoever waits must be told, whatever happened
@@ -161,7 +175,7 @@ class Closing:
         try:
             return _Begun(attempt, encode_close(provider, call, attempt), record.certainty)
         except Failure as refusal:
-            await self._record_failure(request_id, refusal, None)
+            await self._record_failure(request_id, flight.target, refusal, record.certainty)
             raise
 
     async def _intend(self, flight: Flight[CloseAnswer], request_id: str) -> CloseRecord:
@@ -183,8 +197,9 @@ class Closing:
             flight.land(refusal)
         # The store may take the intent yet. Without a conclusion it would stand for an attempt that may have been sent.
         try:
-            if not (await intending).settled:
-                await self._record_failure(request_id, refusal, None)
+            record = await intending
+            if not record.settled:
+                await self._record_failure(request_id, flight.target, refusal, record.certainty)
         except (ContentDiffers, StoreUnavailable) as error:
             log.warning("intent not recorded", detail=str(error))
         raise refusal
@@ -229,10 +244,21 @@ class Closing:
             ) from error
         return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=False)
 
-    async def _record_failure(self, request_id: str, failure: Failure, exchange: Exchange | None) -> None:
+    async def _record_failure(
+        self,
+        request_id: str,
+        target: Target,
+        failure: Failure,
+        earlier: Certainty | None,
+        exchange: Exchange | None = None,
+    ) -> None:
+        """Conclude an attempt. What the ones before it left unknown it may not have settled, and then a person must."""
         failed = Failed(str(failure.reason), failure.certainty or Certainty.UNKNOWN, failure.message)
+        item = None
+        if Certainty.UNKNOWN in {failed.certainty, earlier}:
+            item = _close_unknown(request_id, target, failed, exchange, self._clock())
         try:
-            await self._store.fail_close(request_id, failed, exchange)
+            await self._store.fail_close(request_id, failed, exchange, item)
         except StoreUnavailable as error:
             log.warning("failed attempt not recorded", reason=failed.reason, error=str(error))
 
@@ -257,6 +283,29 @@ def _reused(request_id: str, field: str) -> Failure:
         f"request_id {request_id} stands for a request with another {field}: use a new id for a new request",
         violations=(FieldViolation(field, "differs from the first request with this request_id"),),
         details=(("field", field),),
+    )
+
+
+def _close_unknown(
+    request_id: str, target: Target, failed: Failed, exchange: Exchange | None, now: datetime
+) -> ReconciliationItem:
+    """What a person must look at where nobody knows whether the provider has closed."""
+    provider, user_id = target.provider, target.user_id
+    return ReconciliationItem(
+        id=uuid4().hex,
+        provider=provider,
+        reference=request_id,
+        fault=CLOSE_UNKNOWN,
+        field="",
+        detail=(
+            f"whether {provider} has closed the sessions of player {user_id} is not known "
+            f"(the last attempt: {failed.detail}): "
+            f"repeat the call with the same request_id, or ask {provider} and resolve this item"
+        ),
+        user_id=user_id,
+        created_at=exchange.ended_at if exchange else now,
+        exchange_id=exchange.id if exchange else "",
+        kind=ItemKind.CLOSE_UNKNOWN,
     )
 
 

@@ -15,10 +15,15 @@ from gateway.store.records import (
     Applied,
     Balance,
     CloseRecord,
+    Credit,
+    Discrepancy,
     Event,
+    EventBatch,
     EventFilter,
     Exchange,
     Failed,
+    ItemFilter,
+    Page,
     Posting,
     PostingRefused,
     ReconciliationItem,
@@ -47,6 +52,18 @@ class EventUnknown(Exception):
     """No event of this id is kept."""
 
 
+class PageTokenUnknown(ValueError):
+    """A page token that this store did not give."""
+
+
+class AlreadyResolved(Exception):
+    """The item was resolved before; `item` says by whom and why. Nothing was changed."""
+
+    def __init__(self, item: ReconciliationItem) -> None:
+        super().__init__(item.id)
+        self.item = item
+
+
 @dataclass(frozen=True, slots=True)
 class Narrative:
     """What is kept beside a posting, in its transaction."""
@@ -70,11 +87,27 @@ class Closures(Protocol):
     async def find_close(self, request_id: str) -> CloseRecord | None: ...
 
     async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
-        """Keep a success with its journal line and its event. A target settled before stays as it was."""
+        """Keep a success with its journal line and its event. A target settled before stays as it was.
+
+        An open CLOSE_UNKNOWN item of the request is resolved as 'closed': now everybody knows.
+        """
         ...
 
-    async def fail_close(self, request_id: str, failed: Failed, exchange: Exchange | None) -> None:
-        """Conclude the attempt under way as failed, with its journal line where there was an exchange."""
+    async def fail_close(
+        self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
+    ) -> None:
+        """Conclude the attempt under way as failed, with its journal line where there was an exchange.
+
+        `item` is kept, unless it is known, where the outcome is unknown. Where no attempt of the request is UNKNOWN any
+        more, an open CLOSE_UNKNOWN item of it is resolved as 'concluded'.
+        """
+        ...
+
+    async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
+        """Keep a CLOSE_UNKNOWN item for each attempt that began before that moment, was never concluded, and has none.
+
+        A crash cut such an attempt off. Answers how many items are new.
+        """
         ...
 
 
@@ -90,6 +123,13 @@ class Events(Protocol):
 
     async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
         """The next events in order, from the oldest kept where the id is ''. Raises EventUnknown."""
+        ...
+
+    async def next_events(self, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
+        """As `events_after`, but it looks at a bounded part of what follows, however rare the wanted ones are.
+
+        Raises EventUnknown.
+        """
         ...
 
     async def newest_event_id(self) -> str:
@@ -117,7 +157,39 @@ class Ledger(Protocol):
 
         `narrate` is pure and quick: it may run on another thread, and again where a transaction is tried again. Its
         event is kept only where something happened: a posting applied for the first time, or a reconciliation item
-        that is new. An item that the posting settles (it was refused before and is applied now) is resolved.
+        that is new. Items that the posting settles (it was refused or unknown before and is applied now) are resolved.
+        """
+        ...
+
+    async def record_outcome(
+        self,
+        posting: Posting,
+        outcome: Applied | PostingRefused,
+        narrate: Callable[[Applied | PostingRefused], Narrative],
+        now: datetime,
+    ) -> None:
+        """Keep what the operator's wallet made of a posting: its credit, and its story, in one transaction.
+
+        `narrate` is called with the outcome inside the transaction, as in `apply`: the line of an outcome that comes
+        after its caller has left says so.
+
+        The credit is kept once, by (provider, reference), with the wallet's transaction id; the event only with a new
+        credit or a new item. A credit resolves the posting's open items. Accounts of the built-in ledger stay as they
+        are.
+        """
+        ...
+
+    async def credit(self, provider: str, reference: str) -> Credit | None:
+        """The transaction of a reference, in the built-in ledger or as the operator's wallet told."""
+        ...
+
+    async def credits_of(self, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
+        """A player's transactions, newest first. Raises PageTokenUnknown."""
+        ...
+
+    async def discrepancies(self) -> Sequence[Discrepancy]:
+        """What does not add up: each account's cash against its opening and its transactions, and each Result's
+        transaction against its one event. May take minutes on a large store; nothing waits for it.
         """
         ...
 
@@ -138,16 +210,46 @@ class Journal(Protocol):
         """Lines of the journal, oldest first."""
         ...
 
-    async def open_items(self) -> Sequence[ReconciliationItem]:
-        """Reconciliation items that nobody has resolved, oldest first."""
+    async def exchange(self, id: str) -> Exchange | None:
+        """A line of the journal."""
+        ...
+
+    async def refused_callbacks(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[Exchange]:
+        """Callbacks that came to neither ACCEPTED nor CREDITED, newest first. Raises PageTokenUnknown."""
+        ...
+
+    async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
+        """Take heads and bodies away from up to `limit` lines that ended before that moment; how many it were.
+
+        Lines that an open item points at keep theirs: a person needs them. The facts of a line are never touched.
+        """
         ...
 
 
-class Store(Closures, Events, Ledger, Journal, Protocol):
+class Items(Protocol):
+    """Reconciliation: what a person must look at, and what he made of it."""
+
+    async def items(self, wanted: ItemFilter, *, page_token: str = "", limit: int = 100) -> Page[ReconciliationItem]:
+        """Items, oldest first. Raises PageTokenUnknown."""
+        ...
+
+    async def find_item(self, id: str) -> ReconciliationItem | None: ...
+
+    async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
+        """Settle an open item. Raises LookupError where there is none of this id, and AlreadyResolved.
+
+        What a person has settled stays so, also when the same is refused again.
+        """
+        ...
+
+
+class Store(Closures, Events, Ledger, Journal, Items, Protocol):
     """One database."""
 
     async def open(self) -> None:
-        """Connect and bring the schema to this release's. Raises StoreUnavailable."""
+        """Connect and bring the schema to this release's. Of several gateways on one database one does it, and the
+        others wait. Raises StoreUnavailable.
+        """
         ...
 
     async def ping(self) -> None:
@@ -159,7 +261,7 @@ class Store(Closures, Events, Ledger, Journal, Protocol):
         ...
 
     async def money_providers(self) -> frozenset[str]:
-        """Remembered names that are part of a money key: providers that must never be forgotten.
+        """Remembered names that are part of a money key, here or in the operator's wallet: never to be forgotten.
 
         A name that only came over gRPC, from a gateway elsewhere, is not among them.
         """

@@ -1,23 +1,32 @@
 """From `[store] url` to a store."""
 
+import asyncio
 from pathlib import Path
 
+from gateway.store.discrepancies import Audit
 from gateway.store.interface import Store, StoreUnavailable
+from gateway.store.postgres import PostgresStore
+from gateway.store.postgres import address as postgres_address
+from gateway.store.postgres import inspect as postgres_inspect
 from gateway.store.sqlite import SqliteStore
-from gateway.store.sqlite.inspect import read_money_providers
+from gateway.store.sqlite.inspect import audit_file, read_money_providers
+
+_POSTGRESQL = ("postgresql://", "postgres://")
+
+_EXAMPLES = "write sqlite:///gateway.db, or postgresql://user@host:port/database"
 
 
 def store_location(url: str) -> str:
-    """The file that a store url names, without opening it: `sqlite:///x` is relative to the working folder,
+    """The file that a sqlite url names, without opening it: `sqlite:///x` is relative to the working folder,
     `sqlite:////x` absolute.
 
     Raises ValueError with what to write instead. The url itself is not repeated: another scheme's may hold a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme:
-        raise ValueError("the store url has no scheme: write sqlite:///gateway.db, or sqlite:////var/lib/gateway.db")
+        raise ValueError(f"the store url has no scheme: {_EXAMPLES}")
     if scheme != "sqlite":
-        raise ValueError(f"this release serves SQLite and not {scheme!r}: write sqlite:///gateway.db")
+        raise ValueError(f"the store url is neither of SQLite nor of PostgreSQL: {_EXAMPLES}")
     if not rest.startswith("/"):
         raise ValueError("a sqlite url names a file and no host: write sqlite:/// (three slashes) and the path")
     path = rest[1:]
@@ -30,18 +39,45 @@ def store_location(url: str) -> str:
     return path
 
 
-def open_store(url: str) -> Store:
-    """The store that a url names; `await store.open()` connects it. Raises ValueError."""
-    return SqliteStore(store_location(url))
+def describe(url: str) -> str:
+    """The database that a url names, as messages and logs may call it: no user, and no password. Raises ValueError."""
+    return str(postgres_address.parse(url)) if _is_postgresql(url) else store_location(url)
 
 
-def money_providers_kept(url: str) -> frozenset[str]:
+def open_store(url: str, pool_size: int = 8) -> Store:
+    """The store that a url names; `await store.open()` connects it. Raises ValueError.
+
+    `pool_size` bounds the connections to PostgreSQL.
+    """
+    return PostgresStore(url, pool_size) if _is_postgresql(url) else SqliteStore(store_location(url))
+
+
+async def money_providers_kept(url: str) -> frozenset[str]:
     """The names that are part of a money key in the store as it is, for `check`: nothing is made and nothing migrated.
 
     Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where no store can be made there,
-    or where the file is none of this release's.
+    where its server cannot be reached, or where it is none of this release's.
     """
-    path = Path(store_location(url))
+    if _is_postgresql(url):
+        return await postgres_inspect.read_money_providers(url)
+    return await asyncio.to_thread(_kept_in_file, Path(store_location(url)))
+
+
+async def audit_kept(url: str) -> Audit:
+    """Whether the books of a store add up as they are, beside the gateways that may have it open.
+
+    Raises ValueError for the url, StoreUnavailable where there are no books that this release reads.
+    """
+    if _is_postgresql(url):
+        return await postgres_inspect.audit(url)
+    return await asyncio.to_thread(audit_file, Path(store_location(url)))
+
+
+def _kept_in_file(path: Path) -> frozenset[str]:
     if not path.absolute().parent.is_dir():
         raise StoreUnavailable(f"database {path}: its folder does not exist; make it, or name another")
     return read_money_providers(path) if path.exists() else frozenset()
+
+
+def _is_postgresql(url: str) -> bool:
+    return url.startswith(_POSTGRESQL)

@@ -1,11 +1,24 @@
 """What the store keeps, as typed values. Times are aware and UTC, money is an exact Decimal, '' means 'not given'."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum, unique
+from typing import Generic, TypeVar
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a longer list. `next_token` asks for the part behind it, and is '' at the end of the list."""
+
+    entries: Sequence[T]
+    next_token: str = ""
+
 
 # --- Journal ----------------------------------------------------------------------------------------------------------
 
@@ -24,6 +37,15 @@ class Message:
 
     head: str = ""
     body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """A callback that an operator delivered once more: which line of the journal, who did it, and why."""
+
+    exchange_id: str
+    by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,9 @@ class Exchange:
     peer: str = ""
     """Inbound: the address that the callback came from."""
     attempt_uuid: str = ""
+    redelivery: Redelivery | None = None
+    trimmed: bool = False
+    """Heads and bodies were taken away by age: only the facts are left."""
 
 
 # --- Closures ---------------------------------------------------------------------------------------------------------
@@ -148,6 +173,24 @@ class EventFilter:
     provider: str = ""
     types: frozenset[EventType] = frozenset()
 
+    def wants(self, event: Event) -> bool:
+        """Whether the subscriber wants this one."""
+        return (
+            self.user_id in ("", event.user_id)
+            and self.provider in ("", event.provider)
+            and (not self.types or event.type in self.types)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """The next wanted events, and the id behind which to go on: everything up to there was looked at."""
+
+    events: Sequence[Event]
+    last_id: str
+    more: bool
+    """Whether more were there already that were not looked at."""
+
 
 # --- Ledger -----------------------------------------------------------------------------------------------------------
 
@@ -193,6 +236,8 @@ class Applied:
     currency: str
     cash: Decimal
     replayed: bool
+    bonus: Decimal | None = None
+    """Bonus money in the account, where the wallet keeps any: the built-in ledger does not."""
 
 
 @unique
@@ -202,6 +247,8 @@ class PostingFault(StrEnum):
     ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
     REFERENCE_REUSED = "REFERENCE_REUSED"
+    FIELD_INVALID = "FIELD_INVALID"
+    """Only an operator's wallet says so, of content that this gateway took for well-formed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +259,84 @@ class PostingRefused:
     field: str
 
 
+@unique
+class CreditKind(StrEnum):
+    """What a transaction credits: a Result's amount, or the promotional prize beside it, under its own reference."""
+
+    RESULT = "RESULT"
+    PROMO = "PROMO"
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """One transaction: a credit that stands, and what it stands for. A prize's content has no prize of its own."""
+
+    kind: CreditKind
+    transaction_id: str
+    content: Posting
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """What does not add up in the books: which account, transaction or event, in which field, what is and what should
+    be there. Sound books have none.
+    """
+
+    subject: str
+    field: str
+    kept: str
+    expected: str
+
+
 # --- Reconciliation ---------------------------------------------------------------------------------------------------
+
+
+@unique
+class ItemKind(StrEnum):
+    """What a person must look at. Names as in the proto's ItemKind, without its prefix."""
+
+    RESULT_REFUSED = "RESULT_REFUSED"
+    """A Result that was refused for good."""
+    RESULT_UNKNOWN = "RESULT_UNKNOWN"
+    """A Result that the operator's wallet may or may not have credited."""
+    CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
+    """A close that the provider may or may not have carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How an item was settled: `by` whom, '' for the gateway itself, and `why`."""
+
+    at: datetime
+    by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationItem:
-    """A Result refused for good, for a person to look at. One item per (provider, reference, user_id, fault, field)."""
+    """Something for a person to look at. One item per (provider, reference, user_id, fault, field)."""
 
     id: str
     provider: str
     reference: str
+    """The Result's; for CLOSE_UNKNOWN the closure's request_id."""
     fault: str
     field: str
     detail: str
     user_id: str
     created_at: datetime
     exchange_id: str
-    """The journal's line that holds the callback."""
+    """The journal's line that holds the callback, or the answer to the close; '' where there is none."""
+    kind: ItemKind = ItemKind.RESULT_REFUSED
+    resolution: Resolution | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Which items are wanted; an empty part wants all."""
+
+    provider: str = ""
+    user_id: str = ""
+    resolved: bool = False
+    """Those that are settled, instead of those that are open."""

@@ -11,8 +11,13 @@ PostingOutcome = Applied | PostingRefused
 
 
 class WalletUnavailable(Exception):
-    """The wallet did not answer, or not in a way that tells the outcome. It may have credited: the same Result must be
-    sent again, which `(provider, reference)` makes safe."""
+    """The wallet did not answer, or not in a way that tells the outcome. Where it was `asked` it may have credited: the
+    same Result must be sent again, which `(provider, reference)` makes safe.
+    """
+
+    def __init__(self, message: str, *, asked: bool = True) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 class Wallet(Protocol):

@@ -14,11 +14,15 @@ from gateway.store.records import (
     Event,
     EventType,
     Exchange,
+    ItemKind,
     Posting,
     PostingFault,
     PostingRefused,
     ReconciliationItem,
 )
+
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+"""The fault of an item whose Result the wallet may or may not have credited."""
 
 _EXPLANATIONS = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: open one, and have the Result sent again",
@@ -28,6 +32,10 @@ _EXPLANATIONS = {
     PostingFault.REFERENCE_REUSED: (
         "reference {reference} was credited before with another {field}: "
         "compare both in the journal, and ask the provider which holds"
+    ),
+    PostingFault.FIELD_INVALID: (
+        "the operator's wallet takes the {field} of reference {reference} for invalid: "
+        "compare the journal with what the wallet demands, mend it there, and have the Result sent again"
     ),
 }
 
@@ -77,7 +85,7 @@ def explain(result: Result, refused: PostingRefused) -> str:
         user_id=result.user_id,
         currency=result.currency,
         reference=result.reference,
-        field=refused.field,
+        field=refused.field or "content",
     )
 
 
@@ -105,6 +113,22 @@ def credited(provider: str, result: Result, event_id: str, time: datetime) -> Ev
         user_id=result.user_id,
         session_id=result.session_id,
         reference=result.reference,
+    )
+
+
+def unknown(result: Result, exchange: Exchange, item_id: str) -> ReconciliationItem:
+    """What a person must look at where nobody knows whether the operator's wallet credited; a credit resolves it."""
+    return ReconciliationItem(
+        id=item_id,
+        provider=exchange.provider,
+        reference=result.reference,
+        fault=OUTCOME_UNKNOWN,
+        field="",
+        detail=exchange.detail,
+        user_id=result.user_id,
+        created_at=exchange.ended_at,
+        exchange_id=exchange.id,
+        kind=ItemKind.RESULT_UNKNOWN,
     )
 
 

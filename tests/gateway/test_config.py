@@ -17,20 +17,10 @@ from gateway.config import (
     TlsFiles,
     adapter_settings,
     load,
-    warnings,
 )
 from gateway.config.forms import base_url, listen
 from gateway.config.problems import Wrong
-
-KEY = "k" * 40
-GOOD_PROVIDER = 'adapter = "acme"\nbase_url = "https://acme.example"\n'
-
-
-def read(folder: Path, content: str, **environ: str) -> Settings:
-    """Load a configuration of this content that lies in this folder."""
-    path = folder / "gateway.toml"
-    path.write_text(content, encoding="utf-8")
-    return load(path, environ)
+from tests.support.configured import GOOD_PROVIDER, KEY, read
 
 
 def problems(folder: Path, content: str, **environ: str) -> dict[str, str]:
@@ -54,7 +44,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert str(settings.grpc.listen) == "127.0.0.1:50051"
     assert (str(settings.callbacks.listen), str(settings.admin.listen)) == ("127.0.0.1:8080", "127.0.0.1:9090")
     assert (settings.grpc.default_deadline_s, settings.callbacks.max_body_bytes) == (10.0, 1048576)
-    assert settings.store.url == "sqlite:///gateway.db"
+    assert settings.store.url.reveal() == "sqlite:///gateway.db"
     assert (settings.wallet.target, settings.log.level) == ("builtin", "info")
 
 
@@ -98,7 +88,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert settings.grpc.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem")
     assert settings.callbacks.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     assert settings.callbacks.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))
-    assert settings.store.url == "sqlite:////var/lib/gateway.db"
+    assert settings.store.url.reveal() == "sqlite:////var/lib/gateway.db"
     assert settings.providers["acme"] == ProviderSettings(
         name="acme",
         adapter="acme",
@@ -171,11 +161,21 @@ def test_all_problems_show_at_once(tmp_path: Path) -> None:
         ("[callbacks]\nmax_body_bytes = 1", "callbacks.max_body_bytes", "between"),
         ("[callbacks]\ntrusted_proxies = '10.0.0.0/8'", "callbacks.trusted_proxies", "list"),
         ("[callbacks]\nlisten = '0.0.0.0:9090'", "admin.listen", "callbacks.listen"),
-        ("[store]\nurl = 'postgresql://u:hidden@h/db'", "store.url", "this release serves SQLite"),
+        ("[store]\nurl = 'postgresql://u:hidden@h/'", "store.url", "names no database"),
+        ("[store]\nurl = 'postgresql:///db'", "store.url", "names no host"),
+        ("[store]\nurl = 'postgresql://u:hidden@h:0/db'", "store.url", "port"),
+        ("[store]\nurl = 'postgresql://u:hidden@h:x/db'", "store.url", "port"),
+        ("[store]\nurl = 'mysql://u:hidden@h/db'", "store.url", "postgresql://"),
+        ("[store]\npool_size = 2", "store.pool_size", "between 3 and 100"),
         ("[store]\nurl = 'sqlite://gateway.db'", "store.url", "sqlite:///relative"),
         ("[store]\nurl = 'sqlite:///:memory:'", "store.url", "durable"),
         ("[store]\nurl = 'sqlite:///g.db?mode=ro'", "store.url", "options"),
-        ("[wallet]\ntarget = 'wallet.example:443'", "wallet.target", "builtin"),
+        ("[wallet]\ntarget = 'https://wallet.example'", "wallet.target", "dns:///host:port"),
+        ("[wallet]\ntarget = 'dns:///'", "wallet.target", "builtin"),
+        ("[wallet]\ntarget = 'dns:///a b'", "wallet.target", "builtin"),
+        ("[wallet]\ntls = {}", "wallet.tls", "elsewhere"),
+        ("[wallet]\ntarget = 'dns:///w:1'\nattempt_timeout_s = 4", "wallet.attempt_timeout_s", "between"),
+        ("[journal]\nkeep_bodies_days = 0", "journal.keep_bodies_days", "between 1"),
         ("[log]\nlevel = 'loud'", "log.level", "debug, info"),
         ("providers = []", "providers", "[providers]"),
         ("[providers]\nacme = 1", "providers.acme", "[providers.acme]"),
@@ -357,44 +357,3 @@ def test_an_adapters_wrong_secret_is_told_without_it(tmp_path: Path) -> None:
         adapter_settings(given_settings, AcmeSettings)
     assert [problem.path for problem in caught.value.problems] == ["providers.acme.signing_key"]
     assert "5772156" not in str(caught.value)
-
-
-def test_what_is_unwise_is_a_warning(tmp_path: Path) -> None:
-    """Short keys, unencrypted listeners and addresses that are never called are told, and do not stop anything."""
-    found = warnings(
-        read(
-            tmp_path,
-            f"""
-            [grpc]
-            listen = "0.0.0.0:50051"
-            [callbacks]
-            listen = "0.0.0.0:8080"
-            [providers.acme]
-            adapter = "acme"
-            base_url = "https://127.0.0.1:8443"
-            callback_keys = ["{KEY}", "short"]
-            [providers.plain]
-            adapter = "acme"
-            base_url = "http://acme.example"
-            allow_plain_http = true
-            """,
-        )
-    )
-    assert [problem.path for problem in found] == [
-        "grpc.listen",
-        "callbacks.listen",
-        "providers.acme.callback_keys[1]",
-        "providers.acme.base_url",
-        "providers.plain.base_url",
-    ]
-    assert "short" not in found[2].message.replace("shorter", "")
-
-
-def test_a_sound_configuration_has_no_warnings(tmp_path: Path) -> None:
-    """A warning is worth reading only where there is something to read."""
-    lines = f"[providers.acme]\n{GOOD_PROVIDER}callback_keys = ['{KEY}']\n[providers.old]\nretired = true"
-    assert warnings(read(tmp_path, lines)) == ()
-    proxied = "[callbacks]\nlisten = '0.0.0.0:8080'\ntrusted_proxies = ['10.0.0.0/8']"
-    assert warnings(read(tmp_path, proxied)) == ()
-    open_to_all = proxied.replace("10.0.0.0/8", "0.0.0.0/0")
-    assert [problem.path for problem in warnings(read(tmp_path, open_to_all))] == ["callbacks.trusted_proxies[0]"]

@@ -17,11 +17,15 @@ from adapters.registry import Registry, find
 from gateway.app.gateway import Gateway, Listening
 from gateway.config import load
 from gateway.store.interface import Store
+from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from gateway.v1.transaction_service_pb2_grpc import TransactionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 
 if TYPE_CHECKING:
+    from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceAsyncStub
     from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+    from gateway.v1.transaction_service_pb2_grpc import TransactionServiceAsyncStub
     from gateway.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
 
 
@@ -47,6 +51,14 @@ class Running:
     @property
     def wallet(self) -> "WalletServiceAsyncStub":
         return WalletServiceStub(self.channel)
+
+    @property
+    def reconciliation(self) -> "ReconciliationServiceAsyncStub":
+        return ReconciliationServiceStub(self.channel)
+
+    @property
+    def transactions(self) -> "TransactionServiceAsyncStub":
+        return TransactionServiceStub(self.channel)
 
     @property
     def store(self) -> Store:
@@ -78,8 +90,11 @@ def family_table(name: str, adapter: str, base_url: str, **more: str) -> str:
     return provider_table(name, adapter, base_url, **keys)
 
 
-def configuration(folder: Path, *sections: str, grpc: str = "") -> Path:
-    """A configuration file on free ports, with its database beside it; `grpc` holds more lines of that section."""
+def configuration(folder: Path, *sections: str, grpc: str = "", store: str = "") -> Path:
+    """A configuration file on free ports, with its database beside it; `grpc` holds more lines of that section.
+
+    `store` is the url of another database.
+    """
     text = f"""
 [grpc]
 listen = "127.0.0.1:0"
@@ -89,7 +104,7 @@ listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
 [store]
-url = "sqlite:///{folder / "gateway.db"}"
+url = "{store or f"sqlite:///{folder / 'gateway.db'}"}"
 """
     path = folder / "gateway.toml"
     path.write_text(text + "\n".join(sections))
@@ -98,10 +113,10 @@ url = "sqlite:///{folder / "gateway.db"}"
 
 @asynccontextmanager
 async def running_gateway(
-    folder: Path, *sections: str, grpc: str = "", registry: Registry | None = None
+    folder: Path, *sections: str, grpc: str = "", store: str = "", registry: Registry | None = None
 ) -> AsyncIterator[Running]:
     """Start a gateway with these sections, and stop it."""
-    settings = load(configuration(folder, *sections, grpc=grpc), {})
+    settings = load(configuration(folder, *sections, grpc=grpc, store=store), {})
     gateway = Gateway(settings, registry or find())
     listening = await gateway.start()
     try:

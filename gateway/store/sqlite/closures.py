@@ -5,12 +5,23 @@ way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
 import sqlite3
-from datetime import datetime
+from datetime import UTC, datetime
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
+from gateway.store.ids import new_id
 from gateway.store.interface import ContentDiffers
-from gateway.store.records import CloseRecord, ClosureKind, Event, Exchange, Failed, Settled, Target
-from gateway.store.sqlite import events, journal
+from gateway.store.records import (
+    CloseRecord,
+    ClosureKind,
+    Event,
+    Exchange,
+    Failed,
+    ItemKind,
+    ReconciliationItem,
+    Settled,
+    Target,
+)
+from gateway.store.sqlite import events, items, journal
 from gateway.store.sqlite.columns import time_of, time_text
 
 _RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
@@ -28,8 +39,11 @@ def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: da
     if known.settled is not None:
         return known
     db.execute(
-        "UPDATE targets SET attempts = attempts + 1, under_way = 1, certainty = ? WHERE request_id = ? AND number = 1",
-        (known.certainty, request_id),
+        """
+        UPDATE targets SET attempts = attempts + 1, under_way = 1, begun_at = ?, certainty = ?
+        WHERE request_id = ? AND number = 1
+        """,
+        (time_text(now), known.certainty, request_id),
     )
     return CloseRecord(request_id, target, known.attempts + 1, settled=None, certainty=known.certainty)
 
@@ -45,7 +59,7 @@ def settle_close(
 ) -> None:
     """Keep a success, its journal line and its event; a target settled before keeps its first success, and no event.
 
-    Raises LookupError where the request was never begun.
+    An open item that says that nobody knows is resolved. Raises LookupError where the request was never begun.
     """
     row = _known(db, request_id)
     journal.keep(db, exchange)
@@ -68,23 +82,54 @@ def settle_close(
     )
     if event is not None:
         events.keep(db, event)
+    items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "closed", exchange.ended_at)
 
 
-def fail_close(db: sqlite3.Connection, request_id: str, failed: Failed, exchange: Exchange | None) -> None:
-    """Conclude the attempt under way, and keep its journal line. Raises LookupError where it was never begun."""
+def fail_close(
+    db: sqlite3.Connection,
+    request_id: str,
+    failed: Failed,
+    exchange: Exchange | None,
+    item: ReconciliationItem | None,
+) -> None:
+    """Conclude the attempt under way, and keep its journal line, and its item where the outcome is unknown.
+
+    Raises LookupError where it was never begun.
+    """
     row = _known(db, request_id)
     if exchange is not None:
         journal.keep(db, exchange)
     if row["outcome"] is not None:
         return
-    concluded = _certainty(row["certainty"])
+    together = _together(_certainty(row["certainty"]), failed.certainty)
     db.execute(
         """
         UPDATE targets SET under_way = 0, certainty = ?, failure_reason = ?, failure_detail = ?
         WHERE request_id = ? AND number = 1
         """,
-        (_together(concluded, failed.certainty), failed.reason, failed.detail, request_id),
+        (together, failed.reason, failed.detail, request_id),
     )
+    if together is not Certainty.UNKNOWN:
+        concluded_at = exchange.ended_at if exchange is not None else datetime.now(UTC)
+        items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", concluded_at)
+    elif item is not None:
+        items.keep(db, item)
+
+
+def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: datetime) -> int:
+    """Keep an item for each attempt of that age that was never concluded; how many are new."""
+    rows = db.execute(
+        """
+        SELECT * FROM targets JOIN closures USING (request_id)
+        WHERE under_way = 1 AND coalesce(begun_at, created_at) < ? AND NOT EXISTS (
+            SELECT 1 FROM reconciliation_items AS known
+            WHERE known.provider = targets.provider AND known.reference = targets.request_id
+                AND known.kind = 'CLOSE_UNKNOWN' AND (known.resolved_at IS NULL OR known.resolved_by <> '')
+        )
+        """,
+        (time_text(begun_before),),
+    ).fetchall()
+    return sum(items.keep(db, _abandoned(row, now)) for row in rows)
 
 
 def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> None:
@@ -101,10 +146,25 @@ def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: dateti
     )
     db.execute(
         """
-        INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way)
-        VALUES (?, 1, ?, ?, ?, 1, 1)
+        INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way, begun_at)
+        VALUES (?, 1, ?, ?, ?, 1, 1, ?)
         """,
-        (request_id, target.provider, target.session_id, target.game_id),
+        (request_id, target.provider, target.session_id, target.game_id, time_text(now)),
+    )
+
+
+def _abandoned(row: sqlite3.Row, now: datetime) -> ReconciliationItem:
+    return ReconciliationItem(
+        id=new_id(),
+        provider=row["provider"],
+        reference=row["request_id"],
+        fault="CLOSE_UNKNOWN",
+        field="",
+        detail="a gateway ended while it asked the provider: ask again under the same request_id, or look there",
+        user_id=row["user_id"],
+        created_at=now,
+        exchange_id="",
+        kind=ItemKind.CLOSE_UNKNOWN,
     )
 
 

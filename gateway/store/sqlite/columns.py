@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 
 def money_text(amount: Decimal) -> str:
@@ -12,6 +13,7 @@ def money_text(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+@lru_cache(maxsize=1024)  # a request's moments stand in several rows, and to write one takes longer than to find it
 def time_text(moment: datetime) -> str:
     """A moment in UTC, with microseconds. Raises ValueError for a naive time, which names no moment."""
     if moment.tzinfo is None:

@@ -1,41 +1,86 @@
-"""Events: what subscribers are told, in one order, and how they wake.
+"""Events: what subscribers are told, in one order.
 
 One writer gives the positions, so that their order is the order of the commits.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from gateway.store.interface import EventUnknown, StoreUnavailable
-from gateway.store.records import Event, EventFilter, EventType
+from gateway.store.interface import EventUnknown
+from gateway.store.records import Event, EventBatch, EventFilter, EventType
 from gateway.store.sqlite.columns import time_of, time_text
+
+LOOKED_AT = 20_000
+"""Events that one batch is looked for among: where few are wanted, no read takes long all the same."""
+
+_LAST = 2**63 - 1
+"""Behind every position."""
+
+_KEEP = """
+    INSERT INTO events (id, type, time, provider, user_id, session_id, request_id, reference)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 def keep(db: sqlite3.Connection, event: Event) -> None:
     """Append an event. What happened once is told once: the caller looks at what the event is about."""
-    db.execute(
-        """
-        INSERT INTO events (id, type, time, provider, user_id, session_id, request_id, reference)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-        """,
-        (
-            event.id,
-            event.type.value,
-            time_text(event.time),
-            event.provider,
-            event.user_id,
-            event.session_id,
-            event.request_id,
-            event.reference,
-        ),
-    )
+    db.execute(_KEEP, _row(event))
+
+
+def keep_all(db: sqlite3.Connection, events: Iterable[Event]) -> None:
+    """Append events, in their order."""
+    db.executemany(_KEEP, map(_row, events))
 
 
 def after(db: sqlite3.Connection, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
     """The next events that the filter wants. Raises EventUnknown."""
-    conditions = ["position > :position"]
-    values: dict[str, str | int] = {"position": _position(db, after_event_id), "limit": limit}
+    return _between(db, _position(db, after_event_id), _LAST, wanted, limit)
+
+
+def next_batch(db: sqlite3.Connection, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
+    """The next events that the filter wants, among the next LOOKED_AT. Raises EventUnknown."""
+    position = _position(db, after_event_id)
+    # A user's events have an index, and without a filter the limit is the bound.
+    end = None
+    if (wanted.provider or wanted.types) and not wanted.user_id:
+        end = db.execute(
+            "SELECT id, position FROM events WHERE position > ? ORDER BY position LIMIT 1 OFFSET ?",
+            (position, LOOKED_AT - 1),
+        ).fetchone()
+    more = end is not None
+    if end is None:
+        end = db.execute("SELECT id, position FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    if end is None:
+        return EventBatch((), after_event_id, more=False)
+    events = _between(db, position, end["position"], wanted, limit)
+    if len(events) == limit:
+        return EventBatch(events, events[-1].id, more=True)
+    return EventBatch(events, end["id"], more)
+
+
+def newest_id(db: sqlite3.Connection) -> str:
+    """The id of the newest event, '' where there is none."""
+    row = db.execute("SELECT id FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    return row["id"] if row is not None else ""
+
+
+def newest_position(db: sqlite3.Connection) -> int:
+    """The position of the newest event, 0 where there is none."""
+    return int(db.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+
+
+def _position(db: sqlite3.Connection, event_id: str) -> int:
+    if not event_id:
+        return 0
+    row = db.execute("SELECT position FROM events WHERE id = ?", (event_id,)).fetchone()
+    if row is None:
+        raise EventUnknown(event_id)
+    return int(row["position"])
+
+
+def _between(db: sqlite3.Connection, position: int, end: int, wanted: EventFilter, limit: int) -> Sequence[Event]:
+    conditions = ["position > :position", "position <= :end"]
+    values: dict[str, str | int] = {"position": position, "end": end, "limit": limit}
     if wanted.user_id:
         conditions.append("user_id = :user_id")
         values["user_id"] = wanted.user_id
@@ -53,55 +98,17 @@ def after(db: sqlite3.Connection, after_event_id: str, wanted: EventFilter, limi
     return tuple(_event(row) for row in rows)
 
 
-def newest_id(db: sqlite3.Connection) -> str:
-    """The id of the newest event, '' where there is none."""
-    row = db.execute("SELECT id FROM events ORDER BY position DESC LIMIT 1").fetchone()
-    return row["id"] if row is not None else ""
-
-
-def newest_position(db: sqlite3.Connection) -> int:
-    """The position of the newest event, 0 where there is none."""
-    return int(db.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
-
-
-class EventCommits:
-    """Counts the commits that added events, and wakes those who wait for one. Lives on the event loop."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._closed = False
-        self._changed = asyncio.Event()
-
-    def add(self) -> None:
-        """One more commit added events."""
-        self._count += 1
-        self._wake()
-
-    def close(self) -> None:
-        """Nothing more will come: whoever waits gets StoreUnavailable."""
-        self._closed = True
-        self._wake()
-
-    async def beyond(self, seen: int) -> int:
-        """Wait until the count is more than `seen`, and answer it."""
-        while self._count <= seen:
-            if self._closed:
-                raise StoreUnavailable("the store is closed: no more events come")
-            await self._changed.wait()
-        return self._count
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-
-def _position(db: sqlite3.Connection, event_id: str) -> int:
-    if not event_id:
-        return 0
-    row = db.execute("SELECT position FROM events WHERE id = ?", (event_id,)).fetchone()
-    if row is None:
-        raise EventUnknown(event_id)
-    return int(row["position"])
+def _row(event: Event) -> tuple[str, ...]:
+    return (
+        event.id,
+        event.type.value,
+        time_text(event.time),
+        event.provider,
+        event.user_id,
+        event.session_id,
+        event.request_id,
+        event.reference,
+    )
 
 
 def _event(row: sqlite3.Row) -> Event:

@@ -1,32 +1,34 @@
-"""The built-in ledger: accounts, and postings that are applied once.
-
-A posting is judged by its reference first, then by the account, then by the currency; only what passes moves money.
-"""
+"""The built-in ledger's accounts, every credit that stands, and what the operator's wallet credited."""
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
-from uuid import uuid4
+from decimal import Decimal
 
+from gateway.store import paging
 from gateway.store.interface import ContentDiffers, Narrative
-from gateway.store.records import AccountOpened, Applied, Balance, Posting, PostingFault, PostingRefused
+from gateway.store.records import (
+    AccountOpened,
+    Applied,
+    Balance,
+    Credit,
+    CreditKind,
+    ItemKind,
+    Page,
+    Posting,
+    PostingFault,
+    PostingRefused,
+)
 from gateway.store.sqlite import events, items, journal
-from gateway.store.sqlite.columns import money_text, time_text
+from gateway.store.sqlite.columns import money_text, time_of, time_text
 
-_EXACT = Context(prec=200, traps=[Inexact, Rounded, InvalidOperation])
-"""Adds without rounding, or raises: the widest amount has 32 digits, and no number of credits comes near 200."""
+COLUMNS = (
+    "provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id, "
+    "promo_amount, promo_reference, created_at"
+)
+"""Of a credit, in `transactions` and in `wallet_credits`, as `credit_of` reads them."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A transaction: which credit it is, what it stands for, and what its account holds at present."""
-
-    kind: str
-    transaction_id: str
-    content: Posting
-    cash: Decimal
+_VALUES = f"({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def open_account(db: sqlite3.Connection, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
@@ -55,25 +57,84 @@ def balance(db: sqlite3.Connection, user_id: str, currency: str) -> Balance | Po
     return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
 
 
-def apply(
+def keep_credits(db: sqlite3.Connection, credits: Iterable[Credit]) -> None:
+    """Keep transactions of the built-in ledger."""
+    db.executemany(f"INSERT INTO transactions {_VALUES}", map(_row, credits))
+
+
+def keep_cash(db: sqlite3.Connection, cash: Mapping[tuple[str, str], Decimal]) -> None:
+    """Keep what accounts hold, by (user_id, currency)."""
+    db.executemany(
+        "UPDATE accounts SET cash = ? WHERE user_id = ? AND currency = ?",
+        [(money_text(held), user_id, currency) for (user_id, currency), held in cash.items()],
+    )
+
+
+def record_outcome(
     db: sqlite3.Connection,
     posting: Posting,
-    now: datetime,
+    outcome: Applied | PostingRefused,
     narrate: Callable[[Applied | PostingRefused], Narrative],
-) -> Applied | PostingRefused:
-    """Apply a posting once, and keep what is said of it."""
-    result = _judge(db, posting, now)
-    narrative = narrate(result)
+    now: datetime,
+) -> None:
+    """Keep what the operator's wallet made of a posting: its credit, once, and its story."""
+    narrative = narrate(outcome)
     if narrative.exchange is not None:
         journal.keep(db, narrative.exchange)
-    applied_first = isinstance(result, Applied) and not result.replayed
-    if applied_first:
-        # Not on a replay: an item kept after the credit is about another content, and stays for a person.
-        items.resolve_credited(db, posting, now)
-    item_is_new = narrative.item is not None and items.keep(db, narrative.item)
-    if narrative.event is not None and (applied_first or item_is_new):
+    happened = isinstance(outcome, Applied) and _wallet_credited(db, posting, outcome, now)
+    if narrative.item is not None:
+        happened = items.keep(db, narrative.item) or happened
+    if narrative.event is not None and happened:
         events.keep(db, narrative.event)
-    return result
+
+
+def _wallet_credited(db: sqlite3.Connection, posting: Posting, applied: Applied, now: datetime) -> bool:
+    """Whether the credit is new. The posting's items are resolved."""
+    credit = Credit(CreditKind.RESULT, applied.transaction_id, posting, now)
+    kept = db.execute(
+        f"INSERT INTO wallet_credits {_VALUES} ON CONFLICT (provider, reference) DO NOTHING",
+        _row(credit),
+    )
+    if kept.rowcount == 1:
+        items.resolve_credited(db, posting, now)
+        return True
+    # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
+    items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
+    return False
+
+
+def credit(db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
+    """The transaction of a reference, the built-in ledger's first."""
+    for table in ("transactions", "wallet_credits"):
+        row = db.execute(
+            f"SELECT {COLUMNS} FROM {table} WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
+            (provider, reference),
+        ).fetchone()
+        if row is not None:
+            return credit_of(row)
+    return None
+
+
+def credits_of(db: sqlite3.Connection, user_id: str, page_token: str, limit: int) -> Page[Credit]:
+    """A player's transactions, newest first. Raises PageTokenUnknown."""
+    older = ""
+    values: dict[str, str | int] = {"user_id": user_id, "limit": limit}
+    if page_token:
+        older = "AND (created_at, provider, reference) < (:created_at, :provider, :reference)"
+        values.update(zip(("created_at", "provider", "reference"), paging.decode(page_token, 3), strict=True))
+    rows = db.execute(
+        f"""
+        SELECT {COLUMNS} FROM transactions WHERE user_id = :user_id {older}
+        UNION ALL SELECT {COLUMNS} FROM wallet_credits WHERE user_id = :user_id {older}
+        ORDER BY created_at DESC, provider DESC, reference DESC LIMIT :limit + 1
+        """,  # noqa: S608 - fixed fragments only
+        values,
+    ).fetchall()
+    found = tuple(credit_of(row) for row in rows[:limit])
+    if len(rows) <= limit:
+        return Page(found)
+    last = found[-1]
+    return Page(found, paging.encode(time_text(last.created_at), last.content.provider, last.content.reference))
 
 
 def remember_providers(db: sqlite3.Connection, names: frozenset[str]) -> None:
@@ -84,122 +145,65 @@ def remember_providers(db: sqlite3.Connection, names: frozenset[str]) -> None:
 
 
 def money_providers(db: sqlite3.Connection) -> frozenset[str]:
-    """Remembered names that transactions are kept of."""
-    rows = db.execute(
-        "SELECT name FROM providers WHERE EXISTS (SELECT 1 FROM transactions WHERE transactions.provider = name)"
-    )
-    return frozenset(row["name"] for row in rows)
+    """Remembered names that credits are kept of, also in a database that has not seen this release."""
+    kept = ["transactions"]
+    if has_wallet_credits(db):
+        kept.append("wallet_credits")
+    known = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE provider = name)" for table in kept)  # noqa: S608 - fixed names
+    return frozenset(name for (name,) in db.execute(f"SELECT name FROM providers WHERE {known}"))  # noqa: S608 - the same
 
 
-def _judge(db: sqlite3.Connection, posting: Posting, now: datetime) -> Applied | PostingRefused:
-    kept = _find(db, posting.provider, posting.reference)
-    if kept is not None:
-        return _again(kept, posting)
-    promo = _promo(posting)
-    promo_kept = _find(db, promo.provider, promo.reference) if promo is not None else None
-    if promo is not None and not _fits(promo, posting, promo_kept):
-        return PostingRefused(PostingFault.REFERENCE_REUSED, "promo_reference")
-    before = balance(db, posting.user_id, posting.currency)
-    if isinstance(before, PostingRefused):
-        return before
-    transaction_id = _insert(db, "RESULT", posting, now)
-    cash = _EXACT.add(before.cash, posting.amount)
-    if promo is not None and promo_kept is None:
-        _insert(db, "PROMO", promo, now)
-        cash = _EXACT.add(cash, promo.amount)
-    text = money_text(cash)
-    db.execute(
-        "UPDATE accounts SET cash = ? WHERE user_id = ? AND currency = ?", (text, posting.user_id, posting.currency)
-    )
-    return Applied(transaction_id, posting.currency, Decimal(text), replayed=False)
+def has_wallet_credits(db: sqlite3.Connection) -> bool:
+    """Whether the table is there: a database that only release 0.1.0 has opened has none."""
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'wallet_credits'").fetchone() is not None
 
 
-def _again(kept: _Kept, posting: Posting) -> Applied | PostingRefused:
-    if kept.kind != "RESULT":
-        return PostingRefused(PostingFault.REFERENCE_REUSED, "reference")
-    if field := _first_difference(kept.content, posting):
-        return PostingRefused(PostingFault.REFERENCE_REUSED, field)
-    return Applied(kept.transaction_id, posting.currency, kept.cash, replayed=True)
-
-
-def _promo(posting: Posting) -> Posting | None:
-    """The promotional prize as the credit that it is, under its own reference."""
-    if posting.promo_amount is None:
-        return None
-    return Posting(
-        provider=posting.provider,
-        reference=posting.promo_reference,
-        user_id=posting.user_id,
-        currency=posting.currency,
-        amount=posting.promo_amount,
-        round_id=posting.round_id,
-        game_id=posting.game_id,
-        session_id=posting.session_id,
-    )
-
-
-def _fits(promo: Posting, posting: Posting, kept: _Kept | None) -> bool:
-    """Whether a prize's reference is free, or stands for this very prize."""
-    if promo.reference == posting.reference:
-        return False
-    return kept is None or (kept.kind == "PROMO" and not _first_difference(kept.content, promo))
-
-
-def _first_difference(kept: Posting, posting: Posting) -> str:
-    """The first field that differs of those that make the content; amounts by value, the session not at all."""
-    compared = ("user_id", "currency", "amount", "round_id", "game_id", "promo_amount", "promo_reference")
-    return next((field for field in compared if getattr(kept, field) != getattr(posting, field)), "")
-
-
-def _find(db: sqlite3.Connection, provider: str, reference: str) -> _Kept | None:
-    row = db.execute(
-        """
-        SELECT transactions.*, accounts.cash FROM transactions JOIN accounts USING (user_id, currency)
-        WHERE provider = ? AND reference = ?
-        """,
-        (provider, reference),
-    ).fetchone()
-    if row is None:
-        return None
+def credit_of(row: sqlite3.Row) -> Credit:
+    """A credit from a row of COLUMNS."""
+    (
+        provider,
+        reference,
+        kind,
+        transaction_id,
+        user_id,
+        currency,
+        amount,
+        round_id,
+        game_id,
+        session_id,
+        promo_amount,
+        promo_reference,
+        created_at,
+    ) = row
     content = Posting(
-        provider=row["provider"],
-        reference=row["reference"],
-        user_id=row["user_id"],
-        currency=row["currency"],
-        amount=Decimal(row["amount"]),
-        round_id=row["round_id"],
-        game_id=row["game_id"],
-        session_id=row["session_id"],
-        promo_amount=Decimal(row["promo_amount"]) if row["promo_amount"] is not None else None,
-        promo_reference=row["promo_reference"],
+        provider,
+        reference,
+        user_id,
+        currency,
+        Decimal(amount),
+        round_id,
+        game_id,
+        session_id,
+        Decimal(promo_amount) if promo_amount is not None else None,
+        promo_reference,
     )
-    return _Kept(row["kind"], row["transaction_id"], content, Decimal(row["cash"]))
+    return Credit(CreditKind(kind), transaction_id, content, time_of(created_at))
 
 
-def _insert(db: sqlite3.Connection, kind: str, credit: Posting, now: datetime) -> str:
-    """Keep one credit, and answer its transaction id."""
-    transaction_id = uuid4().hex
-    db.execute(
-        """
-        INSERT INTO transactions (
-            provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id,
-            promo_amount, promo_reference, created_at
-        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        """,
-        (
-            credit.provider,
-            credit.reference,
-            kind,
-            transaction_id,
-            credit.user_id,
-            credit.currency,
-            money_text(credit.amount),
-            credit.round_id,
-            credit.game_id,
-            credit.session_id,
-            money_text(credit.promo_amount) if credit.promo_amount is not None else None,
-            credit.promo_reference,
-            time_text(now),
-        ),
+def _row(credit: Credit) -> tuple[str | None, ...]:
+    content = credit.content
+    return (
+        content.provider,
+        content.reference,
+        credit.kind.value,
+        credit.transaction_id,
+        content.user_id,
+        content.currency,
+        money_text(content.amount),
+        content.round_id,
+        content.game_id,
+        content.session_id,
+        money_text(content.promo_amount) if content.promo_amount is not None else None,
+        content.promo_reference,
+        time_text(credit.created_at),
     )
-    return transaction_id

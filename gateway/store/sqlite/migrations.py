@@ -1,55 +1,47 @@
-"""Numbered migrations: package data, applied in order, each in one transaction with the number it brings."""
+"""Bringing a database to this release's schema: each step in one transaction, with the row that says it is applied.
 
-import re
+PRAGMA user_version is what a release refuses to start on, the releases before the table of steps included: behind the
+first step only one that breaks with them raises it.
+"""
+
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 from gateway.store.interface import StoreUnavailable
+from gateway.store.numbered import Migration, migrations
 
-_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+ENGINE = "sqlite"
 
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One step of the schema: `version` is what PRAGMA user_version says after it."""
-
-    version: int
-    sql: str
-
-
-@cache
-def migrations() -> tuple[Migration, ...]:
-    """Every migration of this release, in order."""
-    folder = files("gateway.store").joinpath("migrations", "sqlite")
-    named = ((_NAME.fullmatch(file.name), file) for file in folder.iterdir())
-    found = sorted((int(match[1]), file.read_text("utf-8")) for match, file in named if match)
-    if [version for version, _ in found] != list(range(1, len(found) + 1)):
-        raise RuntimeError(f"migrations are not numbered from 0001 without a gap: {[version for version, _ in found]}")
-    return tuple(Migration(version, sql) for version, sql in found)
+_STEPS = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER NOT NULL PRIMARY KEY) STRICT"
+"""Made by the migrator itself. A database of release 0.1.0 has none: its user_version says what was applied."""
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:
     """Bring the schema to this release's. Raises StoreUnavailable where it is a newer release's, sqlite3.Error else."""
-    for step in migrations():
-        if _version(db) < step.version:
-            _apply(db, step)
     refuse_newer(db, path)
+    for step in migrations(ENGINE):
+        if step.version not in applied(db):
+            _apply(db, step)
 
 
 def refuse_newer(db: sqlite3.Connection, path: str) -> None:
-    """Raise StoreUnavailable where the schema is a newer release's."""
-    steps = migrations()
-    if (version := _version(db)) > len(steps):
+    """Raise StoreUnavailable where a newer release made the schema into something that this one cannot work with."""
+    known = len(migrations(ENGINE))
+    if (version := _user_version(db)) > known:
         raise StoreUnavailable(
-            f"database {path}: its schema is version {version} and this release knows versions up to {len(steps)}; "
+            f"database {path}: its schema is version {version} and this release knows versions up to {known}; "
             "start the newer release that made it, or restore the backup from before the upgrade"
         )
 
 
-def _version(db: sqlite3.Connection) -> int:
+def applied(db: sqlite3.Connection) -> frozenset[int]:
+    """The steps that the database has seen, a newer release's included."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone() is None:
+        return frozenset(range(1, _user_version(db) + 1))
+    return frozenset(version for (version,) in db.execute("SELECT version FROM migrations"))
+
+
+def _user_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -57,10 +49,17 @@ def _apply(db: sqlite3.Connection, step: Migration) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may just have applied this step.
-        if _version(db) < step.version:
+        before = applied(db)
+        if step.version not in before:
             for statement in _statements(step.sql):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {step.version:d}")
+            db.execute(_STEPS)
+            db.executemany(
+                "INSERT INTO migrations (version) VALUES (?) ON CONFLICT DO NOTHING",
+                [(version,) for version in sorted(before | {step.version})],
+            )
+            if step.breaks or step.version == 1:
+                db.execute(f"PRAGMA user_version = {step.version:d}")
         db.execute("COMMIT")
     finally:
         if db.in_transaction:

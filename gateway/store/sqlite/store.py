@@ -9,16 +9,23 @@ from decimal import Decimal
 from functools import partial
 from typing import TypeVar
 
+from gateway.store.books import PostingRequest
+from gateway.store.event_commits import EventCommits
 from gateway.store.interface import Narrative, StoreUnavailable
 from gateway.store.records import (
     AccountOpened,
     Applied,
     Balance,
     CloseRecord,
+    Credit,
+    Discrepancy,
     Event,
+    EventBatch,
     EventFilter,
     Exchange,
     Failed,
+    ItemFilter,
+    Page,
     Posting,
     PostingRefused,
     ReconciliationItem,
@@ -26,7 +33,9 @@ from gateway.store.records import (
     Target,
 )
 from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger
+from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.claim import Claim
+from gateway.store.sqlite.postings import PostOne
 from gateway.store.sqlite.reader import reader_thread
 from gateway.store.sqlite.thread import ConnectionThread, Operation, tell
 from gateway.store.sqlite.writer import writer_thread
@@ -40,7 +49,7 @@ class _Connected:
 
     writer: ConnectionThread
     reader: ConnectionThread
-    event_commits: events.EventCommits
+    event_commits: EventCommits
 
 
 class SqliteStore:
@@ -69,12 +78,11 @@ class SqliteStore:
             raise
 
     async def _connect(self) -> _Connected:
-        commits = events.EventCommits()
+        commits = EventCommits()
         writer = writer_thread(
             self._path,
             self._busy_seconds,
-            progress=events.newest_position,
-            progressed=partial(tell, asyncio.get_running_loop(), commits.add),
+            told=partial(tell, asyncio.get_running_loop(), commits.add),
         )
         await writer.start()
         reader = reader_thread(self._path, self._busy_seconds)
@@ -116,8 +124,13 @@ class SqliteStore:
     async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
         await self._write(lambda db: closures.settle_close(db, request_id, settled, exchange, event))
 
-    async def fail_close(self, request_id: str, failed: Failed, exchange: Exchange | None) -> None:
-        await self._write(lambda db: closures.fail_close(db, request_id, failed, exchange))
+    async def fail_close(
+        self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
+    ) -> None:
+        await self._write(lambda db: closures.fail_close(db, request_id, failed, exchange, item))
+
+    async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
+        return await self._write(lambda db: closures.report_abandoned(db, begun_before, now))
 
     # --- Events -------------------------------------------------------------------------------------------------------
 
@@ -126,6 +139,9 @@ class SqliteStore:
 
     async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
         return await self._read(lambda db: events.after(db, after_event_id, wanted, limit))
+
+    async def next_events(self, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
+        return await self._read(lambda db: events.next_batch(db, after_event_id, wanted, limit))
 
     async def newest_event_id(self) -> str:
         return await self._read(events.newest_id)
@@ -144,7 +160,32 @@ class SqliteStore:
     async def apply(
         self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
     ) -> Applied | PostingRefused:
-        return await self._write(lambda db: ledger.apply(db, posting, now, narrate))
+        return await self._open_parts().writer.run(PostOne(PostingRequest(posting, now, narrate)))
+
+    async def record_outcome(
+        self,
+        posting: Posting,
+        outcome: Applied | PostingRefused,
+        narrate: Callable[[Applied | PostingRefused], Narrative],
+        now: datetime,
+    ) -> None:
+        await self._write(lambda db: ledger.record_outcome(db, posting, outcome, narrate, now))
+
+    async def credit(self, provider: str, reference: str) -> Credit | None:
+        return await self._read(lambda db: ledger.credit(db, provider, reference))
+
+    async def credits_of(self, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
+        return await self._read(lambda db: ledger.credits_of(db, user_id, page_token, limit))
+
+    async def discrepancies(self) -> Sequence[Discrepancy]:
+        self._open_parts()
+        # A thread and a connection of its own: the other reads go on.
+        auditor = reader_thread(self._path, self._busy_seconds)
+        await auditor.start()
+        try:
+            return (await auditor.run(audit)).discrepancies
+        finally:
+            await auditor.close()
 
     # --- Journal ------------------------------------------------------------------------------------------------------
 
@@ -156,8 +197,25 @@ class SqliteStore:
     async def exchanges(self, *, request_id: str = "", provider: str = "", limit: int = 100) -> Sequence[Exchange]:
         return await self._read(lambda db: journal.exchanges(db, request_id, provider, limit))
 
-    async def open_items(self) -> Sequence[ReconciliationItem]:
-        return await self._read(items.open_items)
+    async def exchange(self, id: str) -> Exchange | None:
+        return await self._read(lambda db: journal.find(db, id))
+
+    async def refused_callbacks(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[Exchange]:
+        return await self._read(lambda db: journal.refused_callbacks(db, provider, page_token, limit))
+
+    async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
+        return await self._write(lambda db: journal.trim_bodies(db, ended_before, limit))
+
+    # --- Reconciliation -----------------------------------------------------------------------------------------------
+
+    async def items(self, wanted: ItemFilter, *, page_token: str = "", limit: int = 100) -> Page[ReconciliationItem]:
+        return await self._read(lambda db: items.items(db, wanted, page_token, limit))
+
+    async def find_item(self, id: str) -> ReconciliationItem | None:
+        return await self._read(lambda db: items.find(db, id))
+
+    async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
+        return await self._write(lambda db: items.resolve(db, id, by, why, now))
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -21,9 +21,12 @@ from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.guard import CallbackGuard, Door, Network
 from gateway.callbacks.handler import BODY_LIMIT, TIME_LIMIT_S, CallbackHandler
 from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import CallbackProvider
+from gateway.callbacks.provider import CallbackProvider, routes_of
+from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CONNECTION_LIMIT, KEEPALIVE_S, CallbackServer
-from gateway.store.records import Balance, Event, EventFilter, Exchange, ReconciliationItem
+from gateway.store.interface import Store
+from gateway.store.open import open_store
+from gateway.store.records import Balance, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics
@@ -34,6 +37,7 @@ MONACO_KEY = "monaco-key-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 MONACO_NEXT_KEY = "monaco-next-BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
 KYREN_KEY = "kyren-key-CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC"
 TOKEN = "partner-token-DDDDDDDDDDDDDDDDDDDDD"
+OUR_TOKEN = Secret(TOKEN)
 
 SUCCESS = {"error": 0, "description": "Success"}
 SEND_AGAIN = {"error": 998, "description": "Internal error, send again"}
@@ -68,9 +72,14 @@ def clock() -> datetime:
 
 
 def provider(
-    name: str, adapter: Adapter[Any], keys: Iterable[str], mask: type[Mask] = Mask, **settings: Any
+    name: str,
+    adapter: Adapter[Any],
+    keys: Iterable[str],
+    mask: type[Mask] = Mask,
+    token: Secret | None = OUR_TOKEN,
+    **settings: Any,
 ) -> CallbackProvider:
-    account = Account(name, adapter.settings(secure_login="partner-1", **settings), Secret(TOKEN))
+    account = Account(name, adapter.settings(**{"secure_login": "partner-1", **settings}), token)
     return CallbackProvider(adapter, account, mask(adapter.masked, (Secret(TOKEN), *map(Secret, keys))))
 
 
@@ -111,8 +120,9 @@ class House:
 
     path: Path
     port: int
-    store: SqliteStore
+    store: Store
     server: CallbackServer
+    redeliveries: Redeliveries
     client: aiohttp.ClientSession
 
     async def deliver(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Said:
@@ -155,7 +165,7 @@ class House:
         return list(await self.store.exchanges(limit=1000))
 
     async def items(self) -> list[ReconciliationItem]:
-        return list(await self.store.open_items())
+        return list((await self.store.items(ItemFilter())).entries)
 
     def lock(self) -> sqlite3.Connection:
         """Take the database away from the gateway, until the connection is closed."""
@@ -170,12 +180,18 @@ class Furnishing:
 
     sources: tuple[Network, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
-    wallet: Callable[[SqliteStore], Wallet] = field(default=lambda store: BuiltinWallet(store, clock))
+    url: str = ""
+    """Of another store than the SQLite file in the house's folder."""
+    wallet: Callable[[Any], Wallet] = field(default=lambda store: BuiltinWallet(store, clock))
     adapter: Adapter[Any] = LUCKYMONACO
     mask: type[Mask] = Mask
     guard: type[CallbackGuard] = CallbackGuard
     metrics: Metrics | None = None
+    token: Secret | None = OUR_TOKEN
+    secure_login: str = "partner-1"
     verify_token: bool = False
+    kyren: bool = True
+    """Whether the Kyren account is configured."""
     body_limit: int = BODY_LIMIT
     time_limit_s: float = TIME_LIMIT_S
     busy_seconds: float = 0.1
@@ -187,20 +203,24 @@ class Furnishing:
 async def open_house(folder: Path, furnishing: Furnishing | None = None) -> AsyncIterator[House]:
     """A listener for a LuckyMonaco account, with two keys, and a Kyren account."""
     wanted = furnishing or Furnishing()
-    store = SqliteStore(str(folder / "gateway.db"), busy_seconds=wanted.busy_seconds)
+    path = folder / "gateway.db"
+    store = open_store(wanted.url) if wanted.url else SqliteStore(str(path), busy_seconds=wanted.busy_seconds)
     await store.open()
     monaco_keys = (MONACO_KEY, MONACO_NEXT_KEY)
     doors = {
         MONACO.provider: Door(tuple(map(Secret, monaco_keys)), wanted.sources),
         KYREN_EU.provider: Door((Secret(KYREN_KEY),)),
     }
+    settings = {"secure_login": wanted.secure_login, "verify_token": wanted.verify_token}
+    callers = [provider(MONACO.provider, wanted.adapter, monaco_keys, wanted.mask, wanted.token, **settings)]
+    if wanted.kyren:
+        callers.append(provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)))
+    judge = Judge(wanted.wallet(store), store, clock)
+    routes = routes_of(callers)
     handler = CallbackHandler(
-        (
-            provider(MONACO.provider, wanted.adapter, monaco_keys, wanted.mask, verify_token=wanted.verify_token),
-            provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)),
-        ),
+        routes,
         wanted.guard(doors, wanted.trusted_proxies),
-        Judge(wanted.wallet(store), store, clock),
+        judge,
         clock,
         body_limit=wanted.body_limit,
         time_limit_s=wanted.time_limit_s,
@@ -210,7 +230,8 @@ async def open_house(folder: Path, furnishing: Furnishing | None = None) -> Asyn
     port = await server.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as client:
-            yield House(folder / "gateway.db", port, store, server, client)
+            redeliveries = Redeliveries(routes, judge, store, clock, time_limit_s=wanted.time_limit_s)
+            yield House(path, port, store, server, redeliveries, client)
     finally:
         await server.stop()
         await store.close()

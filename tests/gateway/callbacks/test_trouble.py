@@ -133,7 +133,9 @@ async def test_a_store_that_hangs_is_answered_within_four_seconds(tmp_path: Path
 
 @pytest.mark.parametrize("journalled", [True, False])
 async def test_a_wallet_that_is_down_is_998_and_journalled(tmp_path: Path, journalled: bool) -> None:
-    """WalletUnavailable is 998 and a line of the journal; a time-out, which may be the store's, is 998 alone."""
+    """WalletUnavailable is 998, a line of the journal, and an item until it is credited; a time-out, which may be the
+    store's, is 998 alone.
+    """
     trouble = WalletUnavailable("no connection") if journalled else TimeoutError()
     wallets: list[OperatorsWallet] = []
 
@@ -148,12 +150,15 @@ async def test_a_wallet_that_is_down_is_998_and_journalled(tmp_path: Path, journ
             said = await house.deliver(MONACO.path("Result"), RESULT)
         assert (said.status, said.json) == (200, SEND_AGAIN)
         assert [(line["event"], line["log_level"], line["verdict"]) for line in logged] == [TROUBLED]
-        await assert_nothing_happened(house)
+        assert await house.cash() == Decimal(100)
+        assert not await house.events()
         lines = await house.journal()
         assert [(line.verdict, line.reply.body) for line in lines] == [("TRY_AGAIN", said.body)] * journalled
+        assert [item.exchange_id for item in await house.items()] == [line.id for line in lines]
         wallets[0].trouble = None
         assert (await house.deliver(MONACO.path("Result"), RESULT)).json["error"] == 0
         assert await house.cash() == Decimal(110)
+        assert not await house.items()
 
 
 async def test_a_wallet_and_a_store_that_are_down_are_998(tmp_path: Path) -> None:

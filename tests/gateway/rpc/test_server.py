@@ -83,6 +83,13 @@ async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedP
     assert (await listed()).health.state == pb.HEALTH_STATE_ANSWERING
 
 
+@pytest.mark.parametrize("service", ["Session", "Wallet", "Reconciliation", "Transaction"])
+async def test_each_service_has_a_health_of_its_own(gateway: Running, service: str) -> None:
+    """A load balancer that asks for one service's health is answered by its full name."""
+    request = health_pb2.HealthCheckRequest(service=f"gateway.v1.{service}Service")
+    assert (await health_pb2_grpc.HealthStub(gateway.channel).Check(request)).status == SERVING
+
+
 async def test_an_open_health_watch_does_not_hold_up_stopping(gateway: Running) -> None:
     """A watcher of health is a stream without an end: stopping ends it."""
     watch = health_pb2_grpc.HealthStub(gateway.channel).Watch(health_pb2.HealthCheckRequest(service=""))
@@ -109,6 +116,8 @@ async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> 
     methods = await buf_curl(f"http://{gateway.listening.grpc}", "--list-methods")
     assert "gateway.v1.SessionService/CloseSession" in methods.out
     assert "gateway.v1.WalletService/ApplyResult" in methods.out
+    assert "gateway.v1.ReconciliationService/RedeliverCallback" in methods.out
+    assert "gateway.v1.TransactionService/GetTransaction" in methods.out
     answer = await buf_curl(
         f"http://{gateway.listening.grpc}/gateway.v1.SessionService/CloseSession",
         "--data",

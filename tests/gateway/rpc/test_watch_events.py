@@ -1,15 +1,24 @@
 """WatchEvents: what is kept, then what happens, in order and without a gap."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import asyncpg
 import grpc
 import pytest
 
+from gateway.rpc import recent_events, watching
+from gateway.store.interface import Store
+from gateway.store.records import Event, EventBatch, EventFilter
 from gateway.v1 import session_service_pb2 as pb
-from tests.support.gateway import Running, family_table, provider_table, running_gateway, told
+from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.gateway.store import samples
+from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, scripted_provider
 
 
@@ -19,14 +28,29 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
         yield provider
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path, provider: ScriptedProvider) -> AsyncIterator[Running]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either engine."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'gateway.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@asynccontextmanager
+async def serving(folder: Path, url: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
+    """A gateway whose providers are all this one."""
     sections = (
         family_table("lucky", "luckymonaco", provider.base_url),
         family_table("kyren", "kyren", provider.base_url),
         provider_table("eliab", "eliab", provider.base_url),
     )
-    async with running_gateway(tmp_path, *sections) as gateway:
+    async with running_gateway(folder, *sections, store=url) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, store_url: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
+    async with serving(tmp_path, store_url, provider) as gateway:
         yield gateway
 
 
@@ -36,6 +60,8 @@ async def close(gateway: Running, provider: str = "lucky", user_id: str = "u") -
 
 
 if TYPE_CHECKING:  # generic in the stubs only
+    from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+
     Subscription = grpc.aio.UnaryStreamCall[pb.WatchEventsRequest, pb.WatchEventsResponse]
 
 
@@ -132,3 +158,198 @@ async def test_stopping_ends_the_streams(gateway: Running) -> None:
             await reading
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert told(raised.value).reason == "GATEWAY_STOPPING"
+
+
+# --- Slow subscribers, many subscribers, and a store that goes away ---------------------------------------------------
+
+MANY = 50_000
+
+
+async def fill(url: str, count: int = MANY) -> list[str]:
+    """Have the store keep many events, and answer their ids in order."""
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
+            file.executemany(
+                "INSERT INTO events (id, type, time, provider, user_id, session_id, request_id, reference) "
+                "VALUES (?, 'SESSION_CLOSED', '2026-11-21T12:30:00.000000+00:00', 'lucky', 'u', '', ?, '')",
+                [(f"event-{number}", f"request-{number}") for number in range(count)],
+            )
+    else:
+        db = await asyncpg.connect(url)
+        await db.execute(f"""
+            INSERT INTO events (position, id, type, time, provider, user_id, session_id, request_id, reference)
+            SELECT number + 1, 'event-' || number, 'SESSION_CLOSED', now(), 'lucky', 'u', '', 'request-' || number, ''
+            FROM generate_series(0, {count - 1}) AS number
+        """)  # noqa: S608 - a number
+        await db.close()
+    return [f"event-{number}" for number in range(count)]
+
+
+class Reads:
+    """What is read from a store for subscribers, counted as it goes by."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        self.events = 0
+        next_events, events_after = store.next_events, store.events_after
+
+        async def counted_batch(after: str, wanted: EventFilter, limit: int) -> EventBatch:
+            batch = await next_events(after, wanted, limit)
+            self._count(batch.events)
+            return batch
+
+        async def counted(after: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
+            events = await events_after(after, wanted, limit)
+            self._count(events)
+            return events
+
+        monkeypatch.setattr(store, "next_events", counted_batch)
+        monkeypatch.setattr(store, "events_after", counted)
+
+    def _count(self, events: Sequence[Event]) -> None:
+        self.times += 1
+        self.events += len(events)
+
+    async def at_rest(self) -> int:
+        """Wait until nothing is read any more, and answer how many events were."""
+        before = -1
+        while before != self.events:
+            before = self.events
+            await asyncio.sleep(0.3)
+        return before
+
+
+async def test_a_slow_subscriber_does_not_fill_the_memory(
+    gateway: Running, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a subscriber that does not read, no more is read than its own side takes; once it reads, all follows."""
+    ids = await fill(store_url)
+    reads = Reads(gateway.store, monkeypatch)
+    # By itself a client takes megabytes that nobody reads, into its own memory.
+    fixed_window = [("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(gateway.listening.grpc, options=fixed_window) as channel:
+        stub: SessionServiceAsyncStub = SessionServiceStub(channel)
+        calls = [stub.WatchEvents(pb.WatchEventsRequest()) for _ in range(3)]
+        for call in calls:
+            await call.initial_metadata()
+        ahead = await reads.at_rest()
+        assert 0 < ahead <= len(calls) * MANY // 15
+        assert [(await following(calls[0])).id for _ in range(3000)] == ids[:3000]
+        for call in calls:
+            call.cancel()
+
+
+async def test_stopping_ends_a_stream_in_the_middle(gateway: Running, store_url: str) -> None:
+    """A subscriber that has much to read still is told to watch again, too, and knows from where."""
+    ids = await fill(store_url)
+    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+    seen = [(await following(call)).id]
+    reading = asyncio.ensure_future(ended(call, seen))
+    async with asyncio.timeout(10):
+        await gateway.gateway.stop()
+        assert (await reading).reason == "GATEWAY_STOPPING"
+    assert seen == ids[: len(seen)]
+    assert len(seen) < len(ids)
+
+
+async def test_what_happens_meanwhile_does_not_either(
+    tmp_path: Path, store_url: str, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the newest go faster than a subscriber reads, few are held for it, and it misses none."""
+    monkeypatch.setattr(recent_events, "MOST", 20)
+    async with serving(tmp_path, store_url, provider) as gateway:
+        slow = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+        await slow.initial_metadata()
+        quick = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+        closed: list[str] = []
+        for _ in range(10):
+            closed += await asyncio.gather(*(close(gateway) for _ in range(10)))
+            for _ in range(10):
+                await following(quick)
+        held = gateway.gateway._watching._recent
+        assert len(held._events) <= 2 * recent_events.MOST
+        assert len(held._numbers) <= 2 * recent_events.MOST + 1
+        assert sorted([(await following(slow)).request_id for _ in closed]) == sorted(closed)
+        slow.cancel()
+        quick.cancel()
+
+
+async def test_subscribers_at_rest_cost_nothing(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty subscribers that have caught up read nothing, and what happens is read once for all, wanted or not."""
+    await close(gateway)
+    unwanted = [gateway.sessions.WatchEvents(pb.WatchEventsRequest(user_id="nobody")) for _ in range(25)]
+    wanted = [gateway.sessions.WatchEvents(pb.WatchEventsRequest(user_id="u")) for _ in range(25)]
+    for call in unwanted:
+        await call.initial_metadata()
+    for call in wanted:
+        await following(call)
+    reads = Reads(gateway.store, monkeypatch)
+    await reads.at_rest()
+    assert reads.times == 0
+    for round_ in range(1, 4):
+        request_id = await close(gateway)
+        for call in wanted:
+            assert (await following(call)).request_id == request_id
+        assert await reads.at_rest() == round_
+        assert reads.times == round_
+    for call in (*unwanted, *wanted):
+        call.cancel()
+
+
+async def test_under_load_many_events_are_read_at_once(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast commits come, a stream looks for what is new no more often than its pace allows."""
+    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+    await call.initial_metadata()
+    reads = Reads(gateway.store, monkeypatch)
+    began = asyncio.get_running_loop().time()
+    for _ in range(100):
+        told = samples.event()
+        await gateway.store.record_exchange(samples.exchange(), samples.item(reference=told.id), told)
+    assert reads.times <= (asyncio.get_running_loop().time() - began) / watching.PACE_S + 2
+    for _ in range(100):
+        await following(call)
+    call.cancel()
+
+
+async def test_a_stream_says_where_to_go_on_when_the_server_is_away(
+    tmp_path: Path, provider: ScriptedProvider, postgres_url: str
+) -> None:
+    """A stream that reads ends with STORE_UNAVAILABLE, and from its last event all follows; one at rest goes on."""
+    async with serving(tmp_path, postgres_url, provider) as gateway, asyncio.timeout(60):
+        ids = await fill(postgres_url, 5000)
+        resting = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id=ids[-1]))
+        await resting.initial_metadata()
+        reading = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+        seen = [(await following(reading)).id]
+        async with away(postgres_url):
+            end = await ended(reading, seen)
+        assert end.reason == "STORE_UNAVAILABLE"
+        assert "from behind the last event" in end.message
+        seen += [one.id for one in await read(gateway, len(ids) - len(seen), after_event_id=seen[-1])]
+        assert seen == ids
+        request_id = await close(gateway)
+        assert (await following(resting)).request_id == request_id
+        resting.cancel()
+
+
+async def ended(call: "Subscription", seen: list[str]) -> Told:
+    """Read on until the stream fails, and answer how."""
+    try:
+        while True:
+            seen.append((await following(call)).id)
+    except grpc.aio.AioRpcError as error:
+        return told(error)
+
+
+@asynccontextmanager
+async def away(url: str) -> AsyncIterator[None]:
+    """All connections to a database end, and none can be made."""
+    name = urlsplit(url).path.removeprefix("/")
+    db = await asyncpg.connect(urlsplit(url)._replace(path="/postgres").geturl())
+    await db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await db.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name)
+    try:
+        yield
+    finally:
+        await db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await db.close()

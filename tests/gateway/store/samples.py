@@ -1,6 +1,7 @@
 """Values that the store's tests keep and look for again."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,14 +9,17 @@ from typing import Any
 from uuid import uuid4
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
-from gateway.store.interface import Narrative, Store
+from gateway.store.interface import EventUnknown, Narrative, Store
 from gateway.store.records import (
     Applied,
     Direction,
     Event,
+    EventFilter,
     EventType,
     Exchange,
     Failed,
+    ItemFilter,
+    ItemKind,
     Message,
     Posting,
     PostingRefused,
@@ -109,6 +113,11 @@ def outbound(**fields: Any) -> Exchange:
     return replace(line, **fields)
 
 
+def unknown_close(request_id: str, **fields: Any) -> ReconciliationItem:
+    """The item of a close that nobody knows the outcome of, or as told."""
+    return item(kind=ItemKind.CLOSE_UNKNOWN, reference=request_id, fault="CLOSE_UNKNOWN", field="", **fields)
+
+
 def settled(**fields: Any) -> Settled:
     """A close that succeeded, or as told."""
     return replace(Settled(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
@@ -117,3 +126,35 @@ def settled(**fields: Any) -> Settled:
 def failed(certainty: Certainty) -> Failed:
     """An attempt that failed."""
     return Failed("PROVIDER_FAILED", certainty, "the provider answered 503")
+
+
+async def open_items(store: Store) -> Sequence[ReconciliationItem]:
+    """What nobody has settled, oldest first."""
+    return (await store.items(ItemFilter(), limit=1000)).entries
+
+
+async def told(store: Store) -> tuple[Event, ...]:
+    """Every event so far, in order.
+
+    PostgreSQL gives an event its place only after its commit: once one more event has its place, all before it do.
+    """
+    mark = event(provider="mark", reference=uuid4().hex)
+    content = posting(mark.reference, provider="mark", user_id="mark")
+    credit = Applied(mark.reference, "EUR", Decimal(0), replayed=False)
+    await store.record_outcome(content, credit, lambda _: Narrative(None, mark), NOW)
+    await is_told(store, mark.id)
+    events = await store.events_after("", EventFilter(), 1_000_000)
+    return tuple(each for each in events if each.provider != "mark")
+
+
+async def is_told(store: Store, event_id: str) -> None:
+    """Wait until subscribers can see an event that is kept."""
+    async with asyncio.timeout(10):
+        while True:
+            seen = await store.events_committed(-1)
+            try:
+                await store.events_after(event_id, EventFilter(), 1)
+            except EventUnknown:
+                await store.events_committed(seen)
+            else:
+                return

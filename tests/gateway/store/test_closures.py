@@ -1,14 +1,25 @@
 """Closures: an intent is durable before its attempt, a success is kept for good, doubt is never forgotten."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.interface import ContentDiffers, Store
-from gateway.store.records import CloseRecord, EventFilter, EventType
+from gateway.store.records import CloseRecord, EventType, ItemFilter, ItemKind, Resolution
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, event, failed, outbound, settled, target
+from tests.gateway.store.samples import (
+    NOW,
+    event,
+    failed,
+    open_items,
+    outbound,
+    settled,
+    target,
+    told,
+    unknown_close,
+)
 
 ID = "7f0cbd16-2a29-4a0e-9a8f-3f1f8a5e2c11"
 
@@ -56,7 +67,7 @@ async def test_a_success_is_answered_again_as_it_was(store: Store) -> None:
     await store.settle_close(ID, settled(), outbound(request_id=ID), event(EventType.SESSION_CLOSED, request_id=ID))
     await store.fail_close(ID, failed(Certainty.UNKNOWN), outbound(request_id=ID))
     assert await store.find_close(ID) == CloseRecord(ID, target(), 1, first, None)
-    assert len(await store.events_after("", EventFilter(), 10)) == 1
+    assert len(await told(store)) == 1
     assert len(await store.exchanges(request_id=ID)) == 3
 
 
@@ -132,3 +143,106 @@ async def test_an_intent_outlives_the_process(database: Database) -> None:
     assert await store.begin_close(ID, whole, NOW) == CloseRecord(ID, whole, 2, None, UNKNOWN)
     assert await store.find_close("settled") == CloseRecord("settled", whole, 1, settled(), None)
     await store.close()
+
+
+# --- What a person must look at ---------------------------------------------------------------------------------------
+
+
+async def resolutions(store: Store) -> list[tuple[str, str]]:
+    """Of the items that are settled: whose they are, and why."""
+    return [
+        (each.reference, each.resolution.why)
+        for each in (await store.items(ItemFilter(resolved=True))).entries
+        if each.resolution is not None
+    ]
+
+
+async def test_an_unknown_outcome_is_an_item(store: Store) -> None:
+    """An unknown failure keeps its item once; one that is known to have changed nothing keeps none."""
+    await store.begin_close(ID, target(), NOW)
+    await store.fail_close(ID, failed(REFUSED), outbound(), unknown_close(ID))
+    assert await open_items(store) == ()
+    line, first = outbound(), unknown_close(ID, exchange_id="exchange-1")
+    for found in (first, unknown_close(ID, detail="again")):
+        await store.begin_close(ID, target(), NOW)
+        await store.fail_close(ID, failed(UNKNOWN), line, found)
+    assert await open_items(store) == (first,)
+
+
+async def test_a_success_settles_the_item(store: Store) -> None:
+    """Once the close has succeeded everybody knows; the item of another request stays open."""
+    for request_id in (ID, "another"):
+        await store.begin_close(request_id, target(), NOW)
+        await store.fail_close(request_id, failed(UNKNOWN), outbound(), unknown_close(request_id))
+    await store.begin_close(ID, target(), NOW)
+    ended = NOW + timedelta(seconds=1)
+    await store.settle_close(ID, settled(), outbound(ended_at=ended), None)
+    assert [each.reference for each in await open_items(store)] == ["another"]
+    (closed,) = (await store.items(ItemFilter(resolved=True))).entries
+    assert closed.resolution == Resolution(ended, "", "closed")
+
+
+async def test_a_late_conclusion_settles_the_item(store: Store) -> None:
+    """An attempt that was taken for cut off and is concluded after all, without doubt, needs nobody."""
+    await store.begin_close(ID, target(), NOW)
+    assert await store.report_abandoned(LATER, LATER) == 1
+    await store.fail_close(ID, failed(NOT_SENT), None)
+    assert await open_items(store) == ()
+    assert await resolutions(store) == [(ID, "concluded")]
+
+
+async def test_doubt_of_before_keeps_the_item_open(store: Store) -> None:
+    """A plain refusal does not settle the doubt of an attempt before it."""
+    await store.begin_close(ID, target(), NOW)
+    await store.fail_close(ID, failed(UNKNOWN), outbound(), unknown_close(ID))
+    await store.begin_close(ID, target(), NOW)
+    await store.fail_close(ID, failed(REFUSED), outbound())
+    assert [each.reference for each in await open_items(store)] == [ID]
+
+
+LATER = NOW + timedelta(minutes=5)
+
+
+async def test_an_abandoned_attempt_is_reported_once(store: Store) -> None:
+    """Of the attempts begun, those that are old enough and were never concluded are an item each."""
+    for request_id in ("cut-off", "refused", "settled"):
+        await store.begin_close(request_id, target(), NOW)
+    await store.begin_close("young", target(), LATER)
+    await store.fail_close("refused", failed(REFUSED), outbound())
+    await store.settle_close("settled", settled(), outbound(), None)
+
+    assert await store.report_abandoned(NOW, LATER) == 0
+    assert await store.report_abandoned(LATER, LATER) == 1
+    assert await store.report_abandoned(LATER, LATER) == 0
+    (found,) = await open_items(store)
+    assert (found.kind, found.fault, found.reference) == (ItemKind.CLOSE_UNKNOWN, "CLOSE_UNKNOWN", "cut-off")
+    assert (found.provider, found.user_id, found.created_at) == ("acme", "player-1", LATER)
+
+
+async def test_an_attempt_is_as_old_as_its_own_beginning(store: Store) -> None:
+    """A second attempt that has just begun is not taken for abandoned because the closure is old."""
+    await store.begin_close(ID, target(), NOW)
+    await store.fail_close(ID, failed(REFUSED), outbound())
+    await store.begin_close(ID, target(), LATER)
+    assert await store.report_abandoned(LATER, LATER) == 0
+
+
+async def test_an_abandoned_attempt_of_which_an_item_is_kept(store: Store) -> None:
+    """Where the doubt of an attempt before is an item already there is nothing new, also where a person settled it."""
+    await store.begin_close(ID, target(), NOW)
+    await store.fail_close(ID, failed(UNKNOWN), outbound(), kept := unknown_close(ID))
+    await store.begin_close(ID, target(), NOW)
+    assert await store.report_abandoned(LATER, LATER) == 0
+    await store.resolve_item(kept.id, "ada", "asked the provider", NOW)
+    assert await store.report_abandoned(LATER, LATER) == 0
+    assert await open_items(store) == ()
+
+
+async def test_what_the_gateway_settled_is_reported_again(store: Store) -> None:
+    """A doubt that was concluded does not hide the next one of the same request."""
+    await store.begin_close(ID, target(), NOW)
+    assert await store.report_abandoned(LATER, LATER) == 1
+    await store.fail_close(ID, failed(NOT_SENT), None)
+    await store.begin_close(ID, target(), LATER)
+    assert await store.report_abandoned(LATER + timedelta(seconds=1), LATER) == 1
+    assert [each.reference for each in await open_items(store)] == [ID]

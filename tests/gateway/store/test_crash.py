@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.records import Applied, Balance, EventFilter
+from gateway.store.records import Applied, Balance
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.crediting import AMOUNT
-from tests.gateway.store.samples import deliver, posting
+from tests.gateway.store.samples import deliver, posting, told
 
 
 async def acknowledged_until_killed(url: str, lines: int) -> list[str]:
@@ -38,7 +38,7 @@ async def test_what_was_acknowledged_is_there_after_a_kill(database: Database, l
 
     store = database()
     await store.open()
-    applied = [event.reference for event in await store.events_after("", EventFilter(), 1_000_000)]
+    applied = [event.reference for event in await told(store)]
     assert set(acknowledged) <= set(applied)
     assert len(applied) == len(set(applied)) == len(await store.exchanges(limit=1_000_000))
     balance = AMOUNT * len(applied)

@@ -8,7 +8,7 @@ import pytest
 from gateway.store.interface import EventUnknown, Store, StoreUnavailable
 from gateway.store.records import Event, EventFilter, EventType
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, deliver, event, exchange, item, posting
+from tests.gateway.store.samples import NOW, deliver, event, exchange, is_told, item, posting, told
 
 ALL = EventFilter()
 EXPIRED = EventType.SESSION_EXPIRED
@@ -18,13 +18,14 @@ CLOSED = EventType.SESSION_CLOSED
 async def add(store: Store, *events: Event) -> None:
     for each in events:
         await store.record_exchange(exchange(), item(reference=each.id), each)
+    await is_told(store, events[-1].id)
 
 
 async def test_an_event_comes_back_as_it_was(store: Store) -> None:
     """Every part of an event is kept, its time to the microsecond."""
     whole = Event("event-x", CLOSED, NOW, "acme", "player \N{SNOWMAN}", "session-1", "request-1", "ref-1")
     await add(store, whole)
-    assert await store.events_after("", ALL, 10) == (whole,)
+    assert await told(store) == (whole,)
 
 
 async def test_a_subscriber_goes_on_where_it_was(store: Store) -> None:
@@ -68,7 +69,7 @@ async def test_an_unknown_id_is_said_to_be_unknown(store: Store) -> None:
 async def test_no_events_at_first(store: Store) -> None:
     """An empty database has no newest event, and nothing after the beginning."""
     assert await store.newest_event_id() == ""
-    assert await store.events_after("", ALL, 10) == ()
+    assert await told(store) == ()
 
 
 @pytest.mark.parametrize("part", ["provider", "provider_id", "session_id", "user_id"])
@@ -83,7 +84,7 @@ async def test_an_expiry_is_one_event(store: Store, part: str) -> None:
     assert await expire(**identity)
     assert not await expire(**identity)
     assert await expire(**(identity | {part: "other"}))
-    assert len(await store.events_after("", ALL, 10)) == 2
+    assert len(await told(store)) == 2
     assert len(await store.exchanges()) == 3
 
 
@@ -97,7 +98,7 @@ async def test_commits_wake_subscribers(store: Store) -> None:
     await deliver(store, posting())
     async with asyncio.timeout(5):
         counts = await asyncio.gather(*waiting)
-    assert counts == [seen + 1] * 3
+    assert set(counts) == {seen + 1}
     assert len(await store.events_after("", ALL, 10)) == 1
     assert await store.events_committed(seen) == seen + 1
 
@@ -106,8 +107,11 @@ async def test_a_replay_wakes_nobody(store: Store) -> None:
     """A commit that adds no event is not counted."""
     await store.open_account("player-1", "EUR", Decimal(0), NOW)
     await deliver(store, posting())
+    await told(store)
     seen = await store.events_committed(-1)
-    await deliver(store, posting())
+    for _ in range(2):
+        await deliver(store, posting())
+        await store.ping()
     assert await store.events_committed(-1) == seen
 
 

@@ -1,14 +1,16 @@
 """The journal, and what a person must look at."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from adapters.contract import Certainty
-from gateway.store.interface import Store
-from gateway.store.records import Direction, EventFilter, EventType, Exchange, Message
+from gateway.store.interface import PageTokenUnknown, Store
+from gateway.store.paging import encode
+from gateway.store.records import Direction, EventType, Exchange, ItemFilter, Message, Redelivery
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, event, exchange, item
+from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
 
 
 async def test_an_exchange_comes_back_as_it_was(store: Store) -> None:
@@ -41,12 +43,12 @@ async def test_an_exchange_comes_back_as_it_was(store: Store) -> None:
 
 async def test_a_line_said_again_is_one_line(store: Store) -> None:
     """A caller that is unsure whether a write happened may repeat it."""
-    line, found, told = exchange(), item(), event()
+    line, found, refused = exchange(), item(), event()
     for _ in range(2):
-        await store.record_exchange(line, found, told)
+        await store.record_exchange(line, found, refused)
     assert await store.exchanges() == (line,)
-    assert await store.open_items() == (found,)
-    assert await store.events_after("", EventFilter(), 10) == (told,)
+    assert await open_items(store) == (found,)
+    assert await told(store) == (refused,)
 
 
 async def test_lines_are_found_by_request_and_by_provider(store: Store) -> None:
@@ -68,8 +70,8 @@ async def test_a_known_item_is_not_kept_twice(store: Store) -> None:
     first = item()
     await store.record_exchange(exchange(), first, event(EventType.RESULT_REFUSED))
     await store.record_exchange(exchange(), item(detail="again"), event(EventType.RESULT_REFUSED))
-    assert await store.open_items() == (first,)
-    assert len(await store.events_after("", EventFilter(), 10)) == 1
+    assert await open_items(store) == (first,)
+    assert len(await told(store)) == 1
     assert len(await store.exchanges()) == 2
 
 
@@ -79,13 +81,13 @@ async def test_any_part_of_the_key_makes_another_item(store: Store, part: str) -
     first, second = item(), item(**{part: "other"})
     await store.record_exchange(exchange(), first)
     await store.record_exchange(exchange(), second)
-    assert await store.open_items() == (first, second)
+    assert await open_items(store) == (first, second)
 
 
 async def test_without_an_item_there_is_no_event(store: Store) -> None:
     """A callback that came to nothing and needs nobody is a journal line only."""
     await store.record_exchange(exchange(), None, event())
-    assert await store.events_after("", EventFilter(), 10) == ()
+    assert await told(store) == ()
     assert len(await store.exchanges()) == 1
 
 
@@ -111,5 +113,97 @@ async def test_everything_is_kept_over_a_restart(database: Database) -> None:
     store = database()
     await store.open()
     assert await store.exchanges() == (line,)
-    assert await store.open_items() == (found,)
+    assert await open_items(store) == (found,)
     await store.close()
+
+
+async def test_a_line_is_found_by_its_id(store: Store) -> None:
+    """A line with all of its parts, a redelivery's among them; None where there is no such line."""
+    first = exchange()
+    again = exchange(redelivery=Redelivery(first.id, "ada", "the account is open"))
+    await store.record_exchange(first)
+    await store.record_exchange(again)
+    assert await store.exchange(first.id) == first
+    assert await store.exchange(again.id) == again
+    assert await store.exchange("no-such-line") is None
+
+
+# --- Refused callbacks ------------------------------------------------------------------------------------------------
+
+
+async def test_refused_callbacks_come_newest_first_in_pages(store: Store) -> None:
+    """Pages joined by their tokens are all refused callbacks, and nothing that was accepted, credited or outbound."""
+    refused = [exchange(verdict=verdict) for verdict in ("UNREADABLE", "ACCOUNT_UNKNOWN", "CREDENTIALS", "BUSY", "57")]
+    others = [
+        exchange(verdict="ACCEPTED"),
+        exchange(verdict="CREDITED"),
+        exchange(verdict="PROVIDER_FAILED", direction=Direction.OUTBOUND),
+    ]
+    for line in [others[0], *refused[:3], *others[1:], *refused[3:]]:
+        await store.record_exchange(line)
+    seen: list[Exchange] = []
+    token = ""
+    while True:
+        page = await store.refused_callbacks(page_token=token, limit=2)
+        seen.extend(page.entries)
+        assert len(page.entries) == min(2, len(refused) - len(seen) + len(page.entries))
+        token = page.next_token
+        if not token:
+            break
+        await store.record_exchange(exchange(verdict="LATER"))  # what comes meanwhile is on no later page
+    assert seen == refused[::-1]
+    assert (await store.refused_callbacks(limit=10)).next_token == ""
+
+
+async def test_refused_callbacks_of_one_provider(store: Store) -> None:
+    """A provider narrows the list, over all its pages."""
+    lines = [exchange(verdict="BUSY", provider=provider) for provider in ("acme", "bolt", "acme", "bolt", "acme")]
+    for line in lines:
+        await store.record_exchange(line)
+    first = await store.refused_callbacks(provider="acme", limit=2)
+    second = await store.refused_callbacks(provider="acme", limit=2, page_token=first.next_token)
+    assert [*first.entries, *second.entries] == [lines[4], lines[2], lines[0]]
+    assert second.next_token == ""
+
+
+@pytest.mark.parametrize("token", ["x", "!", encode("a"), encode("-1"), encode("1", "2"), encode("9" * 30)])
+async def test_a_page_token_of_another_list_is_refused(store: Store, token: str) -> None:
+    """No text but a token of such a list opens a page of it."""
+    with pytest.raises(PageTokenUnknown):
+        await store.refused_callbacks(page_token=token)
+    with pytest.raises(PageTokenUnknown):
+        await store.items(ItemFilter(), page_token=token)
+    with pytest.raises(PageTokenUnknown):
+        await store.credits_of("player-1", page_token=token)
+
+
+# --- Retention --------------------------------------------------------------------------------------------------------
+
+
+async def test_old_bodies_are_taken_away_and_facts_stay(store: Store) -> None:
+    """Of lines older than the moment heads and bodies go, oldest first and no more than asked; all else stays."""
+    full = Message("Content-Type: text/plain", b"secret wins")
+    lines = [
+        exchange(request=full, reply=full, started_at=NOW, ended_at=NOW + timedelta(days=day), detail="a fact")
+        for day in (2, 0, 1, 3)
+    ]
+    for line in lines:
+        await store.record_exchange(line)
+    before = NOW + timedelta(days=3)
+    assert await store.trim_bodies(before, 2) == 2
+    trimmed = [replace(line, request=Message(), reply=Message(), trimmed=True) for line in lines]
+    assert await store.exchanges() == (lines[0], trimmed[1], trimmed[2], lines[3])
+    assert await store.trim_bodies(before, 2) == 1
+    assert await store.trim_bodies(before, 2) == 0
+    assert await store.exchanges() == (*trimmed[:3], lines[3])
+
+
+async def test_what_an_open_item_points_at_keeps_its_body(store: Store) -> None:
+    """A person needs the callback until he has settled its item; then it goes with the others."""
+    line = exchange(request=Message("head", b"body"))
+    await store.record_exchange(line, found := item(exchange_id=line.id))
+    before = NOW + timedelta(days=1)
+    assert await store.trim_bodies(before, 10) == 0
+    assert await store.exchange(line.id) == line
+    await store.resolve_item(found.id, "ada", "paid by hand", NOW)
+    assert await store.trim_bodies(before, 10) == 1

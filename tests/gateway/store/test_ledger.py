@@ -18,7 +18,7 @@ from gateway.store.records import (
     PostingFault,
     PostingRefused,
 )
-from tests.gateway.store.samples import NOW, deliver, event, exchange, item, posting
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, open_items, posting, told
 
 REUSED = PostingFault.REFERENCE_REUSED
 
@@ -34,7 +34,7 @@ async def cash(store: Store, user_id: str = "player-1", currency: str = "EUR") -
 
 
 async def event_types(store: Store) -> list[EventType]:
-    return [event.type for event in await store.events_after("", EventFilter(), 1000)]
+    return [event.type for event in await told(store)]
 
 
 # --- Accounts ---------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ async def test_a_prize_s_reference_is_no_result_s(store: Store) -> None:
 async def test_half_a_prize_is_a_bug_and_changes_nothing(store: Store, half: dict[str, Any]) -> None:
     """The decoder lets no prize through without its amount or its reference; the database does not either."""
     await opened(store)
-    with pytest.raises(Exception, match="CHECK constraint failed"):
+    with pytest.raises(Exception, match=r"(?i)check constraint"):
         await deliver(store, posting(**half))
     assert await cash(store) == 100
     assert await event_types(store) == []
@@ -249,7 +249,7 @@ async def test_half_a_prize_is_a_bug_and_changes_nothing(store: Store, half: dic
 async def test_money_that_is_no_amount_is_a_bug_and_changes_nothing(store: Store, amount: str) -> None:
     """The decoder lets no such amount through; the database does not either."""
     await opened(store)
-    with pytest.raises(Exception, match="CHECK constraint failed"):
+    with pytest.raises(Exception, match=r"(?i)check constraint"):
         await deliver(store, posting(amount=Decimal(amount)))
     assert await cash(store) == 100
 
@@ -274,10 +274,10 @@ async def test_applying_resolves_the_items_of_the_reference(store: Store) -> Non
     await opened(store, currency="USD")
     await deliver(store, posting("ref-1"))
     await deliver(store, posting("ref-2"))
-    assert [each.reference for each in await store.open_items()] == ["ref-1", "ref-1", "ref-2"]
+    assert [each.reference for each in await open_items(store)] == ["ref-1", "ref-1", "ref-2"]
     await opened(store)
     await deliver(store, posting("ref-1"))
-    assert [each.reference for each in await store.open_items()] == ["ref-2"]
+    assert [each.reference for each in await open_items(store)] == ["ref-2"]
 
 
 async def test_another_players_credit_resolves_nothing(store: Store) -> None:
@@ -286,7 +286,7 @@ async def test_another_players_credit_resolves_nothing(store: Store) -> None:
     await deliver(store, posting(user_id="alice"))
     await deliver(store, posting(user_id="carol"))
     await deliver(store, posting(user_id="bob"))
-    assert [each.user_id for each in await store.open_items()] == ["alice", "carol"]
+    assert [each.user_id for each in await open_items(store)] == ["alice", "carol"]
 
 
 async def test_a_replay_resolves_nothing(store: Store) -> None:
@@ -295,7 +295,7 @@ async def test_a_replay_resolves_nothing(store: Store) -> None:
     await deliver(store, posting())
     await deliver(store, posting(amount=Decimal(11)))
     await deliver(store, posting())
-    assert [(each.fault, each.field) for each in await store.open_items()] == [("REFERENCE_REUSED", "amount")]
+    assert [(each.fault, each.field) for each in await open_items(store)] == [("REFERENCE_REUSED", "amount")]
 
 
 async def test_a_refusal_after_the_credit_opens_its_item_again(store: Store) -> None:
@@ -306,9 +306,9 @@ async def test_a_refusal_after_the_credit_opens_its_item_again(store: Store) -> 
     mended = posting("ref-1", promo_amount=Decimal(6), promo_reference="promo-2")
     await deliver(store, clash)
     await deliver(store, mended)
-    assert await store.open_items() == ()
+    assert await open_items(store) == ()
     assert await deliver(store, clash) == PostingRefused(REUSED, "promo_reference")
-    assert [each.field for each in await store.open_items()] == ["promo_reference"]
+    assert [each.field for each in await open_items(store)] == ["promo_reference"]
     assert (await event_types(store))[-1] == EventType.RESULT_REFUSED
 
 
@@ -338,7 +338,7 @@ async def test_an_item_beside_a_credit_stays_open(store: Store) -> None:
     """Only items of before are resolved by a credit, not one that is told with it."""
     await opened(store)
     await store.apply(posting(), NOW, lambda _: Narrative(exchange(), item=item(fault="OTHER")))
-    assert [each.fault for each in await store.open_items()] == ["OTHER"]
+    assert [each.fault for each in await open_items(store)] == ["OTHER"]
 
 
 # --- Concurrency ------------------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ async def test_a_storm_of_the_same_refusal_is_one_item(store: Store) -> None:
     """Many refusals at once of one reference are one item and one event, and a journal line each."""
     results = await asyncio.gather(*(deliver(store, posting()) for _ in range(50)))
     assert set(results) == {PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")}
-    assert len(await store.open_items()) == 1
+    assert len(await open_items(store)) == 1
     assert await event_types(store) == [EventType.RESULT_REFUSED]
     assert len(await store.exchanges()) == 50
 
@@ -385,4 +385,5 @@ async def test_any_text_is_kept_as_it_is(store: Store) -> None:
     first, again = await deliver(store, one), await deliver(store, one)
     assert isinstance(first, Applied)
     assert again == replace(first, replayed=True)
-    assert [told.reference for told in await store.events_after("", EventFilter(user_id=odd), 10)] == [odd]
+    await told(store)
+    assert [each.reference for each in await store.events_after("", EventFilter(user_id=odd), 10)] == [odd]

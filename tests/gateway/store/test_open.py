@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.store.interface import StoreUnavailable
-from gateway.store.open import open_store, store_location
+from gateway.store.open import describe, open_store, store_location
+from gateway.store.postgres.address import parse
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,8 @@ def test_a_sqlite_url_names_a_file(url: str, path: str) -> None:
         ("gateway.db", "no scheme"),
         ("", "no scheme"),
         ("://x", "no scheme"),
-        ("postgresql://gateway:hunter2@db/gateway", "this release serves SQLite and not 'postgresql'"),
-        ("SQLITE:///x", "not 'SQLITE'"),
+        ("mysql://gateway:hunter2@db/gateway", "neither of SQLite nor of PostgreSQL"),
+        ("SQLITE:///x", "neither of SQLite nor of PostgreSQL"),
         ("sqlite://gateway.db", "three slashes"),
         ("sqlite://", "three slashes"),
         ("sqlite:///", "names no file"),
@@ -63,4 +64,62 @@ async def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/gateway.db")
     with pytest.raises(StoreUnavailable, match="not open"):
         await store.ping()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "described"),
+    [
+        ("sqlite:///gateway.db", "gateway.db"),
+        ("postgresql://db.example/gateway", "db.example/gateway"),
+        ("postgres://u:hunter2@db.example:5433/gateway?sslmode=require", "db.example:5433/gateway"),
+        ("postgresql://u:hunter2@[::1]:5433/gateway", "[::1]:5433/gateway"),
+        ("postgresql://u:hunter2@a:1,b:2/gateway", "a:1,b:2/gateway"),
+        ("postgresql://u:p%40ss%2Fhunter2@db/gate%20way", "db/gate way"),
+        ("postgresql://u@/gateway?host=/run/postgresql&password=hunter2", "/run/postgresql/gateway"),
+        ("postgresql://u@db?dbname=gateway&password=hunter2", "db/gateway"),
+    ],
+)
+def test_a_database_is_described_without_its_password(url: str, described: str) -> None:
+    """Messages name where a database is, and neither who asks nor by which password."""
+    assert describe(url) == described
+    assert "hunter2" not in repr(open_store(url))
+    if url.startswith("postgres"):
+        assert "hunter2" not in f"{parse(url)} {parse(url)!r}"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://", "names no host"),
+        ("postgresql:///gateway", "names no host"),
+        ("postgresql://u:hunter2@db", "names no database"),
+        ("postgresql://u:hunter2@db/", "names no database"),
+        ("postgresql://u:hunter2@db:port/gateway", "port"),
+        ("postgresql://u:hunter2@db:0/gateway", "port"),
+        ("postgresql://u:hunter2@db:99999/gateway", "port"),
+        ("postgresql://u:hunter2@a,b:x/gateway", "port"),
+        ("postgresql://u:hunter2@[::1/gateway", "cannot be read"),
+        ("postgresql://u:hunter2@db/gateway?option", "cannot be read"),
+        ("postgresql://u:hunter2#@db/gateway", "'#'"),
+        ("postgresql://u:hun/ter2@db/gateway", "'@'"),
+        ("postgresql://u:hun?ter2@db/gateway", "cannot be read"),
+        ("postgresql://u:hunter2@db/gate way", "blanks"),
+        ("postgresql://u:hunter2@db/gate\nway", "control"),
+    ],
+)
+def test_a_postgresql_url_that_cannot_be_read_is_refused(url: str, says: str) -> None:
+    """The message says what to write instead, and repeats no part of what may be a password."""
+    for read in (describe, open_store):
+        with pytest.raises(ValueError, match=says) as caught:
+            read(url)
+        assert not any(part in str(caught.value) for part in ("hunter2", "hun", "ter2"))
+
+
+async def test_a_postgresql_store_that_is_not_open_says_so() -> None:
+    """Before `open` nothing is connected, and closing is harmless."""
+    store = open_store("postgresql://u:hunter2@db/gateway")
+    for work in (store.ping(), store.newest_event_id(), store.events_committed(-1), store.discrepancies()):
+        with pytest.raises(StoreUnavailable, match="db/gateway is not open"):
+            await work
     await store.close()

@@ -16,6 +16,7 @@ from gateway.store.records import (
     EventFilter,
     EventType,
     Exchange,
+    ItemFilter,
     PostingFault,
     PostingRefused,
 )
@@ -67,12 +68,12 @@ async def test_a_refusal_keeps_one_item_and_settles_when_credited(books: Books) 
     refused = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
     for _ in range(2):
         assert await books.wallet.credit("monaco", RESULT, narrate) == refused
-    (item,) = await books.store.open_items()
+    (item,) = (await books.store.items(ItemFilter())).entries
     assert (item.fault, item.field, item.reference) == ("ACCOUNT_UNKNOWN", "user_id", RESULT.reference)
     assert [event.type for event in await books.store.events_after("", EventFilter(), 10)] == ["RESULT_REFUSED"]
     await books.wallet.open_account("421", "USD", Decimal(0))
     assert isinstance(await books.wallet.credit("monaco", RESULT, narrate), Applied)
-    assert not await books.store.open_items()
+    assert not (await books.store.items(ItemFilter())).entries
 
 
 async def test_a_story_that_cannot_be_told_credits_nothing(books: Books) -> None:
@@ -102,7 +103,7 @@ async def test_a_result_over_grpc_is_applied_and_told_once(books: Books) -> None
     (event,) = await books.store.events_after("", EventFilter(), 10)
     assert (event.type, event.time, event.provider) == (EventType.RESULT_CREDITED, NOW, "monaco")
     assert (event.user_id, event.reference) == ("421", RESULT.reference)
-    assert not await books.store.open_items()
+    assert not (await books.store.items(ItemFilter())).entries
     assert not await books.store.exchanges()
 
 

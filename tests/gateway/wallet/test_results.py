@@ -64,5 +64,22 @@ def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
         PostingFault.ACCOUNT_UNKNOWN: ("{x}", "open one"),
         PostingFault.CURRENCY_MISMATCH: ("{x}", "USD", "open one"),
         PostingFault.REFERENCE_REUSED: (RESULT.reference, "round_id", "journal"),
+        PostingFault.FIELD_INVALID: (RESULT.reference, "round_id", "mend"),
     }
     assert all(word in said for word in wanted[fault])
+
+
+def test_a_refusal_without_a_field_is_said_in_whole_words() -> None:
+    """Where a wallet does not say which field it is about, the sentence still reads as one."""
+    said = results.explain(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, ""))
+    assert "another content" in said
+
+
+def test_an_unknown_outcome_is_an_item_of_its_own_kind() -> None:
+    """What the wallet may have credited is told with the reference, the player and the journal's line."""
+    line = exchange("TRY_AGAIN", "in the journal's words")
+    item = results.unknown(RESULT, line, "item-1")
+    assert (item.kind, item.fault, item.field) == ("RESULT_UNKNOWN", "OUTCOME_UNKNOWN", "")
+    assert (item.id, item.provider, item.reference) == ("item-1", "monaco", RESULT.reference)
+    assert (item.user_id, item.exchange_id, item.created_at) == ("421", line.id, NOW)
+    assert item.detail == "in the journal's words"

@@ -17,11 +17,21 @@ def pragma(name: str) -> Operation[object]:
 
 
 async def test_commits_reach_the_disk(path: str) -> None:
-    """The writer waits for the disk at each commit, keeps foreign keys, and waits two seconds for a lock."""
+    """The writer waits for the disk at each commit, keeps foreign keys, and waits two seconds for a lock.
+
+    What a savepoint copies goes to memory, and not to a file in a folder for temporary ones, which may be full.
+    """
     store = SqliteStore(path)
     await store.open()
     assert store._connected is not None
-    expected = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "foreign_keys": 1, "busy_timeout": 2000}
+    expected = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "fullfsync": 1,
+        "foreign_keys": 1,
+        "busy_timeout": 2000,
+        "temp_store": 2,
+    }
     assert {name: await store._connected.writer.run(pragma(name)) for name in expected} == expected
     await store.close()
 

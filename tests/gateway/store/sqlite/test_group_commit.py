@@ -2,65 +2,27 @@
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
 
 from gateway.store.interface import Narrative, StoreUnavailable
-from gateway.store.records import Applied, Balance, Message
+from gateway.store.records import Applied, Message
 from gateway.store.sqlite import SqliteStore, thread
-from gateway.store.sqlite.thread import ConnectionThread
 from tests.gateway.store.samples import NOW, deliver, exchange, posting
-
-
-def writer(store: SqliteStore) -> ConnectionThread:
-    assert store._connected is not None
-    return store._connected.writer
-
-
-async def opened(store: SqliteStore) -> None:
-    await store.open_account("player-1", "EUR", Decimal(0), NOW)
-
-
-async def cash(store: SqliteStore) -> Decimal:
-    balance = await store.balance("player-1", "EUR")
-    assert isinstance(balance, Balance)
-    return balance.cash
-
-
-@asynccontextmanager
-async def held(store: SqliteStore) -> AsyncIterator[None]:
-    """Hold the writer inside a transaction, so that what is queued meanwhile arrives as one batch."""
-    holding, release = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def hold(db: sqlite3.Connection) -> None:
-        loop.call_soon_threadsafe(holding.set)
-        assert release.wait(10)
-
-    holder = asyncio.create_task(writer(store).run(hold))
-    try:
-        await holding.wait()
-        yield
-        await asyncio.sleep(0)  # let the tasks made inside queue their operations
-    finally:
-        release.set()
-        await holder
+from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
 
 
 async def test_what_arrives_together_is_committed_together(store: SqliteStore) -> None:
     """Twenty writers that came during a commit share the next one."""
     await opened(store)
-    statements: list[str] = []
-    await writer(store).run(lambda db: db.set_trace_callback(statements.append))
+    said = await statements(store)
     async with held(store):
-        statements.clear()
+        said.clear()
         tasks = [asyncio.create_task(deliver(store, posting(f"ref-{number}"))) for number in range(20)]
     assert all(isinstance(result, Applied) for result in await asyncio.gather(*tasks))
-    assert statements.count("COMMIT") == 2  # the holder's, and theirs
+    assert said.count("COMMIT") == 2  # the holder's, and theirs
     assert await cash(store) == 210
 
 
@@ -223,14 +185,13 @@ async def test_a_long_queue_is_served_in_several_batches(store: SqliteStore, mon
     """A batch has a bound, and what is beyond it comes next, in order."""
     monkeypatch.setattr(thread, "MOST_AT_ONCE", 3)
     await opened(store)
-    statements: list[str] = []
-    await writer(store).run(lambda db: db.set_trace_callback(statements.append))
+    said = await statements(store)
     async with held(store):
-        statements.clear()
+        said.clear()
         tasks = [asyncio.create_task(deliver(store, posting(f"ref-{number}"))) for number in range(7)]
     balances = [result.cash for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
     assert balances == [Decimal("10.5") * number for number in range(1, 8)]
-    assert statements.count("COMMIT") == 4
+    assert said.count("COMMIT") == 4
 
 
 async def test_closing_finishes_what_is_queued(path: str) -> None:

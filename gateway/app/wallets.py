@@ -1,0 +1,51 @@
+"""Whose wallet credits: the configuration says it, and cannot name the gateway itself."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from ipaddress import ip_address
+
+from gateway.config import ClientTls, Listen, Problem, Settings, WalletSettings
+from gateway.store.interface import Store
+from gateway.wallet.builtin import BuiltinWallet
+from gateway.wallet.connection import ClientPem, WalletAddress
+from gateway.wallet.operators import OperatorsWallet
+
+_HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)?/*(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>[0-9]{1,5})")
+
+
+def wallet_of(settings: WalletSettings, store: Store, clock: Callable[[], datetime]) -> BuiltinWallet | OperatorsWallet:
+    """The wallet that the configuration names. Raises OSError where a file of `wallet.tls` cannot be read."""
+    if settings.is_builtin:
+        return BuiltinWallet(store, clock)
+    address = WalletAddress(settings.target, _pem(settings.tls) if settings.tls else None)
+    return OperatorsWallet(address, store, clock, attempt_timeout_s=settings.attempt_timeout_s)
+
+
+def calls_itself(settings: Settings) -> tuple[Problem, ...]:
+    """A gateway that names itself as the operator's wallet: it would serve none, and no Result would be credited."""
+    if settings.wallet.is_builtin or not _is_own(settings.wallet.target, settings.grpc.listen):
+        return ()
+    advice = "name the operator's wallet, or write builtin for the ledger in the gateway's store"
+    return (Problem("wallet.target", f"is this gateway's own grpc.listen: {advice}"),)
+
+
+def _is_own(target: str, listen: Listen) -> bool:
+    """Whether a call to the target would arrive here, as far as the names tell."""
+    found = _HOST_AND_PORT.fullmatch(target)
+    if found is None or not listen.port or int(found["port"]) != listen.port:
+        return False
+    host = found["host"].strip("[]")
+    here = Listen(host, listen.port).is_loopback and (listen.is_loopback or _is_any(listen.host))
+    return here or host.lower() == listen.host.lower()
+
+
+def _pem(files: ClientTls) -> ClientPem:
+    return ClientPem(*(file.read_bytes() if file else None for file in (files.ca, files.cert, files.key)))
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False

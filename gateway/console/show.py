@@ -1,0 +1,185 @@
+"""What the commands print: tables for people, or one JSON object a line for programs."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from itertools import islice
+from typing import Generic, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from gateway.v1.reconciliation_service_pb2 import (
+    GetItemResponse,
+    Item,
+    ItemKind,
+    RedeliverCallbackResponse,
+    RefusedCallback,
+)
+from gateway.v1.transaction_service_pb2 import Transaction, TransactionKind
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a provider wrote could otherwise steer the terminal, or turn its text around."""
+
+_NO_TERMINAL_WIDTH = 200
+"""Columns where nobody looks at a terminal: a file, or a pipe."""
+
+
+def _plain(text: str) -> str:
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _time(time: Timestamp) -> str:
+    return time.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _resolution(item: Item) -> str:
+    if not item.HasField("resolution"):
+        return ""
+    resolution = item.resolution
+    return f"{_time(resolution.time)} by {resolution.resolved_by or 'the gateway'}: {resolution.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[MessageT]):
+    """One column of a table."""
+
+    title: str
+    text: Callable[[MessageT], str]
+
+
+_ITEMS: tuple[Column[Item], ...] = (
+    Column("item", lambda item: item.id),
+    Column("since", lambda item: _time(item.create_time)),
+    Column("what", lambda item: f"{item.fault} {item.field}".rstrip()),
+    Column("provider", lambda item: item.provider),
+    Column("player", lambda item: item.user_id),
+    Column("reference", lambda item: item.reference or item.request_id),
+    Column("resolved", _resolution),
+)
+
+_CALLBACKS: tuple[Column[RefusedCallback], ...] = (
+    Column("exchange", lambda callback: callback.exchange_id),
+    Column("when", lambda callback: _time(callback.time)),
+    Column("provider", lambda callback: callback.provider),
+    Column("operation", lambda callback: callback.operation),
+    Column("came to", lambda callback: callback.verdict),
+    Column("redeliver", lambda callback: callback.not_redeliverable_because or "yes"),
+    Column("detail", lambda callback: callback.detail),
+)
+
+_TRANSACTIONS: tuple[Column[Transaction], ...] = (
+    Column("when", lambda transaction: _time(transaction.create_time)),
+    Column("provider", lambda transaction: transaction.provider),
+    Column("reference", lambda transaction: transaction.reference),
+    Column("kind", lambda transaction: TransactionKind.Name(transaction.kind).removeprefix("TRANSACTION_KIND_")),
+    Column("amount", lambda transaction: f"{transaction.amount} {transaction.currency}"),
+    Column("player", lambda transaction: transaction.user_id),
+    Column("round", lambda transaction: transaction.round_id),
+    Column("game", lambda transaction: transaction.game_id),
+    Column("transaction", lambda transaction: transaction.transaction_id),
+)
+
+
+class Show:
+    """Prints answers; what is not asked for goes to standard error, so that a program reads nothing else."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        width = None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
+        self._out = Console(highlight=False, markup=False, emoji=False, width=width)
+        self._notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def items(self, items: Iterable[Item], limit: int) -> None:
+        """Items, one a row."""
+        self._list(items, _ITEMS, limit)
+
+    def callbacks(self, callbacks: Iterable[RefusedCallback], limit: int) -> None:
+        """Callbacks, one a row."""
+        self._list(callbacks, _CALLBACKS, limit)
+
+    def transactions(self, transactions: Iterable[Transaction], limit: int) -> None:
+        """Transactions, one a row."""
+        self._list(transactions, _TRANSACTIONS, limit)
+
+    def item(self, shown: GetItemResponse) -> None:
+        """An item with all that is known of it."""
+        if self._as_json:
+            self._json(shown)
+            return
+        item, callback = shown.item, shown.callback
+        self._facts(
+            {
+                **{column.title: column.text(item) for column in _ITEMS},
+                "kind": ItemKind.Name(item.kind).removeprefix("ITEM_KIND_"),
+                "detail": item.detail,
+                **({column.title: column.text(callback) for column in _CALLBACKS} if callback.exchange_id else {}),
+                "came from": callback.peer,
+                "it said": callback.body,
+            }
+        )
+
+    def resolved(self, item: Item) -> None:
+        """An item as it is settled."""
+        self._one(item, _ITEMS)
+
+    def transaction(self, transaction: Transaction) -> None:
+        """One transaction."""
+        self._one(transaction, _TRANSACTIONS)
+
+    def redelivered(self, answer: RedeliverCallbackResponse) -> None:
+        """What a redelivery came to."""
+        if self._as_json:
+            self._json(answer)
+            return
+        self._facts(
+            {
+                "came to": answer.verdict,
+                "detail": answer.detail,
+                "answer": answer.answer,
+                "exchange": answer.exchange_id,
+            }
+        )
+
+    def _list(self, messages: Iterable[MessageT], columns: tuple[Column[MessageT], ...], limit: int) -> None:
+        read = list(islice(messages, limit + 1))
+        shown = read[:limit]
+        if self._as_json:
+            for message in shown:
+                self._json(message)
+        elif shown:
+            table = Table(*(column.title for column in columns), box=None, pad_edge=False)
+            for column in table.columns:
+                column.overflow = "fold"
+            for message in shown:
+                table.add_row(*(_plain(column.text(message)) for column in columns))
+            self._out.print(table)
+        else:
+            self._notes.print("none")
+        if len(read) > limit:
+            self._notes.print(f"There are more than these {limit}: --limit shows more of them.")
+
+    def _one(self, message: MessageT, columns: tuple[Column[MessageT], ...]) -> None:
+        if self._as_json:
+            self._json(message)
+        else:
+            self._facts({column.title: column.text(message) for column in columns})
+
+    def _facts(self, facts: Mapping[str, str]) -> None:
+        table = Table.grid(padding=(0, 2))
+        for name, value in facts.items():
+            if value:
+                table.add_row(name, _plain(value))
+        self._out.print(table)
+
+    def _json(self, message: Message) -> None:
+        fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        print(json.dumps(fields), flush=True)  # noqa: T201 - a line for programs

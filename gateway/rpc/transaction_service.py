@@ -1,0 +1,83 @@
+"""TransactionService, as the proto describes it."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from gateway.rpc.deadline import in_time
+from gateway.rpc.fields import Fields, known_page, timestamp
+from gateway.rpc.status import ApiReason
+from gateway.sessions.failure import Failure
+from gateway.store.interface import Ledger
+from gateway.store.records import Credit
+from gateway.v1 import transaction_service_pb2 as pb
+from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer
+
+if TYPE_CHECKING:  # generic in the stubs only
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TransactionService(TransactionServiceServicer):
+    """Looks up what stands in the ledger, and what the operator's wallet told."""
+
+    def __init__(self, ledger: Ledger, default_deadline_s: float) -> None:
+        self._ledger = ledger
+        self._default_deadline_s = default_deadline_s
+
+    async def GetTransaction(  # noqa: N802 - the proto's name
+        self, request: pb.GetTransactionRequest, context: "Context"
+    ) -> pb.GetTransactionResponse:
+        """Find a transaction by its key."""
+        fields = Fields()
+        provider = fields.text("provider", request.provider, required=True)
+        reference = fields.text("reference", request.reference, required=True)
+        fields.check()
+        async with self._in_time(context):
+            credit = await self._ledger.credit(provider, reference)
+        if credit is None:
+            raise Failure(
+                ApiReason.TRANSACTION_UNKNOWN,
+                f"nothing was credited by reference {reference} of provider {provider}: "
+                "where it should have been, ReconciliationService knows of a refusal",
+                certainty=None,
+                provider=provider,
+            )
+        return pb.GetTransactionResponse(transaction=_transaction(credit))
+
+    async def ListTransactions(  # noqa: N802 - the proto's name
+        self, request: pb.ListTransactionsRequest, context: "Context"
+    ) -> pb.ListTransactionsResponse:
+        """List a player's transactions, newest first."""
+        fields = Fields()
+        user_id = fields.text("user_id", request.user_id, required=True)
+        limit = fields.page_size(request.page_size)
+        fields.check()
+        with known_page():
+            async with self._in_time(context):
+                page = await self._ledger.credits_of(user_id, page_token=request.page_token, limit=limit)
+        return pb.ListTransactionsResponse(
+            transactions=[_transaction(credit) for credit in page.entries], next_page_token=page.next_token
+        )
+
+    def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
+        return in_time(context, self._default_deadline_s, "the ledger")
+
+
+def _transaction(credit: Credit) -> pb.Transaction:
+    content = credit.content
+    return pb.Transaction(
+        provider=content.provider,
+        reference=content.reference,
+        kind=f"TRANSACTION_KIND_{credit.kind}",
+        transaction_id=credit.transaction_id,
+        user_id=content.user_id,
+        currency=content.currency,
+        amount=format(content.amount, "f"),
+        round_id=content.round_id,
+        game_id=content.game_id,
+        session_id=content.session_id,
+        promo_amount="" if content.promo_amount is None else format(content.promo_amount, "f"),
+        promo_reference=content.promo_reference,
+        create_time=timestamp(credit.created_at),
+    )

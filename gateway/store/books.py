@@ -1,0 +1,219 @@
+"""The built-in ledger's rules, the same on every engine: a batch of postings against what is kept. No SQL, no clock.
+
+An engine reads what a batch `needs` under its locks, has it posted, and writes the entries: in one transaction. A
+posting is judged by its reference first, then by the account, then by the currency; only what passes moves money. Each
+sees what the earlier ones of its batch did, so that duplicates in one batch are judged as any others.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
+
+from gateway.store.ids import new_id
+from gateway.store.interface import Narrative
+from gateway.store.records import (
+    Applied,
+    Credit,
+    CreditKind,
+    Event,
+    Exchange,
+    Posting,
+    PostingFault,
+    PostingRefused,
+    ReconciliationItem,
+)
+
+Reference = tuple[str, str]
+"""(provider, reference)."""
+
+Account = tuple[str, str]
+"""(user_id, currency)."""
+
+EXACT = Context(prec=200, traps=[Inexact, Rounded, InvalidOperation])
+"""Adds without rounding, or raises: the widest amount has 32 digits, and no number of credits comes near 200."""
+
+_ONE = Decimal(1)
+
+_COMPARED = ("user_id", "currency", "amount", "round_id", "game_id", "promo_amount", "promo_reference")
+"""What makes a posting's content, in the order in which a difference is named: the session is not part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostingRequest:
+    """One caller's posting, and what it wants kept beside it."""
+
+    posting: Posting
+    now: datetime
+    narrate: Callable[[Applied | PostingRefused], Narrative]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a batch must know, each sorted: the order in which locks are taken."""
+
+    references: tuple[Reference, ...]
+    accounts: tuple[Account, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a batch's needs: what is not in it does not exist. `users` are those with any account."""
+
+    credits: Mapping[Reference, Credit]
+    cash: Mapping[Account, Decimal]
+    users: frozenset[str]
+
+
+@dataclass(slots=True)
+class Entries:
+    """What a batch writes, in the order in which it is written: a credit resolves the items kept before it alone."""
+
+    credits: list[Credit] = field(default_factory=list)
+    cash: dict[Account, Decimal] = field(default_factory=dict)
+    """Of each account that changed: what it holds."""
+    exchanges: list[Exchange] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    items_before: list[tuple[ReconciliationItem, Event | None]] = field(default_factory=list)
+    """Items that are kept before credits resolve theirs; the event is kept where the item is new."""
+    resolving: list[tuple[Posting, datetime]] = field(default_factory=list)
+    """Postings applied for the first time: their open items are resolved."""
+    items_after: list[tuple[ReconciliationItem, Event | None]] = field(default_factory=list)
+    """Items of postings that contradict a credit of this very batch."""
+
+
+Posted = Applied | PostingRefused | Exception
+"""What came of a request; an exception is what its `narrate` raised, and nothing of the posting is entered then."""
+
+
+def needs(postings: Iterable[Posting]) -> Needs:
+    """What must be known to judge them."""
+    references: set[Reference] = set()
+    accounts: set[Account] = set()
+    for posting in postings:
+        references.add((posting.provider, posting.reference))
+        if posting.promo_amount is not None:
+            references.add((posting.provider, posting.promo_reference))
+        accounts.add((posting.user_id, posting.currency))
+    return Needs(tuple(sorted(references)), tuple(sorted(accounts)))
+
+
+def post(requests: Sequence[PostingRequest], kept: Kept) -> tuple[list[Posted], Entries]:
+    """Judge the requests one after the other: what came of each, and what is to be written for all."""
+    batch = _Batch(kept)
+    return [batch.carry_out(request) for request in requests], batch.entries
+
+
+def plain(amount: Decimal) -> Decimal:
+    """The one form of an amount: no exponent, and no zeros at its end."""
+    least = amount.normalize(EXACT)
+    if least.is_finite() and least == (whole := least.to_integral_value()):
+        return whole.quantize(_ONE, context=EXACT)
+    return least
+
+
+def first_difference(kept: Posting, posting: Posting) -> str:
+    """The first field that differs of those that make the content, '' where none does; amounts by value."""
+    return next((name for name in _COMPARED if getattr(kept, name) != getattr(posting, name)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a posting that passes does."""
+
+    outcome: Applied
+    credits: tuple[Credit, ...]
+
+
+class _Batch:
+    """The books while a batch is posted."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._credits = dict(kept.credits)
+        self._cash = dict(kept.cash)
+        self._users = kept.users
+        self._credited: set[Reference] = set()
+        self.entries = Entries()
+
+    def carry_out(self, request: PostingRequest) -> Posted:
+        judged = self._judge(request.posting, request.now)
+        outcome = judged.outcome if isinstance(judged, _Change) else judged
+        try:
+            narrative = request.narrate(outcome)
+        except Exception as error:  # noqa: BLE001 - raised where the caller waits, and its neighbours stand
+            return error
+        if isinstance(judged, _Change):
+            self._enter(judged, request)
+        self._tell(narrative, request.posting, first=isinstance(judged, _Change))
+        return outcome
+
+    def _judge(self, posting: Posting, now: datetime) -> _Change | Applied | PostingRefused:
+        known = self._credits.get((posting.provider, posting.reference))
+        if known is not None:
+            return self._again(known, posting)
+        prize = _prize(posting)
+        known_prize = self._credits.get((prize.provider, prize.reference)) if prize is not None else None
+        if prize is not None and not _fits(prize, posting, known_prize):
+            return PostingRefused(PostingFault.REFERENCE_REUSED, "promo_reference")
+        cash = self._cash.get((posting.user_id, posting.currency))
+        if cash is None:
+            return self._without_account(posting)
+        result = Credit(CreditKind.RESULT, new_id(), posting, now)
+        cash = plain(EXACT.add(cash, posting.amount))
+        entered = [result]
+        if prize is not None and known_prize is None:
+            entered.append(Credit(CreditKind.PROMO, new_id(), prize, now))
+            cash = plain(EXACT.add(cash, prize.amount))
+        return _Change(Applied(result.transaction_id, posting.currency, cash, replayed=False), tuple(entered))
+
+    def _again(self, known: Credit, posting: Posting) -> Applied | PostingRefused:
+        if known.kind is not CreditKind.RESULT:
+            return PostingRefused(PostingFault.REFERENCE_REUSED, "reference")
+        if name := first_difference(known.content, posting):
+            return PostingRefused(PostingFault.REFERENCE_REUSED, name)
+        cash = self._cash[posting.user_id, posting.currency]
+        return Applied(known.transaction_id, posting.currency, cash, replayed=True)
+
+    def _without_account(self, posting: Posting) -> PostingRefused:
+        if posting.user_id in self._users:
+            return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
+        return PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+
+    def _enter(self, change: _Change, request: PostingRequest) -> None:
+        account = (request.posting.user_id, request.posting.currency)
+        self._cash[account] = self.entries.cash[account] = change.outcome.cash
+        for credit in change.credits:
+            self._credits[credit.content.provider, credit.content.reference] = credit
+        self.entries.credits.extend(change.credits)
+        self._credited.add((request.posting.provider, request.posting.reference))
+        self.entries.resolving.append((request.posting, request.now))
+
+    def _tell(self, narrative: Narrative, posting: Posting, *, first: bool) -> None:
+        if narrative.exchange is not None:
+            self.entries.exchanges.append(narrative.exchange)
+        if narrative.item is not None:
+            credited_here = (posting.provider, posting.reference) in self._credited
+            items = self.entries.items_after if credited_here else self.entries.items_before
+            items.append((narrative.item, narrative.event))
+        elif narrative.event is not None and first:
+            self.entries.events.append(narrative.event)
+
+
+def _prize(posting: Posting) -> Posting | None:
+    """The promotional prize as the credit that it is, under its own reference."""
+    if posting.promo_amount is None:
+        return None
+    return replace(
+        posting,
+        reference=posting.promo_reference,
+        amount=posting.promo_amount,
+        promo_amount=None,
+        promo_reference="",
+    )
+
+
+def _fits(prize: Posting, posting: Posting, known: Credit | None) -> bool:
+    """Whether a prize's reference is free, or stands for this very prize."""
+    if prize.reference == posting.reference:
+        return False
+    return known is None or (known.kind is CreditKind.PROMO and not first_difference(known.content, prize))

@@ -1,0 +1,36 @@
+"""How those who wait for events are woken."""
+
+import asyncio
+
+from gateway.store.interface import StoreUnavailable
+
+
+class EventCommits:
+    """Counts the commits that added events, and wakes those who wait for one. Lives on the event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    def add(self) -> None:
+        """One more commit added events."""
+        self._count += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more will come: whoever waits gets StoreUnavailable."""
+        self._closed = True
+        self._wake()
+
+    async def beyond(self, seen: int) -> int:
+        """Wait until the count is more than `seen`, and answer it."""
+        while self._count <= seen:
+            if self._closed:
+                raise StoreUnavailable("the store is closed: no more events come")
+            await self._changed.wait()
+        return self._count
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

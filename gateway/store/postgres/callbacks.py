@@ -1,0 +1,30 @@
+"""What is kept of callbacks that move no money: expiries, and those that came to nothing."""
+
+from gateway.store.postgres import items
+from gateway.store.postgres.writing import Writing
+from gateway.store.records import Event, Exchange, ReconciliationItem
+
+_EXPIRE = """
+INSERT INTO expiries (provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (provider, provider_id, session_id, user_id) DO NOTHING
+RETURNING 1
+"""
+
+
+async def record_expiry(writing: Writing, event: Event, provider_id: str, exchange: Exchange) -> bool:
+    """Keep the journal line, and the event where this expiry is new; whether it is."""
+    kept = await writing.db.fetchval(_EXPIRE, event.provider, provider_id, event.session_id, event.user_id, event.id)
+    writing.lines.append(exchange)
+    if kept is None:
+        return False
+    writing.events.append(event)
+    return True
+
+
+async def record_exchange(
+    writing: Writing, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
+) -> None:
+    """Keep the journal line, the item, and the event where the item is new."""
+    if item is not None:
+        writing.events += await items.keep_telling(writing.db, [(item, event)])
+    writing.lines.append(exchange)

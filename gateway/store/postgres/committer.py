@@ -1,0 +1,223 @@
+"""Group commit: what arrived while a commit was under way is committed together, and answered after the commit.
+
+One wait for the server's disk serves the whole batch. Where a batch cannot stand because of one of its works, it is
+halved until that one is alone: its neighbours stand. What is queued is carried out, whether or not its caller still
+waits; but nobody waits for a server that hangs, neither in the queue nor behind it.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import asyncpg
+
+from gateway.store.books import PostingRequest
+from gateway.store.interface import StoreUnavailable
+from gateway.store.postgres.address import Address
+from gateway.store.postgres.connection import (
+    Connection,
+    close,
+    is_broken,
+    is_contention,
+    is_outage,
+    told,
+    unavailable,
+)
+from gateway.store.postgres.postings import Overtaken
+from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
+from gateway.store.postgres.writing import Operation, Writing
+from gateway.store.records import Applied, PostingRefused
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 500
+"""Works in one batch: bounds how long the first of them waits for the last."""
+
+MOST_WAITING = 10_000
+"""Works in the queue: beyond it a stuck server would only fill the memory."""
+
+WAIT_S = 1.0
+"""Seconds that a work waits in the queue at the most."""
+
+BATCH_S = 1.5
+"""Seconds that a batch may take, connecting and trying again included. Together: less than a provider waits."""
+
+TRIES = 5
+"""Times that a batch is tried whose only trouble is that other gateways were in its way."""
+
+JITTER_S = 0.02
+
+ROLLBACK_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    work: Work
+    answer: asyncio.Future[Any]
+    since: float
+
+
+class Committer:
+    """Writes for one process, on one connection. Made on the event loop that will use it; started and closed once.
+
+    `written` is called after each commit that kept events.
+    """
+
+    def __init__(
+        self, address: Address, connect: Callable[[], Awaitable[Connection]], written: Callable[[], None]
+    ) -> None:
+        self._address = address
+        self._connect = connect
+        self._written = written
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Queued] = deque()
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._db: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises StoreUnavailable."""
+        self._db = await self._connect()
+        self._task = self._loop.create_task(self._serve(), name="store-committer")
+
+    async def post(self, request: PostingRequest) -> Applied | PostingRefused:
+        """Post one Result. Raises what its `narrate` raises, and StoreUnavailable."""
+        return cast("Applied | PostingRefused", await self._put(request))
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Carry one operation out and answer what it returns. Raises what it raises, and StoreUnavailable."""
+        return cast("T", await self._put(operation))
+
+    async def close(self) -> None:
+        """Finish what is queued, then disconnect."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        if self._db is not None:
+            await close(self._db)
+
+    def _put(self, work: Work) -> asyncio.Future[Any]:
+        if self._closing:
+            raise StoreUnavailable("the store is closed: nothing more is read or written")
+        if len(self._queue) >= MOST_WAITING:
+            raise StoreUnavailable(
+                f"database {self._address}: {MOST_WAITING} writes wait for it already; look at its disk and its load"
+            )
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.append(_Queued(work, answer, self._loop.time()))
+        self._arrived.set()
+        return answer
+
+    # --- The one task that writes -------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        while self._queue or not self._closing:
+            if batch := self._next_batch():
+                await self._carry_out(batch, self._loop.time() + BATCH_S)
+            elif not self._queue and not self._closing:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def _next_batch(self) -> list[_Queued]:
+        oldest = self._loop.time() - WAIT_S
+        batch: list[_Queued] = []
+        while self._queue and len(batch) < MOST_AT_ONCE:
+            queued = self._queue.popleft()
+            if queued.since >= oldest:
+                batch.append(queued)
+            else:
+                _raise_at(queued, self._too_slow())
+        return batch
+
+    def _too_slow(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"database {self._address}: writes wait longer than {WAIT_S} s; look at its disk and its load"
+        )
+
+    async def _carry_out(self, batch: Sequence[_Queued], deadline: float) -> None:
+        try:
+            outcomes = await self._committed([queued.work for queued in batch], deadline)
+        except StoreUnavailable as error:
+            for queued in batch:
+                _raise_at(queued, StoreUnavailable(str(error), unchanged=error.unchanged), error)
+        except Exception as error:  # noqa: BLE001 - raised where its caller waits, once it is known whose it is
+            if len(batch) == 1:
+                _raise_at(batch[0], told(self._address, error), error)
+                return
+            middle = len(batch) // 2
+            await self._carry_out(batch[:middle], deadline)
+            await self._carry_out(batch[middle:], deadline)
+        else:
+            for queued, outcome in zip(batch, outcomes, strict=True):
+                _settle(queued, outcome)
+
+    async def _committed(self, works: Sequence[Work], deadline: float) -> list[Outcome]:
+        """Commit, however often another gateway is in the way.
+
+        Raises StoreUnavailable, and where one of the works is at fault, what it raised.
+        """
+        for tried in range(1, TRIES + 1):
+            rested = self._db
+            try:
+                return await self._attempt(works, deadline)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Overtaken) as error:
+                # A connection that rested may have been cut off: only a fresh one shows whether the server is there.
+                cut_off = rested is not None and is_broken(error) and not isinstance(error, TimeoutError)
+                if not (cut_off or is_contention(error) or isinstance(error, Overtaken)):
+                    if is_outage(error):
+                        raise unavailable(self._address, error) from error
+                    raise
+            await asyncio.sleep(random.uniform(0, JITTER_S * tried))  # noqa: S311 - nobody gains by guessing it
+        raise StoreUnavailable(f"database {self._address}: other gateways were in the way {TRIES} times; try again")
+
+    async def _attempt(self, works: Sequence[Work], deadline: float) -> list[Outcome]:
+        writing: Writing | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                writing = Writing(await self._connection())
+                outcomes = await transact(writing, works)
+        except BaseException as error:
+            await self._clear(error)
+            if writing is not None and writing.in_doubt and isinstance(error, Exception):
+                raise unavailable(self._address, error, unchanged=False) from error
+            raise
+        if writing.events:
+            self._written()
+        return outcomes
+
+    async def _connection(self) -> Connection:
+        if self._db is None or self._db.is_closed():
+            self._db = await self._connect()
+        return self._db
+
+    async def _clear(self, error: BaseException) -> None:
+        """Leave the connection fit for the next transaction, or leave none."""
+        if self._db is None:
+            return
+        if isinstance(error, Exception) and not is_broken(error):
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                async with asyncio.timeout(ROLLBACK_S):
+                    await self._db.execute("ROLLBACK")
+                return
+        self._db.terminate()
+        self._db = None
+
+
+def _settle(queued: _Queued, outcome: Outcome) -> None:
+    if isinstance(outcome, Raised):
+        _raise_at(queued, outcome.error)
+    elif not queued.answer.done():  # else its caller was cancelled
+        queued.answer.set_result(outcome.value)
+
+
+def _raise_at(queued: _Queued, error: Exception, cause: BaseException | None = None) -> None:
+    if not queued.answer.done():
+        if cause is not None and cause is not error:
+            error.__cause__ = cause
+        queued.answer.set_exception(error)

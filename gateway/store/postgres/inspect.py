@@ -1,0 +1,47 @@
+"""A look at a database as it is: nothing is made, and nothing is migrated."""
+
+import asyncio
+
+import asyncpg
+
+from gateway.store.discrepancies import Audit
+from gateway.store.interface import StoreUnavailable
+from gateway.store.postgres import discrepancies, ledger, migrations
+from gateway.store.postgres.address import parse
+from gateway.store.postgres.connection import PATIENT, READING, close, connect, unavailable
+
+LOOK_S = 2.0
+
+
+async def read_money_providers(url: str) -> frozenset[str]:
+    """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
+    address = parse(url)
+    db = await connect(address, "check", READING)
+    try:
+        async with asyncio.timeout(LOOK_S):
+            if not await migrations.is_migrated(db):
+                return frozenset()
+            await migrations.refuse_newer(db, address)
+            return await ledger.money_providers(db)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise unavailable(address, error) from error
+    finally:
+        await close(db)
+
+
+async def audit(url: str) -> Audit:
+    """Whether the books add up. Raises StoreUnavailable where there are none that this release reads."""
+    address = parse(url)
+    db = await connect(address, "verify", PATIENT)
+    try:
+        if not await migrations.is_migrated(db):
+            raise StoreUnavailable(f"database {address}: no gateway has kept anything in it; is it the right one?")
+        await migrations.refuse_newer(db, address)
+        accounts, transactions = await db.fetchrow(
+            "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transactions)"
+        ) or (0, 0)
+        return Audit(accounts, transactions, await discrepancies.find(db))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise unavailable(address, error) from error
+    finally:
+        await close(db)

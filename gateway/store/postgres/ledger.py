@@ -1,0 +1,104 @@
+"""The built-in ledger's accounts, what the operator's wallet made of Results, and the names that money stands under."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+
+from gateway.store.interface import ContentDiffers, Narrative
+from gateway.store.postgres import items, transactions
+from gateway.store.postgres.columns import moment, money
+from gateway.store.postgres.connection import Connection
+from gateway.store.postgres.writing import Writing
+from gateway.store.records import (
+    AccountOpened,
+    Applied,
+    Balance,
+    Credit,
+    CreditKind,
+    ItemKind,
+    Posting,
+    PostingFault,
+    PostingRefused,
+)
+
+_OPEN = """
+INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES ($1, $2, $3, $3, $4)
+ON CONFLICT (user_id, currency) DO NOTHING
+"""
+
+_BALANCE = """
+SELECT (SELECT cash FROM accounts WHERE user_id = $1 AND currency = $2),
+    EXISTS (SELECT 1 FROM accounts WHERE user_id = $1)
+"""
+
+MONEY_PROVIDERS = """
+SELECT name FROM providers
+WHERE EXISTS (SELECT 1 FROM transactions WHERE transactions.provider = name)
+    OR EXISTS (SELECT 1 FROM wallet_credits WHERE wallet_credits.provider = name)
+"""
+
+
+async def open_account(writing: Writing, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+    """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
+    # Inserted first and read second: another gateway may open the same account between any two statements.
+    await writing.db.execute(_OPEN, user_id, currency, opening, moment(now))
+    kept = money(
+        await writing.db.fetchval(
+            "SELECT opening FROM accounts WHERE user_id = $1 AND currency = $2", user_id, currency
+        )
+    )
+    if kept != opening:
+        raise ContentDiffers("opening_balance")
+    return AccountOpened(user_id, currency, kept)
+
+
+async def balance(db: Connection, user_id: str, currency: str) -> Balance | PostingRefused:
+    """What the account holds, or why there is none."""
+    row = await db.fetchrow(_BALANCE, user_id, currency)
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    cash, has_another = row
+    if cash is not None:
+        return Balance(currency, money(cash))
+    if has_another:
+        return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
+    return PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+
+
+async def record_outcome(
+    writing: Writing,
+    posting: Posting,
+    outcome: Applied | PostingRefused,
+    narrate: Callable[[Applied | PostingRefused], Narrative],
+    now: datetime,
+) -> None:
+    """Keep what the operator's wallet made of a posting: its credit, once, and its story."""
+    narrative = narrate(outcome)
+    happened = isinstance(outcome, Applied) and await _wallet_credited(writing.db, posting, outcome, now)
+    if narrative.item is not None:
+        happened = bool(await items.keep(writing.db, [narrative.item])) or happened
+    if narrative.exchange is not None:
+        writing.lines.append(narrative.exchange)
+    if narrative.event is not None and happened:
+        writing.events.append(narrative.event)
+
+
+async def _wallet_credited(db: Connection, posting: Posting, applied: Applied, now: datetime) -> bool:
+    """Whether the credit is new. The posting's items are resolved."""
+    if await transactions.keep_wallets(db, Credit(CreditKind.RESULT, applied.transaction_id, posting, now)):
+        await items.resolve_credited(db, [(posting, now)])
+        return True
+    # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
+    await items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
+    return False
+
+
+async def remember_providers(writing: Writing, names: frozenset[str]) -> None:
+    """Keep the names of configured providers."""
+    await writing.db.execute(
+        "INSERT INTO providers (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(names)
+    )
+
+
+async def money_providers(db: Connection) -> frozenset[str]:
+    """Remembered names that transactions are kept of."""
+    return frozenset(row["name"] for row in await db.fetch(MONEY_PROVIDERS))

@@ -1,0 +1,265 @@
+"""The store on PostgreSQL, joined from its parts: each method hands one operation to the committer or to the reads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TypeVar
+
+import asyncpg
+
+from gateway.store.books import PostingRequest
+from gateway.store.event_commits import EventCommits
+from gateway.store.interface import Narrative, StoreUnavailable
+from gateway.store.postgres import callbacks, closures, discrepancies, events, items, journal, ledger, transactions
+from gateway.store.postgres.address import parse
+from gateway.store.postgres.committer import Committer
+from gateway.store.postgres.connection import (
+    PATIENT,
+    READING,
+    WRITING,
+    Connection,
+    close,
+    connect,
+    connect_committer,
+    unavailable,
+)
+from gateway.store.postgres.migrations import migrate
+from gateway.store.postgres.pool import Pool, Read
+from gateway.store.postgres.sequencer import Sequencer
+from gateway.store.postgres.writing import Operation
+from gateway.store.records import (
+    AccountOpened,
+    Applied,
+    Balance,
+    CloseRecord,
+    Credit,
+    Discrepancy,
+    Event,
+    EventBatch,
+    EventFilter,
+    Exchange,
+    Failed,
+    ItemFilter,
+    Page,
+    Posting,
+    PostingRefused,
+    ReconciliationItem,
+    Settled,
+    Target,
+)
+
+T = TypeVar("T")
+
+BESIDE_READS = 2
+"""Connections that a store has beside those for reads: the committer's and the sequencer's."""
+
+MIGRATING_S = 3600.0
+"""Seconds that a migration, or the wait for another gateway's, may take."""
+
+_PING = """
+INSERT INTO pings (one, count) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET count = pings.count + 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """What an open store has."""
+
+    committer: Committer
+    pool: Pool
+    sequencer: Sequencer
+    event_commits: EventCommits
+
+
+class PostgresStore:
+    """One PostgreSQL database, which any number of processes may have open. It belongs to the event loop of `open`.
+
+    `pool_size` is how many connections it holds at the most, 3 at least; a look for discrepancies takes one more.
+    Raises ValueError for a url that names no database.
+    """
+
+    def __init__(self, url: str, pool_size: int = 8) -> None:
+        self._address = parse(url)
+        self._reads = max(1, pool_size - BESIDE_READS)
+        self._connected: _Connected | None = None
+        self._looking = asyncio.Lock()
+
+    # --- The database -------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect and bring the schema to this release's. Raises StoreUnavailable."""
+        if self._connected is not None:
+            raise RuntimeError(f"database {self._address} is open already")
+        await self._migrate()
+        commits = EventCommits()
+        sequencer = Sequencer(self._connecting("sequencer", WRITING), commits)
+        committer = Committer(self._address, partial(connect_committer, self._address), sequencer.written)
+        await committer.start()
+        try:
+            await sequencer.start()
+        except BaseException as error:
+            await committer.close()
+            if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+                raise unavailable(self._address, error) from error
+            raise
+        pool = Pool(self._address, self._connecting("reads", READING), self._reads)
+        self._connected = _Connected(committer, pool, sequencer, commits)
+
+    async def _migrate(self) -> None:
+        db = await connect(self._address, "migrations", PATIENT)
+        try:
+            async with asyncio.timeout(MIGRATING_S):
+                await migrate(db, self._address)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise unavailable(self._address, error) from error
+        finally:
+            await close(db)
+
+    def _connecting(self, purpose: str, settings: Mapping[str, str]) -> Callable[[], Awaitable[Connection]]:
+        return partial(connect, self._address, purpose, settings)
+
+    async def close(self) -> None:
+        """Finish what is queued, and disconnect. Whoever waits for events gets StoreUnavailable."""
+        if self._connected is None:
+            return
+        connected, self._connected = self._connected, None
+        await connected.pool.close()
+        await connected.committer.close()
+        await connected.sequencer.stop()
+        connected.event_commits.close()
+
+    async def ping(self) -> None:
+        """Write, and commit. Raises StoreUnavailable.
+
+        Not among the writes that are committed together: all gateways write this one row, and none waits for another's
+        batch to do so.
+        """
+        await self._read(lambda db: db.execute(_PING))
+
+    async def remember_providers(self, names: frozenset[str]) -> None:
+        await self._write(lambda writing: ledger.remember_providers(writing, names))
+
+    async def money_providers(self) -> frozenset[str]:
+        return await self._read(ledger.money_providers)
+
+    # --- Closures -----------------------------------------------------------------------------------------------------
+
+    async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
+        return await self._write(lambda writing: closures.begin_close(writing, request_id, target, now))
+
+    async def find_close(self, request_id: str) -> CloseRecord | None:
+        return await self._read(lambda db: closures.find_close(db, request_id))
+
+    async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
+        await self._write(lambda writing: closures.settle_close(writing, request_id, settled, exchange, event))
+
+    async def fail_close(
+        self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
+    ) -> None:
+        await self._write(lambda writing: closures.fail_close(writing, request_id, failed, exchange, item))
+
+    async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
+        return await self._write(lambda writing: closures.report_abandoned(writing, begun_before, now))
+
+    # --- Events -------------------------------------------------------------------------------------------------------
+
+    async def record_expiry(self, event: Event, provider_id: str, exchange: Exchange) -> bool:
+        return await self._write(lambda writing: callbacks.record_expiry(writing, event, provider_id, exchange))
+
+    async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
+        return await self._read(lambda db: events.after(db, after_event_id, wanted, limit))
+
+    async def next_events(self, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
+        return await self._read(lambda db: events.next_batch(db, after_event_id, wanted, limit))
+
+    async def newest_event_id(self) -> str:
+        return await self._read(events.newest_id)
+
+    async def events_committed(self, seen: int) -> int:
+        return await self._open_parts().event_commits.beyond(seen)
+
+    # --- Ledger -------------------------------------------------------------------------------------------------------
+
+    async def open_account(self, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+        return await self._write(lambda writing: ledger.open_account(writing, user_id, currency, opening, now))
+
+    async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused:
+        return await self._read(lambda db: ledger.balance(db, user_id, currency))
+
+    async def apply(
+        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
+    ) -> Applied | PostingRefused:
+        return await self._open_parts().committer.post(PostingRequest(posting, now, narrate))
+
+    async def record_outcome(
+        self,
+        posting: Posting,
+        outcome: Applied | PostingRefused,
+        narrate: Callable[[Applied | PostingRefused], Narrative],
+        now: datetime,
+    ) -> None:
+        await self._write(lambda writing: ledger.record_outcome(writing, posting, outcome, narrate, now))
+
+    async def credit(self, provider: str, reference: str) -> Credit | None:
+        return await self._read(lambda db: transactions.find(db, provider, reference))
+
+    async def credits_of(self, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
+        return await self._read(lambda db: transactions.of_user(db, user_id, page_token, limit))
+
+    async def discrepancies(self) -> Sequence[Discrepancy]:
+        self._open_parts()
+        async with self._looking:
+            db = await connect(self._address, "discrepancies", PATIENT)
+            try:
+                return await discrepancies.find(db)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise unavailable(self._address, error) from error
+            finally:
+                await close(db)
+
+    # --- Journal ------------------------------------------------------------------------------------------------------
+
+    async def record_exchange(
+        self, exchange: Exchange, item: ReconciliationItem | None = None, event: Event | None = None
+    ) -> None:
+        await self._write(lambda writing: callbacks.record_exchange(writing, exchange, item, event))
+
+    async def exchanges(self, *, request_id: str = "", provider: str = "", limit: int = 100) -> Sequence[Exchange]:
+        return await self._read(lambda db: journal.exchanges(db, request_id, provider, limit))
+
+    async def exchange(self, id: str) -> Exchange | None:
+        return await self._read(lambda db: journal.find(db, id))
+
+    async def refused_callbacks(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[Exchange]:
+        return await self._read(lambda db: journal.refused_callbacks(db, provider, page_token, limit))
+
+    async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
+        """Beside the writes that are committed together, which do not wait for it."""
+        return await self._read(lambda db: journal.trim_bodies(db, ended_before, limit))
+
+    # --- Items --------------------------------------------------------------------------------------------------------
+
+    async def items(self, wanted: ItemFilter, *, page_token: str = "", limit: int = 100) -> Page[ReconciliationItem]:
+        return await self._read(lambda db: items.items(db, wanted, page_token, limit))
+
+    async def find_item(self, id: str) -> ReconciliationItem | None:
+        return await self._read(lambda db: items.find(db, id))
+
+    async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
+        return await self._write(lambda writing: items.resolve(writing.db, id, by, why, now))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    async def _write(self, operation: Operation[T]) -> T:
+        return await self._open_parts().committer.run(operation)
+
+    async def _read(self, read: Read[T]) -> T:
+        return await self._open_parts().pool.run(read)
+
+    def _open_parts(self) -> _Connected:
+        if self._connected is None:
+            raise StoreUnavailable(f"database {self._address} is not open: nothing is read or written")
+        return self._connected

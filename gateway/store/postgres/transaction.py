@@ -1,0 +1,86 @@
+"""One transaction for a whole batch: the postings in one set, then the other operations one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from gateway.store.books import PostingRequest
+from gateway.store.interface import AlreadyResolved, ContentDiffers
+from gateway.store.postgres.postings import post_together
+from gateway.store.postgres.writing import Operation, Writing
+
+Work = PostingRequest | Operation[Any]
+"""What one caller wants done."""
+
+_IN_DOUBT = frozenset({"08", "53", "57", "58", "F0", "XX"})
+"""Classes of errors after which a COMMIT may stand all the same: the server, and not the transaction, is in trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an operation answered."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What an operation raised; it did nothing."""
+
+    error: Exception
+
+
+Outcome = Done | Raised
+
+
+class RolledBack(Exception):
+    """The server answered COMMIT by undoing the transaction."""
+
+
+async def transact(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
+    """Carry the works out and commit: one outcome for each, in their order.
+
+    Raises where the transaction cannot be committed; nothing of it stands then, unless COMMIT was sent and not
+    answered: `writing.in_doubt` says so. The connection's state is the caller's to clear.
+    """
+    await writing.db.execute("BEGIN")
+    outcomes = await _carry_out(writing, works)
+    await writing.finish()
+    await _commit(writing)
+    return outcomes
+
+
+async def _carry_out(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
+    postings = [work for work in works if isinstance(work, PostingRequest)]
+    posted = iter(await post_together(writing, postings) if postings else ())
+    outcomes: list[Outcome] = []
+    for work in works:
+        if isinstance(work, PostingRequest):
+            answer = next(posted)
+            outcomes.append(Raised(answer) if isinstance(answer, Exception) else Done(answer))
+        else:
+            outcomes.append(await _one(writing, work))
+    return outcomes
+
+
+async def _one(writing: Writing, operation: Operation[Any]) -> Outcome:
+    try:
+        return Done(await operation(writing))
+    except (ContentDiffers, AlreadyResolved, LookupError) as error:
+        if type(error) in {ContentDiffers, AlreadyResolved, LookupError}:
+            return Raised(error)  # a refusal, which comes before anything is written
+        raise  # a KeyError or an IndexError is a bug, and may come anywhere
+
+
+async def _commit(writing: Writing) -> None:
+    writing.in_doubt = True
+    try:
+        answer = await writing.db.execute("COMMIT")
+    except asyncpg.PostgresError as error:
+        writing.in_doubt = writing.db.is_closed() or (error.sqlstate or "")[:2] in _IN_DOUBT
+        raise
+    writing.in_doubt = False
+    if answer != "COMMIT":
+        raise RolledBack(f"the server answered COMMIT by {answer}")

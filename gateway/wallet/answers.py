@@ -1,0 +1,189 @@
+"""What the operator's wallet says: a credit, a refusal for a cause, or trouble, after which nobody knows the outcome.
+
+Only an answer that says all that the contract demands is believed. A status without its reason may come from anything
+on the way, such as a proxy that knows no such service: it must not cost a player his prize.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from adapters.contract import Result
+from gateway.store.records import Applied, PostingFault, PostingRefused
+from gateway.v1 import wallet_service_pb2 as pb
+from gateway.wallet import forms
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+_DETAILS = "grpc-status-details-bin"
+_LONGEST_WORDS = 300
+
+_AGAIN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+"""Codes that may pass by themselves. After any other the next attempt would only hear the same."""
+
+_TO_MEND = {
+    grpc.StatusCode.UNIMPLEMENTED: "what answers there serves no gateway.v1.WalletService: check wallet.target",
+    grpc.StatusCode.UNAUTHENTICATED: "the wallet does not know this gateway: check the certificate in wallet.tls",
+    grpc.StatusCode.PERMISSION_DENIED: "the wallet does not let this gateway in: check the certificate in wallet.tls",
+}
+_REASON_MISSING = (
+    "it is no answer of the WalletService: check wallet.target and what stands in between, and that the wallet sends "
+    "an ErrorInfo with the reason"
+)
+_TLS_TO_MEND = (
+    "check wallet.tls: ca must be the authority of the wallet's certificate, which names the host of wallet.target; "
+    "cert and key are ours, where the wallet demands them; and a wallet without TLS is called without it"
+)
+
+_FIELDS = frozenset(field.name for field in pb.ApplyResultRequest.DESCRIPTOR.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An answer that does not tell the outcome, or none at all; the wallet may have credited."""
+
+    words: str
+    """What happened, for a person; nothing of it is secret."""
+    again: bool = False
+    """Whether the next attempt may fare better."""
+    retry_after_s: float = 0.0
+    """How long the wallet wants to be left alone first."""
+    to_mend: str = ""
+    """What a person must mend, where waiting does not help."""
+
+    def __str__(self) -> str:
+        return f"{self.words}; {self.to_mend}" if self.to_mend else self.words
+
+
+def request_of(provider: str, result: Result) -> bytes:
+    """The Result as the wallet is asked to apply it."""
+    request = pb.ApplyResultRequest(
+        provider=provider,
+        reference=result.reference,
+        user_id=result.user_id,
+        currency=result.currency,
+        amount=forms.money_text(result.amount),
+        round_id=result.round_id,
+        game_id=result.game_id,
+        session_id=result.session_id,
+        bonus_code=result.bonus_code,
+        promo_campaign_id=result.promo_campaign_id,
+        promo_campaign_type=result.promo_campaign_type,
+    )
+    if result.promo is not None:
+        request.promo_amount = forms.money_text(result.promo.amount)
+        request.promo_reference = result.promo.reference
+    return request.SerializeToString()
+
+
+def applied(answer: bytes, currency: str) -> Applied | Trouble:
+    """The credit that an answer tells of, where each of its fields is what it must be."""
+    try:
+        response = pb.ApplyResultResponse.FromString(answer)
+    except DecodeError:
+        return _malformed("it is no ApplyResultResponse")
+    transaction_id = response.transaction_id
+    if not transaction_id or len(transaction_id) > forms.LONGEST_ID or forms.has_control(transaction_id):
+        return _malformed("transaction_id is not an id of 1 to 255 characters")
+    if response.currency != currency:
+        return _malformed(f"currency is not the Result's, {currency}")
+    cash = forms.money(response.cash)
+    if cash is None:
+        return _malformed("cash is not an amount")
+    bonus = forms.money(response.bonus) if response.bonus else None
+    if response.bonus and bonus is None:
+        return _malformed("bonus is neither empty nor an amount")
+    return Applied(transaction_id, currency, cash, response.replayed, bonus)
+
+
+def failed(error: grpc.aio.AioRpcError) -> PostingRefused | Trouble:
+    """What a status means: its code and its reason together decide, whatever the domain."""
+    code, details = error.code(), _details(error)
+    info = next(_unpacked(details, ErrorInfo), ErrorInfo())
+    match code, info.reason:
+        case grpc.StatusCode.NOT_FOUND, "ACCOUNT_UNKNOWN":
+            return PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+        case grpc.StatusCode.FAILED_PRECONDITION, "CURRENCY_MISMATCH":
+            return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
+        case grpc.StatusCode.ALREADY_EXISTS, "REFERENCE_REUSED":
+            return PostingRefused(PostingFault.REFERENCE_REUSED, _known(info.metadata.get("field", "")))
+        case grpc.StatusCode.INVALID_ARGUMENT, _:
+            # Nothing on the way says so by itself, so that it needs no reason.
+            return PostingRefused(PostingFault.FIELD_INVALID, _known(_violated(details)))
+    words = words_of(error)
+    if code in _AGAIN:
+        return Trouble(words, True, _retry_after_s(details), _TLS_TO_MEND if _is_of_tls(words) else "")
+    return Trouble(words, to_mend=_TO_MEND.get(code, _REASON_MISSING))
+
+
+def words_of(error: grpc.aio.AioRpcError) -> str:
+    """A status in a few printable words."""
+    shown = "".join(character if character.isprintable() else " " for character in error.details() or "")
+    return f"{error.code().name} {shown if len(shown) <= _LONGEST_WORDS else shown[: _LONGEST_WORDS - 1] + '…'}"
+
+
+def _details(error: grpc.aio.AioRpcError) -> Status:
+    """The google.rpc.Status beside the code, empty where there is none that fits it."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            try:
+                status = Status.FromString(value)
+            except DecodeError:
+                continue
+            if status.code == error.code().value[0]:
+                return status
+    return Status()
+
+
+def _unpacked(details: Status, kind: type[MessageT]) -> Iterator[MessageT]:
+    for packed in details.details:
+        message = kind()
+        with suppress(DecodeError):
+            if packed.Unpack(message):
+                yield message
+
+
+def _violated(details: Status) -> str:
+    """The first field that a BadRequest names."""
+    return next(
+        (violation.field for bad in _unpacked(details, BadRequest) for violation in bad.field_violations),
+        "",
+    )
+
+
+def _retry_after_s(details: Status) -> float:
+    asked = [retry.retry_delay.ToNanoseconds() / 1e9 for retry in _unpacked(details, RetryInfo)]
+    return max(asked, default=0.0)
+
+
+def _known(field: str) -> str:
+    """The field, where it is one of ours: the provider is told it, and need not hear anything else."""
+    return field if field in _FIELDS else ""
+
+
+def _is_of_tls(words: str) -> bool:
+    """Whether no connection came about for certificates. The library has no code for it; a wallet that demands one of
+    ours hangs up without a word.
+    """
+    marks = ("handshake", "verification", "Socket closed")
+    return "failed to connect" in words and any(mark in words for mark in marks)
+
+
+def _malformed(what: str) -> Trouble:
+    return Trouble(f"its answer is malformed: {what}", to_mend="have the wallet answer as wallet_service.proto says")

@@ -1,0 +1,41 @@
+"""What every room's tests may use: a PostgreSQL server, started when the first test asks for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.store.postgres import PostgresStore
+from tests.support.postgres import PostgresServer, postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server of this run, with fsync on as in production. Gone with its data at the end."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def migrated(postgres: PostgresServer) -> str:
+    """A database that a gateway has migrated and left: a template for others."""
+    name = await postgres.create()
+    store = PostgresStore(postgres.url(name))
+    await store.open()
+    await store.close()
+    return name
+
+
+@pytest.fixture
+async def postgres_url(postgres: PostgresServer, migrated: str) -> str:
+    """The url of a migrated, empty database of this test's own."""
+    return postgres.url(await postgres.create(template=migrated))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The url of an empty database, of each engine in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'gateway.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url

@@ -1,0 +1,26 @@
+"""What of the configuration is secret."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.app.surroundings import secrets_of
+from tests.support.configured import GOOD_PROVIDER, KEY, read
+
+
+@pytest.mark.parametrize(
+    ("url", "passwords"),
+    [
+        ("postgresql://gateway:hunter%2F22@db.example/gateway", {"hunter/22"}),
+        ("postgresql://db.example/gateway?user=gateway&password=hunter22", {"hunter22"}),
+        ("postgresql://gateway@db.example/gateway", set()),
+        ("sqlite:///gateway.db", set()),
+    ],
+)
+def test_every_secret_is_known_to_the_mask(tmp_path: Path, url: str, passwords: set[str]) -> None:
+    """Tokens, callback keys, and the password in the store's url, as it is said to the server."""
+    settings = read(
+        tmp_path,
+        f'[store]\nurl = "{url}"\n[providers.acme]\n{GOOD_PROVIDER}token = "a-token"\ncallback_keys = ["{KEY}"]\n',
+    )
+    assert {secret.reveal() for secret in secrets_of(settings)} == {"a-token", KEY, *passwords}

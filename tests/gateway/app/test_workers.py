@@ -1,0 +1,146 @@
+"""`serve --workers N`: several processes, one gateway."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+
+from gateway.v1.wallet_service_pb2 import GetBalanceRequest, OpenAccountRequest
+from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.support.gateway import callback_key, configuration, family_table
+from tests.support.process import run, serving
+
+REFERENCES = 30
+DELIVERIES = 4
+
+
+def configured(folder: Path, url: str) -> Path:
+    """A gateway with a provider that may call, on this database."""
+    path = configuration(folder, family_table("monaco", "luckymonaco", "http://127.0.0.1:1"))
+    sqlite = f'url = "sqlite:///{folder / "gateway.db"}"'
+    path.write_text(path.read_text().replace(sqlite, f'url = "{url}"'))
+    return path
+
+
+def result(reference: str) -> bytes:
+    """A Result of 10.5 USD."""
+    body = {
+        "providerId": "luckymonaco",
+        "userId": "421",
+        "currency": "USD",
+        "amount": 10.5,
+        "roundDetails": "spin",
+        "roundid": "5103188801",
+        "reference": reference,
+        "gameId": "Im_60_tumblefortune",
+        "gameName": "tumblefortune",
+        "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
+        "timestamp": "1482429190374",
+    }
+    return json.dumps(body).encode()
+
+
+async def deliver(at: str, reference: str) -> dict[str, Any]:
+    """Deliver once, over a connection of its own, so that the system chooses the worker."""
+    url = f"http://{at}/callbacks/monaco/{callback_key('monaco')}/V4/Result"
+    async with aiohttp.ClientSession() as http, http.post(url, data=result(reference)) as response:
+        answer: dict[str, Any] = await response.json()
+        return answer
+
+
+async def readyz(at: str) -> int:
+    """The status of a worker's readiness; 0 where nothing listens."""
+    with suppress(aiohttp.ClientError):
+        async with aiohttp.ClientSession() as http, http.get(f"http://{at}/readyz") as response:
+            return response.status
+    return 0
+
+
+async def test_workers_share_ports_and_money(tmp_path: Path, postgres_url: str) -> None:
+    """Deliveries over many connections reach several processes; each reference is credited once; SIGTERM ends all."""
+    async with serving(configured(tmp_path, postgres_url), "serve", "--workers", "2") as gateway:
+        said = gateway.said
+        pids = [worker["pid"] for worker in said["workers"]]
+        assert len(set(pids)) == 2
+        assert [await readyz(worker["admin"]) for worker in said["workers"]] == [200, 200]
+        async with grpc.aio.insecure_channel(said["grpc"]) as channel:
+            wallet = WalletServiceStub(channel)
+            await wallet.OpenAccount(OpenAccountRequest(user_id="421", currency="USD"))
+            references = [f"ref-{number}" for number in range(REFERENCES) for _ in range(DELIVERIES)]
+            answers = await asyncio.gather(*(deliver(said["callbacks"], reference) for reference in references))
+            assert {answer["error"] for answer in answers} == {0}
+            by_reference = zip(references, (answer["transactionId"] for answer in answers), strict=True)
+            assert len(set(by_reference)) == REFERENCES
+            balance = await wallet.GetBalance(GetBalanceRequest(user_id="421", currency="USD"))
+            assert balance.cash == f"{REFERENCES * 10.5:g}"
+        served = [await served_callbacks(worker["admin"]) for worker in said["workers"]]
+        assert sum(served) == REFERENCES * DELIVERIES
+        assert all(served), "one worker had all of the connections"
+        gateway.process.terminate()
+        assert await asyncio.wait_for(gateway.process.wait(), 20) == 0
+    assert not any(is_running(pid) for pid in pids)
+
+
+async def served_callbacks(admin: str) -> int:
+    """How many callbacks a worker has answered."""
+    async with aiohttp.ClientSession() as http, http.get(f"http://{admin}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return int(sum(float(line.split()[-1]) for line in lines if line.startswith("session_gateway_callbacks_total{")))
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something of another process's holds: nothing here could wake us."""
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_workers_are_kept_running_and_end_with_their_supervisor(tmp_path: Path, postgres_url: str) -> None:
+    """After a SIGKILL of one worker the other serves on, and soon there are two again; without the supervisor, none."""
+    log = tmp_path / "gateway.log"
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in log.read_text().splitlines() if "worker serves again" in line]
+
+    async with serving(configured(tmp_path, postgres_url), "serve", "--workers", "2") as gateway:
+        first, second = gateway.said["workers"]
+        os.kill(first["pid"], signal.SIGKILL)
+        await until(lambda: not is_running(first["pid"]))
+        assert await readyz(second["admin"]) == 200
+        await until(lambda: bool(lines()))
+        (again,) = lines()
+        assert await readyz(again["admin"]) == 200
+        gateway.process.kill()
+        await gateway.process.wait()
+        await until(lambda: not is_running(again["pid"]) and not is_running(second["pid"]))
+
+
+async def test_workers_need_postgresql(tmp_path: Path) -> None:
+    """On SQLite several processes are refused, with what to write instead."""
+    ended = await run("serve", "--config", str(configured(tmp_path, "sqlite:///gateway.db")), "--workers", "2")
+    assert ended.code == 2
+    assert "SQLite serves one process" in ended.err
+    assert "postgresql://" in ended.err
+
+
+async def test_a_wrong_configuration_is_told_once(tmp_path: Path) -> None:
+    """A database that cannot be reached stops all of it, with the worker's own words, told by one worker."""
+    path = configured(tmp_path, "postgresql://nobody@/none?host=/nonexistent")
+    ended = await run("serve", "--config", str(path), "--workers", "3")
+    assert ended.code == 1
+    assert ended.err.count("The gateway cannot start: database") == 1

@@ -1,0 +1,234 @@
+"""Outages: everybody is told in time and truly, nothing piles up, and the store goes on by itself afterwards."""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.store.interface import StoreUnavailable
+from gateway.store.postgres import PostgresStore
+from gateway.store.postgres.committer import MOST_WAITING
+from gateway.store.records import Applied
+from tests.gateway.store.postgres.inside import cash, committer, held, opened, pool, value
+from tests.gateway.store.postgres.proxy import Proxy, proxied
+from tests.gateway.store.samples import deliver, exchange, posting
+from tests.support.postgres import PostgresServer, postgres_server
+
+IN_TIME_S = 3.0
+"""No answer takes longer: a provider waits four seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A store, and the line between it and its server."""
+
+    store: PostgresStore
+    proxy: Proxy
+    url: str
+    """Past the proxy."""
+
+
+@pytest.fixture
+async def line(postgres: PostgresServer, postgres_url: str) -> AsyncIterator[Line]:
+    """An open store behind a proxy, with an account."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with proxied(postgres.folder, Path(folder)) as proxy:
+            store = PostgresStore(postgres_url.replace(str(postgres.folder), folder))
+            await store.open()
+            await opened(store)
+            yield Line(store, proxy, postgres_url)
+            await store.close()
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may stop."""
+    with postgres_server() as server:
+        yield server
+
+
+async def until_applied(store: PostgresStore, reference: str) -> Applied:
+    """Deliver as a provider does: again until it is answered."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                result = await deliver(store, posting(reference))
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+            else:
+                assert isinstance(result, Applied)
+                return result
+
+
+def committing(store: PostgresStore, happens: Callable[[], None]) -> None:
+    """Have something happen right before the next COMMIT of a batch with events."""
+    db = committer(store)._db
+    assert db is not None
+    db.add_query_logger(lambda query: happens() if "INSERT INTO events" in query.query else None)
+
+
+async def test_a_lost_acknowledgement_is_an_unknown_outcome(line: Line) -> None:
+    """Who waits for the COMMIT is told that it may stand, it is not tried again behind his back, and it is found."""
+    async with held(line.store):
+        waiting = [asyncio.create_task(deliver(line.store, posting(f"ref-{number}"))) for number in range(3)]
+        committing(line.store, partial(setattr, line.proxy, "commits_to_lose", 1))
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(result, StoreUnavailable)
+        assert not result.unchanged
+    assert await cash(line.store) == Decimal("31.5")
+    for number in range(3):
+        again = await deliver(line.store, posting(f"ref-{number}"))
+        assert isinstance(again, Applied)
+        assert again.replayed
+    assert await cash(line.store) == Decimal("31.5")
+
+
+async def test_a_connection_that_was_cut_is_made_again(line: Line) -> None:
+    """Nobody hears of a connection that broke while nothing was under way."""
+    assert await cash(line.store) == 0
+    for number in range(3):
+        line.proxy.cut()
+        assert isinstance(await deliver(line.store, posting(f"ref-{number}")), Applied)
+        await cash(line.store)
+        line.proxy.cut()
+        await line.store.ping()
+        assert await cash(line.store) == Decimal("10.5") * (number + 1)
+
+
+async def test_a_frozen_server_is_told_of_in_time(line: Line) -> None:
+    """Writes, reads and pings behind a server that does not answer fail in time, unchanged, and work when it does."""
+    assert isinstance(await deliver(line.store, posting("before")), Applied)
+    await asyncio.gather(*(cash(line.store) for _ in range(20)))  # so that connections for reads rest
+    line.proxy.freeze()
+
+    async def timed(work: Awaitable[object], delay: float) -> None:
+        await asyncio.sleep(delay)
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            await work
+        assert caught.value.unchanged
+        assert time.monotonic() - began < IN_TIME_S
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            for work in (deliver(line.store, posting(f"ref-{number}")), line.store.ping(), cash(line.store)):
+                group.create_task(timed(work, delay=number * 0.1))
+    assert not committer(line.store)._queue
+    line.proxy.thaw()
+    await until_applied(line.store, "after")
+    assert await cash(line.store) == 21
+    assert await line.store.discrepancies() == ()
+
+
+async def test_a_server_that_freezes_at_commit_leaves_doubt(line: Line) -> None:
+    """Where COMMIT was sent and the server hangs, its callers are told in time that nobody knows."""
+    committing(line.store, line.proxy.freeze)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        await deliver(line.store, posting("doubt"))
+    assert time.monotonic() - began < IN_TIME_S
+    assert not caught.value.unchanged
+    line.proxy.thaw()
+    await until_applied(line.store, "doubt")
+    assert await cash(line.store) == Decimal("10.5")
+
+
+async def test_nothing_piles_up_behind_a_frozen_server(line: Line) -> None:
+    """Of a flood, what fits the queue is told in time and the rest at once; the queue is empty afterwards."""
+    line.proxy.freeze()
+    began = time.monotonic()
+    results = await asyncio.gather(
+        *(deliver(line.store, posting(f"ref-{number}")) for number in range(MOST_WAITING + 2000)),
+        return_exceptions=True,
+    )
+    assert time.monotonic() - began < IN_TIME_S + 2  # to make and end so many tasks takes its own time
+    assert Counter(type(result) for result in results) == {StoreUnavailable: MOST_WAITING + 2000}
+    assert sum("wait for it already" in str(result) for result in results) >= 1500
+    assert not committer(line.store)._queue
+
+
+async def test_a_server_that_stops_at_once_and_starts_again(own_server: PostgresServer) -> None:
+    """Under load, what is acknowledged is there once, and the store goes on without help."""
+    store = PostgresStore(own_server.url(await own_server.create()))
+    await store.open()
+    await opened(store)
+    stop = asyncio.Event()
+    references: list[str] = []
+
+    async def player(number: int) -> None:
+        for turn in range(10_000):
+            if stop.is_set():
+                return
+            references.append(f"{number}-{turn}")
+            await until_applied(store, references[-1])
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(player(number))
+        for _ in range(3):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own_server.stop, "immediate")
+            with pytest.raises(StoreUnavailable):
+                await store.ping()
+            await asyncio.to_thread(own_server.start)
+            await until_applied(store, f"round-{len(references)}")
+            references.append(f"round-{len(references)}")
+        stop.set()
+    credited = await value(store._address.url, "SELECT count(*) FROM transactions")
+    assert credited == len(references)
+    assert await cash(store) == Decimal("10.5") * len(references)
+    assert await store.discrepancies() == ()
+    await store.close()
+
+
+async def test_reads_wait_for_a_connection_and_not_for_ever(store: PostgresStore) -> None:
+    """Where all connections for reads are busy, the next waits, and is told so in time; then they serve again."""
+    release = asyncio.Event()
+    busy = [asyncio.create_task(pool(store).run(lambda db: release.wait())) for _ in range(6)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="all 6 connections"):
+        await cash(store)
+    assert time.monotonic() - began < IN_TIME_S
+    assert isinstance(await asyncio.gather(store.record_exchange(exchange())), list)
+    release.set()
+    await asyncio.gather(*busy)
+    await store.ping()
+
+
+async def test_a_store_holds_no_more_connections_than_it_may(postgres_url: str) -> None:
+    """However many read and write at once, pool_size bounds the server's connections."""
+    store = PostgresStore(postgres_url, pool_size=4)
+    await store.open()
+    await opened(store)
+    many = (deliver(store, posting(f"ref-{number}")) for number in range(100))
+    reads = (cash(store) for _ in range(200))
+    await asyncio.gather(*many, *reads)
+    held_now = await value(
+        postgres_url,
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'session-%'"
+        " AND datname = current_database()",
+    )
+    assert held_now == 4
+    await store.close()
+
+
+async def test_a_reader_that_leaves_harms_nobody(store: PostgresStore) -> None:
+    """A read that is cancelled leaves neither a task nor a broken connection behind."""
+    await store.newest_event_id()
+    before = asyncio.all_tasks()
+    leaving = [asyncio.create_task(pool(store).run(lambda db: db.fetch("SELECT pg_sleep(1)"))) for _ in range(6)]
+    await value(store._address.url, "SELECT 1")  # by then they sleep
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    await asyncio.gather(*(store.newest_event_id() for _ in range(20)))

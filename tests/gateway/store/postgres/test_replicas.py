@@ -1,0 +1,178 @@
+"""Several gateways on one database: each reference moves money once, whoever is asked, and nobody waits in a circle."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+
+from gateway.store.interface import Narrative
+from gateway.store.postgres import PostgresStore
+from gateway.store.postgres.writing import Writing
+from gateway.store.records import Applied, PostingFault, PostingRefused
+from tests.gateway.store.postgres.inside import cash, committer, held, opened, value
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, narrate, open_items, posting, target, told
+
+
+@pytest.fixture
+async def stores(postgres_url: str) -> AsyncIterator[list[PostgresStore]]:
+    """Three gateways' stores on one database, with six accounts."""
+    stores = [PostgresStore(postgres_url) for _ in range(3)]
+    for store in stores:
+        await store.open()
+    for number in range(6):
+        await opened(stores[0], f"player-{number}")
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+async def test_the_same_references_at_the_same_time(stores: list[PostgresStore]) -> None:
+    """Three gateways that answer the same deliveries give each reference one id, one credit and one event."""
+    deliveries = [
+        posting(f"ref-{number}", user_id=f"player-{number % 6}", amount=Decimal("0.1"))
+        for number in range(40)
+        for _ in range(8)
+    ]
+    shuffled = [deliveries, deliveries[::-1], deliveries[100:] + deliveries[:100]]
+    results = await asyncio.gather(
+        *(deliver(store, each) for store, order in zip(stores, shuffled, strict=True) for each in order)
+    )
+    asked = [each for order in shuffled for each in order]
+    applied = [
+        (each.reference, result) for each, result in zip(asked, results, strict=True) if isinstance(result, Applied)
+    ]
+    assert len(applied) == len(asked)
+    assert len({(reference, result.transaction_id) for reference, result in applied}) == 40
+    assert sum(not result.replayed for _, result in applied) == 40
+    balances = [await cash(stores[0], f"player-{number}") for number in range(6)]
+    assert sum(balances) == 4
+    assert len(await told(stores[1])) == 40
+    assert await stores[2].discrepancies() == ()
+
+
+async def test_accounts_in_any_order_never_deadlock(stores: list[PostgresStore]) -> None:
+    """Batches of several gateways that credit the same accounts in opposite orders wait for each other, and no more:
+    no credit overwrites another's.
+    """
+    for turn in range(15):
+        orders = [range(6), range(5, -1, -1), [(number * 5 + turn) % 6 for number in range(6)]]
+        results = await asyncio.gather(
+            *(
+                deliver(store, posting(f"{turn}-{seed}-{number}", user_id=f"player-{number}"))
+                for seed, (store, order) in enumerate(zip(stores, orders, strict=True))
+                for number in order
+            )
+        )
+        assert all(isinstance(result, Applied) for result in results)
+    assert {await cash(stores[0], f"player-{number}") for number in range(6)} == {Decimal("10.5") * 15 * 3}
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert await value(stores[0]._address.url, deadlocks) == 0
+
+
+async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
+    """Where operations do wait in a circle, the one that the server picks is tried again, and nobody hears of it."""
+    first, second, _ = stores
+    name = await value(first._address.url, "SELECT current_database()")
+    await value(first._address.url, f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
+    for store in (first, second):
+        await store.close()
+        await store.open()
+    tries = 0
+    both = asyncio.Barrier(2)
+
+    async def credit_two(store: PostgresStore, one: str, other: str) -> None:
+        async def operation(writing: Writing) -> None:
+            nonlocal tries
+            tries += 1
+            await writing.db.execute("UPDATE accounts SET cash = cash + 1 WHERE user_id = $1", one)
+            if tries <= 2:
+                await both.wait()
+            await writing.db.execute("UPDATE accounts SET cash = cash + 1 WHERE user_id = $1", other)
+
+        await committer(store).run(operation)
+
+    await asyncio.gather(credit_two(first, "player-0", "player-1"), credit_two(second, "player-1", "player-0"))
+    assert tries == 3
+    assert [await cash(first, f"player-{number}") for number in range(2)] == [2, 2]
+
+
+async def test_a_batch_that_another_gateway_overtook_is_judged_again(stores: list[PostgresStore]) -> None:
+    """The same reference for two players at two gateways at once: one is credited, the other is told so."""
+    for turn in range(10):
+        results = await asyncio.gather(
+            *(deliver(store, posting(f"ref-{turn}", user_id=f"player-{number}")) for number, store in enumerate(stores))
+        )
+        assert sum(isinstance(result, Applied) for result in results) == 1
+        refusals = [result for result in results if not isinstance(result, Applied)]
+        assert refusals == [PostingRefused(PostingFault.REFERENCE_REUSED, "user_id")] * 2
+    assert sum([await cash(stores[0], f"player-{number}") for number in range(6)]) == 105
+    assert await stores[0].discrepancies() == ()
+
+
+async def test_an_overtaken_batch_writes_nothing_of_its_first_try(stores: list[PostgresStore]) -> None:
+    """A gateway whose reference is taken between its look and its write begins again, with what stands by then."""
+    store = stores[0]
+    elsewhere = PostgresStore(store._address.url)
+    seen: list[Applied | PostingRefused] = []
+
+    async def take() -> None:
+        await elsewhere.open()
+        await deliver(elsewhere, posting("ref-1", user_id="player-0"))
+        await elsewhere.close()
+
+    def overtaken(outcome: Applied | PostingRefused) -> Narrative:
+        if not seen:
+            with ThreadPoolExecutor() as threads:  # a loop of its own: this one waits here
+                threads.submit(asyncio.run, take()).result()
+        seen.append(outcome)
+        return narrate(posting("ref-1", user_id="player-1"))(outcome)
+
+    async with held(store):
+        late = asyncio.create_task(store.apply(posting("ref-1", user_id="player-1"), NOW, overtaken))
+        beside = asyncio.create_task(deliver(store, posting("ref-2", user_id="player-2")))
+    assert await late == PostingRefused(PostingFault.REFERENCE_REUSED, "user_id")
+    assert isinstance(await beside, Applied)
+    assert [type(outcome) for outcome in seen] == [Applied, PostingRefused]
+    assert [await cash(store, f"player-{number}") for number in range(3)] == [Decimal("10.5"), 0, Decimal("10.5")]
+    assert [each.field for each in await open_items(store)] == ["user_id"]
+    assert len(await told(store)) == 3
+    assert await store.discrepancies() == ()
+
+
+async def test_closures_are_shared(stores: list[PostgresStore]) -> None:
+    """Attempts begun at several gateways at once are counted one by one, each knowing of those before it."""
+    records = await asyncio.gather(
+        *(store.begin_close("request-1", target(), NOW) for store in stores for _ in range(4))
+    )
+    assert sorted(record.attempts for record in records) == list(range(1, 13))
+
+
+async def test_items_and_expiries_are_new_once(stores: list[PostgresStore]) -> None:
+    """The same item and the same expiry at several gateways are one, with one event."""
+    await asyncio.gather(*(store.record_exchange(exchange(), item(), event()) for store in stores for _ in range(5)))
+    new = await asyncio.gather(
+        *(store.record_expiry(event(session_id="s"), "p", exchange()) for store in stores for _ in range(5))
+    )
+    assert len(await open_items(stores[0])) == 1
+    assert sum(new) == 1
+    assert len(await told(stores[1])) == 2
+    assert len(await stores[2].exchanges(limit=1000)) == 30
+
+
+async def test_accounts_are_opened_once(stores: list[PostgresStore]) -> None:
+    """The same account opened at several gateways at once answers all of them the same."""
+    answers = await asyncio.gather(
+        *(store.open_account("new", "EUR", Decimal("5.00"), NOW) for store in stores for _ in range(5))
+    )
+    assert {answer.cash for answer in answers} == {5}
+
+
+async def test_bodies_are_trimmed_by_several_at_once(stores: list[PostgresStore]) -> None:
+    """Each line is trimmed by one of them, and none waits for another's."""
+    await asyncio.gather(*(stores[0].record_exchange(exchange()) for _ in range(60)))
+    counts: list[int] = []
+    while count := sum(await asyncio.gather(*(store.trim_bodies(NOW.replace(year=2027), 7) for store in stores))):
+        counts.append(count)
+    assert sum(counts) == 60

@@ -1,0 +1,167 @@
+"""Transactions looked up, and what the operator's own wallet made of Results."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.store.interface import Narrative, Store
+from gateway.store.records import (
+    Applied,
+    Credit,
+    CreditKind,
+    EventType,
+    ItemKind,
+    Posting,
+    PostingFault,
+    PostingRefused,
+)
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, narrate, open_items, posting, told
+
+PRIZE: dict[str, Any] = {"promo_amount": Decimal("5.50"), "promo_reference": "promo-1"}
+WALLETS = Applied("wallet-7", "EUR", Decimal("110.50"), replayed=False)
+UNKNOWN_ACCOUNT = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
+
+
+async def opened(store: Store, user_id: str = "player-1") -> None:
+    await store.open_account(user_id, "EUR", Decimal(0), NOW)
+
+
+async def record(
+    store: Store,
+    posting: Posting,
+    outcome: Applied | PostingRefused = WALLETS,
+    narrative: Callable[[Applied | PostingRefused], Narrative] | None = None,
+) -> None:
+    """What the operator's wallet made of a Result is told."""
+    await store.record_outcome(posting, outcome, narrative or narrate(posting), NOW)
+
+
+def doubt(reference: str = "ref-1") -> Callable[[object], Narrative]:
+    """What is kept of a Result that the wallet may or may not have credited."""
+    unknown = item(reference=reference, kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
+    return lambda _: Narrative(exchange(verdict="OUTCOME_UNKNOWN"), None, unknown)
+
+
+# --- Look-up ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_transaction_is_found_by_its_reference(store: Store) -> None:
+    """Its content is that of the Result, amounts in plain form; a prize stands under its own reference."""
+    whole = posting(amount=Decimal("10.50"), **PRIZE)
+    await opened(store)
+    applied = await deliver(store, whole)
+    assert isinstance(applied, Applied)
+    kept = await store.credit("acme", "ref-1")
+    assert kept == Credit(CreditKind.RESULT, applied.transaction_id, whole, NOW)
+    assert str(kept.content.amount) == "10.5"
+    prize = await store.credit("acme", "promo-1")
+    assert prize is not None
+    assert (prize.kind, prize.content.amount, prize.content.promo_amount) == (CreditKind.PROMO, Decimal("5.5"), None)
+    assert prize.transaction_id != kept.transaction_id
+    assert await store.credit("bolt", "ref-1") is None
+    assert await store.credit("acme", "ref-2") is None
+
+
+async def test_a_players_transactions_come_newest_first_in_pages(store: Store) -> None:
+    """Pages joined by their tokens are all of them, each once, also those of one moment and those of the wallet."""
+    await opened(store)
+    await opened(store, "player-2")
+    for number, minute in enumerate([3, 1, 1, 1, 2, 0, 2]):
+        one = posting(f"ref-{number}", provider="acme" if number % 2 else "bolt")
+        now = NOW + timedelta(minutes=minute)
+        if number % 3:
+            await store.apply(one, now, narrate(one))
+        else:
+            await store.record_outcome(one, WALLETS, narrate(one), now)
+    await deliver(store, posting("another", user_id="player-2"))
+    seen: list[Credit] = []
+    token = ""
+    while True:
+        page = await store.credits_of("player-1", page_token=token, limit=2)
+        seen.extend(page.entries)
+        token = page.next_token
+        if not token:
+            break
+        assert len(page.entries) == 2
+    order = [(each.created_at, each.content.provider, each.content.reference) for each in seen]
+    assert order == sorted(order, reverse=True)
+    assert {reference for *_, reference in order} == {f"ref-{number}" for number in range(7)}
+    assert len(order) == 7
+    assert (await store.credits_of("nobody")).entries == ()
+
+
+# --- The operator's wallet --------------------------------------------------------------------------------------------
+
+
+async def test_a_wallets_credit_is_kept_once(store: Store) -> None:
+    """The credit stands with the wallet's transaction id, one event and a line for each delivery, and no account."""
+    whole = posting(**PRIZE)
+    await record(store, whole)
+    await record(store, whole, replace(WALLETS, transaction_id="another", replayed=True))
+    assert await store.credit("acme", "ref-1") == Credit(CreditKind.RESULT, "wallet-7", whole, NOW)
+    assert [each.type for each in await told(store)] == [EventType.RESULT_CREDITED]
+    assert len(await store.exchanges()) == 2
+    assert await store.balance("player-1", "EUR") == UNKNOWN_ACCOUNT
+    assert await store.credit("acme", "promo-1") is None
+
+
+async def test_a_wallets_refusal_is_an_item_once(store: Store) -> None:
+    """A refusal keeps its line each time, its item and its event once, and no credit."""
+    for _ in range(2):
+        await record(store, posting(), UNKNOWN_ACCOUNT)
+    assert [each.fault for each in await open_items(store)] == ["ACCOUNT_UNKNOWN"]
+    assert [each.type for each in await told(store)] == [EventType.RESULT_REFUSED]
+    assert len(await store.exchanges()) == 2
+    assert await store.credit("acme", "ref-1") is None
+
+
+async def test_a_wallets_credit_settles_its_items(store: Store) -> None:
+    """What was refused or unknown before and is credited needs nobody's eyes; another reference's and player's do."""
+    await record(store, posting(), UNKNOWN_ACCOUNT)
+    await record(store, posting(), UNKNOWN_ACCOUNT, doubt())
+    await record(store, posting("ref-2"), UNKNOWN_ACCOUNT)
+    await record(store, posting(user_id="other"), UNKNOWN_ACCOUNT)
+    await record(store, posting())
+    assert [(each.reference, each.user_id) for each in await open_items(store)] == [
+        ("ref-2", "player-1"),
+        ("ref-1", "other"),
+    ]
+
+
+async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> None:
+    """A replay says that the credit stands: what was unknown is known, and a contradiction stays for a person."""
+    await record(store, posting())
+    await record(store, posting(), UNKNOWN_ACCOUNT, doubt())
+    await record(store, posting(amount=Decimal(11)), PostingRefused(PostingFault.REFERENCE_REUSED, "amount"))
+    assert len(await open_items(store)) == 2
+    await record(store, posting(), replace(WALLETS, replayed=True))
+    assert [each.field for each in await open_items(store)] == ["amount"]
+
+
+async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> None:
+    """Only items of before are settled by a credit."""
+    await record(store, posting(), WALLETS, lambda _: Narrative(exchange(), event(), item(fault="OTHER")))
+    assert [each.fault for each in await open_items(store)] == ["OTHER"]
+    assert len(await told(store)) == 1
+
+
+async def test_a_wallets_narrator_that_fails_takes_all_with_it(store: Store) -> None:
+    """No credit is kept without its story: the bug reaches its caller."""
+
+    def broken(outcome: object) -> Narrative:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        await record(store, posting(), WALLETS, broken)
+    assert await store.credit("acme", "ref-1") is None
+
+
+async def test_a_wallets_provider_is_part_of_a_money_key(store: Store) -> None:
+    """A name that the operator's wallet knows references of is never to be forgotten."""
+    await store.remember_providers(frozenset({"acme", "bolt"}))
+    await record(store, posting())
+    assert await store.money_providers() == {"acme"}

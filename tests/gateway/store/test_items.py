@@ -1,0 +1,101 @@
+"""Reconciliation: what a person must look at is found, settled once, and does not come back behind his back."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from gateway.store.interface import AlreadyResolved, Store
+from gateway.store.records import ItemFilter, ItemKind, ReconciliationItem, Resolution
+from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
+
+LATER = NOW + timedelta(hours=1)
+
+
+async def keep(store: Store, *items: ReconciliationItem) -> None:
+    for each in items:
+        await store.record_exchange(exchange(), each)
+
+
+@pytest.mark.parametrize("kind", ItemKind)
+async def test_an_item_comes_back_as_it_was(store: Store, kind: ItemKind) -> None:
+    """Every part of an item is kept, and it is found by its id."""
+    whole = item(kind=kind, field="promo_amount", detail="6, and it was 5 \N{SNOWMAN}", exchange_id="exchange-7")
+    await keep(store, whole)
+    assert await store.find_item(whole.id) == whole
+    assert await open_items(store) == (whole,)
+    assert await store.find_item("no-such-item") is None
+
+
+async def test_an_item_is_settled_once_by_one_person(store: Store) -> None:
+    """Who settles an item is kept with why and when; who comes later is told, and changes nothing."""
+    await keep(store, found := item(), other := item(reference="ref-2"))
+    settled = await store.resolve_item(found.id, "ada", "paid by hand \N{SNOWMAN}", LATER)
+    assert settled.resolution == Resolution(LATER, "ada", "paid by hand \N{SNOWMAN}")
+    assert await store.find_item(found.id) == settled
+    with pytest.raises(AlreadyResolved) as caught:
+        await store.resolve_item(found.id, "bob", "no need", LATER + timedelta(hours=1))
+    assert caught.value.item == settled
+    assert await store.find_item(found.id) == settled
+    assert await open_items(store) == (other,)
+    assert (await store.items(ItemFilter(resolved=True))).entries == (settled,)
+
+
+async def test_of_several_people_at_once_one_settles(store: Store) -> None:
+    """Whoever is first settles the item, and all others learn who it was."""
+    await keep(store, found := item())
+    results = await asyncio.gather(
+        *(store.resolve_item(found.id, f"person-{number}", "seen", LATER) for number in range(10)),
+        return_exceptions=True,
+    )
+    settled = [result for result in results if isinstance(result, ReconciliationItem)]
+    late = [result.item for result in results if isinstance(result, AlreadyResolved)]
+    assert len(settled) == 1
+    assert late == settled * 9
+
+
+async def test_an_unknown_item_cannot_be_settled(store: Store) -> None:
+    """A wrong id is said to be wrong."""
+    with pytest.raises(LookupError, match="no-such-item"):
+        await store.resolve_item("no-such-item", "ada", "seen", NOW)
+
+
+async def test_what_a_person_settled_stays_so(store: Store) -> None:
+    """The same refusal again is neither a new item nor a new event."""
+    await store.record_exchange(exchange(), found := item(), event())
+    settled = await store.resolve_item(found.id, "ada", "paid by hand", LATER)
+    await store.record_exchange(exchange(), item(), event())
+    assert await open_items(store) == ()
+    assert await store.find_item(found.id) == settled
+    assert len(await told(store)) == 1
+
+
+async def test_items_come_oldest_first_in_pages(store: Store) -> None:
+    """Pages joined by their tokens are all items that are wanted, in order."""
+    kept = [
+        item(reference=f"ref-{number}", provider="acme" if number % 3 else "bolt", user_id=f"player-{number % 2}")
+        for number in range(10)
+    ]
+    await keep(store, *kept)
+
+    async def joined(wanted: ItemFilter) -> list[ReconciliationItem]:
+        seen: list[ReconciliationItem] = []
+        token = ""
+        while True:
+            page = await store.items(wanted, page_token=token, limit=2)
+            assert len(page.entries) <= 2
+            seen.extend(page.entries)
+            token = page.next_token
+            if not token:
+                return seen
+
+    assert await joined(ItemFilter()) == kept
+    assert await joined(ItemFilter(provider="acme")) == [each for each in kept if each.provider == "acme"]
+    assert await joined(ItemFilter(user_id="player-1")) == [each for each in kept if each.user_id == "player-1"]
+    both = ItemFilter(provider="bolt", user_id="player-0")
+    assert await joined(both) == [kept[0], kept[6]]
+    assert await joined(ItemFilter(provider="nobody")) == []
+    assert await joined(ItemFilter(resolved=True)) == []
+    settled = [await store.resolve_item(each.id, "ada", "seen", LATER) for each in kept[:5]]
+    assert await joined(ItemFilter(resolved=True)) == settled
+    assert await joined(ItemFilter()) == kept[5:]

@@ -1,0 +1,298 @@
+"""An operator's wallet that is slow, away, or gone: asked again in time, and never twice for one credit."""
+
+import asyncio
+import itertools
+import socket
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+import pytest
+
+from gateway.rpc.wallet_service import WalletService
+from gateway.store.interface import StoreUnavailable
+from gateway.store.records import Applied, Balance
+from gateway.store.sqlite import SqliteStore
+from gateway.v1 import wallet_service_pb2 as pb
+from gateway.wallet.answers import Trouble
+from gateway.wallet.builtin import BuiltinWallet
+from gateway.wallet.connection import WalletAddress
+from gateway.wallet.interface import WalletUnavailable
+from gateway.wallet.operators import OperatorsWallet, _pause_s
+from tests.gateway.wallet.scene import HASTY, Asking, asking
+from tests.gateway.wallet.stories import NOW, PRIZE, RESULT
+from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
+
+
+@asynccontextmanager
+async def a_ledger(folder: Path) -> AsyncIterator[WalletService]:
+    """The built-in ledger with the player's account, as an operator would copy it."""
+    store = SqliteStore(str(folder / "wallet.db"))
+    await store.open()
+    ledger = BuiltinWallet(store, lambda: NOW)
+    await ledger.open_account("421", "USD", Decimal(100))
+    try:
+        yield WalletService(ledger, 10)
+    finally:
+        await store.close()
+
+
+async def holds(ledger: WalletService) -> Decimal:
+    balance = await ledger._wallet.balance("421", "USD")
+    assert isinstance(balance, Balance)
+    return balance.cash
+
+
+async def unready(gateway: Asking) -> None:
+    """Wait until the gateway has noticed that its wallet has hung up."""
+    async with asyncio.timeout(5):
+        with suppress(WalletUnavailable):
+            while True:
+                await gateway.wallet.ready()
+                await asyncio.sleep(0)
+
+
+def and_then(first: Behaviour, then: Behaviour) -> Behaviour:
+    """Do the first, and answer as the other: the wallet has credited, and its answer is lost."""
+
+    async def behave(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
+        await first(request, context)
+        return await then(request, context)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [hanging, failing(grpc.StatusCode.UNAVAILABLE), failing(grpc.StatusCode.INTERNAL, "WHATEVER")],
+    ids=["hangs", "unavailable", "internal"],
+)
+async def test_an_answer_that_was_lost_is_asked_for_again(tmp_path: Path, lost: Behaviour) -> None:
+    """A wallet that credits and does not say so is asked again, and what it says then is a credit made once."""
+    async with (
+        a_ledger(tmp_path) as ledger,
+        scripted_wallet() as wallet,
+        asking(tmp_path, wallet.target, attempt_timeout_s=0.3) as gateway,
+    ):
+        wallet.behaviour = in_turn(and_then(ledger.ApplyResult, lost), ledger.ApplyResult)
+        first = await gateway.credit(replace(RESULT, promo=PRIZE))
+        assert isinstance(first, Applied)
+        assert (first.cash, first.replayed) == (Decimal("112.5"), True)
+        assert await gateway.credit(replace(RESULT, promo=PRIZE)) == first
+        assert await holds(ledger) == Decimal("112.5")
+        assert len(wallet.received) == 3
+        assert [event.type for event in await gateway.events()] == ["RESULT_CREDITED"]
+
+
+async def test_the_outcome_is_unknown_after_the_patience(tmp_path: Path) -> None:
+    """A wallet that hangs is given up within the patience, having been asked as often as fits into it."""
+    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, **HASTY) as gateway:
+        wallet.behaviour = hanging
+        began = monotonic()
+        assert "DEADLINE_EXCEEDED" in await gateway.fails()
+        assert 0.4 < monotonic() - began < 0.7
+        assert len(wallet.received) in {2, 3}
+
+
+async def test_the_usual_patience_is_three_seconds(tmp_path: Path) -> None:
+    """By default a wallet that hangs is given up after some three seconds: a provider waits hardly longer than that."""
+    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target) as gateway:
+        wallet.behaviour = hanging
+        began = monotonic()
+        await gateway.fails()
+        assert 2.5 < monotonic() - began < 3.1
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+async def test_a_wallet_that_wants_time_is_given_it(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """The wallet's RetryInfo is waited for where it fits into the patience."""
+    came: list[float] = []
+
+    def noted(behaviour: Behaviour) -> Behaviour:
+        async def behave(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
+            came.append(monotonic())
+            return await behaviour(request, context)
+
+        return behave
+
+    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target) as gateway:
+        wallet.behaviour = in_turn(noted(failing(code, retry_after_s=0.4)), noted(answering()))
+        assert isinstance(await gateway.credit(), Applied)
+        first, second = came
+        assert 0.4 <= second - first < 0.6
+
+
+async def test_a_wallet_that_wants_more_time_than_there_is_is_left_alone(tmp_path: Path) -> None:
+    """Where RetryInfo goes beyond the patience, waiting helps nobody: the outcome is unknown at once."""
+    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target) as gateway:
+        wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, retry_after_s=30)
+        began = monotonic()
+        await gateway.fails()
+        assert monotonic() - began < 0.5
+        assert len(wallet.received) == 1
+
+
+async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path) -> None:
+    """Pauses between attempts grow: a wallet in trouble is asked a few times, and not hundreds."""
+    came: list[float] = []
+
+    async def behave(request: pb.ApplyResultRequest, context: Any) -> bytes:
+        came.append(monotonic())
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "overloaded")
+        raise AssertionError("unreachable")
+
+    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, patience_s=1.5) as gateway:
+        wallet.behaviour = behave
+        await gateway.fails()
+    pauses = [later - sooner for sooner, later in itertools.pairwise(came)]
+    assert 3 < len(pauses) < 9
+    assert pauses[-1] > 2 * pauses[0]
+
+
+def test_no_two_callers_come_back_together() -> None:
+    """A pause is drawn from a range that grows to half a second, and comes on top of what the wallet asks for."""
+    for attempt, most in ((1, 0.05), (2, 0.1), (4, 0.4), (5, 0.5), (9, 0.5)):
+        pauses = {_pause_s(attempt, Trouble("", retry_after_s=2)) for _ in range(20)}
+        assert len(pauses) == 20
+        assert all(2 + most / 2 <= pause <= 2 + most for pause in pauses)
+
+
+async def test_a_wallet_that_comes_up_late_is_found(tmp_path: Path) -> None:
+    """A wallet that is down for a while when the gateway starts, and again later, is found soon after it comes up."""
+    with closing(socket.socket()) as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+    async with asking(tmp_path, f"dns:///127.0.0.1:{port}") as gateway:
+        for _ in range(2):
+            assert "UNAVAILABLE" in await gateway.fails()
+        with pytest.raises(WalletUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached \(.*\): see that it runs"):
+            await gateway.wallet.ready()
+        for reference in ("first", "second"):
+            delivery = asyncio.create_task(gateway.credit(replace(RESULT, reference=reference)))
+            await asyncio.sleep(0)
+            async with scripted_wallet(port), asyncio.timeout(2):
+                assert isinstance(await delivery, Applied)
+                await gateway.wallet.ready()
+            await unready(gateway)
+
+
+async def test_connections_that_are_dropped_leave_the_outcome_unknown(tmp_path: Path) -> None:
+    """What takes connections and hangs up, before a word or in the middle of a call, is no answer."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with asking(tmp_path, f"dns:///127.0.0.1:{port}", **HASTY) as gateway:
+            assert "UNAVAILABLE" in await gateway.fails()
+            with pytest.raises(WalletUnavailable):
+                await gateway.wallet.ready()
+
+
+async def test_a_cancelled_credit_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A credit whose time is over ends with its call to the wallet, and leaves no task, and its place to others."""
+    async with (
+        scripted_wallet() as wallet,
+        asking(tmp_path, wallet.target, attempt_timeout_s=30, patience_s=30, most_at_once=1) as gateway,
+    ):
+        gone = asyncio.Event()
+
+        async def noticing(request: pb.ApplyResultRequest, context: Any) -> bytes:
+            try:
+                return await hanging(request, context)
+            finally:
+                gone.set()
+
+        assert isinstance(await gateway.credit(), Applied)
+        before = asyncio.all_tasks()
+        wallet.behaviour = noticing
+        wallet.arrived.clear()
+        delivery = asyncio.create_task(gateway.credit())
+        await wallet.arrived.wait()
+        delivery.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await delivery
+        await asyncio.wait_for(gone.wait(), 5)
+        # The scripted wallet lives on this loop too: what it waits for its next call with is not ours.
+        ours = [task for task in asyncio.all_tasks() - before if "AioServer" not in repr(task)]
+        if ours:
+            await asyncio.wait(ours, timeout=5)
+        assert not [task for task in ours if not task.done()]
+        wallet.behaviour = answering()
+        assert isinstance(await gateway.credit(), Applied)
+
+
+async def test_no_more_than_so_many_ask_at_once(tmp_path: Path) -> None:
+    """One Result more than the wallet is asked of at once is sent away without a call; the others are not harmed."""
+    async with (
+        scripted_wallet() as wallet,
+        asking(tmp_path, wallet.target, attempt_timeout_s=5, most_at_once=3) as gateway,
+    ):
+        full, release = asyncio.Event(), asyncio.Event()
+
+        async def when_released(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
+            if len(wallet.received) == 3:
+                full.set()
+            await release.wait()
+            return await answering(transaction_id=request.reference)(request, context)
+
+        wallet.behaviour = when_released
+        names = [f"reference-{number}" for number in range(3)]
+        under_way = [asyncio.create_task(gateway.credit(replace(RESULT, reference=name))) for name in names]
+        await asyncio.wait_for(full.wait(), 5)
+        with pytest.raises(WalletUnavailable, match="too slow") as raised:
+            await gateway.credit()
+        assert not raised.value.asked
+        assert len(wallet.received) == 3
+        release.set()
+        credited = await asyncio.gather(*under_way)
+        assert [outcome.transaction_id for outcome in credited if isinstance(outcome, Applied)] == names
+        assert isinstance(await gateway.credit(), Applied)
+
+
+async def test_a_credit_that_the_store_did_not_take_is_told_again(tmp_path: Path) -> None:
+    """Where the wallet has credited and the store is locked, the next delivery tells the same, with its one event."""
+    async with (
+        a_ledger(tmp_path) as ledger,
+        scripted_wallet() as wallet,
+        asking(tmp_path, wallet.target) as gateway,
+    ):
+        wallet.behaviour = ledger.ApplyResult
+        other = sqlite3.connect(gateway.path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailable):
+            await gateway.credit()
+        other.close()
+        assert await holds(ledger) == Decimal(110)
+        assert not await gateway.events()
+        again = await gateway.credit()
+        assert isinstance(again, Applied)
+        assert again.replayed
+        assert [event.type for event in await gateway.events()] == ["RESULT_CREDITED"]
+        kept = await gateway.store.credit("monaco", RESULT.reference)
+        assert kept is not None
+        assert kept.transaction_id == again.transaction_id
+        assert await holds(ledger) == Decimal(110)
+
+
+async def test_a_wallet_that_is_not_started_or_closed_is_not_asked(tmp_path: Path) -> None:
+    """Before its start and after its end there is no connection, and it says so; closing twice is harmless."""
+    store = SqliteStore(str(tmp_path / "gateway.db"))
+    wallet = OperatorsWallet(WalletAddress("dns:///127.0.0.1:1"), store, lambda: NOW)
+    for _ in range(2):
+        with pytest.raises(WalletUnavailable, match="closed"):
+            await wallet.ready()
+        await wallet.start()
+        channel = wallet._open()
+        await wallet.close()
+        await wallet.close()
+        assert channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN

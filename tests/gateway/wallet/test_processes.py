@@ -1,0 +1,267 @@
+"""A gateway and the operator's wallet, each a process of its own; either may be killed, and nothing is paid twice."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from gateway.store.open import open_store
+from gateway.store.records import EventFilter
+from gateway.v1 import wallet_service_pb2 as pb
+from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.gateway.wallet.stories import result_body
+from tests.support.gateway import callback_key, configuration, family_table, locked
+from tests.support.process import Serving, run, serving
+from tests.support.wallet import hanging, scripted_wallet
+
+SEND_AGAIN = {"error": 998, "description": "Internal error, send again"}
+
+
+def of_wallet(folder: Path, *, port: int = 0, store: str = "") -> Path:
+    """The configuration of a wallet; its provider is none of its business."""
+    own = folder / "wallet"
+    own.mkdir(exist_ok=True)
+    path = configuration(own, family_table("other", "kyren", "http://127.0.0.1:9"), store=store)
+    path.write_text(path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+    return path
+
+
+def of_gateway(folder: Path, target: str, *, store: str = "") -> Path:
+    wallet = f'[wallet]\ntarget = "dns:///{target}"\n'
+    return configuration(folder, family_table("lucky", "luckymonaco", "http://127.0.0.1:9"), wallet, store=store)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Whoever stands outside: it delivers to the gateway, and looks into the wallet."""
+
+    http: aiohttp.ClientSession
+
+    async def deliver(self, gateway: Serving, reference: str) -> Any:
+        url = f"http://{gateway.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/V4/Result"
+        async with self.http.post(url, data=result_body(reference)) as response:
+            assert response.status == 200
+            return json.loads(await response.read(), parse_float=Decimal, parse_int=Decimal)
+
+    async def ready(self, gateway: Serving) -> tuple[int, str]:
+        async with self.http.get(f"http://{gateway.said['admin']}/readyz") as response:
+            return response.status, await response.text()
+
+
+@pytest.fixture
+async def player() -> AsyncIterator[Player]:
+    async with aiohttp.ClientSession() as http:
+        yield Player(http)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each engine."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+async def opened(wallet: Serving) -> None:
+    async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
+        await WalletServiceStub(channel).OpenAccount(
+            pb.OpenAccountRequest(user_id="421", currency="USD", opening_balance="100")
+        )
+
+
+async def holds(wallet: Serving) -> Decimal:
+    async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
+        request = pb.GetBalanceRequest(user_id="421", currency="USD")
+        return Decimal((await WalletServiceStub(channel).GetBalance(request)).cash)
+
+
+async def told(url: str, events: int) -> list[tuple[str, str]]:
+    """Type and reference of each event in a store that no gateway uses any more; there should be so many."""
+    store = open_store(url)
+    await store.open()
+    try:
+        seen = -1
+        async with asyncio.timeout(10):
+            while len(kept := await store.events_after("", EventFilter(), 10_000)) < events:
+                seen = await store.events_committed(seen)
+        return sorted((event.type, event.reference) for event in kept)
+    finally:
+        await store.close()
+
+
+async def ended(process: Serving) -> int:
+    """End it as operations do."""
+    process.process.terminate()
+    return await process.process.wait()
+
+
+async def test_a_storm_is_credited_once(tmp_path: Path, player: Player, url: str) -> None:
+    """Each of 40 references, delivered 8 times at once, is credited once, with one transaction and one event."""
+    references = [f"reference-{number:02}" for number in range(40)]
+    async with serving(of_wallet(tmp_path), "wallet") as wallet:
+        await opened(wallet)
+        async with serving(of_gateway(tmp_path, wallet.said["grpc"], store=url)) as gateway:
+            said = await asyncio.gather(*(player.deliver(gateway, name) for name in references for _ in range(8)))
+            assert await ended(gateway) == 0
+        assert {answer["error"] for answer in said} == {0}
+        transactions = [{answer["transactionId"] for answer in said[first : first + 8]} for first in range(0, 320, 8)]
+        assert all(len(ids) == 1 for ids in transactions)
+        assert len(set().union(*transactions)) == 40
+        assert await holds(wallet) == 500
+        assert await ended(wallet) == 0
+    assert await told(url, 40) == [("RESULT_CREDITED", name) for name in references]
+
+
+@pytest.mark.parametrize("moment", ["the answer is on its way", "the line is on its way"])
+async def test_a_gateway_killed_after_the_credit_tells_it_next_time(
+    tmp_path: Path, player: Player, moment: str
+) -> None:
+    """Killed between the wallet's commit and its own, a gateway answers the next delivery as the first would have been:
+    one transaction, one event.
+    """
+    url = f"sqlite:///{tmp_path / 'gateway.db'}"
+    committed = asyncio.Event()
+    answers: list[pb.ApplyResultResponse] = []
+    async with serving(of_wallet(tmp_path), "wallet") as wallet, grpc.aio.insecure_channel(wallet.said["grpc"]) as to:
+        await opened(wallet)
+
+        async def passing_on(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
+            answers.append(await WalletServiceStub(to).ApplyResult(request))
+            committed.set()
+            return await hanging(request, context) if moment == "the answer is on its way" else answers[-1]
+
+        async with scripted_wallet() as between:
+            between.behaviour = passing_on
+            async with serving(of_gateway(tmp_path, f"127.0.0.1:{between.port}")) as gateway:
+                with locked(tmp_path / "gateway.db"):
+                    delivery = asyncio.create_task(player.deliver(gateway, "r"))
+                    await committed.wait()
+                    gateway.process.kill()
+                    await gateway.process.wait()
+                with pytest.raises(aiohttp.ClientError):
+                    await delivery
+        async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
+            again = await player.deliver(gateway, "r")
+            assert (again["error"], again["cash"]) == (0, 110)
+            assert again["transactionId"] == answers[0].transaction_id
+            assert await player.deliver(gateway, "r") == again
+            assert await ended(gateway) == 0
+        assert await holds(wallet) == 110
+    assert await told(url, 1) == [("RESULT_CREDITED", "r")]
+
+
+async def test_a_wallet_killed_and_restarted_is_found_again(tmp_path: Path, player: Player) -> None:
+    """While the wallet is gone the gateway is not ready and answers 998; when it is back it credits, once."""
+    async with serving(of_wallet(tmp_path), "wallet") as wallet:
+        await opened(wallet)
+        port = int(wallet.said["grpc"].rpartition(":")[2])
+        async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
+            assert await player.ready(gateway) == (200, "ready\n")
+            first = await player.deliver(gateway, "before")
+            assert first["error"] == 0
+            under_way = [asyncio.create_task(player.deliver(gateway, "during")) for _ in range(8)]
+            wallet.process.kill()
+            await wallet.process.wait()
+            assert {answer["error"] for answer in await asyncio.gather(*under_way)} <= {0, 998}
+            began = monotonic()
+            assert await player.deliver(gateway, "while it is gone") == SEND_AGAIN
+            assert monotonic() - began < 4
+            status, words = await player.ready(gateway)
+            assert status == 503
+            assert f"the operator's wallet at dns:///127.0.0.1:{port} cannot be reached" in words
+            async with serving(of_wallet(tmp_path, port=port), "wallet") as back:
+                for reference in ("before", "during", "while it is gone"):
+                    assert (await player.deliver(gateway, reference))["error"] == 0
+                assert (await player.deliver(gateway, "before"))["transactionId"] == first["transactionId"]
+                assert await holds(back) == 130
+                assert (await player.ready(gateway))[0] == 200
+
+
+async def test_a_wallet_that_is_stopped_is_998_within_four_seconds(tmp_path: Path, player: Player) -> None:
+    """A wallet that keeps its connection and says nothing costs 998 within 4 s; what it did then is paid once."""
+    async with serving(of_wallet(tmp_path), "wallet") as wallet:
+        await opened(wallet)
+        async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
+            assert (await player.deliver(gateway, "first"))["error"] == 0
+            wallet.process.send_signal(signal.SIGSTOP)
+            began = monotonic()
+            said = await asyncio.gather(*(player.deliver(gateway, "second") for _ in range(20)))
+            assert monotonic() - began < 4
+            assert said == [SEND_AGAIN] * 20
+            wallet.process.send_signal(signal.SIGCONT)
+            assert (await player.deliver(gateway, "second"))["cash"] == 120
+            assert await holds(wallet) == 120
+
+
+async def test_a_gateway_with_an_operators_wallet_serves_none(tmp_path: Path) -> None:
+    """Where balances are elsewhere the gateway has no WalletService: an account opened here would never be credited."""
+    async with serving(of_gateway(tmp_path, "127.0.0.1:9")) as gateway:
+        async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await WalletServiceStub(channel).GetBalance(pb.GetBalanceRequest(user_id="421", currency="USD"))
+            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert await ended(gateway) == 0
+
+
+async def test_the_wallet_command_serves_the_ledger_alone(tmp_path: Path, url: str) -> None:
+    """It prints one line, is healthy, serves nothing but the WalletService, keeps its books, and exits 0 on SIGTERM."""
+    credit = pb.ApplyResultRequest(provider="p", reference="r", user_id="421", currency="USD", amount="10")
+    for _ in range(2):
+        async with serving(of_wallet(tmp_path, store=url), "wallet") as wallet:
+            assert wallet.said.keys() == {"event", "grpc"}
+            assert wallet.said["event"] == "serving"
+            async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                answer = await health.Check(health_pb2.HealthCheckRequest(service="gateway.v1.WalletService"))
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await health.Check(health_pb2.HealthCheckRequest(service="gateway.v1.SessionService"))
+                assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+                await opened(wallet)
+                assert (await WalletServiceStub(channel).ApplyResult(credit)).cash == "110"
+            assert await ended(wallet) == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ('[wallet]\ntarget = "dns:///127.0.0.1:9"', "wallet.target"),
+        ('[grpc]\nlisten = "127.0.0.1:0"\ntls = { cert = "gateway.toml", key = "gateway.toml" }', "grpc.tls"),
+    ],
+)
+async def test_the_wallet_command_refuses_what_it_cannot_serve(tmp_path: Path, section: str, path: str) -> None:
+    """A configuration that names another wallet, or TLS that cannot be had, is refused with the key's path."""
+    config = of_wallet(tmp_path)
+    text = config.read_text()
+    config.write_text(
+        section + text.replace('[grpc]\nlisten = "127.0.0.1:0"', "") if "grpc" in path else text + section
+    )
+    refused = await run("wallet", "--config", str(config))
+    assert refused.code == 2
+    assert f"{path}:" in refused.err
+    assert "Traceback" not in refused.err
+
+
+async def test_the_wallet_command_says_why_it_cannot_start(tmp_path: Path) -> None:
+    """An address that is taken, or a store in use, ends it with a sentence."""
+    async with serving(of_wallet(tmp_path), "wallet") as wallet:
+        port = int(wallet.said["grpc"].rpartition(":")[2])
+        refused = await run("wallet", "--config", str(of_wallet(tmp_path)))
+        assert refused.code == 1
+        assert refused.err.startswith("The wallet cannot start: ")
+        other = configuration(tmp_path)
+        other.write_text(other.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+        refused = await run("wallet", "--config", str(other))
+        assert refused.code == 1
+        assert f"127.0.0.1:{port}" in refused.err
