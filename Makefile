@@ -4,13 +4,17 @@ PROTOS := $(wildcard protos/gateway/v1/*.proto)
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
 protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)
 
-.PHONY: demo test check generate release-contract lock clean
+.PHONY: demo test prove-money check generate release-contract lock clean
 
 demo: .venv/run.stamp
 	@$(BIN)/session-gateway demo
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -q
+
+# What happens to money, heavy: about half an hour. To try a part: make prove-money ARGS="--only storm --scale 0.1"
+prove-money: .venv/dev.stamp
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.money $(ARGS)
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -1,0 +1,29 @@
+"""An empty handler, as aiohttp is usually written: it reads JSON, answers JSON of the size of ours, and that is all."""
+
+import asyncio
+
+import uvloop
+from aiohttp import web
+
+ANSWER = {"transactionId": "0" * 32, "currency": "USD", "cash": 100.5, "error": 0, "description": "Success"}
+
+
+async def handle(request: web.Request) -> web.Response:
+    """Answer anything."""
+    await request.json()
+    return web.json_response(ANSWER)
+
+
+async def main() -> None:
+    """Serve on a free port until killed."""
+    app = web.Application()
+    app.router.add_post("/callbacks/{provider}/{key}/{path:.*}", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(f'{{"callbacks": "127.0.0.1:{runner.addresses[0][1]}"}}', flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
