@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from uuid import uuid4
 
 import structlog
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
-from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Rejected, Secret
+from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Rejected
 from gateway.callbacks.guard import CallbackGuard
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import Arrival, Route, Routes, Verdict
+from gateway.store.ids import new_id
 from gateway.store.records import Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.metrics import Metrics
@@ -44,7 +44,6 @@ class _Admission:
     """A request that came through the door."""
 
     route: Route
-    key: Secret
     peer: str
     id: str
     started_at: datetime
@@ -102,7 +101,7 @@ class CallbackHandler:
         if route is None or request.method != route.callback.method:
             log.info("callback not in the dialect", peer=peer, provider=provider, method=request.method)
             return None
-        return _Admission(route, Secret(key), peer, uuid4().hex, self._clock())
+        return _Admission(route, peer, new_id(), self._clock())
 
     async def _verdict_in_time(self, admission: _Admission, request: web.BaseRequest) -> Verdict:
         route = admission.route
@@ -127,17 +126,16 @@ class CallbackHandler:
         return Arrival(
             id=admission.id,
             route=admission.route,
-            key=admission.key,
             peer=admission.peer,
             started_at=admission.started_at,
             request=HttpRequest(
                 method=request.method,
                 path=f"/{admission.route.path}",
-                query=tuple(request.query.items()),
+                query=tuple(request.query.items()) if request.query_string else (),
                 headers=headers,
                 body=body,
             ),
-            kept=Message(mask.head(headers, admission.key), mask.body(body, admission.key)),
+            kept=Message(mask.head(headers), mask.body(body)),
             refused=refused,
         )
 
@@ -174,7 +172,7 @@ def _log_verdict(admission: _Admission, verdict: Verdict, seconds: float) -> Non
         path=admission.route.path,
         peer=admission.peer,
         verdict=str(verdict),
-        reference=mask.text(verdict.reference, admission.key),
-        detail=mask.text(verdict.detail, admission.key),
+        reference=mask.text(verdict.reference),
+        detail=mask.text(verdict.detail),
         duration_ms=round(seconds * 1000, 1),
     )

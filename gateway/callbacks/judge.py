@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import assert_never
-from uuid import uuid4
 
 import structlog
 
@@ -23,6 +22,7 @@ from adapters.contract import (
 )
 from gateway.callbacks.provider import Arrival, Verdict
 from gateway.sessions.expiry import record_expiry
+from gateway.store.ids import new_id
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
@@ -133,7 +133,7 @@ class Judge:
         """
         try:
             exchange = arrival.exchange(verdict, self._clock())
-            item = results.unknown(unknown, exchange, uuid4().hex) if unknown else None
+            item = results.unknown(unknown, exchange, new_id()) if unknown else None
             await self._store.record_exchange(exchange, item)
         except StoreUnavailable as error:
             log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))

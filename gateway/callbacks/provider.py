@@ -18,7 +18,6 @@ from adapters.contract import (
     HttpRequest,
     Notification,
     Rejected,
-    Secret,
 )
 from gateway.store.records import Direction, Exchange, Message, Redelivery
 from gateway.telemetry.masking import Mask
@@ -26,7 +25,9 @@ from gateway.telemetry.masking import Mask
 
 @dataclass(frozen=True, slots=True)
 class CallbackProvider:
-    """One configured provider that may call: its dialect, its account, and what its messages must not show."""
+    """One configured provider that may call: its dialect, its account, and what its messages must not show (its callback
+    keys too).
+    """
 
     adapter: Adapter[Any]
     account: Account[Any]
@@ -96,8 +97,6 @@ class Arrival:
 
     id: str
     route: Route
-    key: Secret
-    """The key that it came with: part of the URL, and nobody else's business."""
     peer: str
     started_at: datetime
     request: HttpRequest
@@ -114,7 +113,6 @@ class Arrival:
         return Arrival(
             self.id,
             self.route,
-            self.key,
             self.peer,
             self.started_at,
             bodiless,
@@ -140,16 +138,14 @@ class Arrival:
             provider=provider.name,
             operation=self.route.path,
             method=self.request.method,
-            path=f"/callbacks/{provider.name}/{self.route.path}" + provider.mask.query(self.request.query, self.key),
+            path=f"/callbacks/{provider.name}/{self.route.path}" + provider.mask.query(self.request.query),
             request=self.kept,
             started_at=self.started_at,
             ended_at=ended_at,
             verdict=str(verdict),
             status=verdict.reply.status,
-            reply=Message(
-                provider.mask.head(verdict.reply.headers, self.key), provider.mask.body(verdict.reply.body, self.key)
-            ),
-            detail=provider.mask.text(verdict.detail, self.key),
+            reply=Message(provider.mask.head(verdict.reply.headers), provider.mask.body(verdict.reply.body)),
+            detail=provider.mask.text(verdict.detail),
             peer=self.peer,
             redelivery=self.redelivery,
         )

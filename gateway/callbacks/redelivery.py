@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import parse_qsl
-from uuid import uuid4
 
 import structlog
 
-from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Notification, Readable, Secret
+from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Notification, Readable
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import Arrival, Route, Routes
 from gateway.sessions.failure import Failure, Reason
+from gateway.store.ids import new_id
 from gateway.store.interface import Journal
 from gateway.store.records import Direction, Exchange, Redelivery
 from gateway.telemetry.masking import lost_of
@@ -27,9 +27,6 @@ from gateway.telemetry.spans import MASK
 log = structlog.get_logger(__name__)
 
 _SETTLED = frozenset({"ACCEPTED", "CREDITED"})
-
-_KEYLESS = Secret("")
-"""An operator has no callback key: he comes through another door."""
 
 _ANOTHER_VALUE = b"some-other-value"
 
@@ -80,9 +77,8 @@ class Redeliveries:
                 details=(("why", route),),
             )
         arrival = Arrival(
-            id=uuid4().hex,
+            id=new_id(),
             route=route,
-            key=_KEYLESS,
             peer=kept.peer,
             started_at=self._clock(),
             request=_request(kept),

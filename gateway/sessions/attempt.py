@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 from adapters.contract import (
     Attempt,
@@ -24,6 +23,7 @@ from gateway.outbound.client import CannotBeSent, ExchangeFailed
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, FieldViolation, Reason
 from gateway.sessions.provider import Provider
+from gateway.store.ids import new_id
 from gateway.store.records import Direction, Exchange, Message
 from gateway.telemetry.bugs import report_bug
 
@@ -58,7 +58,7 @@ class Sent:
         mask, failure, reply = self.provider.mask, self.result if isinstance(self.result, Failure) else None, self.reply
         verdict = self.result.reason if isinstance(self.result, Failure) else self.result.outcome
         return Exchange(
-            id=uuid4().hex,
+            id=new_id(),
             direction=Direction.OUTBOUND,
             provider=self.provider.name,
             operation=CLOSE_SESSION,

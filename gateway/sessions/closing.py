@@ -19,6 +19,7 @@ from gateway.sessions.attempt import CLOSE_SESSION, encode_close, gateway_error,
 from gateway.sessions.failure import Failure, FieldViolation, Reason
 from gateway.sessions.flight import Flight, Stage
 from gateway.sessions.provider import Provider
+from gateway.store.ids import new_id
 from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
 from gateway.store.records import (
     CloseRecord,
@@ -223,7 +224,7 @@ class Closing:
         event = None
         if closed.outcome is Outcome.CLOSED:
             event = Event(
-                id=uuid4().hex,
+                id=new_id(),
                 type=EventType.SESSION_CLOSED,
                 time=exchange.ended_at,
                 provider=target.provider,
@@ -292,7 +293,7 @@ def _close_unknown(
     """What a person must look at where nobody knows whether the provider has closed."""
     provider, user_id = target.provider, target.user_id
     return ReconciliationItem(
-        id=uuid4().hex,
+        id=new_id(),
         provider=provider,
         reference=request_id,
         fault=CLOSE_UNKNOWN,

@@ -1,8 +1,7 @@
 """Sessions that end at the provider's side."""
 
-from uuid import uuid4
-
 from adapters.contract import SessionExpired
+from gateway.store.ids import new_id
 from gateway.store.interface import Events
 from gateway.store.records import Event, EventType, Exchange
 
@@ -14,7 +13,7 @@ async def record_expiry(events: Events, expired: SessionExpired, exchange: Excha
     not matter: the provider knows. Raises StoreUnavailable.
     """
     event = Event(
-        id=uuid4().hex,
+        id=new_id(),
         type=EventType.SESSION_EXPIRED,
         time=exchange.ended_at,
         provider=exchange.provider,

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from uuid import uuid4
 
 from adapters.contract import Result
+from gateway.store.ids import new_id
 from gateway.store.interface import Narrative, Store, StoreUnavailable
 from gateway.store.records import AccountOpened, Balance, Exchange, PostingRefused
 from gateway.wallet import results
@@ -45,7 +45,7 @@ class BuiltinWallet:
 
         There is no exchange to keep, and a refusal is the caller's to look at.
         """
-        event_id, now = uuid4().hex, self._clock()
+        event_id, now = new_id(), self._clock()
 
         def tell(outcome: PostingOutcome) -> Narrative:
             if isinstance(outcome, PostingRefused):

@@ -5,9 +5,9 @@ An exchange makes at most one event and one item, and both happen when it ends.
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from adapters.contract import Result
+from gateway.store.ids import new_id
 from gateway.store.interface import Narrative
 from gateway.store.records import (
     Applied,
@@ -60,7 +60,7 @@ class Ids:
 
     @classmethod
     def draw(cls) -> "Ids":
-        return cls(uuid4().hex, uuid4().hex)
+        return cls(new_id(), new_id())
 
 
 def posting(provider: str, result: Result) -> Posting:

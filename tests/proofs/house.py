@@ -147,11 +147,10 @@ class House:
         return Arrival(
             id=uuid4().hex,
             route=route,
-            key=Secret("k"),
             peer="127.0.0.1",
             started_at=clock(),
             request=HttpRequest("POST", f"/{route.path}", body=body),
-            kept=Message(body=route.provider.mask.body(body, Secret("k"))),
+            kept=Message(body=route.provider.mask.body(body)),
         )
 
     async def deliver_and_crash(self, sent: Win, at: Point) -> None:

@@ -5,11 +5,11 @@ way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
 from datetime import UTC, datetime
-from uuid import uuid4
 
 import asyncpg
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
+from gateway.store.ids import new_id
 from gateway.store.interface import ContentDiffers
 from gateway.store.postgres import items
 from gateway.store.postgres.columns import journal_text, moment
@@ -209,7 +209,7 @@ def _together(before: Certainty | None, last: Certainty) -> Certainty:
 
 def _abandoned(row: asyncpg.Record, now: datetime) -> ReconciliationItem:
     return ReconciliationItem(
-        id=uuid4().hex,
+        id=new_id(),
         provider=row["provider"],
         reference=row["request_id"],
         fault="CLOSE_UNKNOWN",
