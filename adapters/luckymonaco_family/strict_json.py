@@ -39,9 +39,7 @@ def read_object(body: bytes) -> dict[str, Json]:
         raise NotStrictJson(f"not UTF-8 at byte {error.start}") from None
     _check_depth(text)
     try:
-        value: Json = json.loads(
-            text, object_pairs_hook=_unique, parse_int=Number, parse_float=Number, parse_constant=_no_constant
-        )
+        value: Json = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise NotStrictJson(f"not JSON at character {error.pos}") from None
     if not isinstance(value, dict):
@@ -71,3 +69,8 @@ def _unique(members: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _no_constant(name: str) -> Json:
     raise NotStrictJson(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=Number, parse_float=Number, parse_constant=_no_constant
+)

@@ -22,7 +22,6 @@ from adapters.contract import (
 )
 from gateway.callbacks.provider import Arrival, Verdict
 from gateway.sessions.expiry import record_expiry
-from gateway.store.ids import new_id
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
@@ -120,7 +119,7 @@ class Judge:
                 fault=refused.fault,
                 field=refused.field,
             )
-            told = results.refusal(lost, exchange, results.Ids.draw())
+            told = results.refusal(lost, exchange)
             await self._store.record_exchange(exchange, told.item, told.event)
         else:
             await self._store.record_exchange(exchange)
@@ -133,7 +132,7 @@ class Judge:
         """
         try:
             exchange = arrival.exchange(verdict, self._clock())
-            item = results.unknown(unknown, exchange, new_id()) if unknown else None
+            item = results.unknown(unknown, exchange) if unknown else None
             await self._store.record_exchange(exchange, item)
         except StoreUnavailable as error:
             log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))

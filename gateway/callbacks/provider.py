@@ -25,7 +25,7 @@ from gateway.telemetry.masking import Mask
 
 @dataclass(frozen=True, slots=True)
 class CallbackProvider:
-    """One configured provider that may call: its dialect, its account, and what its messages must not show (its keys too)."""
+    """A configured provider that may call: its dialect, its account, and what its messages must not show, keys too."""
 
     adapter: Adapter[Any]
     account: Account[Any]

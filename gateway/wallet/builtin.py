@@ -27,10 +27,9 @@ class BuiltinWallet:
         self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
     ) -> PostingOutcome:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
-        ids = results.Ids.draw()
 
         def tell(outcome: PostingOutcome) -> Narrative:
-            return results.narrative(result, outcome, narrate(outcome), ids)
+            return results.narrative(result, outcome, narrate(outcome))
 
         return await self._store.apply(results.posting(provider, result), self._clock(), tell)
 

@@ -86,10 +86,9 @@ class OperatorsWallet:
         Where the store does not take it the wallet has credited all the same: it will say so again.
         """
         outcome = await self._ask(provider, result)
-        ids = results.Ids.draw()
 
         def tell(told: PostingOutcome) -> Narrative:
-            return results.narrative(result, told, narrate(told), ids)
+            return results.narrative(result, told, narrate(told))
 
         await self._store.record_outcome(results.posting(provider, result), outcome, tell, self._clock())
         return outcome

@@ -1,13 +1,12 @@
 """What a Result means to the ledger, and what is told of it: the posting, the event, the reconciliation item.
 
-An exchange makes at most one event and one item, and both happen when it ends.
+An exchange makes at most one event and one item. Both have its id, and happen when it ends.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.contract import Result
-from gateway.store.ids import new_id
 from gateway.store.interface import Narrative
 from gateway.store.records import (
     Applied,
@@ -51,18 +50,6 @@ class RefusedResult:
     field: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
-    """Ids drawn before a transaction, so that telling it again tells the same."""
-
-    event: str
-    item: str
-
-    @classmethod
-    def draw(cls) -> "Ids":
-        return cls(new_id(), new_id())
-
-
 def posting(provider: str, result: Result) -> Posting:
     """The Result as the ledger applies it."""
     return Posting(
@@ -89,7 +76,7 @@ def explain(result: Result, refused: PostingRefused) -> str:
     )
 
 
-def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Exchange, ids: Ids) -> Narrative:
+def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Exchange) -> Narrative:
     """What is kept beside a posting. The store keeps the event only where something happened."""
     if isinstance(outcome, PostingRefused):
         refused = RefusedResult(
@@ -99,8 +86,8 @@ def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Excha
             fault=outcome.fault,
             field=outcome.field,
         )
-        return refusal(refused, exchange, ids)
-    return Narrative(exchange, credited(exchange.provider, result, ids.event, exchange.ended_at))
+        return refusal(refused, exchange)
+    return Narrative(exchange, credited(exchange.provider, result, exchange.id, exchange.ended_at))
 
 
 def credited(provider: str, result: Result, event_id: str, time: datetime) -> Event:
@@ -116,10 +103,10 @@ def credited(provider: str, result: Result, event_id: str, time: datetime) -> Ev
     )
 
 
-def unknown(result: Result, exchange: Exchange, item_id: str) -> ReconciliationItem:
+def unknown(result: Result, exchange: Exchange) -> ReconciliationItem:
     """What a person must look at where nobody knows whether the operator's wallet credited; a credit resolves it."""
     return ReconciliationItem(
-        id=item_id,
+        id=exchange.id,
         provider=exchange.provider,
         reference=result.reference,
         fault=OUTCOME_UNKNOWN,
@@ -132,10 +119,10 @@ def unknown(result: Result, exchange: Exchange, item_id: str) -> ReconciliationI
     )
 
 
-def refusal(refused: RefusedResult, exchange: Exchange, ids: Ids) -> Narrative:
+def refusal(refused: RefusedResult, exchange: Exchange) -> Narrative:
     """What is kept of a refused Result: an item for a person, in the exchange's words, and its event."""
     item = ReconciliationItem(
-        id=ids.item,
+        id=exchange.id,
         provider=exchange.provider,
         reference=refused.reference,
         fault=refused.fault,
@@ -146,7 +133,7 @@ def refusal(refused: RefusedResult, exchange: Exchange, ids: Ids) -> Narrative:
         exchange_id=exchange.id,
     )
     event = Event(
-        id=ids.event,
+        id=exchange.id,
         type=EventType.RESULT_REFUSED,
         time=exchange.ended_at,
         provider=exchange.provider,

@@ -8,8 +8,6 @@ from gateway.store.records import Applied, EventType, Posting, PostingFault, Pos
 from gateway.wallet import results
 from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
 
-IDS = results.Ids("event-1", "item-1")
-
 
 def test_a_result_becomes_a_posting() -> None:
     """Everything that makes the content of a reference must reach the ledger, a prize with its own reference."""
@@ -32,27 +30,27 @@ def test_a_credited_result_is_told_as_such() -> None:
     """An applied posting makes a RESULT_CREDITED event and no item; telling it again tells the same."""
     line = exchange("CREDITED")
     applied = Applied("t1", "USD", RESULT.amount, replayed=False)
-    told = results.narrative(RESULT, applied, line, IDS)
+    told = results.narrative(RESULT, applied, line)
     assert told.exchange is line
     assert told.item is None
     assert told.event is not None
-    assert (told.event.id, told.event.type, told.event.time) == ("event-1", EventType.RESULT_CREDITED, NOW)
+    assert (told.event.id, told.event.type, told.event.time) == (line.id, EventType.RESULT_CREDITED, NOW)
     assert (told.event.provider, told.event.user_id) == ("monaco", "421")
     assert (told.event.session_id, told.event.reference) == (RESULT.session_id, RESULT.reference)
-    assert results.narrative(RESULT, applied, line, IDS) == told
+    assert results.narrative(RESULT, applied, line) == told
 
 
 def test_a_refused_result_is_told_with_an_item() -> None:
     """A refused posting makes an item that names fault and field, points to the journal, and an event."""
     line = exchange("REFERENCE_REUSED", "in the journal's words")
-    told = results.narrative(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line, IDS)
+    told = results.narrative(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
     assert told.item is not None
     assert told.event is not None
-    assert (told.item.id, told.item.exchange_id, told.item.created_at) == ("item-1", line.id, NOW)
+    assert (told.item.id, told.item.exchange_id, told.item.created_at) == (line.id, line.id, NOW)
     assert (told.item.provider, told.item.reference, told.item.user_id) == ("monaco", RESULT.reference, "421")
     assert (told.item.fault, told.item.field) == ("REFERENCE_REUSED", "amount")
     assert told.item.detail == "in the journal's words"
-    assert (told.event.id, told.event.type) == ("event-1", EventType.RESULT_REFUSED)
+    assert (told.event.id, told.event.type) == (line.id, EventType.RESULT_REFUSED)
     assert (told.event.user_id, told.event.reference) == ("421", RESULT.reference)
 
 
@@ -78,8 +76,8 @@ def test_a_refusal_without_a_field_is_said_in_whole_words() -> None:
 def test_an_unknown_outcome_is_an_item_of_its_own_kind() -> None:
     """What the wallet may have credited is told with the reference, the player and the journal's line."""
     line = exchange("TRY_AGAIN", "in the journal's words")
-    item = results.unknown(RESULT, line, "item-1")
+    item = results.unknown(RESULT, line)
     assert (item.kind, item.fault, item.field) == ("RESULT_UNKNOWN", "OUTCOME_UNKNOWN", "")
-    assert (item.id, item.provider, item.reference) == ("item-1", "monaco", RESULT.reference)
+    assert (item.id, item.provider, item.reference) == (line.id, "monaco", RESULT.reference)
     assert (item.user_id, item.exchange_id, item.created_at) == ("421", line.id, NOW)
     assert item.detail == "in the journal's words"
