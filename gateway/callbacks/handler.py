@@ -31,8 +31,10 @@ SERVER_HEADER = {"Server": "session-gateway"}
 BODY_LIMIT = 1024 * 1024
 """Bytes."""
 
-TIME_LIMIT_S = 3.5
-"""Seconds for a callback from its head to its answer; providers are known to wait four."""
+TIME_LIMIT_S = 3.2
+"""Seconds for a callback from its head to its answer. Providers are known to wait four, counted at their end: the rest
+is for the way, and for a loop that is busy with a thousand others.
+"""
 
 
 class NotReceived(Exception):

@@ -23,7 +23,7 @@ from gateway.wallet.interface import PostingOutcome, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_S = 3.0
+PATIENCE_S = 2.7
 """Seconds that one credit may ask the wallet in all. The provider is answered half a second later at the latest, and
 until then the store has to keep what came of it.
 """

@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from adapters.contract import Result
+from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.interface import Store
 from gateway.store.records import Exchange, ItemFilter
 from gateway.v1 import wallet_service_pb2 as pb
@@ -93,7 +94,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path, *, url: str = "", time_limit_s: float = 3.5, **patience: Any) -> AsyncIterator[Scene]:
+async def a_scene(
+    folder: Path, *, url: str = "", time_limit_s: float = TIME_LIMIT_S, **patience: Any
+) -> AsyncIterator[Scene]:
     made: list[OperatorsWallet] = []
     async with scripted_wallet() as scripted:
 

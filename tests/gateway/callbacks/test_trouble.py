@@ -24,6 +24,7 @@ from adapters.contract import (
 )
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.guard import Address, CallbackGuard
+from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.records import EventType, Exchange
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.masking import Mask
@@ -120,7 +121,7 @@ async def test_a_store_that_hangs_is_answered_within_four_seconds(tmp_path: Path
         assert monotonic() - began < 4
         assert (said.status, said.json) == (200, SEND_AGAIN)
         assert [(line["event"], line["log_level"], line["verdict"]) for line in logged] == [TROUBLED]
-        assert logged[0]["detail"] == "no outcome within 3.5 s"
+        assert logged[0]["detail"] == f"no outcome within {TIME_LIMIT_S} s"
         other.close()
         assert (await house.deliver(MONACO.path("Result"), RESULT)).json["error"] == 0
         assert await house.cash() == Decimal(110)
