@@ -3,6 +3,9 @@
 One wait for the server's disk serves the whole batch. Where a batch cannot stand because of one of its works, it is
 halved until that one is alone: its neighbours stand. What is queued is carried out, whether or not its caller still
 waits; but nobody waits for a server that hangs, neither in the queue nor behind it.
+
+A batch is carried out in the order of what its operations lock, so that batches of several gateways that write the same
+rows wait for each other, and never in a circle.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import asyncpg
@@ -29,7 +33,7 @@ from gateway.store.postgres.connection import (
 )
 from gateway.store.postgres.postings import Overtaken
 from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
-from gateway.store.postgres.writing import Operation, Writing
+from gateway.store.postgres.writing import Operation, Order, Writing
 from gateway.store.records import Applied, PostingRefused
 
 T = TypeVar("T")
@@ -57,6 +61,7 @@ ROLLBACK_S = 0.3
 @dataclass(frozen=True, slots=True)
 class _Queued:
     work: Work
+    order: Order
     answer: asyncio.Future[Any]
     since: float
 
@@ -89,9 +94,9 @@ class Committer:
         """Post one Result. Raises what its `narrate` raises, and StoreUnavailable."""
         return cast("Applied | PostingRefused", await self._put(request))
 
-    async def run(self, operation: Operation[T]) -> T:
+    async def run(self, operation: Operation[T], order: Order = ()) -> T:
         """Carry one operation out and answer what it returns. Raises what it raises, and StoreUnavailable."""
-        return cast("T", await self._put(operation))
+        return cast("T", await self._put(operation, order))
 
     async def close(self) -> None:
         """Finish what is queued, then disconnect."""
@@ -102,7 +107,7 @@ class Committer:
         if self._db is not None:
             await close(self._db)
 
-    def _put(self, work: Work) -> asyncio.Future[Any]:
+    def _put(self, work: Work, order: Order = ()) -> asyncio.Future[Any]:
         if self._closing:
             raise StoreUnavailable("the store is closed: nothing more is read or written")
         if len(self._queue) >= MOST_WAITING:
@@ -110,7 +115,7 @@ class Committer:
                 f"database {self._address}: {MOST_WAITING} writes wait for it already; look at its disk and its load"
             )
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.append(_Queued(work, answer, self._loop.time()))
+        self._queue.append(_Queued(work, order, answer, self._loop.time()))
         self._arrived.set()
         return answer
 
@@ -133,7 +138,7 @@ class Committer:
                 batch.append(queued)
             else:
                 _raise_at(queued, self._too_slow())
-        return batch
+        return sorted(batch, key=attrgetter("order"))
 
     def _too_slow(self) -> StoreUnavailable:
         return StoreUnavailable(

@@ -31,7 +31,8 @@ _SETTINGS = {
     # The server lets go of the locks of a gateway that froze, or that lost its network, before others give up on them.
     "idle_in_transaction_session_timeout": "2s",
     "statement_timeout": "2s",
-    "lock_timeout": "1s",
+    # Longer than the server takes to see a deadlock, which is tried again: at one time it would call each a hung lock.
+    "lock_timeout": "1200ms",
     # Statements of a microsecond gain nothing from being compiled.
     "jit": "off",
 }

@@ -29,7 +29,7 @@ from gateway.store.postgres.connection import (
 from gateway.store.postgres.migrations import migrate
 from gateway.store.postgres.pool import Pool, Read
 from gateway.store.postgres.sequencer import Sequencer
-from gateway.store.postgres.writing import Operation
+from gateway.store.postgres.writing import Operation, Order
 from gateway.store.records import (
     AccountOpened,
     Applied,
@@ -148,18 +148,24 @@ class PostgresStore:
     # --- Closures -----------------------------------------------------------------------------------------------------
 
     async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
-        return await self._write(lambda writing: closures.begin_close(writing, request_id, target, now))
+        return await self._write(
+            lambda writing: closures.begin_close(writing, request_id, target, now), _close(request_id)
+        )
 
     async def find_close(self, request_id: str) -> CloseRecord | None:
         return await self._read(lambda db: closures.find_close(db, request_id))
 
     async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
-        await self._write(lambda writing: closures.settle_close(writing, request_id, settled, exchange, event))
+        await self._write(
+            lambda writing: closures.settle_close(writing, request_id, settled, exchange, event), _close(request_id)
+        )
 
     async def fail_close(
         self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
-        await self._write(lambda writing: closures.fail_close(writing, request_id, failed, exchange, item))
+        await self._write(
+            lambda writing: closures.fail_close(writing, request_id, failed, exchange, item), _close(request_id)
+        )
 
     async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
         return await self._write(lambda writing: closures.report_abandoned(writing, begun_before, now))
@@ -167,7 +173,10 @@ class PostgresStore:
     # --- Events -------------------------------------------------------------------------------------------------------
 
     async def record_expiry(self, event: Event, provider_id: str, exchange: Exchange) -> bool:
-        return await self._write(lambda writing: callbacks.record_expiry(writing, event, provider_id, exchange))
+        return await self._write(
+            lambda writing: callbacks.record_expiry(writing, event, provider_id, exchange),
+            ("expiries", event.provider, provider_id, event.session_id, event.user_id),
+        )
 
     async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
         return await self._read(lambda db: events.after(db, after_event_id, wanted, limit))
@@ -184,7 +193,10 @@ class PostgresStore:
     # --- Ledger -------------------------------------------------------------------------------------------------------
 
     async def open_account(self, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
-        return await self._write(lambda writing: ledger.open_account(writing, user_id, currency, opening, now))
+        return await self._write(
+            lambda writing: ledger.open_account(writing, user_id, currency, opening, now),
+            ("accounts", user_id, currency),
+        )
 
     async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused:
         return await self._read(lambda db: ledger.balance(db, user_id, currency))
@@ -201,7 +213,11 @@ class PostgresStore:
         narrate: Callable[[Applied | PostingRefused], Narrative],
         now: datetime,
     ) -> None:
-        await self._write(lambda writing: ledger.record_outcome(writing, posting, outcome, narrate, now))
+        refused = (outcome.fault, outcome.field) if isinstance(outcome, PostingRefused) else ("", "")
+        await self._write(
+            lambda writing: ledger.record_outcome(writing, posting, outcome, narrate, now),
+            _result(posting.provider, posting.reference, posting.user_id, *refused),
+        )
 
     async def credit(self, provider: str, reference: str) -> Credit | None:
         return await self._read(lambda db: transactions.find(db, provider, reference))
@@ -225,7 +241,10 @@ class PostgresStore:
     async def record_exchange(
         self, exchange: Exchange, item: ReconciliationItem | None = None, event: Event | None = None
     ) -> None:
-        await self._write(lambda writing: callbacks.record_exchange(writing, exchange, item, event))
+        await self._write(
+            lambda writing: callbacks.record_exchange(writing, exchange, item, event),
+            _result(item.provider, item.reference, item.user_id, item.fault, item.field) if item is not None else (),
+        )
 
     async def exchanges(self, *, request_id: str = "", provider: str = "", limit: int = 100) -> Sequence[Exchange]:
         return await self._read(lambda db: journal.exchanges(db, request_id, provider, limit))
@@ -249,12 +268,12 @@ class PostgresStore:
         return await self._read(lambda db: items.find(db, id))
 
     async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
-        return await self._write(lambda writing: items.resolve(writing.db, id, by, why, now))
+        return await self._write(lambda writing: items.resolve(writing.db, id, by, why, now), ("items", id))
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    async def _write(self, operation: Operation[T]) -> T:
-        return await self._open_parts().committer.run(operation)
+    async def _write(self, operation: Operation[T], order: Order = ()) -> T:
+        return await self._open_parts().committer.run(operation, order)
 
     async def _read(self, read: Read[T]) -> T:
         return await self._open_parts().pool.run(read)
@@ -263,3 +282,13 @@ class PostgresStore:
         if self._connected is None:
             raise StoreUnavailable(f"database {self._address} is not open: nothing is read or written")
         return self._connected
+
+
+def _close(request_id: str) -> Order:
+    """Where a close is among the writes that are committed together."""
+    return ("closures", request_id)
+
+
+def _result(provider: str, reference: str, *item: str) -> Order:
+    """Where a Result that another wallet credits, or that was refused, is among them: by its credit and by its item."""
+    return ("results", provider, reference, *item)

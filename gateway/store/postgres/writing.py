@@ -32,3 +32,6 @@ Operation = Callable[[Writing], Awaitable[T]]
 """One caller's whole write. A refusal (ContentDiffers, AlreadyResolved, a LookupError) comes before anything is written
 or gathered; after any other error nothing of the operation stands.
 """
+
+Order = tuple[str, ...]
+"""What an operation locks first, named the same by every gateway: the table, and the key of its rows there."""
