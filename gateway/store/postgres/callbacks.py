@@ -1,19 +1,25 @@
 """What is kept of callbacks that move no money: expiries, and those that came to nothing."""
 
+from hashlib import sha256
+
+import msgspec
+
 from gateway.store.postgres import items
 from gateway.store.postgres.writing import Writing
 from gateway.store.records import Event, Exchange, ReconciliationItem
 
 _EXPIRE = """
-INSERT INTO expiries (provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (provider, provider_id, session_id, user_id) DO NOTHING
+INSERT INTO expiries (digest, provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (digest) DO NOTHING
 RETURNING 1
 """
 
 
 async def record_expiry(writing: Writing, event: Event, provider_id: str, exchange: Exchange) -> bool:
     """Keep the journal line, and the event where this expiry is new; whether it is."""
-    kept = await writing.db.fetchval(_EXPIRE, event.provider, provider_id, event.session_id, event.user_id, event.id)
+    content = (event.provider, provider_id, event.session_id, event.user_id)
+    digest = sha256(msgspec.msgpack.encode(content)).digest()
+    kept = await writing.db.fetchval(_EXPIRE, digest, *content, event.id)
     writing.lines.append(exchange)
     if kept is None:
         return False

@@ -73,7 +73,7 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.OperatorInterventionError, "the server was told to stop, or to end the connection; wait for it"),
 )
 
-_OUTAGES = frozenset({"08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "F0", "XX"})
+_OUTAGES = frozenset({"08", "0A", "25", "28", "3D", "40", "42", "53", "55", "57", "58", "F0", "XX"})
 """Classes of errors for which an operation is not at fault, but the server, its schema, or who else uses it."""
 
 

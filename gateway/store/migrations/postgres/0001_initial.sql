@@ -64,12 +64,13 @@ CREATE TABLE sequencer (
 INSERT INTO sequencer (one) VALUES (1);
 
 CREATE TABLE expiries (
-    provider    text COLLATE "C" NOT NULL,
-    provider_id text COLLATE "C" NOT NULL,
-    session_id  text COLLATE "C" NOT NULL,
-    user_id     text COLLATE "C" NOT NULL,
-    event_id    text NOT NULL,
-    PRIMARY KEY (provider, provider_id, session_id, user_id)
+    -- A digest of the four that make an expiry: together they may be longer than an index takes.
+    digest      bytea PRIMARY KEY,
+    provider    text NOT NULL,
+    provider_id text NOT NULL,
+    session_id  text NOT NULL,
+    user_id     text NOT NULL,
+    event_id    text NOT NULL
 );
 
 CREATE TABLE providers (

@@ -1,6 +1,7 @@
 """Group commit: one transaction for what arrives together, and each caller its own answer."""
 
 import asyncio
+import secrets
 from decimal import Decimal
 
 import asyncpg
@@ -13,7 +14,7 @@ from gateway.store.postgres import committer as module
 from gateway.store.postgres.writing import Writing
 from gateway.store.records import Applied, Message
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
-from tests.gateway.store.samples import NOW, deliver, exchange, failed, item, posting, target, told
+from tests.gateway.store.samples import NOW, deliver, event, exchange, failed, item, posting, target, told
 
 
 async def test_what_arrives_together_is_committed_together(store: PostgresStore) -> None:
@@ -82,6 +83,31 @@ async def test_neighbours_of_a_bug_stand(store: PostgresStore) -> None:
     assert await cash(store) == 42
     assert [line.verdict for line in await store.exchanges()] == ["CREDITED"] * 5
     assert len(await told(store)) == 4
+
+
+async def test_the_longest_ids_fit(store: PostgresStore) -> None:
+    """Ids of 255 characters of any script are kept, and known again."""
+    one, other, third, fourth = (random_id(255) for _ in range(4))
+    await opened(store, one)
+    content = posting(other, user_id=one, promo_amount=Decimal(1), promo_reference=third)
+    assert isinstance(await deliver(store, content), Applied)
+    for new in (True, False):
+        assert await store.record_expiry(event(user_id=one, session_id=other), third, exchange()) is new
+    assert await store.record_expiry(event(user_id=one, session_id=other), fourth, exchange())
+    await store.record_exchange(exchange(), item(reference=third, user_id=fourth))
+
+
+async def test_neighbours_of_what_fits_no_index_stand(store: PostgresStore) -> None:
+    """A key that is longer than the server can index is its operation's fault alone."""
+    await opened(store)
+    async with held(store):
+        tasks = [
+            asyncio.create_task(deliver(store, posting())),
+            asyncio.create_task(store.record_exchange(exchange(), item(reference=random_id(3000)))),
+        ]
+    applied, failed = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(applied, Applied)
+    assert isinstance(failed, asyncpg.ProgramLimitExceededError)
 
 
 async def test_a_refusal_costs_its_neighbours_nothing(store: PostgresStore) -> None:
@@ -274,3 +300,8 @@ async def rows_read(store: PostgresStore) -> int:
     )
     assert isinstance(found, int)
     return found
+
+
+def random_id(length: int) -> str:
+    """An id that no compression makes shorter, of characters of four bytes."""
+    return "".join(chr(0x10000 + secrets.randbelow(0xFFFFF)) for _ in range(length))
