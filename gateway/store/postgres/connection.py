@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from gateway.store.interface import StoreUnavailable
 from gateway.store.postgres.address import Address
@@ -50,6 +51,8 @@ PATIENT = MappingProxyType(
 
 _TYPES = "SELECT $1::numeric[], $2::timestamptz[], $3::bytea[], $4::integer[], $5::boolean[], $6::bigint[]"
 
+_ONLY_READS = "the server only reads, as a standby does; name the primary in [store] url"
+
 _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidPasswordError, "the server refuses this user or this password; look at [store] url"),
     (
@@ -60,7 +63,8 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.TooManyConnectionsError, "the server has no connection left; raise max_connections, or lower pool_size"),
     (asyncpg.CannotConnectNowError, "the server is starting or stopping; wait for it"),
     (asyncpg.InsufficientPrivilegeError, "the user may not do this; let it own its schema and create tables there"),
-    (asyncpg.ReadOnlySQLTransactionError, "the server only reads, as a standby does; name the primary in [store] url"),
+    (asyncpg.ReadOnlySQLTransactionError, _ONLY_READS),
+    (asyncpg.TargetServerAttributeNotMatched, _ONLY_READS),
     (asyncpg.DiskFullError, "the server's disk is full; free some space there"),
     (asyncpg.LockNotAvailableError, "another session holds its rows locked; look for one that hangs"),
     (asyncpg.QueryCanceledError, "the server took too long; look at its load and its disk"),
@@ -120,18 +124,23 @@ def told(address: Address, error: Exception) -> Exception:
     return unavailable(address, error) if is_outage(error) else error
 
 
-async def connect(address: Address, purpose: str, settings: Mapping[str, str]) -> Connection:
-    """A connection. Raises StoreUnavailable."""
+async def connect(address: Address, purpose: str, settings: Mapping[str, str], *, looks: bool = False) -> Connection:
+    """A connection to a server that takes writes, or to any that `looks` at most. Raises StoreUnavailable.
+
+    After a failover a name may lead to a standby for a while: a connection kept to it would go on failing, or reading
+    what is old, long after the name leads to the primary.
+    """
     try:
         async with asyncio.timeout(CONNECT_S):
             db: Connection = await asyncpg.connect(
                 address.url,
+                target_session_attrs=None if looks else SessionAttribute.read_write,
                 server_settings={**_SETTINGS, **settings, "application_name": f"session-gateway {purpose}"},
             )
     except asyncpg.ClientConfigurationError:
         # Its text may hold any part of the url.
         raise StoreUnavailable(f"database {address}: [store] url has an option that does not fit") from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.TargetServerAttributeNotMatched) as error:
         raise unavailable(address, error) from error
     if (version := db.get_server_version()).major < OLDEST_SERVER:
         await close(db)

@@ -16,7 +16,7 @@ LOOK_S = 2.0
 async def read_money_providers(url: str) -> frozenset[str]:
     """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
     address = parse(url)
-    db = await connect(address, "check", READING)
+    db = await connect(address, "check", READING, looks=True)
     try:
         async with asyncio.timeout(LOOK_S):
             if not await migrations.is_migrated(db):
@@ -32,7 +32,7 @@ async def read_money_providers(url: str) -> frozenset[str]:
 async def audit(url: str) -> Audit:
     """Whether the books add up. Raises StoreUnavailable where there are none that this release reads."""
     address = parse(url)
-    db = await connect(address, "verify", PATIENT)
+    db = await connect(address, "verify", PATIENT, looks=True)
     try:
         if not await migrations.is_migrated(db):
             raise StoreUnavailable(f"database {address}: no gateway has kept anything in it; is it the right one?")

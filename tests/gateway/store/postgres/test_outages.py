@@ -102,6 +102,20 @@ async def test_a_connection_that_was_cut_is_made_again(line: Line) -> None:
         assert await cash(line.store) == Decimal("10.5") * (number + 1)
 
 
+async def test_a_server_that_only_read_for_a_while_is_left(line: Line, postgres: PostgresServer) -> None:
+    """Connections made while the name led to a standby are not kept: the gateway finds the primary by itself."""
+    name = await value(line.url, "SELECT current_database()")
+    await value(line.url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    line.proxy.cut()
+    for work in (deliver(line.store, posting()), line.store.ping(), cash(line.store)):
+        with pytest.raises(StoreUnavailable, match="only reads"):
+            await work
+    await value(postgres.url("postgres"), f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert isinstance(await deliver(line.store, posting()), Applied)
+    await line.store.ping()
+    assert await cash(line.store) == Decimal("10.5")
+
+
 async def test_a_frozen_server_is_told_of_in_time(line: Line) -> None:
     """Writes, reads and pings behind a server that does not answer fail in time, unchanged, and work when it does."""
     assert isinstance(await deliver(line.store, posting("before")), Applied)
