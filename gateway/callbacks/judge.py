@@ -26,7 +26,7 @@ from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
 from gateway.wallet import results
-from gateway.wallet.interface import PostingOutcome, Wallet, WalletUnavailable
+from gateway.wallet.interface import AskingCancelled, PostingOutcome, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,7 @@ class Judge:
         self._wallet = wallet
         self._store = store
         self._clock = clock
+        self._noting: set[asyncio.Task[Verdict]] = set()
 
     async def judge(self, arrival: Arrival) -> Verdict:
         """What to answer; durable already, unless it is TRY_AGAIN. Raises nothing, but may be cancelled."""
@@ -98,6 +99,13 @@ class Judge:
         except WalletUnavailable as error:
             verdict = arrival.route.try_again(f"the wallet is unavailable: {error}")
             return await self._noted(arrival, verdict, result if error.asked else None)
+        except AskingCancelled:
+            # Kept behind the caller's back, who has no time for it: the wallet may have credited all the same.
+            verdict = arrival.route.try_again("the time for an answer had passed before the wallet told the outcome")
+            noting = asyncio.create_task(self._noted(arrival, verdict, result))
+            self._noting.add(noting)
+            noting.add_done_callback(self._noting.discard)
+            raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
             raise

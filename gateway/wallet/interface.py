@@ -1,5 +1,6 @@
 """What the gateway asks of a wallet, be it the built-in ledger or the operator's own."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +21,10 @@ class WalletUnavailable(Exception):
         self.asked = asked
 
 
+class AskingCancelled(asyncio.CancelledError):
+    """The caller left while the wallet was asked: it may have credited. Whoever catches it goes on being cancelled."""
+
+
 class Wallet(Protocol):
     """Credits Results, each once, and keeps the story of it: event, journal line, reconciliation item."""
 
@@ -31,6 +36,7 @@ class Wallet(Protocol):
         `narrate` makes the journal's line of what came of it. It is pure and quick: it may run on another thread, and
         again where a transaction is tried again. Raises WalletUnavailable and StoreUnavailable; what `narrate` raises
         comes out as it is, and nothing was credited by a wallet that keeps its story in one transaction.
+        AskingCancelled is raised where the caller leaves while another system is asked.
         """
         ...
 

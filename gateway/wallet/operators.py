@@ -19,7 +19,7 @@ from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import answers, results
 from gateway.wallet.answers import Trouble
 from gateway.wallet.connection import WalletAddress, open_channel
-from gateway.wallet.interface import PostingOutcome, WalletUnavailable
+from gateway.wallet.interface import AskingCancelled, PostingOutcome, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +114,8 @@ class OperatorsWallet:
         self._under_way += 1
         try:
             return await self._insist(answers.request_of(provider, result), result)
+        except asyncio.CancelledError as left:
+            raise AskingCancelled from left
         finally:
             self._under_way -= 1
 

@@ -20,7 +20,7 @@ import structlog
 from adapters.contract import Result
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.interface import Store
-from gateway.store.records import Exchange, ItemFilter
+from gateway.store.records import Exchange, ItemFilter, ItemKind
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet.connection import WalletAddress
 from gateway.wallet.interface import PostingOutcome
@@ -230,6 +230,29 @@ async def test_a_wallet_that_hangs_is_answered_within_four_seconds(tmp_path: Pat
         assert await scene.deliver() == SEND_AGAIN
         assert 2.5 < monotonic() - began < 4
         assert len(await scene.house.journal()) == len(await scene.house.items()) == 1
+
+
+async def test_an_outcome_that_nobody_waited_for_is_for_a_person(tmp_path: Path) -> None:
+    """Where the time is over while the wallet is asked, as after a body that came slowly, it leaves line and item."""
+
+    async def dripping() -> AsyncIterator[bytes]:
+        body = json.dumps(RESULT).encode()
+        yield body[:9]
+        await asyncio.sleep(0.3)
+        yield body[9:]
+
+    async with a_scene(tmp_path, time_limit_s=0.5, patience_s=0.4) as scene:
+        scene.wallet.behaviour = hanging
+        assert await scene.deliver(dripping()) == SEND_AGAIN
+        await scene.house.store.ping()  # written behind it
+        items = await scene.house.items()
+        assert [(item.kind, item.reference) for item in items] == [(ItemKind.RESULT_UNKNOWN, RESULT["reference"])]
+        assert [(line.id, line.verdict) for line in await scene.house.journal()] == [
+            (items[0].exchange_id, "TRY_AGAIN")
+        ]
+        scene.wallet.behaviour = answering()
+        assert (await scene.deliver())["error"] == 0
+        assert not await scene.house.items()
 
 
 @asynccontextmanager
