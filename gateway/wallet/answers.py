@@ -168,8 +168,8 @@ def _violated(details: Status) -> str:
 
 
 def _retry_after_s(details: Status) -> float:
-    asked = [retry.retry_delay.ToNanoseconds() / 1e9 for retry in _unpacked(details, RetryInfo)]
-    return max(asked, default=0.0)
+    asked: list[float] = [retry.retry_delay.ToNanoseconds() / 1e9 for retry in _unpacked(details, RetryInfo)]
+    return max(0.0, max(asked, default=0.0))  # it may ask for less than nothing
 
 
 def _known(field: str) -> str:

@@ -138,14 +138,17 @@ async def test_a_wallet_that_wants_more_time_than_there_is_is_left_alone(tmp_pat
         assert len(wallet.received) == 1
 
 
-async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path) -> None:
-    """Pauses between attempts grow: a wallet in trouble is asked a few times, and not hundreds."""
+@pytest.mark.parametrize("retry_after_s", [None, -100.0])
+async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path, retry_after_s: float | None) -> None:
+    """Pauses between attempts grow: a wallet in trouble is asked a few times, not hundreds, whatever it asks for."""
+    fails = failing(grpc.StatusCode.UNAVAILABLE, retry_after_s=retry_after_s)
     came: list[float] = []
 
     async def behave(request: pb.ApplyResultRequest, context: Any) -> bytes:
         came.append(monotonic())
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "overloaded")
-        raise AssertionError("unreachable")
+        answer = await fails(request, context)
+        assert isinstance(answer, bytes)
+        return answer
 
     async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, patience_s=1.5) as gateway:
         wallet.behaviour = behave
