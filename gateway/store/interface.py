@@ -202,7 +202,8 @@ class Journal(Protocol):
     ) -> None:
         """Keep a callback that came to nothing, with the item that a person must look at and its event, if any.
 
-        A known item is not kept twice, and its event only with a new item.
+        A known item is not kept twice, nor a doubt about a Result that the operator's wallet is known to have credited.
+        The event is kept only with a new item.
         """
         ...
 

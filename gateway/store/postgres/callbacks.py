@@ -4,9 +4,9 @@ from hashlib import sha256
 
 import msgspec
 
-from gateway.store.postgres import items
+from gateway.store.postgres import items, transactions
 from gateway.store.postgres.writing import Writing
-from gateway.store.records import Event, Exchange, ReconciliationItem
+from gateway.store.records import Event, Exchange, ItemKind, ReconciliationItem
 
 _EXPIRE = """
 INSERT INTO expiries (digest, provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5, $6)
@@ -30,7 +30,12 @@ async def record_expiry(writing: Writing, event: Event, provider_id: str, exchan
 async def record_exchange(
     writing: Writing, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
 ) -> None:
-    """Keep the journal line, the item, and the event where the item is new."""
+    """Keep the journal line, the item, and the event where the item is new.
+
+    Nobody is in doubt about a Result whose credit is kept: no item says so.
+    """
+    writing.lines.append(exchange)
+    if item is not None and item.kind is ItemKind.RESULT_UNKNOWN and await transactions.is_wallets(writing.db, item):
+        return
     if item is not None:
         writing.events += await items.keep_telling(writing.db, [(item, event)])
-    writing.lines.append(exchange)

@@ -8,7 +8,7 @@ from gateway.store import paging
 from gateway.store.interface import PageTokenUnknown
 from gateway.store.postgres.columns import Row, moment, money
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Credit, CreditKind, Page, Posting
+from gateway.store.records import Credit, CreditKind, Page, Posting, ReconciliationItem
 
 COLUMNS = """
 provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id, promo_amount,
@@ -20,6 +20,8 @@ INSERT INTO wallet_credits ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $
 ON CONFLICT (provider, reference) DO NOTHING
 RETURNING 1
 """  # noqa: S608 - fixed fragments only
+
+_IS_WALLETS = "SELECT 1 FROM wallet_credits WHERE provider = $1 AND reference = $2 AND user_id = $3"
 
 _FIND = f"""
 SELECT {COLUMNS} FROM transactions WHERE provider = $1 AND reference = $2
@@ -43,6 +45,11 @@ SELECT * FROM (
 async def keep_wallets(db: Connection, credit: Credit) -> bool:
     """Keep what the operator's wallet credited; False where it is known."""
     return await db.fetchval(_KEEP_WALLETS, *row(credit)) is not None
+
+
+async def is_wallets(db: Connection, item: ReconciliationItem) -> bool:
+    """Whether the operator's wallet told that it credited what the item is about."""
+    return await db.fetchval(_IS_WALLETS, item.provider, item.reference, item.user_id) is not None
 
 
 async def find(db: Connection, provider: str, reference: str) -> Credit | None:

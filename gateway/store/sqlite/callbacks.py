@@ -2,8 +2,8 @@
 
 import sqlite3
 
-from gateway.store.records import Event, Exchange, ReconciliationItem
-from gateway.store.sqlite import events, items, journal
+from gateway.store.records import Event, Exchange, ItemKind, ReconciliationItem
+from gateway.store.sqlite import events, items, journal, ledger
 
 
 def record_expiry(db: sqlite3.Connection, event: Event, provider_id: str, exchange: Exchange) -> bool:
@@ -25,7 +25,12 @@ def record_expiry(db: sqlite3.Connection, event: Event, provider_id: str, exchan
 def record_exchange(
     db: sqlite3.Connection, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
 ) -> None:
-    """Keep the journal line, the item, and the event where the item is new."""
+    """Keep the journal line, the item, and the event where the item is new.
+
+    Nobody is in doubt about a Result whose credit is kept: no item says so.
+    """
     journal.keep(db, exchange)
+    if item is not None and item.kind is ItemKind.RESULT_UNKNOWN and ledger.is_wallets(db, item):
+        return
     if item is not None and items.keep(db, item) and event is not None:
         events.keep(db, event)

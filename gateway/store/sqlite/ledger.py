@@ -18,6 +18,7 @@ from gateway.store.records import (
     Posting,
     PostingFault,
     PostingRefused,
+    ReconciliationItem,
 )
 from gateway.store.sqlite import events, items, journal
 from gateway.store.sqlite.columns import money_text, time_of, time_text
@@ -101,6 +102,15 @@ def _wallet_credited(db: sqlite3.Connection, posting: Posting, applied: Applied,
     # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
     items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
     return False
+
+
+def is_wallets(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
+    """Whether the operator's wallet told that it credited what the item is about."""
+    found = db.execute(
+        "SELECT 1 FROM wallet_credits WHERE provider = ? AND reference = ? AND user_id = ?",
+        (item.provider, item.reference, item.user_id),
+    )
+    return found.fetchone() is not None
 
 
 def credit(db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:

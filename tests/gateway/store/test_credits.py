@@ -142,6 +142,17 @@ async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> 
     assert [each.field for each in await open_items(store)] == ["amount"]
 
 
+async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
+    """Where another delivery's credit is known by then, a wallet that did not answer is no matter for a person."""
+    unknown = item(kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
+    await record(store, posting())
+    await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
+    assert not await open_items(store)
+    assert len(await store.exchanges()) == 2
+    await store.record_exchange(exchange(verdict="TRY_AGAIN"), replace(unknown, user_id="other"))
+    assert [each.user_id for each in await open_items(store)] == ["other"]
+
+
 async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> None:
     """Only items of before are settled by a credit."""
     await record(store, posting(), WALLETS, lambda _: Narrative(exchange(), event(), item(fault="OTHER")))
