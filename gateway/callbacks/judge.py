@@ -6,6 +6,7 @@ account, the currency (all by the wallet). A refusal is kept before it is told, 
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -22,6 +23,7 @@ from adapters.contract import (
 )
 from gateway.callbacks.provider import Arrival, Verdict
 from gateway.sessions.expiry import record_expiry
+from gateway.store.ids import new_id
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
@@ -56,8 +58,11 @@ class Judge:
         try:
             return await self._carry_out(arrival)
         except (StoreUnavailable, TimeoutError) as error:
-            # No line in the journal: that is what failed.
-            return arrival.route.try_again(f"the store did not take it: {error}")
+            verdict = arrival.route.try_again(f"the store did not take it: {error}")
+            if isinstance(error, StoreUnavailable) and not error.unchanged:
+                # A line may be kept that says what was not answered.
+                self._note_later(replace(arrival, id=new_id()), verdict)
+            return verdict
         except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
             error_id = report_bug(bug, arrival.route.provider.mask)
             return await self._noted(arrival, arrival.route.try_again(f"the gateway failed, error id {error_id}"))
@@ -100,14 +105,14 @@ class Judge:
             verdict = arrival.route.try_again(f"the wallet is unavailable: {error}")
             return await self._noted(arrival, verdict, result if error.asked else None)
         except AskingCancelled:
-            # Kept behind the caller's back, who has no time for it: the wallet may have credited all the same.
             verdict = arrival.route.try_again("the time for an answer had passed before the wallet told the outcome")
-            noting = asyncio.create_task(self._noted(arrival, verdict, result))
-            self._noting.add(noting)
-            noting.add_done_callback(self._noting.discard)
+            self._note_later(arrival, verdict, result)
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
+            if told is not None:
+                late = f"line {arrival.id} says {told}, and was kept after the time for an answer had passed, if at all"
+                self._note_later(replace(arrival, id=new_id()), arrival.route.try_again(late))
             raise
         if told is None:
             raise LookupError("the wallet answered and told no story: what is not in the journal is not acknowledged")
@@ -132,6 +137,12 @@ class Judge:
         else:
             await self._store.record_exchange(exchange)
         return verdict
+
+    def _note_later(self, arrival: Arrival, verdict: Verdict, unknown: Result | None = None) -> None:
+        """Keep a TRY_AGAIN behind the caller's back, who has no time left for it."""
+        noting = asyncio.create_task(self._noted(arrival, verdict, unknown))
+        self._noting.add(noting)
+        noting.add_done_callback(self._noting.discard)
 
     async def _noted(self, arrival: Arrival, verdict: Verdict, unknown: Result | None = None) -> Verdict:
         """Keep a TRY_AGAIN that was not the store's fault. It is answered even where it cannot be kept.
