@@ -31,7 +31,7 @@ from gateway.store.postgres.connection import (
     told,
     unavailable,
 )
-from gateway.store.postgres.postings import Overtaken
+from gateway.store.postgres.postings import Overtaken, account_of, held_by_others
 from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
 from gateway.store.postgres.writing import Operation, Order, Writing
 from gateway.store.records import Applied, PostingRefused
@@ -151,6 +151,8 @@ class Committer:
         except StoreUnavailable as error:
             for queued in batch:
                 _raise_at(queued, StoreUnavailable(str(error), unchanged=error.unchanged), error)
+        except asyncpg.LockNotAvailableError as error:
+            await self._without_held(batch, deadline, error)
         except Exception as error:  # noqa: BLE001 - raised where its caller waits, once it is known whose it is
             if len(batch) == 1:
                 _raise_at(batch[0], told(self._address, error), error)
@@ -161,6 +163,31 @@ class Committer:
         else:
             for queued, outcome in zip(batch, outcomes, strict=True):
                 _settle(queued, outcome)
+
+    async def _without_held(self, batch: Sequence[_Queued], deadline: float, error: Exception) -> None:
+        """Turn away postings to accounts that another session holds, and carry their neighbours out."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                postings = [queued.work for queued in batch if isinstance(queued.work, PostingRequest)]
+                held = await held_by_others(await self._connection(), postings) if postings else frozenset()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailable) as trouble:
+            await self._clear(trouble)
+            for queued in batch:
+                _raise_at(queued, unavailable(self._address, trouble), trouble)
+            return
+        free: list[_Queued] = []
+        for queued in batch:
+            if isinstance(queued.work, PostingRequest) and account_of(queued.work.posting) in held:
+                _raise_at(queued, unavailable(self._address, error), error)
+            else:
+                free.append(queued)
+        # Where it is no account, it may be a gateway that waits for this one: smaller batches get past it.
+        if not held:
+            await asyncio.sleep(random.uniform(0, JITTER_S))  # noqa: S311 - nobody gains by guessing it
+        middle = len(free) if held else (len(free) + 1) // 2
+        for part in (free[:middle], free[middle:]):
+            if part:
+                await self._carry_out(part, deadline)
 
     async def _committed(self, works: Sequence[Work], deadline: float) -> list[Outcome]:
         """Commit, however often another gateway is in the way.
@@ -175,7 +202,7 @@ class Committer:
                 # A connection that rested may have been cut off: only a fresh one shows whether the server is there.
                 cut_off = rested is not None and is_broken(error) and not isinstance(error, TimeoutError)
                 if not (cut_off or is_contention(error) or isinstance(error, Overtaken)):
-                    if is_outage(error):
+                    if is_outage(error) and not isinstance(error, asyncpg.LockNotAvailableError):
                         raise unavailable(self._address, error) from error
                     raise
             await asyncio.sleep(random.uniform(0, JITTER_S * tried))  # noqa: S311 - nobody gains by guessing it

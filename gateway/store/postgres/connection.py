@@ -32,8 +32,7 @@ _SETTINGS = {
     # The server lets go of the locks of a gateway that froze, or that lost its network, before others give up on them.
     "idle_in_transaction_session_timeout": "2s",
     "statement_timeout": "2s",
-    # Longer than the server takes to see a deadlock, which is tried again: at one time it would call each a hung lock.
-    "lock_timeout": "1200ms",
+    "lock_timeout": "1s",
     # Statements of a microsecond gain nothing from being compiled.
     "jit": "off",
 }
@@ -43,6 +42,9 @@ READING = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
 
 WRITING = MappingProxyType({**READING, "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"})
 """Few rows of large tables are looked up, by index, while accounts are locked."""
+
+COMMITTING = MappingProxyType({**WRITING, "lock_timeout": "300ms"})
+"""One held account must not hold up a whole batch, and what comes behind it, for long."""
 
 PATIENT = MappingProxyType(
     {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0", **READING}
@@ -152,7 +154,7 @@ async def connect(address: Address, purpose: str, settings: Mapping[str, str], *
 
 async def connect_committer(address: Address) -> Connection:
     """The connection that writes, with the types at hand that its statements take. Raises StoreUnavailable."""
-    db = await connect(address, "committer", WRITING)
+    db = await connect(address, "committer", COMMITTING)
     try:
         # Else asyncpg asks the server for each in the middle of the first batch, while its accounts are locked.
         async with asyncio.timeout(CONNECT_S):

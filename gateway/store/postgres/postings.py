@@ -12,7 +12,7 @@ from gateway.store.postgres import items, transactions
 from gateway.store.postgres.columns import arrays, money
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.writing import Writing
-from gateway.store.records import Credit
+from gateway.store.records import Credit, Posting
 
 _LOCK_ACCOUNTS = """
 SELECT user_id, currency, cash
@@ -20,6 +20,13 @@ FROM unnest($1::text[], $2::text[]) AS wanted (user_id, currency) JOIN accounts 
 ORDER BY user_id, currency
 FOR NO KEY UPDATE OF accounts
 """
+
+_THERE = """
+SELECT user_id, currency FROM unnest($1::text[], $2::text[]) AS wanted (user_id, currency)
+JOIN accounts USING (user_id, currency)
+"""
+
+_FREE_ACCOUNTS = f"{_LOCK_ACCOUNTS} SKIP LOCKED"
 
 _CREDITS = f"""
 SELECT {transactions.COLUMNS}
@@ -62,6 +69,20 @@ async def post_together(writing: Writing, requests: Sequence[PostingRequest]) ->
     posted, entries = post(requests, known)
     await _enter(writing, entries)
     return posted
+
+
+def account_of(posting: Posting) -> Account:
+    """The account that a posting credits."""
+    return (posting.user_id, posting.currency)
+
+
+async def held_by_others(db: Connection, requests: Sequence[PostingRequest]) -> frozenset[Account]:
+    """Accounts of the requests that are there and that somebody else has locked."""
+    wanted = needs(request.posting for request in requests).accounts
+    async with db.transaction():
+        there = await db.fetch(_THERE, *arrays(wanted))
+        free = await db.fetch(_FREE_ACCOUNTS, *arrays(wanted))
+    return frozenset((row[0], row[1]) for row in there) - {(row[0], row[1]) for row in free}
 
 
 async def _kept(db: Connection, wanted: Needs) -> Kept:

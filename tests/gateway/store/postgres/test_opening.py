@@ -232,7 +232,7 @@ async def test_connections_are_durable_and_impatient(store: PostgresStore) -> No
         "synchronous_commit": "on",
         "transaction_isolation": "read committed",
         "statement_timeout": "2s",
-        "lock_timeout": "1200ms",
+        "lock_timeout": "1s",
         "idle_in_transaction_session_timeout": "2s",
     }
     assert await pool(store).run(lambda db: db.fetchval("SHOW fsync")) == "on"

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from gateway.store.interface import StoreUnavailable
@@ -114,6 +115,35 @@ async def test_a_server_that_only_read_for_a_while_is_left(line: Line, postgres:
     assert isinstance(await deliver(line.store, posting()), Applied)
     await line.store.ping()
     assert await cash(line.store) == Decimal("10.5")
+
+
+async def test_an_account_that_somebody_holds_is_held_up_alone(line: Line) -> None:
+    """A session that forgot an account locked costs that player's Results, and nobody else's."""
+    await opened(line.store, "held")
+    until = time.monotonic() + 4
+    told: Counter[tuple[str, type]] = Counter()
+
+    async def provider(name: str, user_id: str) -> None:
+        number = 0
+        while time.monotonic() < until:
+            (result,) = await asyncio.gather(
+                deliver(line.store, posting(f"{name}-{number}", user_id=user_id)), return_exceptions=True
+            )
+            told[user_id, type(result)] += 1
+            number += 1
+
+    other = await asyncpg.connect(line.url)
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM accounts WHERE user_id = 'held' FOR UPDATE")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(provider("held", "held"))
+            for number in range(10):
+                group.create_task(provider(f"free-{number}", "player-1"))
+    await other.close()
+    assert told["held", StoreUnavailable] > 3
+    assert told["player-1", Applied] > 100
+    assert set(told) == {("held", StoreUnavailable), ("player-1", Applied)}
+    assert isinstance(await deliver(line.store, posting("held-0", user_id="held")), Applied)
 
 
 async def test_a_frozen_server_is_told_of_in_time(line: Line) -> None:

@@ -99,10 +99,7 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
 
 
 async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
-    """Where operations do wait in a circle, the one that the server picks is tried again, and nobody hears of it.
-
-    As the server is by default: it looks for circles after a second.
-    """
+    """Where operations do wait in a circle, who gives way is tried again, and nobody hears of it."""
     first, second, _ = stores
     tries = 0
     both = asyncio.Barrier(2)
@@ -119,7 +116,7 @@ async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
         await committer(store).run(operation)
 
     await asyncio.gather(credit_two(first, "player-0", "player-1"), credit_two(second, "player-1", "player-0"))
-    assert tries == 3
+    assert tries in {3, 4}
     assert [await cash(first, f"player-{number}") for number in range(2)] == [2, 2]
 
 
