@@ -87,7 +87,8 @@ def _supervise(config: Path, settings: Settings, workers: int) -> None:
         supervise(config, settings, workers)
     except (WorkerFailed, OSError) as error:
         err.print(f"The gateway cannot start: {error}", markup=False)
-        raise typer.Exit(error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START) from None
+        code = error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START
+        raise typer.Exit(max(code, EXIT_CANNOT_START)) from None
 
 
 async def _serve(settings: Settings, *, supervised: bool) -> None:
@@ -101,8 +102,16 @@ async def _serve(settings: Settings, *, supervised: bool) -> None:
     for signalled in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signalled, stop.set)
     gateway = Gateway(settings, shares_ports=supervised)
-    listening = await gateway.start()
     orphan = asyncio.create_task(orphaned(stop)) if supervised else None
+    stopped = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(gateway.start())
+    # It may have to wait for long: for a migration, its own or another gateway's.
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return
+    listening = starting.result()
     print(msgspec.json.encode({"event": "serving", **msgspec.to_builtins(listening)}).decode(), flush=True)  # noqa: T201 - a line for programs
     try:
         await stop.wait()

@@ -106,7 +106,7 @@ class Gateway:
         except (StoreUnavailable, OSError, rpc.CannotListen) as error:
             await self.stop()
             raise CannotStart(str(error)) from error
-        except ConfigInvalid:
+        except BaseException:  # also where it is told to stop meanwhile
             await self.stop()
             raise
 

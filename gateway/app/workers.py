@@ -21,8 +21,8 @@ from gateway.config import Listen, Settings
 
 log = structlog.get_logger(__name__)
 
-STARTING_S = 60.0
-"""A worker says within so many seconds where it listens: the first one may have to migrate the database."""
+ENDING_S = 1.0
+"""Seconds that a worker has to end by itself, once it has closed its output without a word."""
 
 STOPPING_S = 15.0
 """A worker that is told to stop has as long as a gateway's own grace, and some."""
@@ -32,7 +32,7 @@ RESTART_AFTER_S = 1.0
 
 
 class WorkerFailed(Exception):
-    """A worker did not start. What it said stands on standard error."""
+    """A worker did not start. What it said stands on standard error; a signal that ended it is a negative code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"a worker exited {code} before it served: see what it says above")
@@ -96,13 +96,32 @@ class Workers:
         ):
             ports = [Ports(grpc.port, callbacks.port, self._admin_port(index)) for index in range(self._number)]
             try:
-                # The first alone, so that one worker migrates, and a wrong configuration is told once.
-                await self._start(0, ports[0])
-                await asyncio.gather(*(self._start(index, ports[index]) for index in range(1, self._number)))
-                self._tell(grpc, callbacks)
-                await self._keep_running(ports)
+                if await self._all_serve(ports):
+                    self._tell(grpc, callbacks)
+                    await self._keep_running(ports)
             finally:
                 await self._end()
+
+    async def _all_serve(self, ports: Sequence[Ports]) -> bool:
+        """Start all; False where it is told to stop meanwhile. Raises WorkerFailed.
+
+        It takes as long as it takes: the database may have to be migrated, here or by a gateway elsewhere.
+        """
+        starting = asyncio.create_task(self._start_all(ports))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._stopping.is_set():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return False
+        await starting
+        return True
+
+    async def _start_all(self, ports: Sequence[Ports]) -> None:
+        # The first alone, so that one worker migrates, and a wrong configuration is told once.
+        await self._start(0, ports[0])
+        await asyncio.gather(*(self._start(index, ports[index]) for index in range(1, self._number)))
 
     def _admin_port(self, index: int) -> int:
         first = self._settings.admin.listen.port
@@ -123,6 +142,7 @@ class Workers:
     async def _start(self, index: int, ports: Ports) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # nothing of the working folder is taken for a module
             "-m",
             "gateway",
             "serve",
@@ -135,13 +155,14 @@ class Workers:
         )
         self._running[index] = process
         assert process.stdout is not None  # noqa: S101 - it was asked for
-        line = b""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STARTING_S):
-                line = await process.stdout.readline()
+        line = await process.stdout.readline()
         try:
             self._admins[index] = msgspec.json.decode(line, type=_Said).admin
         except msgspec.MsgspecError:
+            # Not killed at once: its own exit code, which tells why, would be lost.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENDING_S):
+                    await process.wait()
             if process.returncode is None:
                 process.kill()
             raise WorkerFailed(await process.wait()) from None

@@ -4,18 +4,24 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import grpc
+import pytest
 
+from gateway.app.workers import WorkerFailed, Workers
+from gateway.config import load
+from gateway.store.postgres import migrations
 from gateway.v1.wallet_service_pb2 import GetBalanceRequest, OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key, configuration, family_table
-from tests.support.process import run, serving
+from tests.support.process import COMMAND, run, serving
 
 REFERENCES = 30
 DELIVERIES = 4
@@ -144,3 +150,78 @@ async def test_a_wrong_configuration_is_told_once(tmp_path: Path) -> None:
     ended = await run("serve", "--config", str(path), "--workers", "3")
     assert ended.code == 1
     assert ended.err.count("The gateway cannot start: database") == 1
+
+
+# --- Starting, and told to stop meanwhile -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def started(config: Path, *more: str, folder: Path | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A gateway that may not serve yet; what is left of it, its workers among it, is killed in the end."""
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        "serve",
+        "--config",
+        config,
+        *more,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@asynccontextmanager
+async def migrating(url: str) -> AsyncIterator[Callable[[], Any]]:
+    """A gateway elsewhere migrates the database, for long; answers what waits until another one waits for it."""
+    db = await asyncpg.connect(url)
+
+    async def awaited() -> None:
+        async with asyncio.timeout(20):
+            while not await db.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async with db.transaction():
+        await db.execute("SELECT pg_advisory_xact_lock($1)", migrations._LOCK)
+        yield awaited
+    await db.close()
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["one", "workers"])
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["process", "group"])
+async def test_sigterm_ends_a_start(
+    tmp_path: Path, postgres_url: str, more: tuple[str, ...], whom: Callable[[int, int], None]
+) -> None:
+    """Told to stop while it waits for a migration elsewhere, a gateway ends at once, with 0 and without a word."""
+    async with migrating(postgres_url) as awaited, started(configured(tmp_path, postgres_url), *more) as process:
+        await awaited()
+        whom(process.pid, signal.SIGTERM)
+        async with asyncio.timeout(10):
+            out, err = await process.communicate()
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+async def test_workers_take_no_module_from_the_working_folder(tmp_path: Path, postgres_url: str) -> None:
+    """Whatever stands beside the configuration is data."""
+    (tmp_path / "gateway.py").write_text("raise SystemExit('a file of the working folder runs')")
+    async with started(configured(tmp_path, postgres_url), "--workers", "2", folder=tmp_path) as process:
+        assert process.stdout is not None
+        assert json.loads(await process.stdout.readline())["event"] == "serving"
+
+
+async def test_a_worker_that_fails_is_asked_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It closes its output before it has ended: its own exit code is told all the same."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec 1>&-\nsleep 0.2\nexit 7\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    config = configured(tmp_path, "postgresql://nobody@/none?host=/nonexistent")
+    with pytest.raises(WorkerFailed) as failed:
+        await Workers(config, load(config, {}), 2).run()
+    assert failed.value.code == 7
