@@ -129,6 +129,7 @@ class Gateway:
         if problems := forgotten(await self._store.money_providers(), self._settings):
             raise ConfigInvalid(problems)
         await self._store.remember_providers(frozenset(self._settings.providers))
+        self._housekeeping.start()
         for provider in self._providers.values():
             await provider.client.start()
         if isinstance(self._wallet, OperatorsWallet):
@@ -148,7 +149,6 @@ class Gateway:
         )
         grpc_tls = self._settings.grpc.tls
         grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, pem(grpc_tls) if grpc_tls else None)
-        self._housekeeping.start()
         self._obstacle = ""
         return Listening(
             grpc=str(Listen(grpc_at.host, grpc_port)),

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.store.interface import Store, StoreUnavailable
+from gateway.telemetry.bugs import report_bug
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,7 @@ class Housekeeping:
     """Reports attempts that nobody concluded, and takes old bodies out of the journal. Started and stopped once.
 
     `alone` says that no other process works on this store: then what is under way at the start was cut off for sure.
+    So it starts before anything is served.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Housekeeping:
 
     def start(self) -> None:
         """Begin the first round; it may take its time."""
-        self._task = asyncio.get_running_loop().create_task(self._rounds())
+        self._task = asyncio.get_running_loop().create_task(self._rounds(self._clock()))
 
     async def stop(self) -> None:
         """Begin nothing more. Harmless when not started."""
@@ -54,23 +56,25 @@ class Housekeeping:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _rounds(self) -> None:
-        patience = timedelta(0) if self._alone else ABANDONED_AFTER
+    async def _rounds(self, started_at: datetime) -> None:
+        # What begins from here on is ours, and not cut off: this task may come to run later than the first call.
+        begun_before = started_at if self._alone else started_at - ABANDONED_AFTER
         while True:
-            await self._try(self._report_abandoned(patience))
+            await self._try(self._report_abandoned(begun_before))
             await self._try(self._trim())
-            patience = ABANDONED_AFTER
             await asyncio.sleep(self._every_s)
+            begun_before = self._clock() - ABANDONED_AFTER
 
     async def _try(self, work: Awaitable[None]) -> None:
         try:
             await work
         except StoreUnavailable as error:
             log.warning("housekeeping put off: it is tried again", detail=str(error), seconds=self._every_s)
+        except Exception as bug:  # noqa: BLE001 - the rounds go on, and so does the gateway's way down
+            report_bug(bug)
 
-    async def _report_abandoned(self, patience: timedelta) -> None:
-        now = self._clock()
-        if found := await self._store.report_abandoned(now - patience, now):
+    async def _report_abandoned(self, begun_before: datetime) -> None:
+        if found := await self._store.report_abandoned(begun_before, self._clock()):
             log.warning("closes were cut off and nobody knows their outcome: see the reconciliation items", count=found)
 
     async def _trim(self) -> None:
