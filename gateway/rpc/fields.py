@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,6 +22,9 @@ MOST_ON_A_PAGE = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _APP_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
+
+
+_ANOTHER_LISTS = "was not given by this list with these conditions: leave it empty to start from its first page"
 
 
 class Fields:
@@ -72,6 +76,13 @@ class Fields:
             self.wrong("page_size", "is negative: leave it 0 for pages of the usual size")
         return min(value, most) or usual
 
+    def page_token(self, value: str, *query: str) -> str:
+        """Where a list goes on, as the store says it: given by `next_page` for the same query, or nothing."""
+        mark = _mark(query)
+        if value and not value.startswith(mark):
+            self.wrong("page_token", _ANOTHER_LISTS)
+        return value.removeprefix(mark)
+
     def app_version(self, field: str, value: str) -> str:
         """X.Y.Z, or nothing."""
         if value and (len(value) > LONGEST_ID or not _APP_VERSION.fullmatch(value)):
@@ -110,6 +121,15 @@ def timestamp(time: datetime) -> Timestamp:
     return stamp
 
 
+def next_page(token: str, *query: str) -> str:
+    """A store's page token as a caller gets it: it opens no page of another list, or with other conditions."""
+    return token and _mark(query) + token
+
+
+def _mark(query: tuple[str, ...]) -> str:
+    return sha256("\0".join(query).encode()).hexdigest()[:16]
+
+
 @contextmanager
 def known_page() -> Iterator[None]:
     """Around what reads a page. Raises Failure FIELD_INVALID where its page_token was not given for such a list."""
@@ -117,5 +137,5 @@ def known_page() -> Iterator[None]:
         yield
     except PageTokenUnknown:
         fields = Fields()
-        fields.wrong("page_token", "was not given by this list: leave it empty to start from its first page")
+        fields.wrong("page_token", _ANOTHER_LISTS)
         fields.check()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc
 
 from gateway.rpc.deadline import in_time
-from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, timestamp
+from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.rpc.status import ApiReason
 from gateway.sessions.failure import Failure
 from gateway.store.interface import AlreadyResolved, Items, Journal
@@ -61,12 +61,16 @@ class ReconciliationService(ReconciliationServiceServicer):
             user_id=fields.text("user_id", request.user_id),
             resolved=request.resolved,
         )
+        query = ("items", wanted.provider, wanted.user_id, str(wanted.resolved))
+        token = fields.page_token(request.page_token, *query)
         limit = fields.page_size(request.page_size)
         fields.check()
         with known_page():
             async with self._in_time(context):
-                page = await self._kept.items(wanted, page_token=request.page_token, limit=limit)
-        return pb.ListItemsResponse(items=[_item(item) for item in page.entries], next_page_token=page.next_token)
+                page = await self._kept.items(wanted, page_token=token, limit=limit)
+        return pb.ListItemsResponse(
+            items=[_item(item) for item in page.entries], next_page_token=next_page(page.next_token, *query)
+        )
 
     async def GetItem(  # noqa: N802 - the proto's name
         self, request: pb.GetItemRequest, context: "Context"
@@ -109,13 +113,16 @@ class ReconciliationService(ReconciliationServiceServicer):
         """List refused callbacks, newest first."""
         fields = Fields()
         provider = fields.text("provider", request.provider)
+        query = ("callbacks", provider)
+        token = fields.page_token(request.page_token, *query)
         limit = fields.page_size(request.page_size, _USUAL_CALLBACKS, _MOST_CALLBACKS)
         fields.check()
         with known_page():
             async with self._in_time(context):
-                page = await self._kept.refused_callbacks(provider=provider, page_token=request.page_token, limit=limit)
+                page = await self._kept.refused_callbacks(provider=provider, page_token=token, limit=limit)
         return pb.ListRefusedCallbacksResponse(
-            callbacks=[self._callback(exchange) for exchange in page.entries], next_page_token=page.next_token
+            callbacks=[self._callback(exchange) for exchange in page.entries],
+            next_page_token=next_page(page.next_token, *query),
         )
 
     async def RedeliverCallback(  # noqa: N802 - the proto's name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from gateway.rpc.deadline import in_time
-from gateway.rpc.fields import Fields, known_page, timestamp
+from gateway.rpc.fields import Fields, known_page, next_page, timestamp
 from gateway.rpc.status import ApiReason
 from gateway.sessions.failure import Failure
 from gateway.store.interface import Ledger
@@ -51,13 +51,16 @@ class TransactionService(TransactionServiceServicer):
         """List a player's transactions, newest first."""
         fields = Fields()
         user_id = fields.text("user_id", request.user_id, required=True)
+        query = ("transactions", user_id)
+        token = fields.page_token(request.page_token, *query)
         limit = fields.page_size(request.page_size)
         fields.check()
         with known_page():
             async with self._in_time(context):
-                page = await self._ledger.credits_of(user_id, page_token=request.page_token, limit=limit)
+                page = await self._ledger.credits_of(user_id, page_token=token, limit=limit)
         return pb.ListTransactionsResponse(
-            transactions=[_transaction(credit) for credit in page.entries], next_page_token=page.next_token
+            transactions=[_transaction(credit) for credit in page.entries],
+            next_page_token=next_page(page.next_token, *query),
         )
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:

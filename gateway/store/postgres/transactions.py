@@ -1,6 +1,6 @@
 """Transactions: what the built-in ledger credited, and what the operator's wallet told that it did."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 
@@ -115,8 +115,9 @@ def _position(page_token: str) -> tuple[datetime | None, str, str]:
     created_at, provider, reference = paging.decode(page_token, 3)
     try:
         position = datetime.fromisoformat(created_at)
-    except ValueError:
+        in_utc = position.astimezone(UTC)
+    except (ValueError, OverflowError):  # a moment near the end of time has none in UTC
         position = None
     if position is None or position.tzinfo is None or "\0" in provider + reference:
         raise PageTokenUnknown("this page token belongs to another list; ask for the first page again")
-    return position, provider, reference
+    return in_utc, provider, reference

@@ -346,3 +346,25 @@ async def test_a_store_that_is_down_is_told_so(gateway: Running) -> None:
             "STORE_UNAVAILABLE",
             True,
         )
+
+
+async def test_a_page_token_belongs_to_its_list_and_its_conditions(gateway: Running) -> None:
+    """In another list, or under other conditions, entries would be passed over in silence: the field is refused."""
+    for provider in ("lucky", "kyren"):
+        for number in range(3):
+            await told_by(gateway, provider, result(f"r{number}"))
+    token = (await gateway.reconciliation.ListItems(pb.ListItemsRequest(page_size=1))).next_page_token
+    assert len(await items(gateway, page_token=token)) == 5
+    of_provider = pb.ListRefusedCallbacksRequest(page_size=1, provider="lucky")
+    other = (await gateway.reconciliation.ListRefusedCallbacks(of_provider)).next_page_token
+    assert len(await callbacks(gateway, page_token=other, provider="lucky")) == 2
+    for call in (
+        gateway.reconciliation.ListItems(pb.ListItemsRequest(page_token=token, provider="lucky")),
+        gateway.reconciliation.ListItems(pb.ListItemsRequest(page_token=token, resolved=True)),
+        gateway.reconciliation.ListItems(pb.ListItemsRequest(page_token=other)),
+        gateway.reconciliation.ListRefusedCallbacks(pb.ListRefusedCallbacksRequest(page_token=token)),
+        gateway.reconciliation.ListRefusedCallbacks(pb.ListRefusedCallbacksRequest(page_token=other, provider="kyren")),
+        gateway.transactions.ListTransactions(transactions.ListTransactionsRequest(user_id="u", page_token=token)),
+    ):
+        failure = await refused(call)
+        assert (failure.reason, failure.fields) == ("FIELD_INVALID", ("page_token",))

@@ -1,5 +1,6 @@
 """The journal, and what a person must look at."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -175,6 +176,13 @@ async def test_a_page_token_of_another_list_is_refused(store: Store, token: str)
         await store.items(ItemFilter(), page_token=token)
     with pytest.raises(PageTokenUnknown):
         await store.credits_of("player-1", page_token=token)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-21", "never"])
+async def test_a_made_up_moment_is_a_page_or_refused(store: Store, moment: str) -> None:
+    """A page token that somebody has put together raises nothing but PageTokenUnknown."""
+    with suppress(PageTokenUnknown):
+        await store.credits_of("player-1", page_token=encode(moment, "acme", "ref-1"))
 
 
 # --- Retention --------------------------------------------------------------------------------------------------------
