@@ -133,7 +133,9 @@ def check(config: ConfigFile) -> None:
         dialects(settings)
     except ConfigInvalid as invalid:
         _refuse(config, invalid.problems)
-    if problems := (*unloadable(settings), *calls_itself(settings), *asyncio.run(forgotten_in_store(settings))):
+    if problems := (*unloadable(settings), *calls_itself(settings)):
+        _refuse(config, problems)
+    if problems := asyncio.run(forgotten_in_store(settings)):
         _refuse(config, problems)
     for advice in warnings(settings):
         err.print(f"advice: {advice}", markup=False)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from adapters.contract import Secret
 from gateway.config import ClientTls, Problem, Settings, TlsFiles
 from gateway.store.interface import StoreUnavailable
-from gateway.store.open import money_providers_kept
+from gateway.store.open import describe, money_providers_kept
 
 
 def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
@@ -31,8 +31,12 @@ async def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
 
 
 def unloadable(settings: Settings) -> tuple[Problem, ...]:
-    """Certificates and keys that TLS cannot use."""
+    """Certificates and keys that TLS cannot use, and a store's url that cannot be read."""
     problems = []
+    try:
+        describe(settings.store.url.reveal())
+    except ValueError as error:  # it repeats no part of the url
+        problems.append(Problem("store.url", str(error)))
     for section, files in (
         ("grpc", settings.grpc.tls),
         ("callbacks", settings.callbacks.tls),

@@ -227,3 +227,14 @@ async def test_the_demo_fails_where_a_provider_does(fault: str, step: str) -> No
     assert ended.code == 1
     assert "FAILED" in ended.out
     assert step in ended.out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "wallet"])
+@pytest.mark.parametrize("url", ["postgresql://u:5/hidden@h/db", "postgresql://u:a hidden@h/db", "postgresql://h/db?x"])
+async def test_a_url_that_cannot_be_read_is_told_by_its_key(tmp_path: Path, command: str, url: str) -> None:
+    """No traceback, and no part of the url: what to write instead."""
+    ended = await run(command, "--config", str(configuration(tmp_path, store=url)))
+    assert (ended.code, ended.out) == (2, "")
+    assert "store.url: the postgresql url" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert "hidden" not in ended.err
