@@ -175,6 +175,8 @@ class Show:
 
     def _facts(self, facts: Mapping[str, str]) -> None:
         table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")  # nothing of what a provider said is left out
         for name, value in facts.items():
             if value:
                 table.add_row(name, _plain(value))

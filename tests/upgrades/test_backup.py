@@ -190,6 +190,14 @@ async def test_a_damaged_database_gives_no_backup(kept: Path, tmp_path: Path) ->
     assert named_so(tmp_path, "copy.db") == []
 
 
+async def test_a_name_that_no_file_can_have_is_told(kept: Path, tmp_path: Path) -> None:
+    """What the system says of a name is told in words."""
+    ended = await run("backup", "--config", str(kept), "--to", str(tmp_path / ("x" * 300)))
+    assert ended.code == 3
+    assert "File name too long; name a file" in ended.err
+    assert "Traceback" not in ended.err
+
+
 async def test_a_backup_overwrites_nothing(kept: Path, tmp_path: Path) -> None:
     """A file that is there stays as it is, and so does one that another backup is writing."""
     copy, draft = tmp_path / "copy.db", tmp_path / "other.db.incomplete"

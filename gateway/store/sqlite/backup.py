@@ -23,7 +23,7 @@ def back_up(path: Path, to: Path) -> Audit:
     Everything that was committed before it began is in it. A copy whose books do not add up is kept all the same: it is
     what the database holds. Raises BackupFailed, and StoreUnavailable where the database cannot be read.
     """
-    if to.exists():
+    if _is_there(to):
         raise BackupFailed(f"{to}: it exists already, and a backup overwrites nothing; name a new file")
     # Until it is whole and checked, it must not look like a backup.
     draft = to.with_name(f"{to.name}.incomplete")
@@ -39,6 +39,13 @@ def back_up(path: Path, to: Path) -> Audit:
             left.unlink(missing_ok=True)
     _synced(to.absolute().parent)
     return found
+
+
+def _is_there(to: Path) -> bool:
+    try:
+        return to.exists()
+    except OSError as error:
+        raise BackupFailed(f"{to}: {error.strerror}; name a file where the backup's user may write") from error
 
 
 def _make(draft: Path) -> None:

@@ -141,6 +141,15 @@ async def test_people_read_tables(gateway: Operated) -> None:
         assert not {"\x1b", "\x9b", "\u202e"} & set(ended.out)
 
 
+async def test_a_callback_is_shown_whole(gateway: Operated) -> None:
+    """One that is longer than a line is folded, and no part of it is left out."""
+    await gateway.deliver("ref-1", gameName="".join(map(str, range(300))))
+    (item,) = await gateway.lines("list")
+    body = (await gateway.lines("show", item["id"]))[0]["callback"]["body"]
+    shown = (await gateway.told("show", item["id"])).out
+    assert "".join(body.split()) in "".join(shown.split())
+
+
 async def test_a_list_goes_on_to_its_limit(gateway: Operated) -> None:
     """However many pages it takes, a list has up to --limit entries, and says where there are more."""
     await gateway.deliver(*(f"ref-{number}" for number in range(ONE_MORE_THAN_A_PAGE)))
