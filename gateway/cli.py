@@ -125,7 +125,7 @@ async def _serve(settings: Settings, *, supervised: bool) -> None:
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
     from gateway.app.dialects import dialects
-    from gateway.app.surroundings import forgotten_in_store, unloadable
+    from gateway.app.surroundings import unfit_for_store, unloadable
     from gateway.app.wallets import calls_itself
 
     settings = _settings(config)
@@ -135,7 +135,7 @@ def check(config: ConfigFile) -> None:
         _refuse(config, invalid.problems)
     if problems := (*unloadable(settings), *calls_itself(settings)):
         _refuse(config, problems)
-    if problems := asyncio.run(forgotten_in_store(settings)):
+    if problems := asyncio.run(unfit_for_store(settings)):
         _refuse(config, problems)
     for advice in warnings(settings):
         err.print(f"advice: {advice}", markup=False)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.registry import Registry
 from gateway.app.dialects import Dialect, dialects
-from gateway.app.surroundings import forgotten, secrets_of, ssl_context, unloadable
+from gateway.app.surroundings import exchanged, forgotten, secrets_of, ssl_context, unloadable
 from gateway.app.wallets import calls_itself, wallet_of
 from gateway.callbacks.guard import CallbackGuard, Door
 from gateway.callbacks.handler import CallbackHandler
@@ -126,7 +126,10 @@ class Gateway:
 
     async def _start(self) -> Listening:
         await self._store.open()
-        if problems := forgotten(await self._store.money_providers(), self._settings):
+        if problems := (
+            *forgotten(await self._store.money_providers(), self._settings),
+            *exchanged(await self._store.creditors(), self._settings),
+        ):
             raise ConfigInvalid(problems)
         await self._store.remember_providers(frozenset(self._settings.providers))
         self._housekeeping.start()

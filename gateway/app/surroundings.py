@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from adapters.contract import Secret
 from gateway.config import ClientTls, Problem, Settings, TlsFiles
 from gateway.store.interface import StoreUnavailable
-from gateway.store.open import describe, money_providers_kept
+from gateway.store.open import creditors_kept, describe, money_providers_kept
+from gateway.store.records import Creditor
 
 
 def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
@@ -22,10 +23,32 @@ def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Prob
     )
 
 
-async def forgotten_in_store(settings: Settings) -> tuple[Problem, ...]:
-    """What `forgotten` says of the store as it is, before any gateway opens it."""
+def exchanged(creditors: frozenset[Creditor], settings: Settings) -> tuple[Problem, ...]:
+    """Another wallet than the one before: a Result that was credited there would be credited here once more."""
+    ours, other = Creditor.BUILTIN, Creditor.OPERATORS
+    if not settings.wallet.is_builtin:
+        ours, other = other, ours
+    if other not in creditors or settings.wallet.took_over:
+        return ()
+    before = "the operator's wallet" if ours is Creditor.BUILTIN else "the built-in ledger"
+    return (
+        Problem(
+            "wallet.target",
+            f"is another wallet than before: the store holds what {before} credited, and a Result that is sent again "
+            "would be paid twice; name the wallet of before, or another database, or carry its references and balances "
+            "over and then write took_over = true",
+        ),
+    )
+
+
+async def unfit_for_store(settings: Settings) -> tuple[Problem, ...]:
+    """What `forgotten` and `exchanged` say of the store as it is, before any gateway opens it."""
+    url = settings.store.url.reveal()
     try:
-        return forgotten(await money_providers_kept(settings.store.url.reveal()), settings)
+        return (
+            *forgotten(await money_providers_kept(url), settings),
+            *exchanged(await creditors_kept(url), settings),
+        )
     except StoreUnavailable as error:
         return (Problem("store.url", str(error)),)
 

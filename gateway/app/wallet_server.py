@@ -10,7 +10,7 @@ from typing import TextIO
 import msgspec
 
 from gateway.app.gateway import STOP_GRACE_S, CannotStart, now, pem
-from gateway.app.surroundings import unloadable
+from gateway.app.surroundings import exchanged, unloadable
 from gateway.config import ConfigInvalid, Listen, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
@@ -28,20 +28,28 @@ class WalletServer:
     def __init__(self, settings: Settings) -> None:
         if problems := (*_elsewhere(settings), *unloadable(settings)):
             raise ConfigInvalid(problems)
-        self._settings = settings.grpc
+        self._settings = settings
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
         wallet = BuiltinWallet(self._store, now)
         self._rpc = rpc.RpcServer([WalletService(wallet, settings.grpc.default_deadline_s)])
 
     async def start(self) -> str:
         """Open the store, and serve. Answers the address. Raises CannotStart, and leaves nothing open then."""
-        listen, tls = self._settings.listen, self._settings.tls
         try:
-            await self._store.open()
-            port = await self._rpc.start(listen.host, listen.port, pem(tls) if tls else None)
+            return await self._start()
         except (StoreUnavailable, OSError, rpc.CannotListen) as error:
             await self.stop()
             raise CannotStart(str(error)) from error
+        except ConfigInvalid:
+            await self.stop()
+            raise
+
+    async def _start(self) -> str:
+        listen, tls = self._settings.grpc.listen, self._settings.grpc.tls
+        await self._store.open()
+        if problems := exchanged(await self._store.creditors(), self._settings):
+            raise ConfigInvalid(problems)
+        port = await self._rpc.start(listen.host, listen.port, pem(tls) if tls else None)
         return str(Listen(listen.host, port))
 
     async def stop(self) -> None:

@@ -119,6 +119,7 @@ def _wallet(table: Table, around: Surroundings) -> WalletSettings:
         tls=_client_tls(table, around),
         # A provider waits four seconds at the most: a longer attempt leaves no time for a second one.
         attempt_timeout_s=table.take("attempt_timeout_s", forms.seconds(0.05, 3), usual.attempt_timeout_s),
+        took_over=table.take("took_over", forms.boolean, usual.took_over),
     )
     if settings.is_builtin and settings.tls is not None:
         table.note("tls", "belongs to a target elsewhere; the built-in ledger is not called over a network")

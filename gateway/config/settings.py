@@ -106,6 +106,8 @@ class WalletSettings:
     """Of the connection to the target; plain where absent."""
     attempt_timeout_s: float = 1.0
     """Seconds that one ApplyResult may take before it is tried again."""
+    took_over: bool = False
+    """It knows every reference that the wallet before it credited."""
 
     @property
     def is_builtin(self) -> bool:

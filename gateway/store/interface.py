@@ -16,6 +16,7 @@ from gateway.store.records import (
     Balance,
     CloseRecord,
     Credit,
+    Creditor,
     Discrepancy,
     Event,
     EventBatch,
@@ -266,6 +267,10 @@ class Store(Closures, Events, Ledger, Journal, Items, Protocol):
 
         A name that only came over gRPC, from a gateway elsewhere, is not among them.
         """
+        ...
+
+    async def creditors(self) -> frozenset[Creditor]:
+        """Who credited what is kept here: a wallet knows no references but its own."""
         ...
 
     async def close(self) -> None: ...

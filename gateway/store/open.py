@@ -8,8 +8,9 @@ from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres import address as postgres_address
 from gateway.store.postgres import inspect as postgres_inspect
+from gateway.store.records import Creditor
 from gateway.store.sqlite import SqliteStore
-from gateway.store.sqlite.inspect import audit_file, read_money_providers
+from gateway.store.sqlite.inspect import audit_file, read_creditors, read_money_providers
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 
@@ -63,6 +64,13 @@ async def money_providers_kept(url: str) -> frozenset[str]:
     return await asyncio.to_thread(_kept_in_file, Path(store_location(url)))
 
 
+async def creditors_kept(url: str) -> frozenset[Creditor]:
+    """Who credited what a store holds, as it is. Raises as `money_providers_kept` does."""
+    if _is_postgresql(url):
+        return await postgres_inspect.read_creditors(url)
+    return await asyncio.to_thread(_creditors_in_file, Path(store_location(url)))
+
+
 async def audit_kept(url: str) -> Audit:
     """Whether the books of a store add up as they are, beside the gateways that may have it open.
 
@@ -77,6 +85,10 @@ def _kept_in_file(path: Path) -> frozenset[str]:
     if not path.absolute().parent.is_dir():
         raise StoreUnavailable(f"database {path}: its folder does not exist; make it, or name another")
     return read_money_providers(path) if path.exists() else frozenset()
+
+
+def _creditors_in_file(path: Path) -> frozenset[Creditor]:
+    return read_creditors(path) if path.exists() else frozenset()
 
 
 def _is_postgresql(url: str) -> bool:

@@ -260,6 +260,14 @@ class PostingRefused:
 
 
 @unique
+class Creditor(StrEnum):
+    """Who credited what is kept."""
+
+    BUILTIN = "BUILTIN"
+    OPERATORS = "OPERATORS"
+
+
+@unique
 class CreditKind(StrEnum):
     """What a transaction credits: a Result's amount, or the promotional prize beside it, under its own reference."""
 

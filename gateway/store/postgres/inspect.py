@@ -1,6 +1,8 @@
 """A look at a database as it is: nothing is made, and nothing is migrated."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import asyncpg
 
@@ -8,13 +10,25 @@ from gateway.store.discrepancies import Audit
 from gateway.store.interface import StoreUnavailable
 from gateway.store.postgres import discrepancies, ledger, migrations
 from gateway.store.postgres.address import parse
-from gateway.store.postgres.connection import PATIENT, READING, close, connect, unavailable
+from gateway.store.postgres.connection import PATIENT, READING, Connection, close, connect, unavailable
+from gateway.store.records import Creditor
+
+T = TypeVar("T")
 
 LOOK_S = 2.0
 
 
 async def read_money_providers(url: str) -> frozenset[str]:
     """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
+    return await _read(url, ledger.money_providers)
+
+
+async def read_creditors(url: str) -> frozenset[Creditor]:
+    """Who credited what is kept; nobody before the first migration. Raises StoreUnavailable."""
+    return await _read(url, ledger.creditors)
+
+
+async def _read(url: str, read: Callable[[Connection], Awaitable[frozenset[T]]]) -> frozenset[T]:
     address = parse(url)
     db = await connect(address, "check", READING, looks=True)
     try:
@@ -22,7 +36,7 @@ async def read_money_providers(url: str) -> frozenset[str]:
             if not await migrations.is_migrated(db):
                 return frozenset()
             await migrations.refuse_newer(db, address)
-            return await ledger.money_providers(db)
+            return await read(db)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise unavailable(address, error) from error
     finally:

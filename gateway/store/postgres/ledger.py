@@ -15,6 +15,7 @@ from gateway.store.records import (
     Balance,
     Credit,
     CreditKind,
+    Creditor,
     ItemKind,
     Posting,
     PostingFault,
@@ -36,6 +37,8 @@ SELECT name FROM providers
 WHERE EXISTS (SELECT 1 FROM transactions WHERE transactions.provider = name)
     OR EXISTS (SELECT 1 FROM wallet_credits WHERE wallet_credits.provider = name)
 """
+
+_CREDITORS = "SELECT EXISTS (SELECT 1 FROM transactions), EXISTS (SELECT 1 FROM wallet_credits)"
 
 
 async def open_account(writing: Writing, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
@@ -97,6 +100,13 @@ async def remember_providers(writing: Writing, names: frozenset[str]) -> None:
     await writing.db.execute(
         "INSERT INTO providers (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(names)
     )
+
+
+async def creditors(db: Connection) -> frozenset[Creditor]:
+    """Who credited what is kept."""
+    row = await db.fetchrow(_CREDITORS)
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    return frozenset(who for who, credited in zip((Creditor.BUILTIN, Creditor.OPERATORS), row, strict=True) if credited)
 
 
 async def money_providers(db: Connection) -> frozenset[str]:

@@ -36,6 +36,7 @@ from gateway.store.records import (
     Balance,
     CloseRecord,
     Credit,
+    Creditor,
     Discrepancy,
     Event,
     EventBatch,
@@ -144,6 +145,9 @@ class PostgresStore:
 
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
+
+    async def creditors(self) -> frozenset[Creditor]:
+        return await self._read(ledger.creditors)
 
     # --- Closures -----------------------------------------------------------------------------------------------------
 

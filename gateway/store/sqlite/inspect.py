@@ -7,9 +7,10 @@ from pathlib import Path
 
 from gateway.store.discrepancies import Audit
 from gateway.store.interface import StoreUnavailable
+from gateway.store.records import Creditor
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.connection import connect_reader, unavailable
-from gateway.store.sqlite.ledger import money_providers
+from gateway.store.sqlite.ledger import creditors, money_providers
 from gateway.store.sqlite.migrations import refuse_newer
 
 BUSY_SECONDS = 2.0
@@ -19,6 +20,12 @@ def read_money_providers(path: Path) -> frozenset[str]:
     """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
     with looking(path) as db:
         return money_providers(db) if _has_schema(db) else frozenset()
+
+
+def read_creditors(path: Path) -> frozenset[Creditor]:
+    """Who credited what is kept; nobody before the first migration. Raises StoreUnavailable."""
+    with looking(path) as db:
+        return creditors(db) if _has_schema(db) else frozenset()
 
 
 def audit_file(path: Path) -> Audit:

@@ -13,6 +13,7 @@ from gateway.store.records import (
     Balance,
     Credit,
     CreditKind,
+    Creditor,
     ItemKind,
     Page,
     Posting,
@@ -161,6 +162,18 @@ def money_providers(db: sqlite3.Connection) -> frozenset[str]:
         kept.append("wallet_credits")
     known = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE provider = name)" for table in kept)  # noqa: S608 - fixed names
     return frozenset(name for (name,) in db.execute(f"SELECT name FROM providers WHERE {known}"))  # noqa: S608 - the same
+
+
+def creditors(db: sqlite3.Connection) -> frozenset[Creditor]:
+    """Who credited what is kept, also in a database that has not seen this release."""
+    tables = {Creditor.BUILTIN: "transactions"}
+    if has_wallet_credits(db):
+        tables[Creditor.OPERATORS] = "wallet_credits"
+    return frozenset(
+        who
+        for who, table in tables.items()
+        if db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - fixed names
+    )
 
 
 def has_wallet_credits(db: sqlite3.Connection) -> bool:

@@ -18,6 +18,7 @@ from gateway.store.records import (
     Balance,
     CloseRecord,
     Credit,
+    Creditor,
     Discrepancy,
     Event,
     EventBatch,
@@ -112,6 +113,9 @@ class SqliteStore:
 
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
+
+    async def creditors(self) -> frozenset[Creditor]:
+        return await self._read(ledger.creditors)
 
     # --- Closures -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import trustme
 from gateway.app.gateway import Gateway
 from gateway.app.wallets import calls_itself
 from gateway.config import ConfigInvalid, GrpcSettings, Listen, Settings, WalletSettings, load
+from gateway.v1 import wallet_service_pb2 as pb
 from tests.gateway.wallet.stories import result_body
 from tests.support.gateway import callback_key, configuration, family_table, running_gateway
 from tests.support.process import run, serving
@@ -167,3 +168,36 @@ async def test_check_and_serve_refuse_a_gateway_that_is_its_own_wallet(tmp_path:
         assert refused.code == 2
         assert "wallet.target: is this gateway's own grpc.listen" in refused.err
         assert "Traceback" not in refused.err
+
+
+async def test_another_wallet_than_before_is_refused_until_it_took_over(tmp_path: Path, store_url: str) -> None:
+    """What one wallet credited another does not know: `check` and the start refuse it, either way round."""
+    async with scripted_wallet() as wallet:
+        operators = wallet_table(target=f'"{wallet.target}"')
+        async with running_gateway(tmp_path, LUCKY, operators, store=store_url) as gateway:
+            _, answer = await gateway.callback("lucky", "V4/Result", RESULT)
+            assert json.loads(answer)["error"] == 0
+        refusal = "wallet.target: is another wallet than before: the store holds what the operator's wallet credited"
+        path = configuration(tmp_path, LUCKY, store=store_url)
+        with pytest.raises(ConfigInvalid, match=refusal):
+            await Gateway(load(path, {})).start()
+        checked = await run("check", "--config", str(path))
+        assert (checked.code, refusal in checked.err) == (2, True)
+        took_over = wallet_table(took_over="true")
+        async with running_gateway(tmp_path, LUCKY, took_over, store=store_url) as gateway:
+            await gateway.wallet.OpenAccount(pb.OpenAccountRequest(user_id="421", currency="USD"))
+            _, answer = await gateway.callback("lucky", "V4/Result", result_body("another"))
+            assert json.loads(answer)["error"] == 0
+        path = configuration(tmp_path, LUCKY, operators, store=store_url)
+        with pytest.raises(ConfigInvalid, match="holds what the built-in ledger credited"):
+            await Gateway(load(path, {})).start()
+
+
+async def test_a_gateway_and_its_wallet_do_not_share_a_database(tmp_path: Path, store_url: str) -> None:
+    """A wallet does not start on what a gateway has kept of another wallet's credits."""
+    async with scripted_wallet() as wallet:
+        operators = wallet_table(target=f'"{wallet.target}"')
+        async with running_gateway(tmp_path, LUCKY, operators, store=store_url) as gateway:
+            await gateway.callback("lucky", "V4/Result", RESULT)
+    refused = await run("wallet", "--config", str(configuration(tmp_path, store=store_url)))
+    assert (refused.code, "is another wallet than before" in refused.err) == (2, True)
