@@ -117,6 +117,18 @@ def first_difference(kept: Posting, posting: Posting) -> str:
     return next((name for name in _COMPARED if getattr(kept, name) != getattr(posting, name)), "")
 
 
+def told_again(known: Credit, posting: Posting, told: Applied) -> Applied | PostingRefused:
+    """What another credit comes to that an operator's wallet tells of a reference: the first one holds.
+
+    A wallet may have lost its memory, or never compared contents; the provider must not learn that.
+    """
+    if name := first_difference(known.content, posting):
+        return PostingRefused(PostingFault.REFERENCE_REUSED, name)
+    if told.transaction_id == known.transaction_id:
+        return told
+    return replace(told, transaction_id=known.transaction_id, replayed=True, contradicting=told.transaction_id)
+
+
 @dataclass(frozen=True, slots=True)
 class _Change:
     """What a posting that passes does."""

@@ -168,11 +168,12 @@ class Ledger(Protocol):
         outcome: Applied | PostingRefused,
         narrate: Callable[[Applied | PostingRefused], Narrative],
         now: datetime,
-    ) -> None:
+    ) -> Applied | PostingRefused:
         """Keep what the operator's wallet made of a posting: its credit, and its story, in one transaction.
 
-        `narrate` is called with the outcome inside the transaction, as in `apply`: the line of an outcome that comes
-        after its caller has left says so.
+        Answers what it comes to, and `narrate` is called with that inside the transaction, as in `apply`: the line of
+        an outcome that comes after its caller has left says so. It is the wallet's outcome, unless it tells a credit
+        that contradicts the one that is kept (see gateway.store.books.told_again).
 
         The credit is kept once, by (provider, reference), with the wallet's transaction id; the event only with a new
         credit or a new item. A credit resolves the posting's open items. Accounts of the built-in ledger stay as they

@@ -238,6 +238,8 @@ class Applied:
     replayed: bool
     bonus: Decimal | None = None
     """Bonus money in the account, where the wallet keeps any: the built-in ledger does not."""
+    contradicting: str = ""
+    """Another transaction that the operator's wallet told for this reference, later: it may have paid twice."""
 
 
 @unique
@@ -308,6 +310,8 @@ class ItemKind(StrEnum):
     """A Result that was refused for good."""
     RESULT_UNKNOWN = "RESULT_UNKNOWN"
     """A Result that the operator's wallet may or may not have credited."""
+    RESULT_CONTRADICTED = "RESULT_CONTRADICTED"
+    """A Result for which the operator's wallet told two transactions."""
     CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
     """A close that the provider may or may not have carried out."""
 

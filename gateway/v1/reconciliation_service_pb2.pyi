@@ -16,10 +16,12 @@ class ItemKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ITEM_KIND_RESULT_REFUSED: _ClassVar[ItemKind]
     ITEM_KIND_RESULT_UNKNOWN: _ClassVar[ItemKind]
     ITEM_KIND_CLOSE_UNKNOWN: _ClassVar[ItemKind]
+    ITEM_KIND_RESULT_CONTRADICTED: _ClassVar[ItemKind]
 ITEM_KIND_UNSPECIFIED: ItemKind
 ITEM_KIND_RESULT_REFUSED: ItemKind
 ITEM_KIND_RESULT_UNKNOWN: ItemKind
 ITEM_KIND_CLOSE_UNKNOWN: ItemKind
+ITEM_KIND_RESULT_CONTRADICTED: ItemKind
 
 class Resolution(_message.Message):
     __slots__ = ("time", "resolved_by", "reason")

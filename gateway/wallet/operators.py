@@ -90,8 +90,7 @@ class OperatorsWallet:
         def tell(told: PostingOutcome) -> Narrative:
             return results.narrative(result, told, narrate(told))
 
-        await self._store.record_outcome(results.posting(provider, result), outcome, tell, self._clock())
-        return outcome
+        return await self._store.record_outcome(results.posting(provider, result), outcome, tell, self._clock())
 
     async def ready(self) -> None:
         channel = self._open()

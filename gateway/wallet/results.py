@@ -23,6 +23,9 @@ from gateway.store.records import (
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """The fault of an item whose Result the wallet may or may not have credited."""
 
+CREDITED_TWICE = "CREDITED_TWICE"
+"""The fault of an item whose Result the operator's wallet told two transactions for."""
+
 _EXPLANATIONS = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: open one, and have the Result sent again",
     PostingFault.CURRENCY_MISMATCH: (
@@ -87,6 +90,8 @@ def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Excha
             field=outcome.field,
         )
         return refusal(refused, exchange)
+    if outcome.contradicting:
+        return Narrative(exchange, item=_contradicted(result, outcome, exchange))
     return Narrative(exchange, credited(exchange.provider, result, exchange.id, exchange.ended_at))
 
 
@@ -116,6 +121,24 @@ def unknown(result: Result, exchange: Exchange) -> ReconciliationItem:
         created_at=exchange.ended_at,
         exchange_id=exchange.id,
         kind=ItemKind.RESULT_UNKNOWN,
+    )
+
+
+def _contradicted(result: Result, applied: Applied, exchange: Exchange) -> ReconciliationItem:
+    return ReconciliationItem(
+        id=exchange.id,
+        provider=exchange.provider,
+        reference=result.reference,
+        fault=CREDITED_TWICE,
+        field="transaction_id",
+        detail=(
+            f"the operator's wallet credited reference {result.reference} as transaction {applied.transaction_id}, and "
+            f"told transaction {applied.contradicting} when it was asked again: see in its books whether it paid twice"
+        ),
+        user_id=result.user_id,
+        created_at=exchange.ended_at,
+        exchange_id=exchange.id,
+        kind=ItemKind.RESULT_CONTRADICTED,
     )
 
 

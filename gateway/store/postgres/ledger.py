@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
+from gateway.store import books
 from gateway.store.interface import ContentDiffers, Narrative
 from gateway.store.postgres import items, transactions
 from gateway.store.postgres.columns import moment, money
@@ -73,26 +74,34 @@ async def record_outcome(
     outcome: Applied | PostingRefused,
     narrate: Callable[[Applied | PostingRefused], Narrative],
     now: datetime,
-) -> None:
-    """Keep what the operator's wallet made of a posting: its credit, once, and its story."""
+) -> Applied | PostingRefused:
+    """Keep what the operator's wallet made of a posting: its credit, once, and its story. What it comes to."""
+    happened = False
+    if isinstance(outcome, Applied):
+        happened, outcome = await _wallet_credited(writing.db, posting, outcome, now)
     narrative = narrate(outcome)
-    happened = isinstance(outcome, Applied) and await _wallet_credited(writing.db, posting, outcome, now)
     if narrative.item is not None:
         happened = bool(await items.keep(writing.db, [narrative.item])) or happened
     if narrative.exchange is not None:
         writing.lines.append(narrative.exchange)
     if narrative.event is not None and happened:
         writing.events.append(narrative.event)
+    return outcome
 
 
-async def _wallet_credited(db: Connection, posting: Posting, applied: Applied, now: datetime) -> bool:
-    """Whether the credit is new. The posting's items are resolved."""
-    if await transactions.keep_wallets(db, Credit(CreditKind.RESULT, applied.transaction_id, posting, now)):
+async def _wallet_credited(
+    db: Connection, posting: Posting, told: Applied, now: datetime
+) -> tuple[bool, Applied | PostingRefused]:
+    """Whether the credit is new, and what it comes to. Items that it settles are resolved."""
+    # Inserted first and read second: another gateway may keep the same credit between any two statements.
+    if await transactions.keep_wallets(db, Credit(CreditKind.RESULT, told.transaction_id, posting, now)):
         await items.resolve_credited(db, [(posting, now)])
-        return True
-    # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
-    await items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
-    return False
+        return True, told
+    outcome = books.told_again(await transactions.wallets(db, posting.provider, posting.reference), posting, told)
+    if isinstance(outcome, Applied):
+        # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
+        await items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
+    return False, outcome
 
 
 async def remember_providers(writing: Writing, names: frozenset[str]) -> None:

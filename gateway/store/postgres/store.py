@@ -216,9 +216,9 @@ class PostgresStore:
         outcome: Applied | PostingRefused,
         narrate: Callable[[Applied | PostingRefused], Narrative],
         now: datetime,
-    ) -> None:
+    ) -> Applied | PostingRefused:
         refused = (outcome.fault, outcome.field) if isinstance(outcome, PostingRefused) else ("", "")
-        await self._write(
+        return await self._write(
             lambda writing: ledger.record_outcome(writing, posting, outcome, narrate, now),
             _result(posting.provider, posting.reference, posting.user_id, *refused),
         )

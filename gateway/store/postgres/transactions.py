@@ -23,6 +23,10 @@ RETURNING 1
 
 _IS_WALLETS = "SELECT 1 FROM wallet_credits WHERE provider = $1 AND reference = $2 AND user_id = $3"
 
+_WALLETS = f"""
+SELECT {COLUMNS} FROM wallet_credits WHERE provider = $1 AND reference = $2
+"""  # noqa: S608 - fixed fragments only
+
 _FIND = f"""
 SELECT {COLUMNS} FROM transactions WHERE provider = $1 AND reference = $2
 UNION ALL
@@ -45,6 +49,13 @@ SELECT * FROM (
 async def keep_wallets(db: Connection, credit: Credit) -> bool:
     """Keep what the operator's wallet credited; False where it is known."""
     return await db.fetchval(_KEEP_WALLETS, *row(credit)) is not None
+
+
+async def wallets(db: Connection, provider: str, reference: str) -> Credit:
+    """What the operator's wallet credited, which is known to be kept."""
+    found = await db.fetchrow(_WALLETS, provider, reference)
+    assert found is not None  # noqa: S101 - kept for good
+    return credit_of(found)
 
 
 async def is_wallets(db: Connection, item: ReconciliationItem) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.store import paging
+from gateway.store import books, paging
 from gateway.store.interface import ContentDiffers, Narrative
 from gateway.store.records import (
     AccountOpened,
@@ -78,31 +78,46 @@ def record_outcome(
     outcome: Applied | PostingRefused,
     narrate: Callable[[Applied | PostingRefused], Narrative],
     now: datetime,
-) -> None:
-    """Keep what the operator's wallet made of a posting: its credit, once, and its story."""
+) -> Applied | PostingRefused:
+    """Keep what the operator's wallet made of a posting: its credit, once, and its story. What it comes to."""
+    happened = False
+    if isinstance(outcome, Applied):
+        happened, outcome = _wallet_credited(db, posting, outcome, now)
     narrative = narrate(outcome)
     if narrative.exchange is not None:
         journal.keep(db, narrative.exchange)
-    happened = isinstance(outcome, Applied) and _wallet_credited(db, posting, outcome, now)
     if narrative.item is not None:
         happened = items.keep(db, narrative.item) or happened
     if narrative.event is not None and happened:
         events.keep(db, narrative.event)
+    return outcome
 
 
-def _wallet_credited(db: sqlite3.Connection, posting: Posting, applied: Applied, now: datetime) -> bool:
-    """Whether the credit is new. The posting's items are resolved."""
-    credit = Credit(CreditKind.RESULT, applied.transaction_id, posting, now)
+def _wallet_credited(
+    db: sqlite3.Connection, posting: Posting, told: Applied, now: datetime
+) -> tuple[bool, Applied | PostingRefused]:
+    """Whether the credit is new, and what it comes to. Items that it settles are resolved."""
+    credit = Credit(CreditKind.RESULT, told.transaction_id, posting, now)
     kept = db.execute(
         f"INSERT INTO wallet_credits {_VALUES} ON CONFLICT (provider, reference) DO NOTHING",
         _row(credit),
     )
     if kept.rowcount == 1:
         items.resolve_credited(db, posting, now)
-        return True
-    # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
-    items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
-    return False
+        return True, told
+    outcome = books.told_again(_wallets(db, posting.provider, posting.reference), posting, told)
+    if isinstance(outcome, Applied):
+        # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
+        items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
+    return False, outcome
+
+
+def _wallets(db: sqlite3.Connection, provider: str, reference: str) -> Credit:
+    row = db.execute(
+        f"SELECT {COLUMNS} FROM wallet_credits WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
+        (provider, reference),
+    ).fetchone()
+    return credit_of(row)
 
 
 def is_wallets(db: sqlite3.Connection, item: ReconciliationItem) -> bool:

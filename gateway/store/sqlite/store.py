@@ -172,8 +172,8 @@ class SqliteStore:
         outcome: Applied | PostingRefused,
         narrate: Callable[[Applied | PostingRefused], Narrative],
         now: datetime,
-    ) -> None:
-        await self._write(lambda db: ledger.record_outcome(db, posting, outcome, narrate, now))
+    ) -> Applied | PostingRefused:
+        return await self._write(lambda db: ledger.record_outcome(db, posting, outcome, narrate, now))
 
     async def credit(self, provider: str, reference: str) -> Credit | None:
         return await self._read(lambda db: ledger.credit(db, provider, reference))

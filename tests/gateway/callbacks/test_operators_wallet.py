@@ -222,6 +222,38 @@ async def test_other_callbacks_do_without_the_wallet(tmp_path: Path) -> None:
         delivery.cancel()
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "body", "error", "item"),
+    [
+        (
+            answering(transaction_id="wallet-2", cash="120"),
+            RESULT,
+            0,
+            (ItemKind.RESULT_CONTRADICTED, "CREDITED_TWICE", "transaction_id"),
+        ),
+        (
+            answering(replayed=True),
+            {**RESULT, "amount": 999},
+            999,
+            (ItemKind.RESULT_REFUSED, "REFERENCE_REUSED", "amount"),
+        ),
+    ],
+    ids=["another transaction", "another content"],
+)
+async def test_a_wallet_that_contradicts_itself_is_for_a_person(
+    scene: Scene, behaviour: Behaviour, body: Any, error: int, item: tuple[str, str, str]
+) -> None:
+    """The provider is told of the first transaction, or of the difference; a person, that the wallet forgets."""
+    first = await scene.deliver()
+    scene.wallet.behaviour = behaviour
+    said = await scene.deliver(body)
+    assert (said["error"], said.get("transactionId", "")) == (error, first["transactionId"] if error == 0 else "")
+    assert [(each.kind, each.fault, each.field) for each in await scene.house.items()] == [item]
+    scene.wallet.behaviour = answering(replayed=True)
+    assert (await scene.deliver())["error"] == 0
+    assert len(await scene.house.items()) == 1
+
+
 async def test_a_wallet_that_hangs_is_answered_within_four_seconds(tmp_path: Path) -> None:
     """With the usual limits a wallet that does not answer costs 998 within 4 s, with its line and its item."""
     async with a_scene(tmp_path) as scene:

@@ -142,6 +142,32 @@ async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> 
     assert [each.field for each in await open_items(store)] == ["amount"]
 
 
+async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
+    """The first credit holds, whatever the wallet tells of its reference later; `narrate` is told what it comes to."""
+    heard: list[object] = []
+
+    def listening(outcome: object) -> Narrative:
+        heard.append(outcome)
+        return Narrative(exchange())
+
+    other = posting(amount=Decimal(999))
+    replayed = replace(WALLETS, cash=Decimal(120), replayed=True)
+    anew = replace(WALLETS, transaction_id="wallet-8", cash=Decimal(120))
+    differs = PostingRefused(PostingFault.REFERENCE_REUSED, "amount")
+    for content, says, comes_to in (
+        (posting(), WALLETS, WALLETS),
+        (posting(amount=Decimal("10.50")), replayed, replayed),
+        (posting(), anew, replace(replayed, contradicting="wallet-8")),
+        (other, anew, differs),
+        (other, replayed, differs),
+    ):
+        assert await store.record_outcome(content, says, listening, NOW) == comes_to
+        assert heard.pop() == comes_to
+    kept = await store.credit("acme", "ref-1")
+    assert kept is not None
+    assert (kept.transaction_id, kept.content) == ("wallet-7", posting())
+
+
 async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
     """Where another delivery's credit is known by then, a wallet that did not answer is no matter for a person."""
     unknown = item(kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
