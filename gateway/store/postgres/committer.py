@@ -23,6 +23,7 @@ from gateway.store.books import PostingRequest
 from gateway.store.interface import StoreUnavailable
 from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import (
+    TROUBLES,
     Connection,
     close,
     is_broken,
@@ -170,7 +171,7 @@ class Committer:
             async with asyncio.timeout_at(deadline):
                 postings = [queued.work for queued in batch if isinstance(queued.work, PostingRequest)]
                 held = await held_by_others(await self._connection(), postings) if postings else frozenset()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailable) as trouble:
+        except (*TROUBLES, StoreUnavailable) as trouble:
             await self._clear(trouble)
             for queued in batch:
                 _raise_at(queued, unavailable(self._address, trouble), trouble)
@@ -198,7 +199,7 @@ class Committer:
             rested = self._db
             try:
                 return await self._attempt(works, deadline)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Overtaken) as error:
+            except (*TROUBLES, Overtaken) as error:
                 # A connection that rested may have been cut off: only a fresh one shows whether the server is there.
                 cut_off = rested is not None and is_broken(error) and not isinstance(error, TimeoutError)
                 if not (cut_off or is_contention(error) or isinstance(error, Overtaken)):
@@ -233,7 +234,7 @@ class Committer:
         if self._db is None:
             return
         if isinstance(error, Exception) and not is_broken(error):
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*TROUBLES):
                 async with asyncio.timeout(ROLLBACK_S):
                     await self._db.execute("ROLLBACK")
                 return

@@ -79,6 +79,9 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.OperatorInterventionError, "the server was told to stop, or to end the connection; wait for it"),
 )
 
+TROUBLES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that asyncpg raises. A connection that is cut off in the middle of an answer may be any of them."""
+
 _OUTAGES = frozenset({"08", "0A", "25", "28", "3D", "40", "42", "53", "55", "57", "58", "F0", "XX"})
 """Classes of errors for which an operation is not at fault, but the server, its schema, or who else uses it."""
 
@@ -142,7 +145,7 @@ async def connect(address: Address, purpose: str, settings: Mapping[str, str], *
     except asyncpg.ClientConfigurationError:
         # Its text may hold any part of the url.
         raise StoreUnavailable(f"database {address}: [store] url has an option that does not fit") from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.TargetServerAttributeNotMatched) as error:
+    except TROUBLES as error:
         raise unavailable(address, error) from error
     if (version := db.get_server_version()).major < OLDEST_SERVER:
         await close(db)
@@ -159,7 +162,7 @@ async def connect_committer(address: Address) -> Connection:
         # Else asyncpg asks the server for each in the middle of the first batch, while its accounts are locked.
         async with asyncio.timeout(CONNECT_S):
             await db.fetch(_TYPES, [], [], [], [], [], [])
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except TROUBLES as error:
         db.terminate()
         raise unavailable(address, error) from error
     except BaseException:
@@ -170,5 +173,5 @@ async def connect_committer(address: Address) -> Connection:
 
 async def close(db: Connection) -> None:
     """Take leave of the server, or of a server that does not answer."""
-    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    with suppress(*TROUBLES):
         await db.close(timeout=CLOSE_S)

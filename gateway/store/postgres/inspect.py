@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import asyncpg
-
 from gateway.store.discrepancies import Audit
 from gateway.store.interface import StoreUnavailable
 from gateway.store.postgres import discrepancies, ledger, migrations
 from gateway.store.postgres.address import parse
-from gateway.store.postgres.connection import PATIENT, READING, Connection, close, connect, unavailable
+from gateway.store.postgres.connection import PATIENT, READING, TROUBLES, Connection, close, connect, unavailable
 from gateway.store.records import Creditor
 
 T = TypeVar("T")
@@ -37,7 +35,7 @@ async def _read(url: str, read: Callable[[Connection], Awaitable[frozenset[T]]])
                 return frozenset()
             await migrations.refuse_newer(db, address)
             return await read(db)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except TROUBLES as error:
         raise unavailable(address, error) from error
     finally:
         await close(db)
@@ -55,7 +53,7 @@ async def audit(url: str) -> Audit:
             "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transactions)"
         ) or (0, 0)
         return Audit(accounts, transactions, await discrepancies.find(db))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except TROUBLES as error:
         raise unavailable(address, error) from error
     finally:
         await close(db)

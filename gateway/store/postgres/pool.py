@@ -5,11 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import asyncpg
-
 from gateway.store.interface import StoreUnavailable
 from gateway.store.postgres.address import Address
-from gateway.store.postgres.connection import Connection, close, is_broken, told
+from gateway.store.postgres.connection import TROUBLES, Connection, close, is_broken, told
 
 T = TypeVar("T")
 
@@ -44,7 +42,7 @@ class Pool:
             try:
                 async with asyncio.timeout(READ_S):
                     return await self._read(read)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except TROUBLES as error:
                 raise told(self._address, error) from error
 
     async def close(self) -> None:

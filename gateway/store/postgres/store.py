@@ -8,8 +8,6 @@ from decimal import Decimal
 from functools import partial
 from typing import TypeVar
 
-import asyncpg
-
 from gateway.store.books import PostingRequest
 from gateway.store.event_commits import EventCommits
 from gateway.store.interface import Narrative, StoreUnavailable
@@ -19,6 +17,7 @@ from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.connection import (
     PATIENT,
     READING,
+    TROUBLES,
     WRITING,
     Connection,
     close,
@@ -103,7 +102,7 @@ class PostgresStore:
             await sequencer.start()
         except BaseException as error:
             await committer.close()
-            if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+            if isinstance(error, TROUBLES):
                 raise unavailable(self._address, error) from error
             raise
         pool = Pool(self._address, self._connecting("reads", READING), self._reads)
@@ -114,7 +113,7 @@ class PostgresStore:
         try:
             async with asyncio.timeout(MIGRATING_S):
                 await migrate(db, self._address)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except TROUBLES as error:
             raise unavailable(self._address, error) from error
         finally:
             await close(db)
@@ -235,7 +234,7 @@ class PostgresStore:
             db = await connect(self._address, "discrepancies", PATIENT)
             try:
                 return await discrepancies.find(db)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except TROUBLES as error:
                 raise unavailable(self._address, error) from error
             finally:
                 await close(db)

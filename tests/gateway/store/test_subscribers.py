@@ -76,17 +76,15 @@ async def write(store: Store, acknowledged: list[str], count: int) -> None:
 
 @asynccontextmanager
 async def following(subscribers: Sequence[Subscriber], stores: Sequence[Store]) -> AsyncIterator[None]:
-    """Subscribers that follow, each beginning at another store."""
-    tasks = [
-        asyncio.create_task(each.follow_whatever_happens([*stores[number % len(stores) :], *stores]))
-        for number, each in enumerate(subscribers)
-    ]
-    try:
+    """Subscribers that follow, each beginning at another store. What one of them cannot bear ends the test."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(each.follow_whatever_happens([*stores[number % len(stores) :], *stores]))
+            for number, each in enumerate(subscribers)
+        ]
         yield
-    finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def all_have_seen(subscribers: Sequence[Subscriber], store: Store, acknowledged: Sequence[Sequence[str]]) -> None:

@@ -103,6 +103,21 @@ async def test_a_connection_that_was_cut_is_made_again(line: Line) -> None:
         assert await cash(line.store) == Decimal("10.5") * (number + 1)
 
 
+async def test_a_protocol_that_broke_is_an_outage(line: Line) -> None:
+    """What asyncpg calls an error of its own, as where an answer is cut off in the middle, is told as any outage."""
+
+    async def broken(_: object) -> None:
+        raise asyncpg.InternalClientError("got result for unknown protocol state 0")
+
+    before = committer(line.store)._db
+    for work in (pool(line.store).run(broken), committer(line.store).run(broken)):
+        with pytest.raises(StoreUnavailable, match="unknown protocol state"):
+            await work
+    assert isinstance(await deliver(line.store, posting()), Applied)
+    assert committer(line.store)._db is not before
+    assert await cash(line.store) == Decimal("10.5")
+
+
 async def test_a_server_that_only_read_for_a_while_is_left(line: Line, postgres: PostgresServer) -> None:
     """Connections made while the name led to a standby are not kept: the gateway finds the primary by itself."""
     name = await value(line.url, "SELECT current_database()")
