@@ -24,6 +24,7 @@ from bench.load import drive, request
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.postgres import postgres_server
+from tests.support.results import result_body
 
 EMPTY = "empty aiohttp"
 ONE_BY_ONE = "one by one"
@@ -49,21 +50,6 @@ secure_login = "partner-1"
 token = "bench-token-0123456789-0123456789-0123456789"
 callback_keys = ["{key}"]
 """
-
-RESULT = {
-    "providerId": "luckymonaco",
-    "userId": "",
-    "currency": "USD",
-    "amount": 10.5,
-    "roundDetails": "spin",
-    "roundid": "5103188801",
-    "reference": "",
-    "gameId": "Im_60_tumblefortune",
-    "gameName": "tumblefortune",
-    "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-    "timestamp": "1482429190374",
-}
-"""The size and the fields of the document's own example."""
 
 
 @dataclass
@@ -95,8 +81,7 @@ def references() -> Iterator[bytes]:
     run = os.urandom(4).hex()
     path = f"/callbacks/{PROVIDER}/{KEY}/V4/Result"
     for number in count():
-        result = RESULT | {"userId": f"player-{number % ACCOUNTS}", "reference": f"{run}-{number:012}"}
-        yield request(path, json.dumps(result).encode())
+        yield request(path, result_body(f"{run}-{number:012}", userId=f"player-{number % ACCOUNTS}"))
 
 
 @asynccontextmanager

@@ -5,8 +5,8 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -15,26 +15,12 @@ import pytest
 from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import wallet_service_pb2 as wallet
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key, configuration, family_table, provider_table, running_gateway
 from tests.support.process import Serving, run, serving
 from tests.support.provider import ScriptedProvider, answering_after, scripted_provider
+from tests.support.results import result_body
 
-RESULT = json.dumps(
-    {
-        "providerId": "lucky",
-        "userId": "421",
-        "currency": "USD",
-        "amount": 10.0,
-        "roundDetails": "spin",
-        "roundid": "5103188801",
-        "reference": "585c1306f89c56f5ecfc2f5d",
-        "gameId": "g",
-        "gameName": "g",
-        "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-        "timestamp": "1482429190374",
-    }
-).encode()
+RESULT = result_body()
 
 
 @pytest.fixture
@@ -43,47 +29,31 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
         yield provider
 
 
-async def deliver(gateway: Serving) -> dict[str, object]:
-    """Deliver the Result once, and answer what the gateway says."""
-    url = f"http://{gateway.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/V4/Result"
-    async with aiohttp.ClientSession() as http, http.post(url, data=RESULT) as response:
-        assert response.status == 200
-        answer: dict[str, object] = json.loads(await response.read())
-        return answer
-
-
-async def cash(gateway: Serving) -> Decimal:
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
-        request = wallet.GetBalanceRequest(user_id="421", currency="USD")
-        return Decimal((await WalletServiceStub(channel).GetBalance(request)).cash)
-
-
-async def open_account(gateway: Serving) -> None:
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
-        await WalletServiceStub(channel).OpenAccount(
-            wallet.OpenAccountRequest(user_id="421", currency="USD", opening_balance="1")
-        )
+async def deliver(gateway: Serving) -> Any:
+    """Deliver the Result once, over a connection of its own, and answer what the gateway says."""
+    async with aiohttp.ClientSession() as http:
+        return await gateway.deliver(http, RESULT)
 
 
 async def test_killed_between_two_deliveries_it_pays_once(tmp_path: Path, provider: ScriptedProvider) -> None:
     """Killed with SIGKILL after acknowledging a Result, and started again, the gateway answers it and pays nothing."""
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     async with serving(config) as gateway:
-        await open_account(gateway)
+        await gateway.open_account()
         first = await deliver(gateway)
         gateway.process.kill()
         assert await gateway.process.wait() == -signal.SIGKILL
     async with serving(config) as gateway:
-        assert await cash(gateway) == 11
+        assert await gateway.cash() == 11
         assert await deliver(gateway) == first
-        assert await cash(gateway) == 11
+        assert await gateway.cash() == 11
 
 
 async def test_killed_before_it_answers_it_pays_once(tmp_path: Path, provider: ScriptedProvider) -> None:
     """Killed at any moment of a burst of deliveries, the gateway has paid what it acknowledged, and never twice."""
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     async with serving(config) as gateway:
-        await open_account(gateway)
+        await gateway.open_account()
         deliveries = [asyncio.ensure_future(deliver(gateway)) for _ in range(20)]
         await asyncio.wait(deliveries, return_when=asyncio.FIRST_COMPLETED)
         gateway.process.kill()
@@ -91,7 +61,7 @@ async def test_killed_before_it_answers_it_pays_once(tmp_path: Path, provider: S
         answered = [done.result() for done in deliveries if not done.exception()]
     async with serving(config) as gateway:
         last = await deliver(gateway)
-        assert await cash(gateway) == 11
+        assert await gateway.cash() == 11
         assert answered
         assert {answer["transactionId"] for answer in answered} == {last["transactionId"]}
 

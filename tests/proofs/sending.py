@@ -13,6 +13,7 @@ from time import monotonic
 import aiohttp
 
 from tests.support.gateway import callback_key
+from tests.support.results import result_body
 
 PROVIDER = "monaco"
 CURRENCY = "EUR"
@@ -42,21 +43,15 @@ class Win:
     def body(self) -> bytes:
         """As it travels."""
         members = {
-            "providerId": "luckymonaco",
             "userId": self.user_id,
             "currency": self.currency,
             "amount": f"{self.amount:f}",
-            "roundDetails": "spin",
-            "roundId": self.round_id,
-            "reference": self.reference,
+            "roundid": self.round_id,
             "gameId": self.game_id,
-            "gameName": "a game",
-            "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-            "timestamp": "1482429190374",
         }
         if self.promo_amount is not None:
             members |= {"promoWinAmount": f"{self.promo_amount:f}", "promoWinReference": self.promo_reference}
-        return json.dumps(members).encode()
+        return result_body(self.reference, **members)
 
 
 def win(number: int, *, prefix: str = "ref") -> Win:

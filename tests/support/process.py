@@ -6,8 +6,16 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import aiohttp
+import grpc
+
+from gateway.v1.wallet_service_pb2 import GetBalanceRequest, OpenAccountRequest
+from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.support.gateway import callback_key
 
 COMMAND = Path(sys.executable).with_name("session-gateway")
 
@@ -40,6 +48,30 @@ class Serving:
 
     process: asyncio.subprocess.Process
     said: dict[str, Any]
+
+    async def deliver(self, http: aiohttp.ClientSession, body: bytes, path: str = "V4/Result") -> Any:
+        """Deliver a callback of the provider `lucky`, and answer what the gateway says."""
+        url = f"http://{self.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/{path}"
+        async with http.post(url, data=body) as response:
+            assert response.status == 200
+            return json.loads(await response.read(), parse_float=Decimal)
+
+    async def open_account(self, user_id: str = "421", opening_balance: str = "1") -> None:
+        """An account in dollars, in the ledger that it serves."""
+        request = OpenAccountRequest(user_id=user_id, currency="USD", opening_balance=opening_balance)
+        async with grpc.aio.insecure_channel(self.said["grpc"]) as channel:
+            await WalletServiceStub(channel).OpenAccount(request)
+
+    async def cash(self, user_id: str = "421") -> Decimal:
+        """What an account of that ledger holds, in dollars."""
+        request = GetBalanceRequest(user_id=user_id, currency="USD")
+        async with grpc.aio.insecure_channel(self.said["grpc"]) as channel:
+            return Decimal((await WalletServiceStub(channel).GetBalance(request)).cash)
+
+    async def stop(self) -> None:
+        """End it as operations do, and see that it ends well."""
+        self.process.terminate()
+        assert await asyncio.wait_for(self.process.wait(), 20) == 0
 
 
 @asynccontextmanager

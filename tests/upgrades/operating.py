@@ -7,18 +7,13 @@ import sys
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import grpc
 
 from gateway.v1 import session_service_pb2 as sessions
-from gateway.v1 import wallet_service_pb2 as wallet
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tests.support.gateway import callback_key, configuration, family_table
+from tests.support.gateway import configuration, family_table
 from tests.support.process import Serving
 
 RELEASE_BEFORE = Path(__file__).with_name("release_before.zip")
@@ -65,55 +60,9 @@ async def serving_before(release: Path, config: Path) -> AsyncIterator[Serving]:
         await process.wait()
 
 
-async def stopped(gateway: Serving) -> None:
-    """Ask it to stop, and see that it does."""
-    gateway.process.terminate()
-    assert await asyncio.wait_for(gateway.process.wait(), 15) == 0
-
-
 def configured(folder: Path, *, base_url: str = "http://127.0.0.1:9", store: str = "") -> Path:
     """A configuration that both releases take, with one provider."""
     return configuration(folder, family_table("lucky", "luckymonaco", base_url), store=store)
-
-
-def result(reference: str, *, user_id: str = "421", amount: str = "10") -> bytes:
-    """A Result, as the provider writes it."""
-    members = {
-        "providerId": "luckymonaco",
-        "userId": user_id,
-        "currency": "USD",
-        "amount": amount,
-        "roundDetails": "spin",
-        "roundId": "5103188801",
-        "reference": reference,
-        "gameId": "g",
-        "gameName": "g",
-        "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-        "timestamp": "1482429190374",
-    }
-    return json.dumps(members).encode()
-
-
-async def deliver(http: aiohttp.ClientSession, gateway: Serving, body: bytes, path: str = "V4/Result") -> Any:
-    """Deliver a callback, and answer what the gateway says."""
-    url = f"http://{gateway.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/{path}"
-    async with http.post(url, data=body) as response:
-        assert response.status == 200
-        return json.loads(await response.read())
-
-
-async def open_account(gateway: Serving, user_id: str = "421") -> None:
-    """An account with one dollar."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
-        request = wallet.OpenAccountRequest(user_id=user_id, currency="USD", opening_balance="1")
-        await WalletServiceStub(channel).OpenAccount(request)
-
-
-async def cash(gateway: Serving, user_id: str = "421") -> Decimal:
-    """What an account holds."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
-        request = wallet.GetBalanceRequest(user_id=user_id, currency="USD")
-        return Decimal((await WalletServiceStub(channel).GetBalance(request)).cash)
 
 
 async def close_session(gateway: Serving, request_id: str) -> sessions.CloseSessionResponse:

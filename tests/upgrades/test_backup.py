@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.postgres import PostgresServer
 from tests.support.process import Serving, run, serving
-from tests.upgrades.operating import cash, configured, deliver, open_account, result, stopped
+from tests.support.results import result_body
+from tests.upgrades.operating import configured
 
 CALLERS = 16
 
@@ -32,7 +33,7 @@ class Load:
         """Deliver until cancelled."""
         for number in count():
             reference = f"{caller}-{number}"
-            answer = await deliver(http, gateway, result(reference))
+            answer = await gateway.deliver(http, result_body(reference))
             assert answer["error"] == 0
             self.answered[reference] = answer
             self._answer.set()
@@ -68,13 +69,13 @@ async def everything_is_there(config: Path, before: dict[str, Any]) -> None:
     credited = int(ended.out.split(": ")[1].split()[2])
     assert credited >= len(before)
     async with serving(config) as gateway, aiohttp.ClientSession() as http:
-        held = await cash(gateway)
+        held = await gateway.cash()
         assert held == 1 + 10 * credited
-        again = await asyncio.gather(*(deliver(http, gateway, result(reference)) for reference in before))
+        again = await asyncio.gather(*(gateway.deliver(http, result_body(reference)) for reference in before))
         first = [answer["transactionId"] for answer in before.values()]
         assert [answer["transactionId"] for answer in again] == first
-        assert await cash(gateway) == held
-        await stopped(gateway)
+        assert await gateway.cash() == held
+        await gateway.stop()
 
 
 def restored(copy: Path, database: Path) -> None:
@@ -95,14 +96,14 @@ async def test_a_backup_of_sqlite_while_a_gateway_credits(tmp_path: Path) -> Non
     copy = tmp_path / "copy" / "gateway.db"
     copy.parent.mkdir()
     async with serving(config) as gateway:
-        await open_account(gateway)
+        await gateway.open_account()
         async with crediting(gateway) as load:
             await load.grown(150)
             before = dict(load.answered)
             ended = await run("backup", "--config", str(config), "--to", str(copy))
             assert ended.code == 0, ended.err
             await load.grown(50)
-        await stopped(gateway)
+        await gateway.stop()
     assert "the books add up: 1 accounts" in ended.out
     assert named_so(copy.parent, "") == ["gateway.db"]
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -118,14 +119,14 @@ async def test_a_backup_of_postgresql_in_its_own_way(
     config = configured(tmp_path, store=postgres_url)
     dump = postgres.folder / "gateway.dump"
     async with serving(config) as gateway:
-        await open_account(gateway)
+        await gateway.open_account()
         async with crediting(gateway) as load:
             await load.grown(150)
             before = dict(load.answered)
             name = postgres_url.partition("@/")[2].partition("?")[0]
             await asyncio.to_thread(postgres.run, "pg_dump", "--format=custom", f"--file={dump}", name)
             await load.grown(50)
-        await stopped(gateway)
+        await gateway.stop()
     new = await postgres.create()
     options = ("--exit-on-error", "--single-transaction")
     await asyncio.to_thread(postgres.run, "pg_restore", f"--dbname={new}", *options, str(dump))
@@ -140,10 +141,10 @@ async def kept(tmp_path: Path) -> Path:
     """The configuration of a gateway that has credited three Results, and is stopped."""
     config = configured(tmp_path)
     async with serving(config) as gateway, aiohttp.ClientSession() as http:
-        await open_account(gateway)
+        await gateway.open_account()
         for number in range(3):
-            await deliver(http, gateway, result(f"r{number}"))
-        await stopped(gateway)
+            await gateway.deliver(http, result_body(f"r{number}"))
+        await gateway.stop()
     return config
 
 

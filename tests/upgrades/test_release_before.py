@@ -17,17 +17,13 @@ from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from gateway.v1.transaction_service_pb2_grpc import TransactionServiceStub
 from tests.support.process import Serving, run, serving
 from tests.support.provider import ScriptedProvider, hanging, scripted_provider
+from tests.support.results import result_body
 from tests.upgrades.operating import (
-    cash,
     close_session,
     configured,
-    deliver,
     events,
-    open_account,
     release_before,
-    result,
     serving_before,
-    stopped,
 )
 
 CLOSED_BEFORE = "6a0b1f0e-8f7b-4a53-9d57-3f4f0d1f1a01"
@@ -82,30 +78,30 @@ async def test_the_release_before_works_on_the_migrated_database(
     """
     config = configured(tmp_path, base_url=provider.base_url)
     async with serving(config) as gateway:
-        await open_account(gateway)
-        first = await deliver(http, gateway, result("r1"))
+        await gateway.open_account()
+        first = await gateway.deliver(http, result_body("r1"))
         assert first["error"] == 0
-        assert (await deliver(http, gateway, result("r2", user_id="422")))["error"] == 62
+        assert (await gateway.deliver(http, result_body("r2", userId="422")))["error"] == 62
         assert (await close_session(gateway, CLOSED_BEFORE)).outcome == sessions.OUTCOME_CLOSED
-        await stopped(gateway)
+        await gateway.stop()
 
     async with serving_before(before, config) as gateway:
-        assert await deliver(http, gateway, result("r1")) == first
-        assert (await deliver(http, gateway, result("r1", amount="11")))["error"] == 999
-        second = await deliver(http, gateway, result("r3"))
+        assert await gateway.deliver(http, result_body("r1")) == first
+        assert (await gateway.deliver(http, result_body("r1", amount="11")))["error"] == 999
+        second = await gateway.deliver(http, result_body("r3"))
         assert second["error"] == 0
-        await open_account(gateway, "422")
-        assert (await deliver(http, gateway, result("r2", user_id="422")))["error"] == 0
+        await gateway.open_account("422")
+        assert (await gateway.deliver(http, result_body("r2", userId="422")))["error"] == 0
         assert (await close_session(gateway, CLOSED_BEFORE)).replayed
         assert (await close_session(gateway, CLOSED_AFTER)).outcome == sessions.OUTCOME_CLOSED
-        await stopped(gateway)
+        await gateway.stop()
 
     await books_add_up(config)
     async with serving(config) as gateway:
-        assert await deliver(http, gateway, result("r3")) == second
+        assert await gateway.deliver(http, result_body("r3")) == second
         assert (await close_session(gateway, CLOSED_AFTER)).replayed
-        assert await cash(gateway) == 21
-        assert await cash(gateway, "422") == 11
+        assert await gateway.cash() == 21
+        assert await gateway.cash("422") == 11
         assert await credited(gateway) == ["r1", "r3"]
         assert await open_items(gateway) == [("REFERENCE_REUSED", "r1")]
         assert await events(gateway, 7) == [
@@ -117,7 +113,7 @@ async def test_the_release_before_works_on_the_migrated_database(
             ("RESULT_CREDITED", "r2"),
             ("SESSION_CLOSED", CLOSED_AFTER),
         ]
-        await stopped(gateway)
+        await gateway.stop()
     await books_add_up(config)
 
 
@@ -129,10 +125,10 @@ async def test_this_release_works_on_the_data_of_the_one_before(
     """
     config = configured(tmp_path, base_url=provider.base_url)
     async with serving_before(before, config) as gateway:
-        await open_account(gateway)
-        answers = await asyncio.gather(*(deliver(http, gateway, result(f"r{number}")) for number in range(100)))
+        await gateway.open_account()
+        answers = await asyncio.gather(*(gateway.deliver(http, result_body(f"r{number}")) for number in range(100)))
         assert {answer["error"] for answer in answers} == {0}
-        assert (await deliver(http, gateway, result("lost", user_id="422")))["error"] == 62
+        assert (await gateway.deliver(http, result_body("lost", userId="422")))["error"] == 62
         provider.behaviour = hanging
         closing_now = asyncio.ensure_future(close_session(gateway, CUT_OFF))
         await provider.arrived.wait()
@@ -144,16 +140,16 @@ async def test_this_release_works_on_the_data_of_the_one_before(
 
     await books_add_up(config)  # also as it is, before it is migrated
     async with serving(config) as gateway:
-        again = await asyncio.gather(*(deliver(http, gateway, result(f"r{number}")) for number in range(100)))
+        again = await asyncio.gather(*(gateway.deliver(http, result_body(f"r{number}")) for number in range(100)))
         assert [answer["transactionId"] for answer in again] == [answer["transactionId"] for answer in answers]
-        assert await cash(gateway) == 1001
+        assert await gateway.cash() == 1001
         assert len(await credited(gateway)) == 100
         async with asyncio.timeout(10):
             while len(found := await open_items(gateway)) < 2:
                 pass
         assert found == [("ACCOUNT_UNKNOWN", "lost"), ("CLOSE_UNKNOWN", CUT_OFF)]
-        await open_account(gateway, "422")
-        assert (await deliver(http, gateway, result("lost", user_id="422")))["error"] == 0
+        await gateway.open_account("422")
+        assert (await gateway.deliver(http, result_body("lost", userId="422")))["error"] == 0
         assert await open_items(gateway) == [("CLOSE_UNKNOWN", CUT_OFF)]
-        await stopped(gateway)
+        await gateway.stop()
     await books_add_up(config)

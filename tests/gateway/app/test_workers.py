@@ -12,16 +12,14 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import grpc
 import pytest
 
 from gateway.app.workers import WorkerFailed, Workers
 from gateway.config import load
 from gateway.store.postgres import migrations
-from gateway.v1.wallet_service_pb2 import GetBalanceRequest, OpenAccountRequest
-from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tests.support.gateway import callback_key, configuration, family_table
-from tests.support.process import COMMAND, run, serving
+from tests.support.gateway import configuration, family_table
+from tests.support.process import COMMAND, Serving, run, serving
+from tests.support.results import result_body
 
 REFERENCES = 30
 DELIVERIES = 4
@@ -29,36 +27,13 @@ DELIVERIES = 4
 
 def configured(folder: Path, url: str) -> Path:
     """A gateway with a provider that may call, on this database."""
-    path = configuration(folder, family_table("monaco", "luckymonaco", "http://127.0.0.1:1"))
-    sqlite = f'url = "sqlite:///{folder / "gateway.db"}"'
-    path.write_text(path.read_text().replace(sqlite, f'url = "{url}"'))
-    return path
+    return configuration(folder, family_table("lucky", "luckymonaco", "http://127.0.0.1:1"), store=url)
 
 
-def result(reference: str) -> bytes:
-    """A Result of 10.5 USD."""
-    body = {
-        "providerId": "luckymonaco",
-        "userId": "421",
-        "currency": "USD",
-        "amount": 10.5,
-        "roundDetails": "spin",
-        "roundid": "5103188801",
-        "reference": reference,
-        "gameId": "Im_60_tumblefortune",
-        "gameName": "tumblefortune",
-        "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-        "timestamp": "1482429190374",
-    }
-    return json.dumps(body).encode()
-
-
-async def deliver(at: str, reference: str) -> dict[str, Any]:
+async def deliver(gateway: Serving, reference: str) -> Any:
     """Deliver once, over a connection of its own, so that the system chooses the worker."""
-    url = f"http://{at}/callbacks/monaco/{callback_key('monaco')}/V4/Result"
-    async with aiohttp.ClientSession() as http, http.post(url, data=result(reference)) as response:
-        answer: dict[str, Any] = await response.json()
-        return answer
+    async with aiohttp.ClientSession() as http:
+        return await gateway.deliver(http, result_body(reference))
 
 
 async def readyz(at: str) -> int:
@@ -76,21 +51,17 @@ async def test_workers_share_ports_and_money(tmp_path: Path, postgres_url: str) 
         pids = [worker["pid"] for worker in said["workers"]]
         assert len(set(pids)) == 2
         assert [await readyz(worker["admin"]) for worker in said["workers"]] == [200, 200]
-        async with grpc.aio.insecure_channel(said["grpc"]) as channel:
-            wallet = WalletServiceStub(channel)
-            await wallet.OpenAccount(OpenAccountRequest(user_id="421", currency="USD"))
-            references = [f"ref-{number}" for number in range(REFERENCES) for _ in range(DELIVERIES)]
-            answers = await asyncio.gather(*(deliver(said["callbacks"], reference) for reference in references))
-            assert {answer["error"] for answer in answers} == {0}
-            by_reference = zip(references, (answer["transactionId"] for answer in answers), strict=True)
-            assert len(set(by_reference)) == REFERENCES
-            balance = await wallet.GetBalance(GetBalanceRequest(user_id="421", currency="USD"))
-            assert balance.cash == f"{REFERENCES * 10.5:g}"
+        await gateway.open_account(opening_balance="0")
+        references = [f"ref-{number}" for number in range(REFERENCES) for _ in range(DELIVERIES)]
+        answers = await asyncio.gather(*(deliver(gateway, reference) for reference in references))
+        assert {answer["error"] for answer in answers} == {0}
+        by_reference = zip(references, (answer["transactionId"] for answer in answers), strict=True)
+        assert len(set(by_reference)) == REFERENCES
+        assert await gateway.cash() == REFERENCES * 10
         served = [await served_callbacks(worker["admin"]) for worker in said["workers"]]
         assert sum(served) == REFERENCES * DELIVERIES
         assert all(served), "one worker had all of the connections"
-        gateway.process.terminate()
-        assert await asyncio.wait_for(gateway.process.wait(), 20) == 0
+        await gateway.stop()
     assert not any(is_running(pid) for pid in pids)
 
 

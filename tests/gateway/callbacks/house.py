@@ -43,21 +43,6 @@ SUCCESS = {"error": 0, "description": "Success"}
 SEND_AGAIN = {"error": 998, "description": "Internal error, send again"}
 UNREADABLE = {"error": 57, "description": "Invalid parameters"}
 
-RESULT: Mapping[str, Any] = {
-    "providerId": "luckymonaco",
-    "userId": "421",
-    "currency": "USD",
-    "amount": 10.0,
-    "roundDetails": "spin",
-    "roundid": "5103188801",
-    "reference": "585c1306f89c56f5ecfc2f5d",
-    "gameId": "Im_60_tumblefortune",
-    "gameName": "tumblefortune",
-    "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-    "timestamp": "1482429190374",
-}
-"""The document's own example."""
-
 EXPIRED: Mapping[str, Any] = {
     "providerId": "Luckymonaco",
     "sessionId": "6fd2d6f3bb8f4c5a9fadf15d81206af2",

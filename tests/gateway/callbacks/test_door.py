@@ -27,7 +27,6 @@ from tests.gateway.callbacks.house import (
     MONACO,
     MONACO_KEY,
     MONACO_NEXT_KEY,
-    RESULT,
     SUCCESS,
     Doorway,
     Furnishing,
@@ -35,6 +34,7 @@ from tests.gateway.callbacks.house import (
     altered,
     open_house,
 )
+from tests.support.results import RESULT
 
 LOOPBACK = ip_network("127.0.0.0/8")
 

@@ -14,9 +14,10 @@ from adapters.contract import Result
 from gateway.store.records import Exchange
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.interface import PostingOutcome
-from tests.gateway.callbacks.house import MONACO, RESULT, SEND_AGAIN, Furnishing, House, clock, open_house
+from tests.gateway.callbacks.house import MONACO, SEND_AGAIN, Furnishing, House, clock, open_house
 from tests.gateway.store.postgres.proxy import proxied
 from tests.support.postgres import PostgresServer
+from tests.support.results import RESULT
 
 
 class Slow(BuiltinWallet):

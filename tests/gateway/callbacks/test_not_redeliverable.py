@@ -19,7 +19,6 @@ from tests.gateway.callbacks.house import (
     KYREN_EU,
     MONACO,
     OUR_TOKEN,
-    RESULT,
     TOKEN,
     Furnishing,
     House,
@@ -28,6 +27,7 @@ from tests.gateway.callbacks.house import (
     open_house,
 )
 from tests.gateway.callbacks.redelivering import obstacle, redelivered, refused
+from tests.support.results import RESULT
 
 
 @pytest.mark.parametrize("token", [TOKEN, "wrong", None, 7])

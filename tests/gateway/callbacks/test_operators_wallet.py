@@ -27,7 +27,6 @@ from gateway.wallet.interface import PostingOutcome
 from gateway.wallet.operators import OperatorsWallet
 from tests.gateway.callbacks.house import (
     MONACO,
-    RESULT,
     SEND_AGAIN,
     SUCCESS,
     Doorway,
@@ -36,6 +35,7 @@ from tests.gateway.callbacks.house import (
     clock,
     open_house,
 )
+from tests.support.results import RESULT
 from tests.support.wallet import Behaviour, ScriptedWallet, answering, failing, hanging, in_turn, scripted_wallet
 
 REFUSED = [

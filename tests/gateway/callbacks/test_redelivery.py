@@ -17,7 +17,6 @@ from gateway.wallet.interface import PostingOutcome
 from tests.gateway.callbacks.house import (
     EXPIRED,
     MONACO,
-    RESULT,
     Doorway,
     Furnishing,
     House,
@@ -26,6 +25,7 @@ from tests.gateway.callbacks.house import (
     open_house,
 )
 from tests.gateway.callbacks.redelivering import events_told, redelivered, refused
+from tests.support.results import RESULT
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.store.records import EventType
-from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, MONACO, RESULT, SUCCESS, UNREADABLE, Doorway, House
+from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, MONACO, SUCCESS, UNREADABLE, Doorway, House
+from tests.support.results import RESULT
 
 REFERENCE = str(RESULT["reference"])
 

@@ -33,7 +33,6 @@ from gateway.wallet.interface import PostingOutcome, WalletUnavailable
 from tests.gateway.callbacks.house import (
     EXPIRED,
     MONACO,
-    RESULT,
     SEND_AGAIN,
     Doorway,
     Furnishing,
@@ -42,6 +41,7 @@ from tests.gateway.callbacks.house import (
     clock,
     open_house,
 )
+from tests.support.results import RESULT
 
 TROUBLED = ("callback", "warning", "TRY_AGAIN")
 

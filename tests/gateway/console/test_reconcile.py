@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import grpc
 import pytest
 import trustme
 
-from gateway.v1 import wallet_service_pb2 as wallet
-from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tests.support.gateway import callback_key, configuration, family_table
+from tests.support.gateway import configuration, family_table
 from tests.support.process import Ended, Serving, run, serving
+from tests.support.results import result_body
 
 TABLE = family_table("lucky", "luckymonaco", "http://127.0.0.1:1")
 ONE_MORE_THAN_A_PAGE = 51
@@ -39,33 +37,13 @@ class Operated:
 
     async def deliver(self, *references: str, **more: Any) -> None:
         """Deliver Results, whatever becomes of them."""
-        url = f"http://{self.serving.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/V4/Result"
         async with aiohttp.ClientSession() as http:
             for reference in references:
-                body = json.dumps(result(reference, **more), ensure_ascii=False)
-                async with http.post(url, data=body.encode()) as response:
-                    assert response.status == 200
-
-    async def open_account(self) -> None:
-        async with grpc.aio.insecure_channel(self.serving.said["grpc"]) as channel:
-            await WalletServiceStub(channel).OpenAccount(wallet.OpenAccountRequest(user_id="421", currency="USD"))
+                await self.serving.deliver(http, result(reference, **more))
 
 
-def result(reference: str, **more: Any) -> dict[str, Any]:
-    return {
-        "providerId": "p",
-        "userId": "421",
-        "currency": "USD",
-        "amount": "10.50",
-        "roundDetails": "spin",
-        "roundId": "round-1",
-        "reference": reference,
-        "gameId": "g",
-        "gameName": "g",
-        "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-        "timestamp": "1482429190374",
-        **more,
-    }
+def result(reference: str, **more: Any) -> bytes:
+    return result_body(reference, amount="10.50", **more)
 
 
 @pytest.fixture
@@ -82,18 +60,18 @@ async def test_a_refused_result_is_found_mended_and_paid(gateway: Operated) -> N
     assert (item["kind"], item["fault"], item["reference"]) == ("ITEM_KIND_RESULT_REFUSED", "ACCOUNT_UNKNOWN", "ref-1")
     (shown,) = await gateway.lines("show", item["id"])
     assert shown["item"] == item
-    assert json.loads(shown["callback"]["body"]) == result("ref-1")
+    assert shown["callback"]["body"].encode() == result("ref-1")
     assert await gateway.lines("callbacks") == [shown["callback"]]
     early = await gateway.told("redeliver", item["exchange_id"], "--by", "ada", "--why", "perhaps", "--json")
     assert (early.code, json.loads(early.out)["verdict"]) == (1, "ACCOUNT_UNKNOWN")
-    await gateway.open_account()
+    await gateway.serving.open_account(opening_balance="0")
     (answer,) = await gateway.lines("redeliver", item["exchange_id"], "--by", "ada", "--why", "account opened")
     assert answer["verdict"] == "CREDITED"
     assert await gateway.lines("list") == []
     (settled,) = await gateway.lines("list", "--resolved")
     assert (settled["id"], settled["resolution"]["reason"]) == (item["id"], "credited")
     (transaction,) = await gateway.lines("transaction", "lucky", "ref-1")
-    assert (transaction["amount"], transaction["user_id"], transaction["round_id"]) == ("10.5", "421", "round-1")
+    assert (transaction["amount"], transaction["user_id"], transaction["round_id"]) == ("10.5", "421", "5103188801")
     assert json.loads(answer["answer"])["transactionId"] == transaction["transaction_id"]
     assert await gateway.lines("transactions", "421") == [transaction]
 
@@ -124,13 +102,13 @@ async def test_people_read_tables(gateway: Operated) -> None:
     callbacks = await gateway.told("callbacks")
     for words in (item["exchange_id"], "ACCOUNT_UNKNOWN", "yes"):
         assert words in callbacks.out
-    await gateway.open_account()
+    await gateway.serving.open_account(opening_balance="0")
     redelivered = await gateway.told("redeliver", item["exchange_id"], "--by", "ada", "--why", "account opened")
     for words in ("CREDITED", "transactionId"):
         assert words in redelivered.out
     for arguments in (("transactions", "421"), ("transaction", "lucky", "ref-1")):
         looked_up = await gateway.told(*arguments)
-        for words in ("ref-1", "10.5 USD", "RESULT", "round-1"):
+        for words in ("ref-1", "10.5 USD", "RESULT", "5103188801"):
             assert words in looked_up.out
     settled = await gateway.told("list", "--resolved")
     assert "by the gateway: credited" in settled.out

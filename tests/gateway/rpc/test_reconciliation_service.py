@@ -14,6 +14,7 @@ from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1 import transaction_service_pb2 as transactions
 from gateway.v1 import wallet_service_pb2 as wallet
 from tests.support.gateway import Running, Told, callback_key, family_table, running_gateway, told
+from tests.support.results import result_body
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -29,21 +30,7 @@ async def gateway(tmp_path: Path, store_url: str) -> AsyncIterator[Running]:
 
 
 def result(reference: str = "r", user_id: str = "u", **more: Any) -> bytes:
-    whole = {
-        "providerId": "p",
-        "userId": user_id,
-        "currency": "EUR",
-        "amount": "1.5",
-        "roundDetails": "spin",
-        "roundId": "1",
-        "reference": reference,
-        "gameId": "g",
-        "gameName": "g",
-        "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-        "timestamp": "1482429190374",
-        **more,
-    }
-    return json.dumps(whole).encode()
+    return result_body(reference, userId=user_id, currency="EUR", amount="1.5", **more)
 
 
 async def told_by(gateway: Running, provider: str, body: bytes) -> int:

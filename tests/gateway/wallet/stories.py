@@ -1,6 +1,5 @@
-"""What the wallet's tests have in common: a Result, its callback's body, and the journal's line of it."""
+"""What the wallet's tests have in common: a Result, and the journal's line of it."""
 
-import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
@@ -37,22 +36,3 @@ def exchange(verdict: str, detail: str = "") -> Exchange:
         status=200,
         detail=detail,
     )
-
-
-def result_body(reference: str) -> bytes:
-    """A Result as a provider delivers it."""
-    return json.dumps(
-        {
-            "providerId": "lucky",
-            "userId": "421",
-            "currency": "USD",
-            "amount": 10.0,
-            "roundDetails": "spin",
-            "roundid": "5103188801",
-            "reference": reference,
-            "gameId": "g",
-            "gameName": "g",
-            "uuid": "4a5d375ac1311b04fba2ea66d067b8e5",
-            "timestamp": "1482429190374",
-        }
-    ).encode()

@@ -14,13 +14,13 @@ from gateway.app.gateway import Gateway
 from gateway.app.wallets import calls_itself
 from gateway.config import ConfigInvalid, GrpcSettings, Listen, Settings, WalletSettings, load
 from gateway.v1 import wallet_service_pb2 as pb
-from tests.gateway.wallet.stories import result_body
-from tests.support.gateway import callback_key, configuration, family_table, running_gateway
+from tests.support.gateway import configuration, family_table, running_gateway
 from tests.support.process import run, serving
+from tests.support.results import result_body
 from tests.support.wallet import answering, scripted_wallet
 
 LUCKY = family_table("lucky", "luckymonaco", "http://127.0.0.1:9")
-RESULT = result_body("585c1306f89c56f5ecfc2f5d")
+RESULT = result_body()
 
 
 def wallet_table(**keys: str) -> str:
@@ -77,9 +77,7 @@ async def test_a_process_with_the_wrong_authority_says_so_in_json(tmp_path: Path
     async with scripted_wallet(credentials=Authority(other).serving()) as wallet:
         config = configuration(tmp_path, LUCKY, wallet_table(target=f'"{wallet.target}"', tls='{ ca = "ca.pem" }'))
         async with serving(config) as gateway, aiohttp.ClientSession() as http:
-            url = f"http://{gateway.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/V4/Result"
-            async with http.post(url, data=RESULT) as response:
-                assert json.loads(await response.read())["error"] == 998
+            assert (await gateway.deliver(http, RESULT))["error"] == 998
     lines = [json.loads(line) for line in config.with_suffix(".log").read_text().splitlines()]
     (mend,) = [line for line in lines if line["level"] == "error"]
     assert "check wallet.tls" in mend["detail"]

@@ -1,11 +1,9 @@
 """A gateway and the operator's wallet, each a process of its own; either may be killed, and nothing is paid twice."""
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,9 +17,9 @@ from gateway.store.open import open_store
 from gateway.store.records import EventFilter
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tests.gateway.wallet.stories import result_body
-from tests.support.gateway import callback_key, configuration, family_table, locked
+from tests.support.gateway import configuration, family_table, locked
 from tests.support.process import Serving, run, serving
+from tests.support.results import result_body
 from tests.support.wallet import hanging, scripted_wallet
 
 SEND_AGAIN = {"error": 998, "description": "Internal error, send again"}
@@ -48,10 +46,7 @@ class Player:
     http: aiohttp.ClientSession
 
     async def deliver(self, gateway: Serving, reference: str) -> Any:
-        url = f"http://{gateway.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/V4/Result"
-        async with self.http.post(url, data=result_body(reference)) as response:
-            assert response.status == 200
-            return json.loads(await response.read(), parse_float=Decimal, parse_int=Decimal)
+        return await gateway.deliver(self.http, result_body(reference))
 
     async def ready(self, gateway: Serving) -> tuple[int, str]:
         async with self.http.get(f"http://{gateway.said['admin']}/readyz") as response:
@@ -62,28 +57,6 @@ class Player:
 async def player() -> AsyncIterator[Player]:
     async with aiohttp.ClientSession() as http:
         yield Player(http)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each engine."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
-
-
-async def opened(wallet: Serving) -> None:
-    async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
-        await WalletServiceStub(channel).OpenAccount(
-            pb.OpenAccountRequest(user_id="421", currency="USD", opening_balance="100")
-        )
-
-
-async def holds(wallet: Serving) -> Decimal:
-    async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
-        request = pb.GetBalanceRequest(user_id="421", currency="USD")
-        return Decimal((await WalletServiceStub(channel).GetBalance(request)).cash)
 
 
 async def told(url: str, events: int) -> list[tuple[str, str]]:
@@ -100,27 +73,21 @@ async def told(url: str, events: int) -> list[tuple[str, str]]:
         await store.close()
 
 
-async def ended(process: Serving) -> int:
-    """End it as operations do."""
-    process.process.terminate()
-    return await process.process.wait()
-
-
-async def test_a_storm_is_credited_once(tmp_path: Path, player: Player, url: str) -> None:
+async def test_a_storm_is_credited_once(tmp_path: Path, player: Player, store_url: str) -> None:
     """Each of 40 references, delivered 8 times at once, is credited once, with one transaction and one event."""
     references = [f"reference-{number:02}" for number in range(40)]
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
-        await opened(wallet)
-        async with serving(of_gateway(tmp_path, wallet.said["grpc"], store=url)) as gateway:
+        await wallet.open_account(opening_balance="100")
+        async with serving(of_gateway(tmp_path, wallet.said["grpc"], store=store_url)) as gateway:
             said = await asyncio.gather(*(player.deliver(gateway, name) for name in references for _ in range(8)))
-            assert await ended(gateway) == 0
+            await gateway.stop()
         assert {answer["error"] for answer in said} == {0}
         transactions = [{answer["transactionId"] for answer in said[first : first + 8]} for first in range(0, 320, 8)]
         assert all(len(ids) == 1 for ids in transactions)
         assert len(set().union(*transactions)) == 40
-        assert await holds(wallet) == 500
-        assert await ended(wallet) == 0
-    assert await told(url, 40) == [("RESULT_CREDITED", name) for name in references]
+        assert await wallet.cash() == 500
+        await wallet.stop()
+    assert await told(store_url, 40) == [("RESULT_CREDITED", name) for name in references]
 
 
 @pytest.mark.parametrize("moment", ["the answer is on its way", "the line is on its way"])
@@ -134,7 +101,7 @@ async def test_a_gateway_killed_after_the_credit_tells_it_next_time(
     committed = asyncio.Event()
     answers: list[pb.ApplyResultResponse] = []
     async with serving(of_wallet(tmp_path), "wallet") as wallet, grpc.aio.insecure_channel(wallet.said["grpc"]) as to:
-        await opened(wallet)
+        await wallet.open_account(opening_balance="100")
 
         async def passing_on(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
             answers.append(await WalletServiceStub(to).ApplyResult(request))
@@ -156,15 +123,15 @@ async def test_a_gateway_killed_after_the_credit_tells_it_next_time(
             assert (again["error"], again["cash"]) == (0, 110)
             assert again["transactionId"] == answers[0].transaction_id
             assert await player.deliver(gateway, "r") == again
-            assert await ended(gateway) == 0
-        assert await holds(wallet) == 110
+            await gateway.stop()
+        assert await wallet.cash() == 110
     assert await told(url, 1) == [("RESULT_CREDITED", "r")]
 
 
 async def test_a_wallet_killed_and_restarted_is_found_again(tmp_path: Path, player: Player) -> None:
     """While the wallet is gone the gateway is not ready and answers 998; when it is back it credits, once."""
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
-        await opened(wallet)
+        await wallet.open_account(opening_balance="100")
         port = int(wallet.said["grpc"].rpartition(":")[2])
         async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
             assert await player.ready(gateway) == (200, "ready\n")
@@ -184,14 +151,14 @@ async def test_a_wallet_killed_and_restarted_is_found_again(tmp_path: Path, play
                 for reference in ("before", "during", "while it is gone"):
                     assert (await player.deliver(gateway, reference))["error"] == 0
                 assert (await player.deliver(gateway, "before"))["transactionId"] == first["transactionId"]
-                assert await holds(back) == 130
+                assert await back.cash() == 130
                 assert (await player.ready(gateway))[0] == 200
 
 
 async def test_a_wallet_that_is_stopped_is_998_within_four_seconds(tmp_path: Path, player: Player) -> None:
     """A wallet that keeps its connection and says nothing costs 998 within 4 s; what it did then is paid once."""
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
-        await opened(wallet)
+        await wallet.open_account(opening_balance="100")
         async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
             assert (await player.deliver(gateway, "first"))["error"] == 0
             wallet.process.send_signal(signal.SIGSTOP)
@@ -201,7 +168,7 @@ async def test_a_wallet_that_is_stopped_is_998_within_four_seconds(tmp_path: Pat
             assert said == [SEND_AGAIN] * 20
             wallet.process.send_signal(signal.SIGCONT)
             assert (await player.deliver(gateway, "second"))["cash"] == 120
-            assert await holds(wallet) == 120
+            assert await wallet.cash() == 120
 
 
 async def test_a_gateway_with_an_operators_wallet_serves_none(tmp_path: Path) -> None:
@@ -211,14 +178,14 @@ async def test_a_gateway_with_an_operators_wallet_serves_none(tmp_path: Path) ->
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await WalletServiceStub(channel).GetBalance(pb.GetBalanceRequest(user_id="421", currency="USD"))
             assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert await ended(gateway) == 0
+        await gateway.stop()
 
 
-async def test_the_wallet_command_serves_the_ledger_alone(tmp_path: Path, url: str) -> None:
+async def test_the_wallet_command_serves_the_ledger_alone(tmp_path: Path, store_url: str) -> None:
     """It prints one line, is healthy, serves nothing but the WalletService, keeps its books, and exits 0 on SIGTERM."""
     credit = pb.ApplyResultRequest(provider="p", reference="r", user_id="421", currency="USD", amount="10")
     for _ in range(2):
-        async with serving(of_wallet(tmp_path, store=url), "wallet") as wallet:
+        async with serving(of_wallet(tmp_path, store=store_url), "wallet") as wallet:
             assert wallet.said.keys() == {"event", "grpc"}
             assert wallet.said["event"] == "serving"
             async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
@@ -228,9 +195,9 @@ async def test_the_wallet_command_serves_the_ledger_alone(tmp_path: Path, url: s
                 with pytest.raises(grpc.aio.AioRpcError) as raised:
                     await health.Check(health_pb2.HealthCheckRequest(service="gateway.v1.SessionService"))
                 assert raised.value.code() is grpc.StatusCode.NOT_FOUND
-                await opened(wallet)
+                await wallet.open_account(opening_balance="100")
                 assert (await WalletServiceStub(channel).ApplyResult(credit)).cash == "110"
-            assert await ended(wallet) == 0
+            await wallet.stop()
 
 
 @pytest.mark.parametrize(
