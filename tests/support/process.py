@@ -12,7 +12,9 @@ from typing import Any
 
 import aiohttp
 import grpc
+from typer.testing import CliRunner
 
+from gateway.cli import cli
 from gateway.v1.wallet_service_pb2 import GetBalanceRequest, OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key
@@ -40,6 +42,14 @@ async def run(*arguments: str, environ: Mapping[str, str] | None = None) -> Ende
     )
     out, err = await process.communicate()
     return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+async def run_here(*arguments: str) -> Ended:
+    """As `run`, on a thread of this process: for commands that end by themselves and leave the log alone."""
+    ended = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
+    if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+        raise ended.exception
+    return Ended(ended.exit_code, ended.stdout, ended.stderr)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.support.postgres import PostgresServer
-from tests.support.process import Serving, run, serving
+from tests.support.process import Serving, run, run_here, serving
 from tests.support.results import result_body
 from tests.upgrades.operating import configured
 
@@ -136,16 +136,23 @@ async def test_a_backup_of_postgresql_in_its_own_way(
 # --- What is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def kept(tmp_path: Path) -> Path:
-    """The configuration of a gateway that has credited three Results, and is stopped."""
-    config = configured(tmp_path)
-    async with serving(config) as gateway, aiohttp.ClientSession() as http:
+@pytest.fixture(scope="module")
+async def three_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a gateway that has credited three Results, and is stopped."""
+    folder = tmp_path_factory.mktemp("three-results")
+    async with serving(configured(folder)) as gateway, aiohttp.ClientSession() as http:
         await gateway.open_account()
         for number in range(3):
             await gateway.deliver(http, result_body(f"r{number}"))
         await gateway.stop()
-    return config
+    return folder / "gateway.db"
+
+
+@pytest.fixture
+def kept(three_results: Path, tmp_path: Path) -> Path:
+    """The configuration of a gateway that has credited three Results, with a copy of its own of them."""
+    shutil.copy(three_results, tmp_path)
+    return configured(tmp_path)
 
 
 def tampered(config: Path, statement: str) -> None:
@@ -157,7 +164,7 @@ async def test_verify_names_the_field_that_differs(kept: Path) -> None:
     """Each difference is a line that says what is and what should be, and the exit code is 1."""
     tampered(kept, "UPDATE accounts SET cash = '30.5'")
     tampered(kept, "DELETE FROM events WHERE reference = 'r1'")
-    ended = await run("verify", "--config", str(kept))
+    ended = await run_here("verify", "--config", str(kept))
     assert ended.code == 1
     assert ended.out == ""
     assert ended.err.splitlines() == [
@@ -169,7 +176,7 @@ async def test_verify_names_the_field_that_differs(kept: Path) -> None:
 async def test_a_backup_of_books_that_do_not_add_up_says_so(kept: Path, tmp_path: Path) -> None:
     """It is what the database holds, and is kept; but nobody is told that it is sound."""
     tampered(kept, "UPDATE accounts SET cash = '30.5'")
-    ended = await run("backup", "--config", str(kept), "--to", str(tmp_path / "copy.db"))
+    ended = await run_here("backup", "--config", str(kept), "--to", str(tmp_path / "copy.db"))
     assert ended.code == 1
     assert "cash is 30.5, and should be 31" in ended.err
     assert (tmp_path / "copy.db").exists()
@@ -185,7 +192,7 @@ async def test_a_damaged_database_gives_no_backup(kept: Path, tmp_path: Path) ->
     with path.open("r+b") as file:
         file.seek((page - 1) * size + size - 40)
         file.write(b"\x07" * 40)
-    ended = await run("backup", "--config", str(kept), "--to", str(tmp_path / "copy.db"))
+    ended = await run_here("backup", "--config", str(kept), "--to", str(tmp_path / "copy.db"))
     assert ended.code == 3
     assert "damaged" in ended.err
     assert named_so(tmp_path, "copy.db") == []
@@ -193,7 +200,7 @@ async def test_a_damaged_database_gives_no_backup(kept: Path, tmp_path: Path) ->
 
 async def test_a_name_that_no_file_can_have_is_told(kept: Path, tmp_path: Path) -> None:
     """What the system says of a name is told in words."""
-    ended = await run("backup", "--config", str(kept), "--to", str(tmp_path / ("x" * 300)))
+    ended = await run_here("backup", "--config", str(kept), "--to", str(tmp_path / ("x" * 300)))
     assert ended.code == 3
     assert "File name too long; name a file" in ended.err
     assert "Traceback" not in ended.err
@@ -204,10 +211,10 @@ async def test_a_backup_overwrites_nothing(kept: Path, tmp_path: Path) -> None:
     copy, draft = tmp_path / "copy.db", tmp_path / "other.db.incomplete"
     copy.write_text("an older backup")
     draft.write_text("half of another")
-    ended = await run("backup", "--config", str(kept), "--to", str(copy))
+    ended = await run_here("backup", "--config", str(kept), "--to", str(copy))
     assert (ended.code, copy.read_text()) == (3, "an older backup")
     assert "exists already" in ended.err
-    ended = await run("backup", "--config", str(kept), "--to", str(tmp_path / "other.db"))
+    ended = await run_here("backup", "--config", str(kept), "--to", str(tmp_path / "other.db"))
     assert (ended.code, draft.read_text()) == (3, "half of another")
     assert "another backup" in ended.err
 
@@ -215,7 +222,7 @@ async def test_a_backup_overwrites_nothing(kept: Path, tmp_path: Path) -> None:
 async def test_a_folder_that_is_not_there_is_named(kept: Path, tmp_path: Path) -> None:
     """Where the copy cannot be made the message names it."""
     to = tmp_path / "missing" / "copy.db"
-    ended = await run("backup", "--config", str(kept), "--to", str(to))
+    ended = await run_here("backup", "--config", str(kept), "--to", str(to))
     assert ended.code == 3
     assert str(to) in ended.err
     assert "Traceback" not in ended.err
@@ -226,13 +233,13 @@ async def test_where_no_gateway_has_been_there_is_nothing_to_look_at(tmp_path: P
     """No database is made by looking for one, and an empty one is not called sound."""
     config = configured(tmp_path)
     more = ("--to", str(tmp_path / "copy.db")) if command == "backup" else ()
-    ended = await run(command, "--config", str(config), *more)
+    ended = await run_here(command, "--config", str(config), *more)
     assert ended.code == 3
     assert "there is no such file" in ended.err
     assert not (tmp_path / "gateway.db").exists()
     with closing(sqlite3.connect(tmp_path / "gateway.db")) as db:
         db.execute("CREATE TABLE notes (one TEXT)")
-    ended = await run(command, "--config", str(config), *more)
+    ended = await run_here(command, "--config", str(config), *more)
     assert ended.code == 3
     assert "no gateway has kept anything in it" in ended.err
     assert not (tmp_path / "copy.db").exists()
@@ -241,9 +248,9 @@ async def test_where_no_gateway_has_been_there_is_nothing_to_look_at(tmp_path: P
 async def test_backup_says_how_postgresql_makes_its_own(tmp_path: Path, postgres_url: str) -> None:
     """It refuses, and names the commands; `verify` reads the books there."""
     config = configured(tmp_path, store=postgres_url)
-    ended = await run("backup", "--config", str(config), "--to", str(tmp_path / "copy.db"))
+    ended = await run_here("backup", "--config", str(config), "--to", str(tmp_path / "copy.db"))
     assert ended.code == 3
     for command in ("pg_dump", "pg_restore", "pg_basebackup"):
         assert command in ended.err
-    ended = await run("verify", "--config", str(config))
+    ended = await run_here("verify", "--config", str(config))
     assert (ended.code, ended.out) == (0, "the books add up: 0 accounts, 0 transactions\n")

@@ -118,7 +118,7 @@ def url(request: pytest.FixtureRequest) -> str:
     """Each engine in turn; '' is the SQLite file of the house."""
     if request.param == "sqlite":
         return ""
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("emptied_url")
     return url
 
 

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.support.gateway import configuration, family_table
-from tests.support.process import Ended, Serving, run, serving
+from tests.support.process import Ended, Serving, run, run_here, serving
 from tests.support.results import result_body
 
 TABLE = family_table("lucky", "luckymonaco", "http://127.0.0.1:1")
@@ -27,7 +27,7 @@ class Operated:
 
     async def told(self, *arguments: str) -> Ended:
         """Run a command of `reconcile` against it."""
-        return await run("reconcile", *arguments, "--target", self.serving.said["grpc"])
+        return await run_here("reconcile", *arguments, "--target", self.serving.said["grpc"])
 
     async def lines(self, *arguments: str) -> list[dict[str, Any]]:
         """Run a command that succeeds, and read its lines of JSON."""
@@ -177,7 +177,7 @@ async def test_the_gateways_own_configuration_says_where(gateway: Operated, tmp_
 )
 async def test_bad_usage_exits_2(arguments: tuple[str, ...]) -> None:
     """What nobody could carry out is refused before anything is called."""
-    ended = await run("reconcile", *arguments)
+    ended = await run_here("reconcile", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err
     assert "Traceback" not in ended.err
@@ -185,7 +185,7 @@ async def test_bad_usage_exits_2(arguments: tuple[str, ...]) -> None:
 
 async def test_a_gateway_that_does_not_answer_is_told_so() -> None:
     """Where nobody listens the message says where it looked and what to check, and exits 1."""
-    ended = await run("reconcile", "list", "--target", "127.0.0.1:1")
+    ended = await run_here("reconcile", "list", "--target", "127.0.0.1:1")
     assert (ended.code, ended.out) == (1, "")
     assert "no gateway answers at 127.0.0.1:1" in ended.err
     assert "Traceback" not in ended.err
@@ -209,9 +209,9 @@ async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
             for name in ("ca", "cert", "key")
             for part in (f"--{name}", f"{tmp_path}/{'my-' * (name != 'ca')}{name}.pem")
         )
-        assert (await run(*there, "--config", str(config), *named)).code == 0
-        assert (await run(*there, *own, *named)).code == 0
+        assert (await run_here(*there, "--config", str(config), *named)).code == 0
+        assert (await run_here(*there, *own, *named)).code == 0
         for refused in (there, (*there, *own), (*there, *own[:2], *named)):
-            ended = await run(*refused)
+            ended = await run_here(*refused)
             assert ended.code == 1
             assert "TLS" in ended.err

@@ -11,7 +11,6 @@ import pytest
 
 from gateway.store.interface import Store
 from gateway.store.open import open_store
-from tests.support.postgres import PostgresServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +31,6 @@ class Database:
         db = await asyncpg.connect(self.url, server_settings={"session_replication_role": "replica"})
         await db.execute(sql)
         await db.close()
-
-
-EMPTY = """
-SET session_replication_role = replica;
-DO $$
-DECLARE
-    each record;
-BEGIN
-    FOR each IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations' LOOP
-        EXECUTE format('DELETE FROM %I', each.tablename);
-    END LOOP;
-END
-$$;
-INSERT INTO sequencer (one) VALUES (1);
-"""
-
-
-@pytest.fixture(scope="session")
-async def shared_url(postgres: PostgresServer, migrated: str) -> str:
-    """A database that is emptied for each test: to make one of its own takes 0.2 s."""
-    return postgres.url(await postgres.create(template=migrated))
-
-
-@pytest.fixture
-async def emptied_url(shared_url: str) -> str:
-    """The url of a migrated, empty database."""
-    db = await asyncpg.connect(shared_url)
-    await db.execute(EMPTY)
-    await db.close()
-    return shared_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -15,7 +15,7 @@ from gateway.app.wallets import calls_itself
 from gateway.config import ConfigInvalid, GrpcSettings, Listen, Settings, WalletSettings, load
 from gateway.v1 import wallet_service_pb2 as pb
 from tests.support.gateway import configuration, family_table, running_gateway
-from tests.support.process import run, serving
+from tests.support.process import run, run_here, serving
 from tests.support.results import result_body
 from tests.support.wallet import answering, scripted_wallet
 
@@ -114,7 +114,7 @@ async def test_files_that_tls_cannot_use_are_refused(tmp_path: Path, broken: str
     with pytest.raises(ConfigInvalid) as raised:
         Gateway(load(config, {}))
     assert [problem.path for problem in raised.value.problems] == ["wallet.tls"]
-    refused = await run("check", "--config", str(config))
+    refused = await run_here("check", "--config", str(config))
     assert refused.code == 2
     assert "wallet.tls: cannot be used" in refused.err
 
@@ -179,7 +179,7 @@ async def test_another_wallet_than_before_is_refused_until_it_took_over(tmp_path
         path = configuration(tmp_path, LUCKY, store=store_url)
         with pytest.raises(ConfigInvalid, match=refusal):
             await Gateway(load(path, {})).start()
-        checked = await run("check", "--config", str(path))
+        checked = await run_here("check", "--config", str(path))
         assert (checked.code, refusal in checked.err) == (2, True)
         took_over = wallet_table(took_over="true")
         async with running_gateway(tmp_path, LUCKY, took_over, store=store_url) as gateway:
