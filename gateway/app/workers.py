@@ -219,7 +219,7 @@ def _reserved(at: Listen) -> Iterator[Listen]:
         try:
             held.bind((at.host, at.port))
         except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {at}: {error.strerror}") from error
+            raise OSError(f"cannot listen on {at}: {error.strerror}") from error
         yield replace(at, port=held.getsockname()[1])
 
 

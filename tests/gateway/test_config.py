@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 
 from adapters.contract import AdapterSettings, Secret
 from gateway.config import (
+    ClientTls,
     ConfigInvalid,
+    JournalSettings,
     Listen,
+    LogSettings,
     Problem,
     ProviderSettings,
     Settings,
+    StoreSettings,
     TlsFiles,
+    WalletSettings,
     adapter_settings,
     load,
 )
@@ -67,6 +72,14 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
         max_body_bytes = 4096
         [store]
         url = "sqlite:////var/lib/gateway.db"
+        pool_size = 100
+        [wallet]
+        target = "dns:///wallet.example.com:443"
+        tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }
+        attempt_timeout_s = 3
+        took_over = true
+        [journal]
+        keep_bodies_days = 90
         [log]
         level = "debug"
         [providers.acme]
@@ -88,7 +101,14 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert settings.grpc.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem")
     assert settings.callbacks.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     assert settings.callbacks.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))
-    assert settings.store.url.reveal() == "sqlite:////var/lib/gateway.db"
+    assert settings.callbacks.max_body_bytes == 4096
+    assert settings.store == StoreSettings(Secret("sqlite:////var/lib/gateway.db"), pool_size=100)
+    files = ClientTls(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
+    assert settings.wallet == WalletSettings(
+        "dns:///wallet.example.com:443", files, attempt_timeout_s=3.0, took_over=True
+    )
+    assert settings.journal == JournalSettings(keep_bodies_days=90)
+    assert settings.log == LogSettings("debug")
     assert settings.providers["acme"] == ProviderSettings(
         name="acme",
         adapter="acme",
@@ -100,6 +120,14 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
         callback_sources=(ip_network("203.0.113.0/24"),),
         extras={"partner": "p-1", "codes": ["17"]},
     )
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://u@h/db", "postgresql://u:p%2F@[::1]:5432/db?sslmode=require", "postgresql:///db?host=/run/pg"]
+)
+def test_a_store_may_be_named_as_postgresql_names_it(tmp_path: Path, url: str) -> None:
+    """Either scheme, a password, options, and a folder with a socket in place of a host."""
+    assert read(tmp_path, f"[store]\nurl = '{url}'").store.url.reveal() == url
 
 
 def test_every_listener_may_take_a_port_of_the_systems_choice(tmp_path: Path) -> None:
@@ -167,14 +195,26 @@ def test_all_problems_show_at_once(tmp_path: Path) -> None:
         ("[store]\nurl = 'postgresql://u:hidden@h:x/db'", "store.url", "port"),
         ("[store]\nurl = 'mysql://u:hidden@h/db'", "store.url", "postgresql://"),
         ("[store]\npool_size = 2", "store.pool_size", "between 3 and 100"),
+        ("[store]\npool_size = 101", "store.pool_size", "between 3 and 100"),
         ("[store]\nurl = 'sqlite://gateway.db'", "store.url", "sqlite:///relative"),
         ("[store]\nurl = 'sqlite:///:memory:'", "store.url", "durable"),
         ("[store]\nurl = 'sqlite:///g.db?mode=ro'", "store.url", "options"),
         ("[wallet]\ntarget = 'https://wallet.example'", "wallet.target", "dns:///host:port"),
         ("[wallet]\ntarget = 'dns:///'", "wallet.target", "builtin"),
         ("[wallet]\ntarget = 'dns:///a b'", "wallet.target", "builtin"),
+        ("[wallet]\ntarget = 'http://w:1'", "wallet.target", "dns:///host:port"),
+        ("[wallet]\ntarget = 'grpcs://w:1'", "wallet.target", "dns:///host:port"),
         ("[wallet]\ntls = {}", "wallet.tls", "elsewhere"),
-        ("[wallet]\ntarget = 'dns:///w:1'\nattempt_timeout_s = 4", "wallet.attempt_timeout_s", "between"),
+        ("[wallet]\ntarget = 'dns:///w:1'\ntls = { cert = 'gateway.toml' }", "wallet.tls.key", "go together"),
+        ("[wallet]\ntarget = 'dns:///w:1'\ntls = { key = 'gateway.toml' }", "wallet.tls.cert", "go together"),
+        (
+            "[wallet]\ntarget = 'dns:///w:1'\ntls = { client_ca = 'x' }",
+            "wallet.tls.client_ca",
+            "known here: ca, cert, key",
+        ),
+        ("[wallet]\ntraget = 'dns:///w:1'", "wallet.traget", "did you mean target"),
+        ("[wallet]\ntarget = 'dns:///w:1'\nattempt_timeout_s = 3.1", "wallet.attempt_timeout_s", "between"),
+        ("[journal]\nkeep_body_days = 1", "journal.keep_body_days", "did you mean keep_bodies_days"),
         ("[journal]\nkeep_bodies_days = 0", "journal.keep_bodies_days", "between 1"),
         ("[log]\nlevel = 'loud'", "log.level", "debug, info"),
         ("providers = []", "providers", "[providers]"),

@@ -18,9 +18,12 @@ from tests.support.configured import GOOD_PROVIDER, KEY, read
     ],
 )
 def test_every_secret_is_known_to_the_mask(tmp_path: Path, url: str, passwords: set[str]) -> None:
-    """Tokens, callback keys, and the password in the store's url, as it is said to the server."""
+    """Tokens, callback keys, an adapter's own, and the password in the store's url, as it is said to the server."""
     settings = read(
         tmp_path,
-        f'[store]\nurl = "{url}"\n[providers.acme]\n{GOOD_PROVIDER}token = "a-token"\ncallback_keys = ["{KEY}"]\n',
+        f'[store]\nurl = "{url}"\n[providers.acme]\n{GOOD_PROVIDER}token = "a-token"\ncallback_keys = ["{KEY}"]\n'
+        "signing_key = { env = 'SIGNING_KEY' }\n",
+        SIGNING_KEY="an-adapters-own",
     )
-    assert {secret.reveal() for secret in secrets_of(settings)} == {"a-token", KEY, *passwords}
+    known = {secret.reveal() for secret in secrets_of(settings)}
+    assert known == {"a-token", KEY, "an-adapters-own", *passwords}

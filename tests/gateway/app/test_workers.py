@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ import asyncpg
 import pytest
 
 from gateway.app.workers import WorkerFailed, Workers
-from gateway.config import load
+from gateway.config import AdminSettings, Listen, Settings, load
 from gateway.store.postgres import migrations
 from tests.support.gateway import configuration, family_table
 from tests.support.process import COMMAND, Serving, run, serving
@@ -63,6 +64,7 @@ async def test_workers_share_ports_and_money(tmp_path: Path, postgres_url: str) 
         assert all(served), "one worker had all of the connections"
         await gateway.stop()
     assert not any(is_running(pid) for pid in pids)
+    assert "did not stop in time" not in (tmp_path / "gateway.log").read_text()
 
 
 async def served_callbacks(admin: str) -> int:
@@ -88,17 +90,23 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def test_workers_are_kept_running_and_end_with_their_supervisor(tmp_path: Path, postgres_url: str) -> None:
-    """After a SIGKILL of one worker the other serves on, and soon there are two again; without the supervisor, none."""
+    """After a SIGKILL of one worker the other serves on, and soon there are two again, also where the first try
+    to start it fails; without the supervisor, none.
+    """
     log = tmp_path / "gateway.log"
 
-    def lines() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in log.read_text().splitlines() if "worker serves again" in line]
+    def lines(event: str = "worker serves again") -> list[dict[str, Any]]:
+        return [json.loads(line) for line in log.read_text().splitlines() if event in line]
 
-    async with serving(configured(tmp_path, postgres_url), "serve", "--workers", "2") as gateway:
+    config = configured(tmp_path, postgres_url)
+    async with serving(config, "serve", "--workers", "2") as gateway:
         first, second = gateway.said["workers"]
+        away = config.rename(tmp_path / "away")
         os.kill(first["pid"], signal.SIGKILL)
         await until(lambda: not is_running(first["pid"]))
         assert await readyz(second["admin"]) == 200
+        await until(lambda: bool(lines("worker did not start")))
+        away.rename(config)
         await until(lambda: bool(lines()))
         (again,) = lines()
         assert await readyz(again["admin"]) == 200
@@ -121,6 +129,34 @@ async def test_a_wrong_configuration_is_told_once(tmp_path: Path) -> None:
     ended = await run("serve", "--config", str(path), "--workers", "3")
     assert ended.code == 1
     assert ended.err.count("The gateway cannot start: database") == 1
+
+
+async def test_what_a_worker_refuses_is_refused(tmp_path: Path) -> None:
+    """A configuration that only a worker can judge ends all of it with the worker's own code and words."""
+    path = configured(tmp_path, "postgresql://nobody@/none?host=/nonexistent")
+    path.write_text(path.read_text().replace("luckymonaco", "luckymonako"))
+    ended = await run("serve", "--config", str(path), "--workers", "2")
+    assert ended.code == 2
+    assert ended.err.count("providers.lucky.adapter:") == 1
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """The supervisor holds the shared ports itself, and says which one it cannot have; no worker is started."""
+    path = configured(tmp_path, "postgresql://nobody@/none?host=/nonexistent")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        path.write_text(path.read_text().replace("127.0.0.1:0", at, 1))
+        ended = await run("serve", "--config", str(path), "--workers", "2")
+    assert ended.code == 1
+    assert f"The gateway cannot start: cannot listen on {at}" in ended.err
+
+
+@pytest.mark.parametrize(("port", "ports"), [(9090, [9090, 9091, 9092]), (0, [0, 0, 0])])
+def test_admin_ports_are_counted_up(tmp_path: Path, port: int, ports: list[int]) -> None:
+    """Each worker has an admin port of its own: the configured one and those behind it, or any free ones."""
+    settings = Settings(admin=AdminSettings(Listen("127.0.0.1", port)))
+    workers = Workers(tmp_path / "gateway.toml", settings, 3)
+    assert [workers._admin_port(index) for index in range(3)] == ports
 
 
 # --- Starting, and told to stop meanwhile -----------------------------------------------------------------------------
