@@ -1,6 +1,6 @@
 """What a proof saw, beside what is demanded of it."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -32,10 +32,6 @@ def none_of(name: str, seen: Iterable[object]) -> Figure:
     found = list(seen)
     shown = f"{len(found)}: {', '.join(map(str, islice(found, 3)))}" if found else "0"
     return Figure(name, "0", shown, not found)
-
-
-def as_many(name: str, demanded: Sized, seen: Sized) -> Figure:
-    return exactly(name, len(demanded), len(seen))
 
 
 def at_least(name: str, demanded: float, seen: float, unit: str = "") -> Figure:

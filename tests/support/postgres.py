@@ -101,14 +101,6 @@ class PostgresServer:
             await connection.close()
         return name
 
-    async def drop(self, name: str) -> None:
-        """Take a database away, whoever still uses it."""
-        connection = await asyncpg.connect(self.url("postgres"))
-        try:
-            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        finally:
-            await connection.close()
-
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:

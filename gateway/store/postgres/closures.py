@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
-from gateway.store.ids import new_id
+from gateway.store.closures import abandoned, together
 from gateway.store.interface import ContentDiffers
 from gateway.store.postgres import items
 from gateway.store.postgres.columns import journal_text, moment
@@ -26,8 +26,6 @@ from gateway.store.records import (
     Settled,
     Target,
 )
-
-_RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
 
 _INTEND = """
 INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -132,11 +130,11 @@ async def fail_close(
         writing.lines.append(exchange)
     if row["outcome"] is not None:
         return
-    together = _together(_certainty(row["certainty"]), failed.certainty)
-    await writing.db.execute(_FAIL, request_id, together.value, failed.reason, journal_text(failed.detail))
-    if together is Certainty.UNKNOWN and item is not None:
+    certainty = together(_certainty(row["certainty"]), failed.certainty)
+    await writing.db.execute(_FAIL, request_id, certainty.value, failed.reason, journal_text(failed.detail))
+    if certainty is Certainty.UNKNOWN and item is not None:
         await items.keep(writing.db, [item])
-    elif together is not Certainty.UNKNOWN:
+    elif certainty is not Certainty.UNKNOWN:
         concluded_at = exchange.ended_at if exchange is not None else datetime.now(UTC)
         await items.resolve_kind(
             writing.db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", concluded_at
@@ -146,7 +144,10 @@ async def fail_close(
 async def report_abandoned(writing: Writing, begun_before: datetime, now: datetime) -> int:
     """Keep an item for each attempt that began before that moment and was never concluded; how many are new."""
     rows = await writing.db.fetch(_ABANDONED, moment(begun_before))
-    return len(await items.keep(writing.db, [_abandoned(row, now) for row in rows])) if rows else 0
+    if not rows:
+        return 0
+    found = [abandoned(row["request_id"], row["provider"], row["user_id"], now) for row in rows]
+    return len(await items.keep(writing.db, found))
 
 
 async def _insert(db: Connection, request_id: str, target: Target, now: datetime) -> bool:
@@ -201,22 +202,3 @@ def _settled(row: asyncpg.Record) -> Settled | None:
 
 def _certainty(text: str | None) -> Certainty | None:
     return Certainty(text) if text is not None else None
-
-
-def _together(before: Certainty | None, last: Certainty) -> Certainty:
-    return last if before is None else max(before, last, key=_RANK.__getitem__)
-
-
-def _abandoned(row: asyncpg.Record, now: datetime) -> ReconciliationItem:
-    return ReconciliationItem(
-        id=new_id(),
-        provider=row["provider"],
-        reference=row["request_id"],
-        fault="CLOSE_UNKNOWN",
-        field="",
-        detail="a gateway ended while it asked the provider: ask again under the same request_id, or look there",
-        user_id=row["user_id"],
-        created_at=now,
-        exchange_id="",
-        kind=ItemKind.CLOSE_UNKNOWN,
-    )

@@ -8,7 +8,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
-from gateway.store.ids import new_id
+from gateway.store.closures import abandoned, together
 from gateway.store.interface import ContentDiffers
 from gateway.store.records import (
     CloseRecord,
@@ -23,8 +23,6 @@ from gateway.store.records import (
 )
 from gateway.store.sqlite import events, items, journal
 from gateway.store.sqlite.columns import time_of, time_text
-
-_RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
 
 
 def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> CloseRecord:
@@ -101,15 +99,15 @@ def fail_close(
         journal.keep(db, exchange)
     if row["outcome"] is not None:
         return
-    together = _together(_certainty(row["certainty"]), failed.certainty)
+    certainty = together(_certainty(row["certainty"]), failed.certainty)
     db.execute(
         """
         UPDATE targets SET under_way = 0, certainty = ?, failure_reason = ?, failure_detail = ?
         WHERE request_id = ? AND number = 1
         """,
-        (together, failed.reason, failed.detail, request_id),
+        (certainty, failed.reason, failed.detail, request_id),
     )
-    if together is not Certainty.UNKNOWN:
+    if certainty is not Certainty.UNKNOWN:
         concluded_at = exchange.ended_at if exchange is not None else datetime.now(UTC)
         items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", concluded_at)
     elif item is not None:
@@ -129,7 +127,7 @@ def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: dateti
         """,
         (time_text(begun_before),),
     ).fetchall()
-    return sum(items.keep(db, _abandoned(row, now)) for row in rows)
+    return sum(items.keep(db, abandoned(row["request_id"], row["provider"], row["user_id"], now)) for row in rows)
 
 
 def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> None:
@@ -150,21 +148,6 @@ def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: dateti
         VALUES (?, 1, ?, ?, ?, 1, 1, ?)
         """,
         (request_id, target.provider, target.session_id, target.game_id, time_text(now)),
-    )
-
-
-def _abandoned(row: sqlite3.Row, now: datetime) -> ReconciliationItem:
-    return ReconciliationItem(
-        id=new_id(),
-        provider=row["provider"],
-        reference=row["request_id"],
-        fault="CLOSE_UNKNOWN",
-        field="",
-        detail="a gateway ended while it asked the provider: ask again under the same request_id, or look there",
-        user_id=row["user_id"],
-        created_at=now,
-        exchange_id="",
-        kind=ItemKind.CLOSE_UNKNOWN,
     )
 
 
@@ -216,7 +199,3 @@ def _settled(row: sqlite3.Row) -> Settled | None:
 
 def _certainty(text: str | None) -> Certainty | None:
     return Certainty(text) if text is not None else None
-
-
-def _together(before: Certainty | None, last: Certainty) -> Certainty:
-    return last if before is None else max(before, last, key=_RANK.__getitem__)

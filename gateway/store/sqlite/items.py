@@ -11,7 +11,6 @@ from gateway.store.sqlite.columns import time_of, time_text
 CREDITED = "credited"
 """Why an item is resolved whose Result was applied after all."""
 
-_BY_GATEWAY = ""
 _COLUMNS = "id, provider, reference, fault, field, detail, user_id, created_at, exchange_id, kind"
 
 

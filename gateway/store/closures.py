@@ -1,0 +1,30 @@
+"""What holds of closures on every engine: how certain attempts are together, and what is told of an abandoned one."""
+
+from datetime import datetime
+
+from adapters.contract import Certainty
+from gateway.store.ids import new_id
+from gateway.store.records import ItemKind, ReconciliationItem
+
+_RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
+
+
+def together(before: Certainty | None, last: Certainty) -> Certainty:
+    """The certainty of all attempts, from that of those before and the last one's: once UNKNOWN it stays so."""
+    return last if before is None else max(before, last, key=_RANK.__getitem__)
+
+
+def abandoned(request_id: str, provider: str, user_id: str, now: datetime) -> ReconciliationItem:
+    """The item of an attempt that began and was never concluded."""
+    return ReconciliationItem(
+        id=new_id(),
+        provider=provider,
+        reference=request_id,
+        fault="CLOSE_UNKNOWN",
+        field="",
+        detail="a gateway ended while it asked the provider: ask again under the same request_id, or look there",
+        user_id=user_id,
+        created_at=now,
+        exchange_id="",
+        kind=ItemKind.CLOSE_UNKNOWN,
+    )
