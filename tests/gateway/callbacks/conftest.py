@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.callbacks.house import KYREN_EU, MONACO, Doorway, House, open_house
+from tests.gateway.callbacks.scene import Scene, a_scene
 
 
 @pytest.fixture
@@ -19,3 +20,18 @@ def door(request: pytest.FixtureRequest) -> Doorway:
     """Each provider in turn: what holds for one dialect of the family holds for the other."""
     chosen: Doorway = request.param
     return chosen
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn; '' is the SQLite file of the house."""
+    if request.param == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("emptied_url")
+    return url
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, url: str) -> AsyncIterator[Scene]:
+    async with a_scene(tmp_path, url=url, attempt_timeout_s=0.2, patience_s=0.4) as scene:
+        yield scene
