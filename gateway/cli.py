@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -61,13 +61,17 @@ def serve(
         return
     import uvloop
 
-    from gateway.app.gateway import CannotStart
+    from gateway.app import running
+    from gateway.app.gateway import CannotStart, Gateway
     from gateway.app.workers import Ports
 
     ports = Ports.from_option(worker) if worker else None
+    settings = ports.applied_to(settings) if ports else settings
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(ports.applied_to(settings) if ports else settings, supervised=ports is not None))
+            runner.run(
+                running.run(partial(Gateway, settings, shares_ports=ports is not None), supervised=ports is not None)
+            )
     except ConfigInvalid as invalid:
         _refuse(config, invalid.problems)
     except CannotStart as error:
@@ -89,36 +93,6 @@ def _supervise(config: Path, settings: Settings, workers: int) -> None:
         err.print(f"The gateway cannot start: {error}", markup=False)
         code = error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START
         raise typer.Exit(max(code, EXIT_CANNOT_START)) from None
-
-
-async def _serve(settings: Settings, *, supervised: bool) -> None:
-    import msgspec
-
-    from gateway.app.gateway import Gateway
-    from gateway.app.workers import orphaned
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signalled in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signalled, stop.set)
-    gateway = Gateway(settings, shares_ports=supervised)
-    orphan = asyncio.create_task(orphaned(stop)) if supervised else None
-    stopped = asyncio.create_task(stop.wait())
-    starting = asyncio.create_task(gateway.start())
-    # It may have to wait for long: for a migration, its own or another gateway's.
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait({starting})
-        return
-    listening = starting.result()
-    print(msgspec.json.encode({"event": "serving", **msgspec.to_builtins(listening)}).decode(), flush=True)  # noqa: T201 - a line for programs
-    try:
-        await stop.wait()
-    finally:
-        if orphan is not None:
-            orphan.cancel()
-        await gateway.stop()
 
 
 @cli.command()
@@ -152,16 +126,17 @@ def wallet(config: ConfigFile) -> None:
     """
     import uvloop
 
+    from gateway.app import running
     from gateway.app.gateway import CannotStart
     from gateway.app.surroundings import secrets_of
-    from gateway.app.wallet_server import run_wallet
+    from gateway.app.wallet_server import WalletServer
     from gateway.telemetry import logs
 
     settings = _settings(config)
     logs.configure(settings.log.level, secrets_of(settings))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_wallet(settings))
+            runner.run(running.run(partial(WalletServer, settings)))
     except ConfigInvalid as invalid:
         _refuse(config, invalid.problems)
     except CannotStart as error:

@@ -163,11 +163,13 @@ def test_admin_ports_are_counted_up(tmp_path: Path, port: int, ports: list[int])
 
 
 @asynccontextmanager
-async def started(config: Path, *more: str, folder: Path | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A gateway that may not serve yet; what is left of it, its workers among it, is killed in the end."""
+async def started(
+    config: Path, command: str, *more: str, folder: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that may not serve yet; what is left of it, its workers among it, is killed in the end."""
     process = await asyncio.create_subprocess_exec(
         COMMAND,
-        "serve",
+        command,
         "--config",
         config,
         *more,
@@ -200,13 +202,13 @@ async def migrating(url: str) -> AsyncIterator[Callable[[], Any]]:
     await db.close()
 
 
-@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["one", "workers"])
+@pytest.mark.parametrize("command", [("serve",), ("serve", "--workers", "2"), ("wallet",)], ids=" ".join)
 @pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["process", "group"])
 async def test_sigterm_ends_a_start(
-    tmp_path: Path, postgres_url: str, more: tuple[str, ...], whom: Callable[[int, int], None]
+    tmp_path: Path, postgres_url: str, command: tuple[str, ...], whom: Callable[[int, int], None]
 ) -> None:
-    """Told to stop while it waits for a migration elsewhere, a gateway ends at once, with 0 and without a word."""
-    async with migrating(postgres_url) as awaited, started(configured(tmp_path, postgres_url), *more) as process:
+    """Told to stop while it waits for a migration elsewhere, a process ends at once, with 0 and without a word."""
+    async with migrating(postgres_url) as awaited, started(configured(tmp_path, postgres_url), *command) as process:
         await awaited()
         whom(process.pid, signal.SIGTERM)
         async with asyncio.timeout(10):
@@ -217,7 +219,7 @@ async def test_sigterm_ends_a_start(
 async def test_workers_take_no_module_from_the_working_folder(tmp_path: Path, postgres_url: str) -> None:
     """Whatever stands beside the configuration is data."""
     (tmp_path / "gateway.py").write_text("raise SystemExit('a file of the working folder runs')")
-    async with started(configured(tmp_path, postgres_url), "--workers", "2", folder=tmp_path) as process:
+    async with started(configured(tmp_path, postgres_url), "serve", "--workers", "2", folder=tmp_path) as process:
         assert process.stdout is not None
         assert json.loads(await process.stdout.readline())["event"] == "serving"
 

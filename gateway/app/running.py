@@ -1,0 +1,53 @@
+"""A process that serves: it starts, says where it listens, and ends when it is told to, also while it still starts."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.app.workers import orphaned
+
+
+class Server(Protocol):
+    """What can be served. `start` answers its addresses, and leaves nothing open where it raises or is cancelled."""
+
+    async def start(self) -> Any: ...
+
+    async def stop(self) -> None: ...
+
+
+async def run(made: Callable[[], Server], *, supervised: bool = False) -> None:
+    """Serve what is made until SIGTERM or SIGINT, or until a supervisor is gone. Raises what it and its `start` raise.
+
+    Once it takes calls it prints one line with its addresses, `{"event":"serving","grpc":"127.0.0.1:40001",...}`.
+    """
+    stop = asyncio.Event()
+    for signalled in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signalled, stop.set)
+    server = made()
+    orphan = asyncio.create_task(orphaned(stop)) if supervised else None
+    try:
+        if await _started(server, stop):
+            try:
+                await stop.wait()
+            finally:
+                await server.stop()
+    finally:
+        if orphan is not None:
+            orphan.cancel()
+
+
+async def _started(server: Server, stop: asyncio.Event) -> bool:
+    """Start it, and say so; False where it is told to stop meanwhile: a start may wait for another's migration."""
+    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return False
+    listening = msgspec.to_builtins(starting.result())
+    print(msgspec.json.encode({"event": "serving", **listening}).decode(), flush=True)  # noqa: T201 - a line for programs
+    return True
