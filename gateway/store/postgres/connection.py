@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import asyncpg
+import structlog
 from asyncpg.connect_utils import SessionAttribute
 
 from gateway.store.interface import StoreUnavailable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.Connection  # only its stubs are generic
+
+log = structlog.get_logger(__name__)
 
 OLDEST_SERVER = 14
 """Its numerics have an Infinity that a check can name."""
@@ -52,6 +55,11 @@ PATIENT = MappingProxyType(
 """For what may take minutes: a migration, a check of all books."""
 
 _TYPES = "SELECT $1::numeric[], $2::timestamptz[], $3::bytea[], $4::integer[], $5::boolean[], $6::bigint[]"
+
+_FORGETFUL = """
+SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
+"""
+"""Settings with which the server acknowledges what a power cut may take back."""
 
 _ONLY_READS = "the server only reads, as a standby does; name the primary in [store] url"
 
@@ -156,12 +164,16 @@ async def connect(address: Address, purpose: str, settings: Mapping[str, str], *
 
 
 async def connect_committer(address: Address) -> Connection:
-    """The connection that writes, with the types at hand that its statements take. Raises StoreUnavailable."""
+    """The connection that writes, with the types at hand that its statements take. Raises StoreUnavailable.
+
+    Nothing is written by a server that would acknowledge it before it is durable.
+    """
     db = await connect(address, "committer", COMMITTING)
     try:
-        # Else asyncpg asks the server for each in the middle of the first batch, while its accounts are locked.
         async with asyncio.timeout(CONNECT_S):
+            # Else asyncpg asks the server for each in the middle of the first batch, while its accounts are locked.
             await db.fetch(_TYPES, [], [], [], [], [], [])
+            await _refuse_forgetful(db, address)
     except TROUBLES as error:
         db.terminate()
         raise unavailable(address, error) from error
@@ -169,6 +181,25 @@ async def connect_committer(address: Address) -> Connection:
         db.terminate()
         raise
     return db
+
+
+async def _refuse_forgetful(db: Connection, address: Address) -> None:
+    """Where commits do not wait for the disk though we ask for it, something between drops our settings.
+
+    A server whose administrator has switched its care off altogether, as for tests, is told of and written to.
+    """
+    off = [row["name"] for row in await db.fetch(_FORGETFUL)]
+    if "synchronous_commit" in off:
+        raise StoreUnavailable(
+            f"database {address}: the server has synchronous_commit off, though the gateway sets it on, and would "
+            "acknowledge credits that a power cut takes back; connect to PostgreSQL directly, without a proxy"
+        )
+    for name in off:
+        log.warning(
+            "the database does not survive a power cut: set it on, unless nothing in there is worth keeping",
+            database=str(address),
+            off=name,
+        )
 
 
 async def close(db: Connection) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import asyncpg
 import pytest
+import structlog
 
 from gateway.store.interface import StoreUnavailable
 from gateway.store.numbered import BREAKS, Migration, migrations
@@ -239,6 +240,47 @@ async def test_connections_are_durable_and_impatient(store: PostgresStore) -> No
     for name, setting in expected.items():
         shown = await pool(store).run(lambda db, name=name: db.fetchval(f"SELECT current_setting('{name}')"))  # type: ignore[misc]
         assert shown == setting
+
+
+async def test_a_server_that_forgets_is_written_nothing(
+    postgres: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where commits do not wait for the disk, as behind a proxy that drops our own setting, nothing is acknowledged."""
+    name = await value(postgres_url, "SELECT current_database()")
+    await value(postgres.url("postgres"), f"ALTER DATABASE {name} SET synchronous_commit = off")
+    ours = {key: setting for key, setting in connection._SETTINGS.items() if key != "synchronous_commit"}
+    store = PostgresStore(postgres_url)
+    with monkeypatch.context() as proxied:
+        proxied.setattr(connection, "_SETTINGS", ours)
+        with pytest.raises(StoreUnavailable, match="the server has synchronous_commit off, though"):
+            await store.open()
+    await store.open()
+    await store.close()
+
+
+async def test_a_server_without_care_is_told_of(postgres: PostgresServer, postgres_url: str) -> None:
+    """An administrator may want a server that forgets, for tests: a gateway works on it, and says what it is."""
+    everywhere = postgres.url("postgres")
+    store = PostgresStore(postgres_url)
+    try:
+        await value(everywhere, "ALTER SYSTEM SET full_page_writes = off")
+        await value(everywhere, "SELECT pg_reload_conf()")
+        await until_shown(everywhere, "full_page_writes", "off")
+        with structlog.testing.capture_logs() as logged:
+            await store.open()
+        await store.close()
+    finally:
+        await value(everywhere, "ALTER SYSTEM RESET full_page_writes")
+        await value(everywhere, "SELECT pg_reload_conf()")
+        await until_shown(everywhere, "full_page_writes", "on")
+    assert [(line["off"], line["log_level"]) for line in logged] == [("full_page_writes", "warning")]
+
+
+async def until_shown(url: str, name: str, setting: str) -> None:
+    """Wait until the server has read its settings."""
+    async with asyncio.timeout(10):
+        while await value(url, f"SHOW {name}") != setting:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
 
 
 async def test_opening_twice_is_a_bug(store: PostgresStore) -> None:
