@@ -254,10 +254,15 @@ class Closing:
         exchange: Exchange | None = None,
     ) -> None:
         """Conclude an attempt. What the ones before it left unknown it may not have settled, and then a person must."""
-        failed = Failed(str(failure.reason), failure.certainty or Certainty.UNKNOWN, failure.message)
+        failed = Failed(
+            reason=str(failure.reason),
+            certainty=failure.certainty or Certainty.UNKNOWN,
+            detail=failure.message,
+            end_time=exchange.ended_at if exchange else self._clock(),
+        )
         item = None
         if Certainty.UNKNOWN in {failed.certainty, earlier}:
-            item = _close_unknown(request_id, target, failed, exchange, self._clock())
+            item = _close_unknown(request_id, target, failed, exchange.id if exchange else "")
         try:
             await self._store.fail_close(request_id, failed, exchange, item)
         except StoreUnavailable as error:
@@ -287,9 +292,7 @@ def _reused(request_id: str, field: str) -> Failure:
     )
 
 
-def _close_unknown(
-    request_id: str, target: Target, failed: Failed, exchange: Exchange | None, now: datetime
-) -> ReconciliationItem:
+def _close_unknown(request_id: str, target: Target, failed: Failed, exchange_id: str) -> ReconciliationItem:
     """What a person must look at where nobody knows whether the provider has closed."""
     provider, user_id = target.provider, target.user_id
     return ReconciliationItem(
@@ -304,8 +307,8 @@ def _close_unknown(
             f"repeat the call with the same request_id, or ask {provider} and resolve this item"
         ),
         user_id=user_id,
-        created_at=exchange.ended_at if exchange else now,
-        exchange_id=exchange.id if exchange else "",
+        created_at=failed.end_time,
+        exchange_id=exchange_id,
         kind=ItemKind.CLOSE_UNKNOWN,
     )
 

@@ -118,11 +118,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """How the last attempt at a target failed."""
+    """How the last attempt at a target failed, and when that was known."""
 
     reason: str
     certainty: Certainty
     detail: str
+    end_time: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A target keeps the certainty of its concluded attempts together, and whether one
 way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 
@@ -135,9 +135,8 @@ async def fail_close(
     if certainty is Certainty.UNKNOWN and item is not None:
         await items.keep(writing.db, [item])
     elif certainty is not Certainty.UNKNOWN:
-        concluded_at = exchange.ended_at if exchange is not None else datetime.now(UTC)
         await items.resolve_kind(
-            writing.db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", concluded_at
+            writing.db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
         )
 
 

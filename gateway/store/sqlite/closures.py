@@ -5,7 +5,7 @@ way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import datetime
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.closures import abandoned, together
@@ -108,8 +108,7 @@ def fail_close(
         (certainty, failed.reason, failed.detail, request_id),
     )
     if certainty is not Certainty.UNKNOWN:
-        concluded_at = exchange.ended_at if exchange is not None else datetime.now(UTC)
-        items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", concluded_at)
+        items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time)
     elif item is not None:
         items.keep(db, item)
 

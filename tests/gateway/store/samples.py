@@ -125,7 +125,7 @@ def settled(**fields: Any) -> Settled:
 
 def failed(certainty: Certainty) -> Failed:
     """An attempt that failed."""
-    return Failed("PROVIDER_FAILED", certainty, "the provider answered 503")
+    return Failed("PROVIDER_FAILED", certainty, "the provider answered 503", NOW)
 
 
 async def open_items(store: Store) -> Sequence[ReconciliationItem]:
