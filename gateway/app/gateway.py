@@ -33,7 +33,6 @@ from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.interface import WalletUnavailable
-from gateway.wallet.operators import OperatorsWallet
 
 STOP_GRACE_S = 8.0
 """What is in flight when the gateway is told to stop has this long to finish."""
@@ -118,8 +117,7 @@ class Gateway:
         await self._closing.drain()
         for provider in self._providers.values():
             await provider.client.close()
-        if isinstance(self._wallet, OperatorsWallet):
-            await self._wallet.close()
+        await self._wallet.close()
         await self._housekeeping.stop()
         await self._store.close()
         await self._admin.stop()
@@ -135,8 +133,7 @@ class Gateway:
         self._housekeeping.start()
         for provider in self._providers.values():
             await provider.client.start()
-        if isinstance(self._wallet, OperatorsWallet):
-            await self._wallet.start()
+        await self._wallet.start()
         grpc_at, callbacks_at, admin_at = (
             self._settings.grpc.listen,
             self._settings.callbacks.listen,

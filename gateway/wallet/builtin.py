@@ -23,6 +23,12 @@ class BuiltinWallet:
         self._store = store
         self._clock = clock
 
+    async def start(self) -> None:
+        """Nothing to do: whose store it is opens it."""
+
+    async def close(self) -> None:
+        """Nothing to do: whose store it is closes it."""
+
     async def credit(
         self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
     ) -> PostingOutcome:

@@ -28,6 +28,14 @@ class AskingCancelled(asyncio.CancelledError):
 class Wallet(Protocol):
     """Credits Results, each once, and keeps the story of it: event, journal line, reconciliation item."""
 
+    async def start(self) -> None:
+        """Make ready to credit. Does not wait for the wallet, which may come up later."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what `start` took. Harmless when not started."""
+        ...
+
     async def credit(
         self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
     ) -> PostingOutcome:

@@ -200,7 +200,9 @@ async def open_house(folder: Path, furnishing: Furnishing | None = None) -> Asyn
     callers = [provider(MONACO.provider, wanted.adapter, monaco_keys, wanted.mask, wanted.token, **settings)]
     if wanted.kyren:
         callers.append(provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)))
-    judge = Judge(wanted.wallet(store), store, clock)
+    wallet = wanted.wallet(store)
+    await wallet.start()
+    judge = Judge(wallet, store, clock)
     routes = routes_of(callers)
     handler = CallbackHandler(
         routes,
@@ -219,4 +221,5 @@ async def open_house(folder: Path, furnishing: Furnishing | None = None) -> Asyn
             yield House(path, port, store, server, redeliveries, client)
     finally:
         await server.stop()
+        await wallet.close()
         await store.close()

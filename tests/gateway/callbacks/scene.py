@@ -28,7 +28,6 @@ class Scene:
 
     house: House
     wallet: ScriptedWallet
-    operators: OperatorsWallet
 
     async def told(self) -> list[str]:
         """The types of all events, once there are any: PostgreSQL's are numbered after their commit."""
@@ -49,17 +48,11 @@ async def a_scene(
     folder: Path, *, url: str = "", time_limit_s: float = TIME_LIMIT_S, **patience: Any
 ) -> AsyncIterator[Scene]:
     """A scene on SQLite, or on the engine of `url`, with the usual limits where no other are given."""
-    made: list[OperatorsWallet] = []
     async with scripted_wallet() as scripted:
 
         def wallet(store: Store) -> OperatorsWallet:
-            made.append(OperatorsWallet(WalletAddress(scripted.target), store, clock, **patience))
-            return made[0]
+            return OperatorsWallet(WalletAddress(scripted.target), store, clock, **patience)
 
         furnishing = Furnishing(url=url, wallet=wallet, time_limit_s=time_limit_s, busy_seconds=60)
         async with open_house(folder, furnishing) as house:
-            await made[0].start()
-            try:
-                yield Scene(house, scripted, made[0])
-            finally:
-                await made[0].close()
+            yield Scene(house, scripted)

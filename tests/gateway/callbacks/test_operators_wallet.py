@@ -208,21 +208,17 @@ async def test_a_bug_on_the_way_to_the_store_is_998_and_mended_by_the_next_deliv
             return await super().credit(provider, result, stammer)
 
     async with scripted_wallet() as scripted:
-        made: list[Speechless] = []
 
         def wallet(store: Store) -> Speechless:
-            made.append(Speechless(WalletAddress(scripted.target), store, clock))
-            return made[0]
+            return Speechless(WalletAddress(scripted.target), store, clock)
 
         async with open_house(tmp_path, Furnishing(wallet=wallet)) as house:
-            await made[0].start()
             with structlog.testing.capture_logs() as logged:
                 assert (await house.deliver(MONACO.path("Result"), RESULT)).json == SEND_AGAIN
             assert logged[0]["event"] == "gateway error"
             assert not await house.events()
             assert (await house.deliver(MONACO.path("Result"), RESULT)).json["transactionId"] == "wallet-1"
             assert len(await house.events()) == 1
-            await made[0].close()
 
 
 async def test_no_secret_of_the_callback_reaches_the_wallet_or_the_log(tmp_path: Path) -> None:

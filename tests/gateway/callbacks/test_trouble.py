@@ -46,11 +46,11 @@ from tests.support.results import RESULT
 TROUBLED = ("callback", "warning", "TRY_AGAIN")
 
 
-class OperatorsWallet:
-    """A wallet of the operator, as troubled as a test wants it: it stops at `gate`, then raises `trouble`."""
+class Troubled(BuiltinWallet):
+    """As troubled as a test wants it: it stops at `gate`, then raises `trouble`."""
 
     def __init__(self, store: SqliteStore, trouble: Exception | None = None) -> None:
-        self._ledger = BuiltinWallet(store, clock)
+        super().__init__(store, clock)
         self.trouble = trouble
         self.asked = asyncio.Event()
         self.gate = asyncio.Event()
@@ -62,10 +62,7 @@ class OperatorsWallet:
         await self.gate.wait()
         if self.trouble is not None:
             raise self.trouble
-        return await self._ledger.credit(provider, result, narrate)
-
-    async def ready(self) -> None:
-        await self._ledger.ready()
+        return await super().credit(provider, result, narrate)
 
 
 async def assert_nothing_happened(house: House) -> None:
@@ -138,10 +135,10 @@ async def test_a_wallet_that_is_down_is_998_and_journalled(tmp_path: Path, journ
     store's, is 998 alone.
     """
     trouble = WalletUnavailable("no connection") if journalled else TimeoutError()
-    wallets: list[OperatorsWallet] = []
+    wallets: list[Troubled] = []
 
-    def wallet(store: SqliteStore) -> OperatorsWallet:
-        wallets.append(OperatorsWallet(store, trouble))
+    def wallet(store: SqliteStore) -> Troubled:
+        wallets.append(Troubled(store, trouble))
         wallets[0].gate.set()
         return wallets[0]
 
@@ -165,8 +162,8 @@ async def test_a_wallet_that_is_down_is_998_and_journalled(tmp_path: Path, journ
 async def test_a_wallet_and_a_store_that_are_down_are_998(tmp_path: Path) -> None:
     """Where not even the journal can take it, a wallet's trouble is answered all the same, and is no bug."""
 
-    def wallet(store: SqliteStore) -> OperatorsWallet:
-        down = OperatorsWallet(store, WalletUnavailable("no connection"))
+    def wallet(store: SqliteStore) -> Troubled:
+        down = Troubled(store, WalletUnavailable("no connection"))
         down.gate.set()
         return down
 
@@ -180,10 +177,10 @@ async def test_a_wallet_and_a_store_that_are_down_are_998(tmp_path: Path) -> Non
 
 async def test_nothing_is_acknowledged_before_it_is_durable(tmp_path: Path) -> None:
     """While the effect is under way there is no answer; stopping waits for it, and the answer still goes out."""
-    wallets: list[OperatorsWallet] = []
+    wallets: list[Troubled] = []
 
-    def wallet(store: SqliteStore) -> OperatorsWallet:
-        wallets.append(OperatorsWallet(store))
+    def wallet(store: SqliteStore) -> Troubled:
+        wallets.append(Troubled(store))
         return wallets[0]
 
     async with open_house(tmp_path, Furnishing(wallet=wallet)) as house:
@@ -256,10 +253,10 @@ async def test_an_adapter_that_cannot_even_refuse_is_answered_as_prepared(tmp_pa
 
 async def test_a_caller_that_leaves_without_its_answer_is_credited(tmp_path: Path) -> None:
     """A Result whose sender hangs up while it is credited is credited to the end, and answered when it comes again."""
-    wallets: list[OperatorsWallet] = []
+    wallets: list[Troubled] = []
 
-    def wallet(store: SqliteStore) -> OperatorsWallet:
-        wallets.append(OperatorsWallet(store))
+    def wallet(store: SqliteStore) -> Troubled:
+        wallets.append(Troubled(store))
         return wallets[0]
 
     async with open_house(tmp_path, Furnishing(wallet=wallet)) as house, asyncio.timeout(5):
