@@ -116,7 +116,7 @@ async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
         await committer(store).run(operation)
 
     await asyncio.gather(credit_two(first, "player-0", "player-1"), credit_two(second, "player-1", "player-0"))
-    assert tries in {3, 4}
+    assert tries > 2
     assert [await cash(first, f"player-{number}") for number in range(2)] == [2, 2]
 
 
