@@ -13,7 +13,7 @@ demo: .venv/run.stamp
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
 
-# What happens to money, heavy: about half an hour. To try a part: make prove-money ARGS="--only storm --scale 0.1"
+# What happens to money, heavy: some twenty minutes. To try a part: make prove-money ARGS="--only storm --scale 0.1"
 prove-money: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.money $(ARGS)
 
