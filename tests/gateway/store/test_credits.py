@@ -179,6 +179,15 @@ async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
     assert [each.user_id for each in await open_items(store)] == ["other"]
 
 
+async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
+    """What the wallet tells of another content than it credited does not say what became of that content."""
+    unknown = item(kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="", user_id="other")
+    await record(store, posting())
+    await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
+    await record(store, posting(user_id="other"), replace(WALLETS, replayed=True))
+    assert unknown in await open_items(store)
+
+
 async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> None:
     """Only items of before are settled by a credit."""
     await record(store, posting(), WALLETS, lambda _: Narrative(exchange(), event(), item(fault="OTHER")))
