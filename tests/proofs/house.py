@@ -257,14 +257,16 @@ async def open_house(stage: Stage) -> AsyncIterator[House]:
     """An open house on an empty database, without a log."""
     async with scripted_provider() as provider:
         before = structlog.get_config()
-        house = House(stage, await stage.database(), provider)
-        await house.open()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         try:
-            yield house
+            house = House(stage, await stage.database(), provider)
+            await house.open()
+            try:
+                yield house
+            finally:
+                await house.close()
         finally:
             structlog.configure(**before)
-            await house.close()
 
 
 def quick_folder(stack: ExitStack, otherwise: Path) -> Path:
