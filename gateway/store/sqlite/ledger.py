@@ -105,19 +105,13 @@ def _wallet_credited(
     if kept.rowcount == 1:
         items.resolve_credited(db, posting, now)
         return True, told
-    outcome = books.told_again(_wallets(db, posting.provider, posting.reference), posting, told)
+    known = _kept("wallet_credits", db, posting.provider, posting.reference)
+    assert known is not None  # noqa: S101 - what was in the way of the new one
+    outcome = books.told_again(known, posting, told)
     if isinstance(outcome, Applied):
         # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
         items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
     return False, outcome
-
-
-def _wallets(db: sqlite3.Connection, provider: str, reference: str) -> Credit:
-    row = db.execute(
-        f"SELECT {COLUMNS} FROM wallet_credits WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
-        (provider, reference),
-    ).fetchone()
-    return credit_of(row)
 
 
 def is_wallets(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
@@ -131,14 +125,15 @@ def is_wallets(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
 
 def credit(db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
     """The transaction of a reference, the built-in ledger's first."""
-    for table in ("transactions", "wallet_credits"):
-        row = db.execute(
-            f"SELECT {COLUMNS} FROM {table} WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
-            (provider, reference),
-        ).fetchone()
-        if row is not None:
-            return credit_of(row)
-    return None
+    return _kept("transactions", db, provider, reference) or _kept("wallet_credits", db, provider, reference)
+
+
+def _kept(table: str, db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
+    row = db.execute(
+        f"SELECT {COLUMNS} FROM {table} WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
+        (provider, reference),
+    ).fetchone()
+    return credit_of(row) if row is not None else None
 
 
 def credits_of(db: sqlite3.Connection, user_id: str, page_token: str, limit: int) -> Page[Credit]:
