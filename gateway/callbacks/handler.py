@@ -12,21 +12,18 @@ from time import monotonic
 
 import structlog
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
 
-from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Rejected
+from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest, Rejected
 from gateway.callbacks.guard import CallbackGuard
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import Arrival, Route, Routes, Verdict
+from gateway.callbacks.reply import WholeReply
 from gateway.store.ids import new_id
 from gateway.store.records import Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-SERVER_HEADER = {"Server": "session-gateway"}
-"""aiohttp would name itself and Python, with their versions."""
 
 BODY_LIMIT = 1024 * 1024
 """Bytes."""
@@ -35,6 +32,10 @@ TIME_LIMIT_S = 3.2
 """Seconds for a callback from its head to its answer. Providers are known to wait four, counted at their end: the rest
 is for the way, and for a loop that is busy with a thousand others.
 """
+
+
+_NOT_FOUND = HttpReply(404)
+"""All that a stranger learns."""
 
 
 class NotReceived(Exception):
@@ -72,8 +73,9 @@ class CallbackHandler:
         self._body_limit = body_limit
         self.time_limit_s = time_limit_s
         self._metrics = metrics
+        self._log = log.bind()  # a logger of a module is bound anew at each line
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> WholeReply:
         """Answer one request. Goes on when the caller has left: what it told is carried out and kept."""
         begun = monotonic()
         try:
@@ -82,14 +84,12 @@ class CallbackHandler:
             report_bug(bug)
             admission = None
         if admission is None:
-            return web.Response(status=404, headers=SERVER_HEADER)
+            return WholeReply(request, _NOT_FOUND)
         verdict = await self._verdict_in_time(admission, request)
-        _log_verdict(admission, verdict, monotonic() - begun)
+        self._log_verdict(admission, verdict, monotonic() - begun)
         if self._metrics is not None:
             self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict))
-        headers = CIMultiDict(verdict.reply.headers)
-        headers.update(SERVER_HEADER)
-        return web.Response(status=verdict.reply.status, headers=headers, body=verdict.reply.body)
+        return WholeReply(request, verdict.reply)
 
     def _admit(self, request: web.BaseRequest) -> _Admission | None:
         root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
@@ -141,6 +141,21 @@ class CallbackHandler:
             refused=refused,
         )
 
+    def _log_verdict(self, admission: _Admission, verdict: Verdict, seconds: float) -> None:
+        mask = admission.route.provider.mask
+        ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
+        (self._log.warning if ours else self._log.info)(
+            "callback",
+            exchange_id=admission.id,
+            provider=admission.route.provider.name,
+            path=admission.route.path,
+            peer=admission.peer,
+            verdict=str(verdict),
+            reference=mask.text(verdict.reference),
+            detail=mask.text(verdict.detail),
+            duration_ms=round(seconds * 1000, 1),
+        )
+
 
 async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
     """The body as it travelled, never inflated. Raises CallbackRefused and NotReceived."""
@@ -148,8 +163,8 @@ async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
     try:
         if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while chunk := await request.content.readany():
-            body += chunk
+        while not request.content.at_eof():
+            body += await request.content.readany()
             if len(body) > limit:
                 raise CallbackRefused(
                     CallbackFault.UNREADABLE, f"the body is larger than {limit} bytes; it is not kept"
@@ -162,19 +177,3 @@ async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
 def _headers(request: web.BaseRequest) -> Headers:
     # Any byte can come in a header; half a character could be written to no journal.
     return tuple((name.decode(errors="replace"), value.decode(errors="replace")) for name, value in request.raw_headers)
-
-
-def _log_verdict(admission: _Admission, verdict: Verdict, seconds: float) -> None:
-    mask = admission.route.provider.mask
-    ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
-    (log.warning if ours else log.info)(
-        "callback",
-        exchange_id=admission.id,
-        provider=admission.route.provider.name,
-        path=admission.route.path,
-        peer=admission.peer,
-        verdict=str(verdict),
-        reference=mask.text(verdict.reference),
-        detail=mask.text(verdict.detail),
-        duration_ms=round(seconds * 1000, 1),
-    )

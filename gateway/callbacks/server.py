@@ -7,7 +7,8 @@ from ssl import SSLContext
 import structlog
 from aiohttp import web
 
-from gateway.callbacks.handler import SERVER_HEADER, CallbackHandler
+from gateway.callbacks.handler import CallbackHandler
+from gateway.callbacks.reply import SERVER
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +93,7 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is not HTTP, and quote none of it."""
         log.info("callback is not HTTP", peer=request.remote, status=status, error=type(exc).__name__)
-        response = web.Response(status=status, headers=SERVER_HEADER)
+        response = web.Response(status=status, headers={"Server": SERVER})
         response.force_close()
         return response
 

@@ -4,9 +4,11 @@ JSON escapes line breaks and ESC, so nothing that a stranger sends can forge a l
 have no locals. What libraries log by the standard library goes the same way.
 """
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -80,7 +82,11 @@ class _Lines:
         """Write a line, whole."""
         self._handler.write(line)
 
-    debug = info = warning = error = critical = exception = msg
+    def _soon(self, line: str) -> None:
+        self._handler.write_soon(line)
+
+    debug = info = _soon
+    warning = error = critical = exception = msg
 
 
 class Rendered:
@@ -97,7 +103,7 @@ class Rendered:
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
         """The line, without its end."""
-        if all(type(value) in _PLAIN and not _is_secret(key) for key, value in event.items()):
+        if _PLAIN.issuperset(map(type, event.values())) and not _any_secret(tuple(event)):
             with suppress(ValueError, OverflowError):  # half a character, or a number beyond 64 bits
                 line = self._encode(event)
                 if self._mask.leaves_alone(line):
@@ -144,15 +150,58 @@ class SecretsMasked:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Tells of a line that could not be written without the line's own words: they are not masked yet."""
+    """Writes lines, those of one turn of the event loop at once: a write costs more than all the rest of a line.
+
+    Tells of a line that could not be written without the line's own words: they are not masked yet.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._waiting: list[str] = []
+        self._one_at_a_time = threading.Lock()
+        self._writer: asyncio.AbstractEventLoop | None = None
+        """The loop that writes what waits, before its next turn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a library's line."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - whatever a library logs, the line is lost and nothing else
+            self.handleError(record)
+        else:
+            self.write(line)
 
     def write(self, line: str) -> None:
-        """Write a line that is rendered already."""
+        """Write a line that is rendered already, and what waits before it."""
+        with self._one_at_a_time:
+            self._waiting.append(line)
+        self.flush()
+
+    def write_soon(self, line: str) -> None:
+        """Write it at the end of the loop's turn; at once where no loop runs."""
+        with self._one_at_a_time:
+            self._waiting.append(line)
         try:
-            self.stream.write(line + self.terminator)
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
             self.flush()
-        except (OSError, ValueError):
-            self._lost("the gateway")
+            return
+        if self._writer is not loop:
+            self._writer = loop
+            loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what waits. A process that ends calls it too."""
+        with self._one_at_a_time:
+            self._writer = None
+            lines, self._waiting = self._waiting, []
+            if not lines:
+                return
+            try:
+                self.stream.write(self.terminator.join((*lines, "")))
+                self.stream.flush()
+            except (OSError, ValueError):
+                self._lost("the gateway")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
         self._lost(record.module)
@@ -177,6 +226,12 @@ def _enriched(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, method, event)
     return event
+
+
+@lru_cache(maxsize=1024)
+def _any_secret(keys: tuple[str, ...]) -> bool:
+    """Whether a line has a secret's name among its keys: the same lines come again and again."""
+    return any(map(_is_secret, keys))
 
 
 @lru_cache(maxsize=1024)

@@ -73,6 +73,8 @@ class Mask:
 
         Of one that is not text nothing is kept: a secret could stand in it in a form that nobody looks for.
         """
+        if len(body) <= KEPT_BYTES and not more and self._surely_nothing_in(body):
+            return body
         if not _is_text(body):
             return b"(not kept: %d bytes that are not text, SHA-256 %s)" % (
                 len(body),
@@ -96,6 +98,8 @@ class Mask:
         if not text:
             return text
         data = text.encode("utf-8", "surrogatepass")
+        if not more and self._surely_nothing_in(data):
+            return text
         spans = self._named.in_text(data)
         for values in self._known_with(more):
             spans += values.spans(data)
@@ -109,6 +113,10 @@ class Mask:
         """
         disguises = b"\\" in data or b"%" in data or b"=" in data
         return not disguises and not self._known.stand_plainly_in(data)
+
+    def _surely_nothing_in(self, data: bytes) -> bool:
+        """Whether it is text with nothing to mask, by one quick look that most messages pass."""
+        return b"\0" not in data and self._named.surely_absent(data) and not self._known.stand_plainly_in(data)
 
     def _known_with(self, more: tuple[Secret, ...]) -> tuple[KnownValues, ...]:
         if not more:

@@ -49,7 +49,7 @@ class NamedValues:
 
     def in_body(self, data: bytes) -> list[Span]:
         """Values in a body: JSON, or a form, whose values may hold any character but the one that separates."""
-        if self._surely_absent(data):
+        if self.surely_absent(data):
             return []
         form = not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_JSON_BEGINS)
         return [*self._members(data), *self._fields(data, _FORM_VALUE if form else _URL_VALUE)]
@@ -59,18 +59,21 @@ class NamedValues:
 
         Masks rather too much: a name of ours, with `=`, `:` or `>` behind it, ends where the next word does.
         """
-        if self._loose is None or self._surely_absent(data):
+        if self._loose is None or self.surely_absent(data):
             return []
         return [(*found.span(1), MASK) for found in self._loose.finditer(data)]
 
     def in_text(self, data: bytes) -> list[Span]:
         """Values in words that may quote a message or a URL."""
-        if self._surely_absent(data):
+        if self.surely_absent(data):
             return []
         return [*self._members(data), *self._fields(data, _URL_VALUE)]
 
-    def _surely_absent(self, data: bytes) -> bool:
-        """Whether no name stands there: told at once of plain ASCII without escapes, in which names have one form."""
+    def surely_absent(self, data: bytes) -> bool:
+        """Whether no name stands there: told at once of plain ASCII without escapes, in which names have one form.
+
+        False where it cannot be told at once.
+        """
         if not data.isascii() or b"\\" in data or b"%" in data:
             return False
         lowered = data.lower()

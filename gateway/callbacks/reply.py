@@ -1,0 +1,85 @@
+"""An answer as it travels. The head of answers that have the same is made once: aiohttp makes it anew for each, which
+costs more than all else that it does for a callback.
+"""
+
+import re
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
+
+from aiohttp import HttpVersion10, web
+from aiohttp.abc import AbstractStreamWriter
+
+from adapters.contract import Headers, HttpReply
+
+SERVER = "session-gateway"
+"""aiohttp would name itself and Python, with their versions."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+_OURS = frozenset({"connection", "content-length", "date", "server", "transfer-encoding"})
+"""Headers that are the server's to say."""
+
+
+class WholeReply(web.StreamResponse):
+    """A reply that is written at once. Raises ValueError where HTTP cannot carry its headers."""
+
+    def __init__(self, request: web.BaseRequest, reply: HttpReply) -> None:
+        super().__init__(status=reply.status)
+        self._stays_open = bool(request.keep_alive)
+        connection = _connection(old=request.version <= HttpVersion10, stays_open=self._stays_open)
+        bodiless = request.method == "HEAD" or reply.status < 200 or reply.status in {204, 304}
+        length = None if bodiless else len(reply.body)
+        self._bytes = _head(reply.status, reply.headers, connection, length) + _date(int(time()))
+        if not bodiless:
+            self._bytes += reply.body
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open behind it."""
+        return self._stays_open
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write it. Raises ConnectionResetError where the caller has left."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        transport.write(self._bytes)
+        self._writer = request.writer
+        return self._writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Wait for a caller that is slow to read, so that answers do not pile up."""
+        await self._writer.drain()
+
+
+def _connection(*, old: bool, stays_open: bool) -> str:
+    """What is said of the connection: nothing where it is as the version has it by itself."""
+    if stays_open:
+        return "keep-alive" if old else ""
+    return "" if old else "close"
+
+
+@lru_cache(maxsize=1024)
+def _head(status: int, headers: Headers, connection: str, length: int | None) -> bytes:
+    """The head, up to the date."""
+    reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or name.lower() in _OURS:
+            raise ValueError(f"header {name!r} of a reply cannot be sent: it is malformed, or the server's to say")
+        lines.append(f"{name}: {value}")
+    lines.append(f"Server: {SERVER}")
+    if length:
+        has_type = any(name.lower() == "content-type" for name, _ in headers)
+        lines += [] if has_type else ["Content-Type: application/octet-stream"]
+    lines += [] if length is None else [f"Content-Length: {length}"]
+    lines += [f"Connection: {connection}"] if connection else []
+    return "\r\n".join((*lines, "")).encode()
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """The date's line, and the end of the head."""
+    return f"Date: {formatdate(second, usegmt=True)}\r\n\r\n".encode()
