@@ -3,6 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
+
+
+class Wait(Protocol):
+    """A wait that ends with a deadline. It sets its own timer, for `asyncio.timeout_at` costs more than one."""
+
+    def expired(self) -> bool:
+        """Whether it is over, so that nothing is to be moved any more."""
+
+    def reschedule(self, when: float) -> None:
+        """End at `when`, a time of the running loop, instead of what was said before."""
 
 
 class Deadline:
@@ -18,7 +29,7 @@ class Deadline:
         """`at` is a time of the running loop, as `loop.time()` gives it."""
         self._at = at
         self._cap = float("inf")
-        self._waits: set[asyncio.Timeout] = set()
+        self._waits: set[Wait] = set()
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
@@ -52,12 +63,20 @@ class Deadline:
             if not wait.expired():
                 wait.reschedule(at)
 
+    def watch(self, wait: Wait) -> None:
+        """Tell `wait` from now on when the deadline moves; its first time is `at`."""
+        self._waits.add(wait)
+
+    def unwatch(self, wait: Wait) -> None:
+        """The wait is over."""
+        self._waits.discard(wait)
+
     @asynccontextmanager
     async def bound(self) -> AsyncIterator[None]:
         """Cut the body of this `async with` when the deadline passes, with TimeoutError; follows `extend`."""
         async with asyncio.timeout_at(self._at) as wait:
-            self._waits.add(wait)
+            self.watch(wait)
             try:
                 yield
             finally:
-                self._waits.discard(wait)
+                self.unwatch(wait)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 
@@ -13,6 +13,8 @@ from gateway.sessions.failure import Failure, FieldViolation, Reason
 from gateway.store.interface import PageTokenUnknown
 from gateway.wallet import forms
 from gateway.wallet.forms import LONGEST_ID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_TOKEN = 4096
 LONGEST_REASON = 1000
@@ -116,9 +118,8 @@ class Fields:
 
 def timestamp(time: datetime) -> Timestamp:
     """The proto's form of an aware time."""
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+    since = time - _EPOCH
+    return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def next_page(token: str, *query: str) -> str:

@@ -1,7 +1,7 @@
 """One attempt at a provider: what was sent, what came back, what it means, and the journal's line of it all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -46,12 +46,13 @@ class Sent:
     secrets: tuple[Secret, ...]
     reply: HttpReply | None
     result: Closed | Failure
+    started_at: datetime
     ended_at: datetime
 
     @property
     def seconds(self) -> float:
         """How long the exchange took."""
-        return (self.ended_at - self.attempt.now).total_seconds()
+        return (self.ended_at - self.started_at).total_seconds()
 
     def exchange(self) -> Exchange:
         """The journal's line, masked. Made when it is kept, and not while a caller waits for a failure."""
@@ -65,7 +66,7 @@ class Sent:
             method=self.request.method,
             path=self.request.path + mask.query(self.request.query, *self.secrets),
             request=self._kept(self.request),
-            started_at=self.attempt.now,
+            started_at=self.started_at,
             ended_at=self.ended_at,
             verdict=str(verdict),
             request_id=self.request_id,
@@ -110,10 +111,11 @@ async def send_close(
     reply: HttpReply | None = None
     result: Closed | Failure
     secrets = (call.token,) if call.token else ()
+    started_at = clock()
     try:
         reply = await provider.client.exchange(request, deadline)
         closed = _close_call(provider).decode(provider.account, reply)
-        result = replace(closed, answer=_told(closed.answer, provider, secrets))
+        result = Closed(closed.outcome, _told(closed.answer, provider, secrets))
     except ExchangeFailed as failed:
         certainty = Certainty.UNKNOWN if failed.sent else Certainty.NOT_SENT
         result = Failure(OF_EXCHANGE[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
@@ -123,8 +125,9 @@ async def send_close(
         result = gateway_error(report_bug(bug, provider.mask, *secrets), Certainty.NOT_SENT)
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
         result = gateway_error(report_bug(bug, provider.mask, *secrets), Certainty.UNKNOWN)
-    provider.health.told(Reason(result.reason) if isinstance(result, Failure) else None, clock())
-    return Sent(provider, request_id, attempt, request, secrets, reply, result, clock())
+    ended_at = clock()
+    provider.health.told(Reason(result.reason) if isinstance(result, Failure) else None, ended_at)
+    return Sent(provider, request_id, attempt, request, secrets, reply, result, started_at, ended_at)
 
 
 def gateway_error(error_id: str, certainty: Certainty) -> Failure:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from uuid import uuid4
 
 import structlog
 
@@ -165,14 +164,17 @@ class Closing:
         self, flight: Flight[CloseAnswer], request_id: str, provider: Provider, call: CloseSession
     ) -> "CloseAnswer | _Begun":
         """Refuse what cannot be sent, then make the intent durable; a success kept from before is the answer."""
+        first = Attempt(1, new_id(), self._clock())
         try:
-            encode_close(provider, call, Attempt(1, uuid4().hex, self._clock()))
+            request = encode_close(provider, call, first)
         except Failure as refusal:
             return await self._kept_or(refusal, request_id, flight.target)
         record = await self._intend(flight, request_id)
         if record.settled:
             return _kept(request_id, record.settled)
-        attempt = Attempt(record.attempts, uuid4().hex, self._clock())
+        if record.attempts == first.number:
+            return _Begun(first, request, record.certainty)
+        attempt = Attempt(record.attempts, new_id(), self._clock())
         try:
             return _Begun(attempt, encode_close(provider, call, attempt), record.certainty)
         except Failure as refusal:
@@ -181,28 +183,23 @@ class Closing:
 
     async def _intend(self, flight: Flight[CloseAnswer], request_id: str) -> CloseRecord:
         """Make the intent durable within the provider's time. Raises Failure; then nothing is sent, and so recorded."""
-        intending = asyncio.ensure_future(self._store.begin_close(request_id, flight.target, self._clock()))
         refusal = Failure(
             Reason.STORE_UNAVAILABLE,
             "nothing was sent, for the gateway's store did not take the request: repeat the call",
         )
         try:
-            async with flight.deadline.bound():
-                return await asyncio.shield(intending)
+            with flight.landing_at_deadline(refusal):
+                record = await self._store.begin_close(request_id, flight.target, self._clock())
         except ContentDiffers as differs:
             raise _reused(request_id, differs.field) from None
         except StoreUnavailable as error:
             log.warning("intent not recorded", detail=str(error))
             raise refusal from error
-        except TimeoutError:
-            flight.land(refusal)
-        # The store may take the intent yet. Without a conclusion it would stand for an attempt that may have been sent.
-        try:
-            record = await intending
-            if not record.settled:
-                await self._record_failure(request_id, flight.target, refusal, record.certainty)
-        except (ContentDiffers, StoreUnavailable) as error:
-            log.warning("intent not recorded", detail=str(error))
+        if not flight.landed:
+            return record
+        # The store took it too late. Without a conclusion it would stand for an attempt that may have been sent.
+        if not record.settled:
+            await self._record_failure(request_id, flight.target, refusal, record.certainty)
         raise refusal
 
     async def _kept_or(self, refusal: Failure, request_id: str, target: Target) -> CloseAnswer:

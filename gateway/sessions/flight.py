@@ -1,7 +1,10 @@
 """A flight: one request_id being carried out, and all who wait for it."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
+from functools import partial
 from typing import Generic, TypeVar
 
 from adapters.contract import Certainty
@@ -38,6 +41,15 @@ class Flight(Generic[AnswerT]):
     def landed(self) -> bool:
         """Whether the outcome is known; a failure may still be being recorded."""
         return self._landing.done()
+
+    @contextmanager
+    def landing_at_deadline(self, failure: Failure) -> Iterator[None]:
+        """Land with this failure where the body of the `with` outlasts the deadline. The body goes on all the same."""
+        alarm = _Alarm(self.deadline, partial(self.land, failure))
+        try:
+            yield
+        finally:
+            alarm.off()
 
     def land(self, outcome: AnswerT | Failure) -> None:
         """Tell everyone who waits, once: what comes after a failure was told is for the log."""
@@ -77,7 +89,47 @@ class Flight(Generic[AnswerT]):
         )
 
 
+class _Alarm:
+    """Rings when a deadline passes, wherever it is moved to meanwhile: one timer, where a time-out would be a task."""
+
+    def __init__(self, deadline: Deadline, ring: Callable[[], None]) -> None:
+        self._deadline = deadline
+        self._ring = ring
+        self._timer = asyncio.get_running_loop().call_at(deadline.at, ring)
+        deadline.watch(self)
+
+    def off(self) -> None:
+        """Ring no more."""
+        self._timer.cancel()
+        self._deadline.unwatch(self)
+
+    def expired(self) -> bool:
+        """Never: to ring again does no harm."""
+        return False
+
+    def reschedule(self, when: float) -> None:
+        """Ring at `when` instead."""
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+
+
 async def wait_until(future: asyncio.Future[AnswerT], at: float) -> bool:
     """Whether the future was done by `at` (the loop's clock). Neither a time-out nor a cancellation touches it."""
-    done, _ = await asyncio.wait({future}, timeout=max(0.0, at - asyncio.get_running_loop().time()))
-    return bool(done)
+    if future.done():
+        await asyncio.sleep(0)  # what is called when it is done is called before this returns
+        return True
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = loop.call_at(at, wake)
+    future.add_done_callback(wake)
+    try:
+        await over
+    finally:
+        timer.cancel()
+        future.remove_done_callback(wake)
+    return future.done()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -38,27 +39,25 @@ class Metrics:
             ("provider", "path", "answer"),
             registry=self._registry,
         )
-        # A child is looked up by the texts of its labels each time, with a lock: one lookup of our own is enough.
-        self._callback_counts: dict[tuple[str, str, str], Counter] = {}
         self._streams = Gauge(
             "session_gateway_event_streams_open", "Subscribers of events connected.", registry=self._registry
         )
+        # A child is looked up by the texts of its labels each time, with a lock: one lookup of our own is enough.
+        self._call = cache(self._calls.labels)
+        self._exchange = cache(self._exchanges.labels)
+        self._callback = cache(self._callbacks.labels)
 
     def call(self, provider: str, operation: str, outcome: str, certainty: Certainty | None = None) -> None:
         """A call was answered: `outcome` is its outcome, or the reason of its failure with that failure's certainty."""
-        self._calls.labels(provider, operation, outcome, certainty or "").inc()
+        self._call(provider, operation, outcome, certainty or "").inc()
 
     def exchange(self, provider: str, seconds: float) -> None:
         """An exchange with a provider ended."""
-        self._exchanges.labels(provider).observe(seconds)
+        self._exchange(provider).observe(seconds)
 
     def callback(self, provider: str, path: str, answer: str) -> None:
         """A callback was answered, on a path that the adapter declares, with 'ACCEPTED', 'CREDITED' or a fault."""
-        labels = (provider, path, answer)
-        count = self._callback_counts.get(labels)
-        if count is None:
-            count = self._callback_counts[labels] = self._callbacks.labels(*labels)
-        count.inc()
+        self._callback(provider, path, answer).inc()
 
     @contextmanager
     def event_stream(self) -> Iterator[None]:

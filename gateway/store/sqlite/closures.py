@@ -27,10 +27,9 @@ from gateway.store.sqlite.columns import time_of, time_text
 
 def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> CloseRecord:
     """Keep the intent and count an attempt, unless the target is settled. Raises ContentDiffers."""
-    row = _row(db, request_id)
-    if row is None:
-        _insert(db, request_id, target, now)
+    if _is_new(db, request_id, target, now):
         return CloseRecord(request_id, target, attempts=1, settled=None, certainty=None)
+    row = _known(db, request_id)
     if field := _target(row).first_difference(target):
         raise ContentDiffers(field)
     known = _record(row)
@@ -59,15 +58,12 @@ def settle_close(
 
     An open item that says that nobody knows is resolved. Raises LookupError where the request was never begun.
     """
-    row = _known(db, request_id)
     journal.keep(db, exchange)
-    if row["outcome"] is not None:
-        return
-    db.execute(
+    settling = db.execute(
         """
         UPDATE targets SET
             under_way = 0, outcome = ?, answer_code = ?, answer_description = ?, answer_http_status = ?, end_time = ?
-        WHERE request_id = ? AND number = 1
+        WHERE request_id = ? AND number = 1 AND outcome IS NULL
         """,
         (
             settled.outcome.value,
@@ -78,9 +74,12 @@ def settle_close(
             request_id,
         ),
     )
+    if settling.rowcount == 0:
+        _known(db, request_id)
+        return
     if event is not None:
         events.keep(db, event)
-    items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "closed", exchange.ended_at)
+    items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, exchange.provider, request_id, "closed", exchange.ended_at)
 
 
 def fail_close(
@@ -129,9 +128,13 @@ def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: dateti
     return sum(items.keep(db, abandoned(row["request_id"], row["provider"], row["user_id"], now)) for row in rows)
 
 
-def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> None:
-    db.execute(
-        "INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+def _is_new(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> bool:
+    """Keep a request that was not known, its first attempt begun; whether it was not."""
+    inserting = db.execute(
+        """
+        INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (request_id) DO NOTHING
+        """,
         (
             request_id,
             ClosureKind.CLOSE_SESSION.value,
@@ -141,6 +144,8 @@ def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: dateti
             time_text(now),
         ),
     )
+    if inserting.rowcount == 0:
+        return False
     db.execute(
         """
         INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way, begun_at)
@@ -148,6 +153,7 @@ def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: dateti
         """,
         (request_id, target.provider, target.session_id, target.game_id, time_text(now)),
     )
+    return True
 
 
 def _row(db: sqlite3.Connection, request_id: str) -> sqlite3.Row | None:

@@ -24,20 +24,21 @@ class PostOne:
     request: PostingRequest
 
     def __call__(self, db: sqlite3.Connection) -> Applied | PostingRefused:
-        (posted,), _ = post_together(db, (self.request,))
+        (posted,) = post_together(db, (self.request,))
         if isinstance(posted, Exception):
             raise posted
         return posted
 
 
-def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest]) -> tuple[Sequence[Posted], bool]:
-    """Post the requests, in their order: what came of each, and whether events were kept.
+def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest]) -> Sequence[Posted]:
+    """Post the requests, in their order: what came of each.
 
     Raises sqlite3.Error, and what a bug raises; what was written by then is the caller's to roll back.
     """
     needs = books.needs(request.posting for request in requests)
     posted, entries = books.post(requests, _kept(db, needs))
-    return posted, _write(db, entries)
+    _write(db, entries)
+    return posted
 
 
 def _kept(db: sqlite3.Connection, needs: Needs) -> Kept:
@@ -54,7 +55,7 @@ def _kept(db: sqlite3.Connection, needs: Needs) -> Kept:
     return Kept(known, cash, frozenset(users))
 
 
-def _write(db: sqlite3.Connection, entries: Entries) -> bool:
+def _write(db: sqlite3.Connection, entries: Entries) -> None:
     journal.keep_all(db, entries.exchanges)
     told = _keep_items(db, entries.items_before)
     if entries.credits:
@@ -65,7 +66,6 @@ def _write(db: sqlite3.Connection, entries: Entries) -> bool:
     told.extend(_keep_items(db, entries.items_after))
     if told:
         events.keep_all(db, told)
-    return bool(told)
 
 
 def _keep_items(db: sqlite3.Connection, found: Sequence[tuple[ReconciliationItem, Event | None]]) -> list[Event]:

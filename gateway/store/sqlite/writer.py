@@ -1,8 +1,8 @@
 """Group commit: what arrived while a commit was under way is committed together, and answered after the commit.
 
-One fsync serves the whole batch. Its postings are carried out together; each other operation has its own savepoint.
-All see what the earlier ones did (so duplicates inside one batch are judged as any others), and one that raises falls
-alone: where postings cannot be carried out together, each has its own savepoint too.
+One fsync serves the whole batch. Its postings are carried out together, before the other operations. All see what the
+earlier ones did (so duplicates inside one batch are judged as any others), and one that raises falls alone: where the
+batch cannot be carried out as it is, it is begun anew, each operation under a savepoint of its own.
 """
 
 import sqlite3
@@ -52,41 +52,47 @@ def commit_together(
 def _transact(
     db: sqlite3.Connection, operations: Sequence[Operation[Any]], path: str
 ) -> tuple[Sequence[Outcome[Any]], bool]:
-    postings = [operation for operation in operations if isinstance(operation, PostOne)]
+    """What came of the operations, and whether events were kept. Raises sqlite3.Error where the database fails."""
     db.execute("BEGIN IMMEDIATE")
-    # First, so that no savepoint is needed: SQLite copies each page that is changed under one.
-    together = _post(db, postings) if postings else ([], False)
-    if together is not None and len(postings) == len(operations):
-        return together
     before = events.newest_position(db)
-    if together is None:
-        outcomes = [_attempt(db, operation, path) for operation in operations]
-        return outcomes, events.newest_position(db) > before
-    posted, events_kept = iter(together[0]), together[1]
-    outcomes = [
-        next(posted) if isinstance(operation, PostOne) else _attempt(db, operation, path) for operation in operations
-    ]
-    return outcomes, events_kept or events.newest_position(db) > before
-
-
-def _post(db: sqlite3.Connection, postings: Sequence[PostOne]) -> tuple[Sequence[Outcome[Any]], bool] | None:
-    """What came of the postings, and whether events were kept; None where they cannot be carried out together.
-
-    Nothing of them is left then, and the transaction is a new one. Raises where the database is at fault.
-    """
     try:
-        posted, events_kept = post_together(db, [operation.request for operation in postings])
+        outcomes = _together(db, operations)
     except Exception as error:
         if isinstance(error, sqlite3.Error) and is_outage(error):
             raise
+        # Nothing of them is left: the transaction is a new one.
         if db.in_transaction:
             db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
-        return None
-    return [Raised(each) if isinstance(each, Exception) else Done(each) for each in posted], events_kept
+        outcomes = [_apart(db, operation, path) for operation in operations]
+    return outcomes, events.newest_position(db) > before
 
 
-def _attempt(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outcome[Any]:
+def _together(db: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> Sequence[Outcome[Any]]:
+    """Carry them out without savepoints: SQLite copies each page that is changed under one.
+
+    Raises what an operation raises that had changed something by then: its neighbours cannot stay as they are.
+    """
+    postings = [operation.request for operation in operations if isinstance(operation, PostOne)]
+    posted = iter(post_together(db, postings) if postings else ())
+    outcomes: list[Outcome[Any]] = []
+    for operation in operations:
+        if isinstance(operation, PostOne):
+            each = next(posted)
+            outcomes.append(Raised(each) if isinstance(each, Exception) else Done(each))
+            continue
+        changes = db.total_changes
+        try:
+            outcomes.append(Done(operation(db)))
+        except Exception as error:
+            if db.total_changes != changes or not db.in_transaction or isinstance(error, sqlite3.Error):
+                raise
+            outcomes.append(Raised(error))
+    return outcomes
+
+
+def _apart(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outcome[Any]:
+    """Carry one out under a savepoint, so that it falls alone."""
     db.execute("SAVEPOINT operation")
     try:
         value = operation(db)
