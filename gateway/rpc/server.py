@@ -1,17 +1,17 @@
 """The gRPC server: services, health, reflection, TLS, and an orderly stop."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never, cast
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gateway.rpc.interceptor import FailureInterceptor
+from gateway.rpc.calls import Calls
 from gateway.rpc.watching import Watching
 from gateway.sessions.provider import HealthState, Provider
 from gateway.v1 import reconciliation_service_pb2, session_service_pb2, transaction_service_pb2, wallet_service_pb2
@@ -63,13 +63,12 @@ class RpcServer:
         self._watching = watching
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._interceptor = FailureInterceptor()
+        self._calls = Calls()
         self._server = grpc.aio.server(
-            interceptors=[self._interceptor],
             # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
             options=[("grpc.so_reuseport", int(shares_port))],
         )
-        self._services = tuple(_added(servicer, self._server) for servicer in servicers)
+        self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(reflected, self._server)
@@ -97,7 +96,7 @@ class RpcServer:
         if self._watching is not None:
             self._watching.stop()
         stopping = asyncio.create_task(self._server.stop(grace_s))
-        idle = asyncio.create_task(self._interceptor.idle())
+        idle = asyncio.create_task(self._calls.idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
         # What is left are watchers of health, reflection, and silent connections: they would take all of the grace.
         await self._server.stop(FLUSH_S)
@@ -120,8 +119,27 @@ class RpcServer:
         change.add_done_callback(self._health_changes.discard)
 
 
-def _added(servicer: Servicer, server: grpc.aio.Server) -> str:
+class _Registrar:
+    """What generated code registers a servicer with: each of its methods is served with our calls around it."""
+
+    def __init__(self, server: grpc.aio.Server, calls: Calls) -> None:
+        self._server = server
+        self._calls = calls
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """The same handlers come by name too."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        """Serve the methods of a service."""
+        served = {name: self._calls.around(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, served),))
+
+
+def _added(servicer: Servicer, registrar: _Registrar) -> str:
     """Have a servicer served; answers its service's full name."""
+    server = cast("grpc.aio.Server", registrar)
     match servicer:
         case SessionServiceServicer():
             add_SessionServiceServicer_to_server(servicer, server)

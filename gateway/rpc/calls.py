@@ -1,0 +1,123 @@
+"""Around every call: a failure becomes its Status, a bug an error id, and a line of the log says how it ended."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from grpc_status.rpc_status import to_status
+
+from adapters.contract import Certainty
+from gateway.rpc.status import status_of
+from gateway.sessions.attempt import gateway_error
+from gateway.sessions.failure import Failure, Reason
+from gateway.telemetry.bugs import report_bug
+
+log = structlog.get_logger(__name__)
+
+if TYPE_CHECKING:  # generic in the stubs only
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Calls:
+    """Turns Failure into google.rpc.Status, and anything unforeseen into GATEWAY_ERROR: no exception's text leaves.
+
+    Put around a servicer's methods once, when they are registered: an interceptor would be asked anew at each call.
+    """
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = log.bind()  # a logger of a module is bound anew at each line
+
+    async def idle(self) -> None:
+        """Wait until no call is under way."""
+        await self._idle.wait()
+
+    def around(self, method: str, handler: "Handler") -> "Handler":
+        """The handler of a method ('/package.Service/Method') as it is to be served."""
+        # The request is decoded inside, where a failure to decode it has its place in the table.
+        decode, encode = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            streaming = self._streaming(method, handler.unary_stream, decode)
+            return grpc.unary_stream_rpc_method_handler(streaming, None, encode)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary, decode), None, encode)
+
+    def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
+        async def call(request: bytes, context: "Context") -> Any:
+            started = time.monotonic()
+            self._begun()
+            try:
+                response = await behavior(_decoded(request, decode), context)
+            except Exception as error:  # noqa: BLE001 - no exception may leave as it is
+                await self._fail(method, context, error, started)
+            else:
+                self._told(method, started)
+                return response
+            finally:
+                self._ended()
+
+        return call
+
+    def _streaming(self, method: str, behavior: Any, decode: Any) -> Any:
+        async def call(request: bytes, context: "Context") -> AsyncIterator[Any]:
+            started = time.monotonic()
+            self._begun()
+            try:
+                async for response in behavior(_decoded(request, decode), context):
+                    yield response
+                self._told(method, started)
+            except Exception as error:  # noqa: BLE001 - no exception may leave as it is
+                await self._fail(method, context, error, started)
+            finally:
+                self._ended()
+
+        return call
+
+    def _begun(self) -> None:
+        self._under_way += 1
+        self._idle.clear()
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._idle.set()
+
+    async def _fail(self, method: str, context: "Context", error: Exception, started: float) -> None:
+        """Abort the call with the error's Status. Whatever a servicer raises ends here, so that none of it leaks."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        failure = error if isinstance(error, Failure) else gateway_error(report_bug(error), Certainty.NOT_SENT)
+        self._told(method, started, failure)
+        await context.abort_with_status(to_status(status_of(failure)))
+
+    def _told(self, method: str, started: float, failure: Failure | None = None) -> None:
+        seconds = round(time.monotonic() - started, 6)
+        if failure is None:
+            self._log.info("rpc", method=method, seconds=seconds)
+            return
+        self._log.info(
+            "rpc failed",
+            method=method,
+            seconds=seconds,
+            reason=failure.reason,
+            certainty=failure.certainty,
+            provider=failure.provider,
+            request_id=failure.request_id,
+            message=failure.message,
+        )
+
+
+def _decoded(request: bytes, decode: Any) -> Any:
+    try:
+        return decode(request)
+    except DecodeError:
+        raise Failure(
+            Reason.FIELD_INVALID,
+            "the request is not a message of this method: make the client with the protos of this release",
+        ) from None
