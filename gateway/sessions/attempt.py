@@ -16,7 +16,6 @@ from adapters.contract import (
     HttpRequest,
     ProviderAnswer,
     ProviderRefused,
-    Secret,
     Unsupported,
 )
 from gateway.outbound.client import CannotBeSent, ExchangeFailed
@@ -26,6 +25,7 @@ from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
 from gateway.store.records import Direction, Exchange, Message
 from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.masking import Mask
 
 CLOSE_SESSION = "close_session"
 """The operation's name in the journal, the goldens and the metrics."""
@@ -43,7 +43,8 @@ class Sent:
     request_id: str
     attempt: Attempt
     request: HttpRequest
-    secrets: tuple[Secret, ...]
+    mask: Mask
+    """The provider's, which knows the caller's token too."""
     reply: HttpReply | None
     result: Closed | Failure
     started_at: datetime
@@ -56,7 +57,7 @@ class Sent:
 
     def exchange(self) -> Exchange:
         """The journal's line, masked. Made when it is kept, and not while a caller waits for a failure."""
-        mask, failure, reply = self.provider.mask, self.result if isinstance(self.result, Failure) else None, self.reply
+        failure, reply = self.result if isinstance(self.result, Failure) else None, self.reply
         verdict = self.result.reason if isinstance(self.result, Failure) else self.result.outcome
         return Exchange(
             id=new_id(),
@@ -64,7 +65,7 @@ class Sent:
             provider=self.provider.name,
             operation=CLOSE_SESSION,
             method=self.request.method,
-            path=self.request.path + mask.query(self.request.query, *self.secrets),
+            path=self.request.path + self.mask.query(self.request.query),
             request=self._kept(self.request),
             started_at=self.started_at,
             ended_at=self.ended_at,
@@ -79,8 +80,12 @@ class Sent:
         )
 
     def _kept(self, message: HttpRequest | HttpReply) -> Message:
-        mask = self.provider.mask
-        return Message(mask.head(message.headers, *self.secrets), mask.body(message.body, *self.secrets))
+        return Message(self.mask.head(message.headers), self.mask.body(message.body))
+
+
+def mask_of(provider: Provider, call: CloseSession) -> Mask:
+    """What to mask in whatever comes of this call."""
+    return provider.mask.also(call.token) if call.token else provider.mask
 
 
 def encode_close(provider: Provider, call: CloseSession, attempt: Attempt) -> HttpRequest:
@@ -110,24 +115,24 @@ async def send_close(
     """Ask the provider once. Never raises for what the provider does, nor for an adapter's bug."""
     reply: HttpReply | None = None
     result: Closed | Failure
-    secrets = (call.token,) if call.token else ()
+    mask = mask_of(provider, call)
     started_at = clock()
     try:
         reply = await provider.client.exchange(request, deadline)
         closed = _close_call(provider).decode(provider.account, reply)
-        result = Closed(closed.outcome, _told(closed.answer, provider, secrets))
+        result = Closed(closed.outcome, _told(closed.answer, mask))
     except ExchangeFailed as failed:
         certainty = Certainty.UNKNOWN if failed.sent else Certainty.NOT_SENT
         result = Failure(OF_EXCHANGE[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
     except ProviderRefused as refused:
-        result = _refusal(provider, refused, secrets)
+        result = _refusal(provider.name, refused, mask)
     except CannotBeSent as bug:
-        result = gateway_error(report_bug(bug, provider.mask, *secrets), Certainty.NOT_SENT)
+        result = gateway_error(report_bug(bug, mask), Certainty.NOT_SENT)
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
-        result = gateway_error(report_bug(bug, provider.mask, *secrets), Certainty.UNKNOWN)
+        result = gateway_error(report_bug(bug, mask), Certainty.UNKNOWN)
     ended_at = clock()
     provider.health.told(Reason(result.reason) if isinstance(result, Failure) else None, ended_at)
-    return Sent(provider, request_id, attempt, request, secrets, reply, result, started_at, ended_at)
+    return Sent(provider, request_id, attempt, request, mask, reply, result, started_at, ended_at)
 
 
 def gateway_error(error_id: str, certainty: Certainty) -> Failure:
@@ -149,23 +154,23 @@ def _close_call(provider: Provider) -> CloseSessionCall[Any]:
     return call
 
 
-def _told(answer: ProviderAnswer, provider: Provider, secrets: tuple[Secret, ...]) -> ProviderAnswer:
+def _told(answer: ProviderAnswer, mask: Mask) -> ProviderAnswer:
     """The answer as it may be told. A provider may echo the caller's token, which the adapter cannot know as one."""
     return ProviderAnswer(
-        code=provider.mask.text(answer.code, *secrets)[:LONGEST_CODE],
-        description=provider.mask.text(answer.description, *secrets)[:LONGEST_DESCRIPTION],
+        code=mask.text(answer.code)[:LONGEST_CODE],
+        description=mask.text(answer.description)[:LONGEST_DESCRIPTION],
         http_status=answer.http_status,
     )
 
 
-def _refusal(provider: Provider, refused: ProviderRefused, secrets: tuple[Secret, ...]) -> Failure:
+def _refusal(provider: str, refused: ProviderRefused, mask: Mask) -> Failure:
     reason, certainty = OF_REFUSAL[refused.kind]
-    answer = _told(refused.answer, provider, secrets)
-    message = provider.mask.text(refused.message, *secrets)
+    answer = _told(refused.answer, mask)
+    message = mask.text(refused.message)
     words = f": {answer.description}" if answer.description else ""
     return Failure(
         reason,
-        f"{provider.name}: {message} (it answered {answer.code}{words})",
+        f"{provider}: {message} (it answered {answer.code}{words})",
         certainty=certainty,
         provider_code=answer.code,
     )

@@ -14,7 +14,7 @@ import structlog
 
 from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequest, Outcome, ProviderAnswer
 from gateway.outbound.deadline import Deadline
-from gateway.sessions.attempt import CLOSE_SESSION, encode_close, gateway_error, send_close
+from gateway.sessions.attempt import CLOSE_SESSION, encode_close, gateway_error, mask_of, send_close
 from gateway.sessions.failure import Failure, FieldViolation, Reason
 from gateway.sessions.flight import Flight, Stage
 from gateway.sessions.provider import Provider
@@ -158,7 +158,7 @@ class Closing:
             flight.land(failure)
         except Exception as bug:  # noqa: BLE001 - whoever waits must be told, whatever happened
             certainty = Certainty.NOT_SENT if flight.stage is Stage.BEGINNING else Certainty.UNKNOWN
-            flight.land(gateway_error(report_bug(bug, provider.mask, *([call.token] if call.token else [])), certainty))
+            flight.land(gateway_error(report_bug(bug, mask_of(provider, call)), certainty))
 
     async def _begin(
         self, flight: Flight[CloseAnswer], request_id: str, provider: Provider, call: CloseSession

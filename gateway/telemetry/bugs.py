@@ -5,23 +5,22 @@ from uuid import uuid4
 
 import structlog
 
-from adapters.contract import Secret
 from gateway.telemetry.masking import Mask
 
 log = structlog.get_logger(__name__)
 
 
-def report_bug(bug: BaseException, mask: Mask | None = None, *secrets: Secret) -> str:
+def report_bug(bug: BaseException, mask: Mask | None = None) -> str:
     """Log a bug under an id, and answer the id. Without locals, and its message masked: both may quote a message.
 
-    `secrets` are known for this message only. Where there is no mask the message is left out.
+    Where there is no mask the message is left out.
     """
     error_id = uuid4().hex
     log.error(
         "gateway error",
         error_id=error_id,
         error=type(bug).__name__,
-        message=mask.text(str(bug), *secrets) if mask else "",
+        message=mask.text(str(bug)) if mask else "",
         where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(bug.__traceback__)],
     )
     return error_id

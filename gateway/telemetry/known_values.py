@@ -47,13 +47,23 @@ class KnownValues:
         """Every occurrence."""
         if not self._literals or len(data) < self._shortest:
             return []
-        if not _is_escaped(data) and not self.stand_plainly_in(data):
-            return []
+        if not _is_escaped(data):
+            return self._plain_spans(data)
         return [
             (*view.origin(start, start + len(literal)), MASK)
             for view in views(View(data))
             for literal in self._literals
             for start in _occurrences(literal, view.data)
+        ]
+
+    def _plain_spans(self, data: bytes) -> list[Span]:
+        if not self._has_room(data):
+            return []
+        return [
+            (start, start + len(literal), MASK)
+            for literal in self._literals
+            if literal in data
+            for start in _occurrences(literal, data)
         ]
 
     def _has_room(self, data: bytes) -> bool:

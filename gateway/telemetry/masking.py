@@ -6,7 +6,8 @@ their number and no faster.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import copy
 from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, urlencode
@@ -31,77 +32,77 @@ _MASK = MASK.decode()
 
 
 class Mask:
-    """What to mask in one provider's messages: the names that its adapter declares, and the secrets that we know.
-
-    Each method takes further secrets, known for one message only: a token that the caller gave.
-    """
+    """What to mask in one provider's messages: the names that its adapter declares, and the secrets that we know."""
 
     __slots__ = ("_head", "_headers", "_known", "_named")
 
     def __init__(self, masked: Masked, secrets: Iterable[Secret]) -> None:
         self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in masked.headers}
         self._named = NamedValues(masked.fields)
-        self._known = KnownValues(secrets)
+        self._known: tuple[KnownValues, ...] = (KnownValues(secrets),)
         # A provider sends the same few headers each time.
-        self._head = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
+        self._head: Callable[[Headers], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
 
-    def head(self, headers: Headers, *more: Secret) -> str:
+    def also(self, *secrets: Secret) -> "Mask":
+        """A mask that knows these secrets too, for one message: a token that the caller gave."""
+        others = [secret for secret in secrets if not any(known.holds(secret) for known in self._known)]
+        if not others:
+            return self
+        return copy(self)._knowing(KnownValues(others))  # noqa: SLF001 - one of this class
+
+    def _knowing(self, known: KnownValues) -> "Mask":
+        self._known = (*self._known, known)
+        self._head = self._masked_head  # nothing of one message is remembered
+        return self
+
+    def head(self, headers: Headers) -> str:
         """Headers as 'Name: value' lines."""
-        others = tuple(secret for secret in more if not self._known.holds(secret))
-        return self._masked_head(headers, others) if others else self._head(headers)
+        return self._head(headers)
 
-    def _masked_head(self, headers: Headers, more: tuple[Secret, ...] = ()) -> str:
+    def _masked_head(self, headers: Headers) -> str:
         return "\n".join(
-            [
-                f"{name}: {_MASK if name.lower() in self._headers else self.text(value, *more)}"
-                for name, value in headers
-            ]
+            [f"{name}: {_MASK if name.lower() in self._headers else self.text(value)}" for name, value in headers]
         )
 
-    def query(self, query: Headers, *more: Secret) -> str:
+    def query(self, query: Headers) -> str:
         """A query as it stands behind a path: '?name=value&...', or '' where there is none."""
         if not query:
             return ""
-        pairs = [
-            (self.text(name, *more), _MASK if self._named.is_secret(name) else self.text(value, *more))
-            for name, value in query
-        ]
+        pairs = [(self.text(name), _MASK if self._named.is_secret(name) else self.text(value)) for name, value in query]
         return "?" + urlencode(pairs, safe="*", quote_via=quote, errors="surrogatepass")
 
-    def body(self, body: bytes, *more: Secret) -> bytes:
+    def body(self, body: bytes) -> bytes:
         """A body of any content. Of a long one KEPT_BYTES are kept, and no part of a secret that ends behind them.
 
         Of one that is not text nothing is kept: a secret could stand in it in a form that nobody looks for.
         """
-        if len(body) <= KEPT_BYTES and not more and self._surely_nothing_in(body):
+        if len(body) <= KEPT_BYTES and self._surely_nothing_in(body):
             return body
         if not _is_text(body):
             return b"(not kept: %d bytes that are not text, SHA-256 %s)" % (
                 len(body),
                 sha256(body).hexdigest().encode(),
             )
-        known = self._known_with(more)
-        seen = body if len(body) <= KEPT_BYTES else body[: KEPT_BYTES + max(values.reach for values in known)]
+        seen = body if len(body) <= KEPT_BYTES else body[: KEPT_BYTES + max(values.reach for values in self._known)]
         spans = self._named.in_body(seen)
-        for values in known:
+        for values in self._known:
             spans += values.spans(seen)
-        loose = self._named.in_no_format(seen)
-        if loose and not _is_json(body):
-            spans += loose
+        if not _is_json(body):
+            spans += self._named.in_no_format(seen)
         if len(body) <= KEPT_BYTES:
             return masked_out(body, spans) if spans else body
         kept = masked_out(body[:KEPT_BYTES], (span for span in spans if span[0] < KEPT_BYTES))
         return kept + b"... (cut: the first %d of %d bytes)" % (KEPT_BYTES, len(body))
 
-    def text(self, text: str, *more: Secret) -> str:
+    def text(self, text: str) -> str:
         """Words for a person, a header's value: anything that may quote a message."""
         if not text:
             return text
         data = text.encode("utf-8", "surrogatepass")
-        if not more and self._surely_nothing_in(data):
+        if self._surely_nothing_in(data):
             return text
         spans = self._named.in_text(data)
-        for values in self._known_with(more):
+        for values in self._known:
             spans += values.spans(data)
         return masked_out(data, spans).decode("utf-8", "surrogatepass") if spans else text
 
@@ -112,17 +113,14 @@ class Mask:
         looked for: it is for data whose names are known.
         """
         disguises = b"\\" in data or b"%" in data or b"=" in data
-        return not disguises and not self._known.stand_plainly_in(data)
+        return not disguises and not self._stand_plainly_in(data)
 
     def _surely_nothing_in(self, data: bytes) -> bool:
         """Whether it is text with nothing to mask, by one quick look that most messages pass."""
-        return b"\0" not in data and self._named.surely_absent(data) and not self._known.stand_plainly_in(data)
+        return b"\0" not in data and self._named.surely_absent(data) and not self._stand_plainly_in(data)
 
-    def _known_with(self, more: tuple[Secret, ...]) -> tuple[KnownValues, ...]:
-        if not more:
-            return (self._known,)
-        others = [secret for secret in more if not self._known.holds(secret)]
-        return (self._known, KnownValues(others)) if others else (self._known,)
+    def _stand_plainly_in(self, data: bytes) -> bool:
+        return any(known.stand_plainly_in(data) for known in self._known)
 
 
 def lost_of(body: bytes) -> str:

@@ -31,7 +31,7 @@ _JSON_BEGINS = (b"{", b"[", b'"')
 class NamedValues:
     """Finds what stands under secret names, their letters in any case and however escaped."""
 
-    __slots__ = ("_loose", "_member", "_names", "_plain_names")
+    __slots__ = ("_loose", "_member", "_names", "_plain_member", "_plain_names")
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(name.lower() for name in names if name)
@@ -40,6 +40,14 @@ class NamedValues:
         spelled = b"|".join(_spelled(name) for name in sorted(self._names))
         self._member = (
             re.compile(rb'(?<!\\)(\\*+)"(?:' + spelled + rb')\1"' + _SPACE + b":" + _SPACE) if self._names else None
+        )
+        # Of plain ASCII the same is told in a tenth of the time.
+        self._plain_member = (
+            re.compile(
+                rb'()"(?i:' + b"|".join(re.escape(name.encode()) for name in sorted(self._names)) + rb')"\s*:\s*'
+            )
+            if self._names and all(name.isascii() and "\\" not in name and '"' not in name for name in self._names)
+            else self._member
         )
         self._loose = re.compile(b"(?<![A-Za-z0-9_])(?:" + spelled + b")" + _LOOSE_VALUE) if self._names else None
 
@@ -74,7 +82,7 @@ class NamedValues:
 
         False where it cannot be told at once.
         """
-        if not data.isascii() or b"\\" in data or b"%" in data:
+        if not _is_plain(data) or b"%" in data:
             return False
         lowered = data.lower()
         for name in self._plain_names:  # noqa: SIM110 - a generator costs several times as much, for each message
@@ -83,10 +91,11 @@ class NamedValues:
         return True
 
     def _members(self, data: bytes) -> Iterator[Span]:
-        if self._member is None or b'"' not in data:
+        member_of = self._plain_member if _is_plain(data) else self._member
+        if member_of is None or b'"' not in data:
             return
         at = 0
-        while member := self._member.search(data, at):
+        while member := member_of.search(data, at):
             start, end, instead = _value(data, member.end(), member[1])
             yield start, end, instead
             at = max(end, member.end())
@@ -101,6 +110,11 @@ class NamedValues:
             if self.is_secret(name) and (found := value.match(data, at)) and found[0]:
                 yield *found.span(), MASK
                 at = found.end()  # what stands in a value is not read again, or many would cost their square
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether JSON's escapes and characters of several bytes have no part in it."""
+    return data.isascii() and b"\\" not in data
 
 
 def _spelled(name: str) -> bytes:
