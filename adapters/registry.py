@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from types import MappingProxyType, ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import adapters
 from adapters.contract import Adapter
-from adapters.simulation import Simulator
+
+if TYPE_CHECKING:
+    from adapters.simulation import Simulator
 
 GROUP = "session_gateway.adapters"
 
@@ -93,8 +95,10 @@ class Registry:
             )
         return adapter
 
-    def simulator(self, name: str) -> Simulator[Any]:
+    def simulator(self, name: str) -> "Simulator[Any]":
         """The provider's side of the dialect, from `<package>.simulator`. Raises AdapterNotFound and AdapterBroken."""
+        from adapters.simulation import Simulator  # noqa: PLC0415 - a gateway simulates nothing
+
         return _value(name, f"{self.package(name)}.simulator", "SIMULATOR", Simulator)
 
     def _offer(self, name: str) -> _Offer:

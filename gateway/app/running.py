@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.app.workers import orphaned
-
 
 class Server(Protocol):
     """What can be served. `start` answers its addresses, and leaves nothing open where it raises or is cancelled."""
@@ -27,7 +25,7 @@ async def run(made: Callable[[], Server], *, supervised: bool = False) -> None:
     for signalled in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signalled, stop.set)
     server = made()
-    orphan = asyncio.create_task(orphaned(stop)) if supervised else None
+    orphan = _orphaned(stop) if supervised else None
     try:
         if await _started(server, stop):
             try:
@@ -37,6 +35,12 @@ async def run(made: Callable[[], Server], *, supervised: bool = False) -> None:
     finally:
         if orphan is not None:
             orphan.cancel()
+
+
+def _orphaned(stop: asyncio.Event) -> asyncio.Task[None]:
+    from gateway.app.workers import orphaned  # noqa: PLC0415 - of no use to one that is alone
+
+    return asyncio.create_task(orphaned(stop))
 
 
 async def _started(server: Server, stop: asyncio.Event) -> bool:

@@ -4,20 +4,28 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from gateway.config import ClientTls, Listen, Problem, Settings, WalletSettings
 from gateway.store.interface import Store
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.connection import ClientPem, WalletAddress
-from gateway.wallet.operators import OperatorsWallet
+
+if TYPE_CHECKING:
+    from gateway.wallet.connection import ClientPem
+    from gateway.wallet.operators import OperatorsWallet
 
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)?/*(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>[0-9]{1,5})")
 
 
-def wallet_of(settings: WalletSettings, store: Store, clock: Callable[[], datetime]) -> BuiltinWallet | OperatorsWallet:
+def wallet_of(
+    settings: WalletSettings, store: Store, clock: Callable[[], datetime]
+) -> "BuiltinWallet | OperatorsWallet":
     """The wallet that the configuration names. Raises OSError where a file of `wallet.tls` cannot be read."""
     if settings.is_builtin:
         return BuiltinWallet(store, clock)
+    from gateway.wallet.connection import WalletAddress  # noqa: PLC0415 - of no use beside the built-in ledger
+    from gateway.wallet.operators import OperatorsWallet  # noqa: PLC0415
+
     address = WalletAddress(settings.target, _pem(settings.tls) if settings.tls else None)
     return OperatorsWallet(address, store, clock, attempt_timeout_s=settings.attempt_timeout_s)
 
@@ -40,7 +48,9 @@ def _is_own(target: str, listen: Listen) -> bool:
     return here or host.lower() == listen.host.lower()
 
 
-def _pem(files: ClientTls) -> ClientPem:
+def _pem(files: ClientTls) -> "ClientPem":
+    from gateway.wallet.connection import ClientPem  # noqa: PLC0415
+
     return ClientPem(*(file.read_bytes() if file else None for file in (files.ca, files.cert, files.key)))
 
 

@@ -1,16 +1,11 @@
-"""From `[store] url` to a store."""
+"""From `[store] url` to a store. Only the engine that the url names is loaded."""
 
 import asyncio
 from pathlib import Path
 
 from gateway.store.discrepancies import Audit
 from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.postgres import PostgresStore
-from gateway.store.postgres import address as postgres_address
-from gateway.store.postgres import inspect as postgres_inspect
 from gateway.store.records import Creditor
-from gateway.store.sqlite import SqliteStore
-from gateway.store.sqlite.inspect import audit_file, read_creditors, read_money_providers
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 
@@ -42,7 +37,11 @@ def store_location(url: str) -> str:
 
 def describe(url: str) -> str:
     """The database that a url names, as messages and logs may call it: no user, and no password. Raises ValueError."""
-    return str(postgres_address.parse(url)) if _is_postgresql(url) else store_location(url)
+    if _is_postgresql(url):
+        from gateway.store.postgres import address
+
+        return str(address.parse(url))
+    return store_location(url)
 
 
 def open_store(url: str, pool_size: int = 8) -> Store:
@@ -50,7 +49,13 @@ def open_store(url: str, pool_size: int = 8) -> Store:
 
     `pool_size` bounds the connections to PostgreSQL.
     """
-    return PostgresStore(url, pool_size) if _is_postgresql(url) else SqliteStore(store_location(url))
+    if _is_postgresql(url):
+        from gateway.store.postgres import PostgresStore
+
+        return PostgresStore(url, pool_size)
+    from gateway.store.sqlite import SqliteStore
+
+    return SqliteStore(store_location(url))
 
 
 async def money_providers_kept(url: str) -> frozenset[str]:
@@ -60,14 +65,18 @@ async def money_providers_kept(url: str) -> frozenset[str]:
     where its server cannot be reached, or where it is none of this release's.
     """
     if _is_postgresql(url):
-        return await postgres_inspect.read_money_providers(url)
+        from gateway.store.postgres import inspect
+
+        return await inspect.read_money_providers(url)
     return await asyncio.to_thread(_kept_in_file, Path(store_location(url)))
 
 
 async def creditors_kept(url: str) -> frozenset[Creditor]:
     """Who credited what a store holds, as it is. Raises as `money_providers_kept` does."""
     if _is_postgresql(url):
-        return await postgres_inspect.read_creditors(url)
+        from gateway.store.postgres import inspect
+
+        return await inspect.read_creditors(url)
     return await asyncio.to_thread(_creditors_in_file, Path(store_location(url)))
 
 
@@ -77,17 +86,25 @@ async def audit_kept(url: str) -> Audit:
     Raises ValueError for the url, StoreUnavailable where there are no books that this release reads.
     """
     if _is_postgresql(url):
-        return await postgres_inspect.audit(url)
+        from gateway.store.postgres import inspect
+
+        return await inspect.audit(url)
+    from gateway.store.sqlite.inspect import audit_file
+
     return await asyncio.to_thread(audit_file, Path(store_location(url)))
 
 
 def _kept_in_file(path: Path) -> frozenset[str]:
     if not path.absolute().parent.is_dir():
         raise StoreUnavailable(f"database {path}: its folder does not exist; make it, or name another")
+    from gateway.store.sqlite.inspect import read_money_providers
+
     return read_money_providers(path) if path.exists() else frozenset()
 
 
 def _creditors_in_file(path: Path) -> frozenset[Creditor]:
+    from gateway.store.sqlite.inspect import read_creditors
+
     return read_creditors(path) if path.exists() else frozenset()
 
 

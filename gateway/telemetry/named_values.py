@@ -8,6 +8,7 @@ has as many before it as the quotes of the member's name have.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 from gateway.telemetry.spans import MASK, Span
@@ -29,27 +30,34 @@ _JSON_BEGINS = (b"{", b"[", b'"')
 
 
 class NamedValues:
-    """Finds what stands under secret names, their letters in any case and however escaped."""
+    """Finds what stands under secret names, their letters in any case and however escaped.
 
-    __slots__ = ("_loose", "_member", "_names", "_plain_member", "_plain_names")
+    The patterns are long, and compiled where a text may hold one of the names: many a start never needs them.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(name.lower() for name in names if name)
         spellings = {spelling for name in self._names for spelling in (name, name.replace(" ", "+"))}
         self._plain_names = tuple(name.encode("utf-8", "surrogatepass") for name in sorted(spellings))
-        spelled = b"|".join(_spelled(name) for name in sorted(self._names))
-        self._member = (
-            re.compile(rb'(?<!\\)(\\*+)"(?:' + spelled + rb')\1"' + _SPACE + b":" + _SPACE) if self._names else None
-        )
-        # Of plain ASCII the same is told in a tenth of the time.
-        self._plain_member = (
-            re.compile(
-                rb'()"(?i:' + b"|".join(re.escape(name.encode()) for name in sorted(self._names)) + rb')"\s*:\s*'
-            )
-            if self._names and all(name.isascii() and "\\" not in name and '"' not in name for name in self._names)
-            else self._member
-        )
-        self._loose = re.compile(b"(?<![A-Za-z0-9_])(?:" + spelled + b")" + _LOOSE_VALUE) if self._names else None
+
+    @cached_property
+    def _member(self) -> re.Pattern[bytes]:
+        return re.compile(rb'(?<!\\)(\\*+)"(?:' + self._any_name() + rb')\1"' + _SPACE + b":" + _SPACE)
+
+    @cached_property
+    def _plain_member(self) -> re.Pattern[bytes]:
+        """The same for plain ASCII, in a tenth of the time."""
+        if not all(name.isascii() and "\\" not in name and '"' not in name for name in self._names):
+            return self._member
+        names = b"|".join(re.escape(name.encode()) for name in sorted(self._names))
+        return re.compile(rb'()"(?i:' + names + rb')"\s*:\s*')
+
+    @cached_property
+    def _loose(self) -> re.Pattern[bytes]:
+        return re.compile(b"(?<![A-Za-z0-9_])(?:" + self._any_name() + b")" + _LOOSE_VALUE)
+
+    def _any_name(self) -> bytes:
+        return b"|".join(_spelled(name) for name in sorted(self._names))
 
     def is_secret(self, name: str) -> bool:
         """Whether this is one of the names."""
@@ -67,7 +75,7 @@ class NamedValues:
 
         Masks rather too much: a name of ours, with `=`, `:` or `>` behind it, ends where the next word does.
         """
-        if self._loose is None or self.surely_absent(data):
+        if not self._names or self.surely_absent(data):
             return []
         return [(*found.span(1), MASK) for found in self._loose.finditer(data)]
 
@@ -91,9 +99,9 @@ class NamedValues:
         return True
 
     def _members(self, data: bytes) -> Iterator[Span]:
-        member_of = self._plain_member if _is_plain(data) else self._member
-        if member_of is None or b'"' not in data:
+        if not self._names or b'"' not in data:
             return
+        member_of = self._plain_member if _is_plain(data) else self._member
         at = 0
         while member := member_of.search(data, at):
             start, end, instead = _value(data, member.end(), member[1])

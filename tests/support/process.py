@@ -14,7 +14,7 @@ import aiohttp
 import grpc
 from typer.testing import CliRunner
 
-from gateway.cli import cli
+from gateway.cli.commands import cli
 from gateway.v1.wallet_service_pb2 import GetBalanceRequest, OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key

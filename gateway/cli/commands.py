@@ -1,15 +1,15 @@
-"""The commands of `session-gateway`. Each imports only what it needs, to start soon."""
+"""The commands of `session-gateway` as typer reads them. Each imports only what it needs, to start soon."""
 
 import asyncio
 import os
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from gateway.config import ConfigInvalid, Problem, Settings, load, warnings
+from gateway.cli.telling import EXIT_CANNOT_START, EXIT_NOT_DONE, EXIT_UNSOUND, refuse, settings_of, tell
+from gateway.config import ConfigInvalid, warnings
 from gateway.console.commands import reconcile
 
 if TYPE_CHECKING:
@@ -23,21 +23,8 @@ cli = typer.Typer(
 )
 cli.add_typer(reconcile, name="reconcile")
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The TOML file; README.md says what may stand in it.")]
-
-EXIT_CONFIG = 2
-EXIT_CANNOT_START = 1
-EXIT_UNSOUND = 1
-EXIT_NOT_DONE = 3
-
-
-def main() -> None:
-    """The entry point of `session-gateway`."""
-    # The core of gRPC would write lines of its own into the log, which are no JSON and pass no mask.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    cli()
 
 
 @cli.command()
@@ -51,37 +38,21 @@ def serve(
     Prints one line of JSON with its addresses once it accepts calls; the log goes to standard error. With --workers the
     processes share the ports of [grpc] and [callbacks]; the admin ports are counted up from that of [admin].
     """
+    if workers > 1:
+        _supervise(config, workers)
+        return
+    from gateway.cli import serving
+
+    serving.serve(str(config), worker)
+
+
+def _supervise(config: Path, workers: int) -> None:
     from gateway.app.surroundings import secrets_of
+    from gateway.app.workers import WorkerFailed, supervise
     from gateway.telemetry import logs
 
-    settings = _settings(config)
+    settings = settings_of(config)
     logs.configure(settings.log.level, secrets_of(settings))
-    if workers > 1:
-        _supervise(config, settings, workers)
-        return
-    import uvloop
-
-    from gateway.app import running
-    from gateway.app.gateway import CannotStart, Gateway
-    from gateway.app.workers import Ports
-
-    ports = Ports.from_option(worker) if worker else None
-    settings = ports.applied_to(settings) if ports else settings
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(
-                running.run(partial(Gateway, settings, shares_ports=ports is not None), supervised=ports is not None)
-            )
-    except ConfigInvalid as invalid:
-        _refuse(config, invalid.problems)
-    except CannotStart as error:
-        err.print(f"The gateway cannot start: {error}", markup=False)
-        raise typer.Exit(EXIT_CANNOT_START) from None
-
-
-def _supervise(config: Path, settings: Settings, workers: int) -> None:
-    from gateway.app.workers import WorkerFailed, supervise
-
     if settings.store.is_sqlite:
         raise typer.BadParameter(
             "SQLite serves one process: give [store] a postgresql:// url, or leave --workers away",
@@ -90,9 +61,9 @@ def _supervise(config: Path, settings: Settings, workers: int) -> None:
     try:
         supervise(config, settings, workers)
     except (WorkerFailed, OSError) as error:
-        err.print(f"The gateway cannot start: {error}", markup=False)
+        tell(f"The gateway cannot start: {error}")
         code = error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START
-        raise typer.Exit(max(code, EXIT_CANNOT_START)) from None
+        raise SystemExit(max(code, EXIT_CANNOT_START)) from None
 
 
 @cli.command()
@@ -102,17 +73,17 @@ def check(config: ConfigFile) -> None:
     from gateway.app.surroundings import unfit_for_store, unloadable
     from gateway.app.wallets import calls_itself
 
-    settings = _settings(config)
+    settings = settings_of(config)
     try:
         dialects(settings)
     except ConfigInvalid as invalid:
-        _refuse(config, invalid.problems)
+        refuse(config, invalid.problems)
     if problems := (*unloadable(settings), *calls_itself(settings)):
-        _refuse(config, problems)
+        refuse(config, problems)
     if problems := asyncio.run(unfit_for_store(settings)):
-        _refuse(config, problems)
+        refuse(config, problems)
     for advice in warnings(settings):
-        err.print(f"advice: {advice}", markup=False)
+        tell(f"advice: {advice}")
     served = sum(not provider.retired for provider in settings.providers.values())
     out.print(f"{config}: good, {served} providers", markup=False)
 
@@ -124,24 +95,9 @@ def wallet(config: ConfigFile) -> None:
     Takes [grpc] and [store] of the file; the database is its own, and not that gateway's. Prints one line of JSON with
     its address once it takes calls.
     """
-    import uvloop
+    from gateway.cli import serving
 
-    from gateway.app import running
-    from gateway.app.gateway import CannotStart
-    from gateway.app.surroundings import secrets_of
-    from gateway.app.wallet_server import WalletServer
-    from gateway.telemetry import logs
-
-    settings = _settings(config)
-    logs.configure(settings.log.level, secrets_of(settings))
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(running.run(partial(WalletServer, settings)))
-    except ConfigInvalid as invalid:
-        _refuse(config, invalid.problems)
-    except CannotStart as error:
-        err.print(f"The wallet cannot start: {error}", markup=False)
-        raise typer.Exit(EXIT_CANNOT_START) from None
+    serving.wallet(str(config))
 
 
 @cli.command()
@@ -152,12 +108,12 @@ def verify(config: ConfigFile) -> None:
     """
     from gateway.app import upkeep
 
-    settings = _settings(config)
+    settings = settings_of(config)
     try:
         found = asyncio.run(upkeep.verify(settings))
     except upkeep.NotDone as error:
-        err.print(f"The books could not be verified: {error}", markup=False)
-        raise typer.Exit(EXIT_NOT_DONE) from None
+        tell(f"The books could not be verified: {error}")
+        raise SystemExit(EXIT_NOT_DONE) from None
     _tell_audit(found)
 
 
@@ -171,12 +127,12 @@ def backup(
     """
     from gateway.app import upkeep
 
-    settings = _settings(config)
+    settings = settings_of(config)
     try:
         found = upkeep.back_up(settings, to)
     except upkeep.NotDone as error:
-        err.print(f"No backup was made: {error}", markup=False)
-        raise typer.Exit(EXIT_NOT_DONE) from None
+        tell(f"No backup was made: {error}")
+        raise SystemExit(EXIT_NOT_DONE) from None
     out.print(upkeep.after_backup(settings, to), markup=False)
     _tell_audit(found)
 
@@ -185,9 +141,9 @@ def _tell_audit(found: "Audit") -> None:
     from gateway.app.upkeep import describe
 
     for difference in found.discrepancies:
-        err.print(describe(difference), markup=False)
+        tell(describe(difference))
     if found.discrepancies:
-        raise typer.Exit(EXIT_UNSOUND)
+        raise SystemExit(EXIT_UNSOUND)
     out.print(f"the books add up: {found.accounts} accounts, {found.transactions} transactions")
 
 
@@ -216,14 +172,14 @@ def simulate(
     from gateway.config.forms import listen as parse_listen
     from gateway.simulation import parse_fault, run_simulator
 
-    settings = _settings(config)
+    settings = settings_of(config)
     try:
         simulator, account = simulated(settings, provider)
         at = parse_listen(listen)
         sessions = [PlayerSession(*_session(text)) for text in session or ()]
         faults = [parse_fault(text) for text in fault or ()]
     except ConfigInvalid as invalid:
-        _refuse(config, invalid.problems)
+        refuse(config, invalid.problems)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     try:
@@ -240,8 +196,8 @@ def simulate(
             )
         )
     except OSError as error:
-        err.print(f"The simulator cannot listen on {at}: {error}", markup=False)
-        raise typer.Exit(EXIT_CANNOT_START) from None
+        tell(f"The simulator cannot listen on {at}: {error}")
+        raise SystemExit(EXIT_CANNOT_START) from None
 
 
 @cli.command()
@@ -250,7 +206,7 @@ def demo() -> None:
 
     DEMO_FAULT=ADAPTER:FAULT, the fault as `simulate --fault` takes it, puts one into a simulator: the demo then fails.
     """
-    from gateway.app.dialects import examples as find_examples
+    from gateway.app.example import examples as find_examples
     from gateway.demo import Stage, run_demo
 
     examples = find_examples()
@@ -259,7 +215,7 @@ def demo() -> None:
         known = ", ".join(example.adapter for example in examples)
         raise typer.BadParameter(f"DEMO_FAULT is ADAPTER:FAULT, such as NAME:hang; adapters are {known}")
     observed = asyncio.run(run_demo(examples, {adapter: fault} if adapter else {}, Stage(out)))
-    raise typer.Exit(0 if observed else 1)
+    raise SystemExit(0 if observed else 1)
 
 
 def _session(text: str) -> tuple[str, str, str]:
@@ -268,16 +224,3 @@ def _session(text: str) -> tuple[str, str, str]:
     if not (user_id and session_id and game_id):
         raise ValueError(f"{text!r} is not USER:SESSION:GAME")
     return session_id, user_id, game_id
-
-
-def _settings(config: Path) -> Settings:
-    try:
-        return load(config, os.environ)
-    except ConfigInvalid as invalid:
-        _refuse(config, invalid.problems)
-
-
-def _refuse(config: Path, problems: tuple[Problem, ...]) -> NoReturn:
-    for problem in problems:
-        err.print(f"{config}: {problem.path}: {problem.message}" if problem.path else problem.message, markup=False)
-    raise typer.Exit(EXIT_CONFIG)
