@@ -11,11 +11,12 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from gateway.config import Listen, Settings
 
@@ -49,11 +50,13 @@ class Ports:
 
     def applied_to(self, settings: Settings) -> Settings:
         """The settings of the worker that listens there."""
-        return replace(
+        return structs.replace(
             settings,
-            grpc=replace(settings.grpc, listen=replace(settings.grpc.listen, port=self.grpc)),
-            callbacks=replace(settings.callbacks, listen=replace(settings.callbacks.listen, port=self.callbacks)),
-            admin=replace(settings.admin, listen=replace(settings.admin.listen, port=self.admin)),
+            grpc=structs.replace(settings.grpc, listen=structs.replace(settings.grpc.listen, port=self.grpc)),
+            callbacks=structs.replace(
+                settings.callbacks, listen=structs.replace(settings.callbacks.listen, port=self.callbacks)
+            ),
+            admin=structs.replace(settings.admin, listen=structs.replace(settings.admin.listen, port=self.admin)),
         )
 
     def as_option(self) -> str:
@@ -220,7 +223,7 @@ def _reserved(at: Listen) -> Iterator[Listen]:
             held.bind((at.host, at.port))
         except OSError as error:
             raise OSError(f"cannot listen on {at}: {error.strerror}") from error
-        yield replace(at, port=held.getsockname()[1])
+        yield structs.replace(at, port=held.getsockname()[1])
 
 
 def supervise(config: Path, settings: Settings, number: int) -> None:

@@ -1,6 +1,5 @@
 """The keys of a provider that its adapter defines."""
 
-import dataclasses
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from gateway.config.settings import ProviderSettings
 
 SettingsT = TypeVar("SettingsT", bound=AdapterSettings)
 
-_EVERY_PROVIDER = frozenset(field.name for field in dataclasses.fields(ProviderSettings)) - {"name", "extras"}
+_EVERY_PROVIDER = frozenset(ProviderSettings.__struct_fields__) - {"name", "extras"}
 
 
 def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> SettingsT:

@@ -1,18 +1,18 @@
 """The frozen values that the configuration file becomes. No secret shows in any repr."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
+
+import msgspec
 
 from adapters.contract import Secret
 
 Network = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(msgspec.Struct, frozen=True):
     """An address to listen on. Port 0 lets the system choose one. `host` is without brackets for IPv6."""
 
     host: str
@@ -31,8 +31,7 @@ class Listen:
             return self.host.lower() == "localhost"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(msgspec.Struct, frozen=True):
     """PEM files of a listener. With `client_ca` a caller has to show a certificate of that authority."""
 
     cert: Path
@@ -40,8 +39,7 @@ class TlsFiles:
     client_ca: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcSettings:
+class GrpcSettings(msgspec.Struct, frozen=True):
     """The listener for the microservices."""
 
     listen: Listen = Listen("127.0.0.1", 50051)
@@ -50,8 +48,7 @@ class GrpcSettings:
     """Seconds that a call may take whose caller set no deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackSettings:
+class CallbackSettings(msgspec.Struct, frozen=True):
     """The listener for the providers."""
 
     listen: Listen = Listen("127.0.0.1", 8080)
@@ -61,22 +58,20 @@ class CallbackSettings:
     max_body_bytes: int = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class AdminSettings:
+class AdminSettings(msgspec.Struct, frozen=True):
     """The listener for health, readiness and metrics."""
 
     listen: Listen = Listen("127.0.0.1", 9090)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
+class StoreSettings(msgspec.Struct, frozen=True):
     """Where the durable state is.
 
     `url` is `sqlite:///` and a path, relative to the working folder or absolute, or `postgresql://`, which may hold a
     password.
     """
 
-    url: Secret = field(default_factory=lambda: Secret("sqlite:///gateway.db"))
+    url: Secret = msgspec.field(default_factory=lambda: Secret("sqlite:///gateway.db"))
     pool_size: int = 8
     """Connections to PostgreSQL that one gateway process holds at the most."""
 
@@ -86,8 +81,7 @@ class StoreSettings:
         return self.url.reveal().startswith("sqlite:")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTls:
+class ClientTls(msgspec.Struct, frozen=True):
     """PEM files of our side of a connection: the authority that the server must be of (the system's where absent), and
     our own certificate with its key, where the server demands one.
     """
@@ -97,8 +91,7 @@ class ClientTls:
     key: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WalletSettings:
+class WalletSettings(msgspec.Struct, frozen=True):
     """Who keeps the balances; `builtin` is the ledger in the gateway's own store, else a gRPC target."""
 
     target: str = "builtin"
@@ -115,23 +108,20 @@ class WalletSettings:
         return self.target == "builtin"
 
 
-@dataclass(frozen=True, slots=True)
-class JournalSettings:
+class JournalSettings(msgspec.Struct, frozen=True):
     """How long the journal keeps what was said. Its facts, and those of money, are kept for good."""
 
     keep_bodies_days: int | None = None
     """Days after which heads and bodies of exchanges are taken away; None keeps them for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(msgspec.Struct, frozen=True):
     """What is logged: `debug`, `info`, `warning` or `error`."""
 
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderSettings:
+class ProviderSettings(msgspec.Struct, frozen=True):
     """One configured account at a vendor. Of a retired one only the name is kept: it is not served."""
 
     name: str
@@ -145,20 +135,22 @@ class ProviderSettings:
     callback_sources: tuple[Network, ...] = ()
     """Where callbacks may come from; from everywhere if empty."""
     retired: bool = False
-    extras: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    extras: Mapping[str, object] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """The keys that belong to the adapter, as the file gives them; `{ env = … }` and `{ file = … }` are Secrets."""
 
+    def __repr__(self) -> str:
+        return f"ProviderSettings({self.name!r})"  # nobody knows what an adapter's own keys hold
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+
+class Settings(msgspec.Struct, frozen=True):
     """The whole configuration, made once by `load` and passed on from there."""
 
     grpc: GrpcSettings = GrpcSettings()
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
-    store: StoreSettings = field(default_factory=StoreSettings)
+    store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     wallet: WalletSettings = WalletSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
-    providers: Mapping[str, ProviderSettings] = field(default_factory=lambda: MappingProxyType({}))
+    providers: Mapping[str, ProviderSettings] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """By name, retired ones included."""

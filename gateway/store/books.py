@@ -6,9 +6,11 @@ sees what the earlier ones of its batch did, so that duplicates in one batch are
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
+
+from msgspec import structs
 
 from gateway.store.ids import new_id
 from gateway.store.interface import Narrative
@@ -126,7 +128,7 @@ def told_again(known: Credit, posting: Posting, told: Applied) -> Applied | Post
         return PostingRefused(PostingFault.REFERENCE_REUSED, name)
     if told.transaction_id == known.transaction_id:
         return told
-    return replace(told, transaction_id=known.transaction_id, replayed=True, contradicting=told.transaction_id)
+    return structs.replace(told, transaction_id=known.transaction_id, replayed=True, contradicting=told.transaction_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ def _prize(posting: Posting) -> Posting | None:
     """The promotional prize as the credit that it is, under its own reference."""
     if posting.promo_amount is None:
         return None
-    return replace(
+    return structs.replace(
         posting,
         reference=posting.promo_reference,
         amount=posting.promo_amount,

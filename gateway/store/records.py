@@ -1,19 +1,19 @@
 """What the store keeps, as typed values. Times are aware and UTC, money is an exact Decimal, '' means 'not given'."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum, unique
 from typing import Generic, TypeVar
+
+import msgspec
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(msgspec.Struct, Generic[T], frozen=True):
     """A part of a longer list. `next_token` asks for the part behind it, and is '' at the end of the list."""
 
     entries: Sequence[T]
@@ -31,16 +31,14 @@ class Direction(StrEnum):
     INBOUND = "INBOUND"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One side of an exchange, already masked: `head` as 'Name: value' lines, `body` as it travelled."""
 
     head: str = ""
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Redelivery:
+class Redelivery(msgspec.Struct, frozen=True):
     """A callback that an operator delivered once more: which line of the journal, who did it, and why."""
 
     exchange_id: str
@@ -48,8 +46,7 @@ class Redelivery:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One HTTP request and its answer with a provider: a line of the journal. Everything in it is masked already."""
 
     id: str
@@ -91,8 +88,7 @@ class ClosureKind(StrEnum):
     CLOSE_SESSION = "CLOSE_SESSION"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What a closure is to end at one provider: the content that one request_id stands for, credentials left out."""
 
     provider: str
@@ -104,11 +100,10 @@ class Target:
 
     def first_difference(self, other: "Target") -> str:
         """The name of the first field in which the two differ, '' where they are the same."""
-        return next((name.name for name in fields(self) if getattr(self, name.name) != getattr(other, name.name)), "")
+        return next((name for name in self.__struct_fields__ if getattr(self, name) != getattr(other, name)), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """A target's success: kept for good, and answered again as it was."""
 
     outcome: Outcome
@@ -116,8 +111,7 @@ class Settled:
     end_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """How the last attempt at a target failed, and when that was known."""
 
     reason: str
@@ -126,8 +120,7 @@ class Failed:
     end_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class CloseRecord:
+class CloseRecord(msgspec.Struct, frozen=True):
     """A CloseSession as the store knows it."""
 
     request_id: str
@@ -152,8 +145,7 @@ class EventType(StrEnum):
     RESULT_REFUSED = "RESULT_REFUSED"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened to a session, a closure or a balance, for subscribers. The id is opaque."""
 
     id: str
@@ -166,8 +158,7 @@ class Event:
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+class EventFilter(msgspec.Struct, frozen=True):
     """Which events a subscriber wants; an empty part wants all."""
 
     user_id: str = ""
@@ -183,8 +174,7 @@ class EventFilter:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EventBatch:
+class EventBatch(msgspec.Struct, frozen=True):
     """The next wanted events, and the id behind which to go on: everything up to there was looked at."""
 
     events: Sequence[Event]
@@ -196,16 +186,14 @@ class EventBatch:
 # --- Ledger -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(msgspec.Struct, frozen=True):
     """What an account holds."""
 
     currency: str
     cash: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class AccountOpened:
+class AccountOpened(msgspec.Struct, frozen=True):
     """The answer to OpenAccount: `cash` is the opening balance, however often it is asked."""
 
     user_id: str
@@ -213,8 +201,7 @@ class AccountOpened:
     cash: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(msgspec.Struct, frozen=True):
     """A Result as the ledger applies it, keyed by (provider, reference)."""
 
     provider: str
@@ -229,8 +216,7 @@ class Posting:
     promo_reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """A posting that stands: `transaction_id` is that of its first application, `cash` the balance now."""
 
     transaction_id: str
@@ -254,8 +240,7 @@ class PostingFault(StrEnum):
     """Only an operator's wallet says so, of content that this gateway took for well-formed."""
 
 
-@dataclass(frozen=True, slots=True)
-class PostingRefused:
+class PostingRefused(msgspec.Struct, frozen=True):
     """A posting that was refused and changed nothing. `field` names the field that differs or does not fit."""
 
     fault: PostingFault
@@ -278,8 +263,7 @@ class CreditKind(StrEnum):
     PROMO = "PROMO"
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(msgspec.Struct, frozen=True):
     """One transaction: a credit that stands, and what it stands for. A prize's content has no prize of its own."""
 
     kind: CreditKind
@@ -288,8 +272,7 @@ class Credit:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Discrepancy:
+class Discrepancy(msgspec.Struct, frozen=True):
     """What does not add up in the books: which account, transaction or event, in which field, what is and what should
     be there. Sound books have none.
     """
@@ -317,8 +300,7 @@ class ItemKind(StrEnum):
     """A close that the provider may or may not have carried out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(msgspec.Struct, frozen=True):
     """How an item was settled: `by` whom, '' for the gateway itself, and `why`."""
 
     at: datetime
@@ -326,8 +308,7 @@ class Resolution:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReconciliationItem:
+class ReconciliationItem(msgspec.Struct, frozen=True):
     """Something for a person to look at. One item per (provider, reference, user_id, fault, field)."""
 
     id: str
@@ -345,8 +326,7 @@ class ReconciliationItem:
     resolution: Resolution | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ItemFilter:
+class ItemFilter(msgspec.Struct, frozen=True):
     """Which items are wanted; an empty part wants all."""
 
     provider: str = ""

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import structlog
+from msgspec import structs
 
 from adapters.contract import Accepted, CloseSession, Credited, HttpRequest, Rejected, Secret
 from adapters.registry import find
@@ -89,7 +89,7 @@ class House:
     async def open(self) -> None:
         """Start on the database as it is."""
         store = StoreSettings(url=Secret(self._url), pool_size=2)
-        self._gateway = Gateway(replace(self._settings, store=store), _REGISTRY)
+        self._gateway = Gateway(structs.replace(self._settings, store=store), _REGISTRY)
         await self._gateway._store.open()
         await self._gateway._providers[PROVIDER].client.start()
         self._judge = self._gateway._judge

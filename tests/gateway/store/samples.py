@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
+
+from msgspec import structs
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.interface import EventUnknown, Narrative, Store
@@ -34,7 +35,7 @@ NOW = datetime(2026, 11, 21, 12, 30, 0, 123456, tzinfo=UTC)
 def posting(reference: str = "ref-1", **fields: Any) -> Posting:
     """A Result of 10.50 EUR for player-1, or as told."""
     standard = Posting("acme", reference, "player-1", "EUR", Decimal("10.50"), "round-1", "game-1", "session-1")
-    return replace(standard, **fields)
+    return structs.replace(standard, **fields)
 
 
 def exchange(**fields: Any) -> Exchange:
@@ -51,12 +52,12 @@ def exchange(**fields: Any) -> Exchange:
         ended_at=NOW + timedelta(milliseconds=7),
         verdict="CREDITED",
     )
-    return replace(standard, **fields)
+    return structs.replace(standard, **fields)
 
 
 def event(type: EventType = EventType.RESULT_CREDITED, **fields: Any) -> Event:
     """An event with an id of its own, or as told."""
-    return replace(Event(uuid4().hex, type, NOW, "acme", "player-1"), **fields)
+    return structs.replace(Event(uuid4().hex, type, NOW, "acme", "player-1"), **fields)
 
 
 def item(**fields: Any) -> ReconciliationItem:
@@ -72,7 +73,7 @@ def item(**fields: Any) -> ReconciliationItem:
         created_at=NOW,
         exchange_id="exchange-0",
     )
-    return replace(standard, **fields)
+    return structs.replace(standard, **fields)
 
 
 def narrate(posting: Posting) -> Callable[[Applied | PostingRefused], Narrative]:
@@ -104,13 +105,13 @@ async def deliver(store: Store, posting: Posting) -> Applied | PostingRefused:
 
 def target(**fields: Any) -> Target:
     """The content of a CloseSession, or as told."""
-    return replace(Target("acme", "player-1", reason="self-exclusion"), **fields)
+    return structs.replace(Target("acme", "player-1", reason="self-exclusion"), **fields)
 
 
 def outbound(**fields: Any) -> Exchange:
     """The journal line of a close, or as told."""
     line = exchange(direction=Direction.OUTBOUND, operation="close_session", path="/V4/CloseSession")
-    return replace(line, **fields)
+    return structs.replace(line, **fields)
 
 
 def unknown_close(request_id: str, **fields: Any) -> ReconciliationItem:
@@ -120,7 +121,7 @@ def unknown_close(request_id: str, **fields: Any) -> ReconciliationItem:
 
 def settled(**fields: Any) -> Settled:
     """A close that succeeded, or as told."""
-    return replace(Settled(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
+    return structs.replace(Settled(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
 
 
 def failed(certainty: Certainty) -> Failed:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.store.books import Entries, Kept, Posted, PostingRequest, first_difference, needs, plain, post
 from gateway.store.interface import Narrative
@@ -276,7 +277,7 @@ def after(kept: Kept, entries: Entries) -> Kept:
 
 
 def without_ids(results: Sequence[Posted]) -> list[Posted]:
-    return [replace(result, transaction_id="") if isinstance(result, Applied) else result for result in results]
+    return [structs.replace(result, transaction_id="") if isinstance(result, Applied) else result for result in results]
 
 
 @settings(max_examples=200, deadline=None)

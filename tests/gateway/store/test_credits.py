@@ -1,12 +1,12 @@
 """Transactions looked up, and what the operator's own wallet made of Results."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.store.interface import Narrative, Store
 from gateway.store.records import (
@@ -101,7 +101,7 @@ async def test_a_wallets_credit_is_kept_once(store: Store) -> None:
     """The credit stands with the wallet's transaction id, one event and a line for each delivery, and no account."""
     whole = posting(**PRIZE)
     await record(store, whole)
-    await record(store, whole, replace(WALLETS, transaction_id="another", replayed=True))
+    await record(store, whole, structs.replace(WALLETS, transaction_id="another", replayed=True))
     assert await store.credit("acme", "ref-1") == Credit(CreditKind.RESULT, "wallet-7", whole, NOW)
     assert [each.type for each in await told(store)] == [EventType.RESULT_CREDITED]
     assert len(await store.exchanges()) == 2
@@ -138,7 +138,7 @@ async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> 
     await record(store, posting(), UNKNOWN_ACCOUNT, doubt())
     await record(store, posting(amount=Decimal(11)), PostingRefused(PostingFault.REFERENCE_REUSED, "amount"))
     assert len(await open_items(store)) == 2
-    await record(store, posting(), replace(WALLETS, replayed=True))
+    await record(store, posting(), structs.replace(WALLETS, replayed=True))
     assert [each.field for each in await open_items(store)] == ["amount"]
 
 
@@ -151,13 +151,13 @@ async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
         return Narrative(exchange())
 
     other = posting(amount=Decimal(999))
-    replayed = replace(WALLETS, cash=Decimal(120), replayed=True)
-    anew = replace(WALLETS, transaction_id="wallet-8", cash=Decimal(120))
+    replayed = structs.replace(WALLETS, cash=Decimal(120), replayed=True)
+    anew = structs.replace(WALLETS, transaction_id="wallet-8", cash=Decimal(120))
     differs = PostingRefused(PostingFault.REFERENCE_REUSED, "amount")
     for content, says, comes_to in (
         (posting(), WALLETS, WALLETS),
         (posting(amount=Decimal("10.50")), replayed, replayed),
-        (posting(), anew, replace(replayed, contradicting="wallet-8")),
+        (posting(), anew, structs.replace(replayed, contradicting="wallet-8")),
         (other, anew, differs),
         (other, replayed, differs),
     ):
@@ -175,7 +175,7 @@ async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
     await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
     assert not await open_items(store)
     assert len(await store.exchanges()) == 2
-    await store.record_exchange(exchange(verdict="TRY_AGAIN"), replace(unknown, user_id="other"))
+    await store.record_exchange(exchange(verdict="TRY_AGAIN"), structs.replace(unknown, user_id="other"))
     assert [each.user_id for each in await open_items(store)] == ["other"]
 
 
@@ -184,7 +184,7 @@ async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
     unknown = item(kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="", user_id="other")
     await record(store, posting())
     await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
-    await record(store, posting(user_id="other"), replace(WALLETS, replayed=True))
+    await record(store, posting(user_id="other"), structs.replace(WALLETS, replayed=True))
     assert unknown in await open_items(store)
 
 

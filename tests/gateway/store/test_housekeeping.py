@@ -10,6 +10,7 @@ from typing import cast
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from gateway.store import housekeeping
@@ -40,7 +41,7 @@ def at(moment: datetime) -> Callable[[], datetime]:
 
 
 def trimmed(line: Exchange) -> Exchange:
-    return replace(line, request=Message(), reply=Message(), trimmed=True)
+    return structs.replace(line, request=Message(), reply=Message(), trimmed=True)
 
 
 @asynccontextmanager
@@ -140,7 +141,7 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
         await open_items(store),
     )
     assert after == before
-    assert await deliver(store, content) == replace(credited, replayed=True)
+    assert await deliver(store, content) == structs.replace(credited, replayed=True)
     assert await store.discrepancies() == ()
 
 

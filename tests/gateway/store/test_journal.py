@@ -1,10 +1,10 @@
 """The journal, and what a person must look at."""
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from msgspec import structs
 
 from adapters.contract import Certainty
 from gateway.store.interface import PageTokenUnknown, Store
@@ -199,7 +199,7 @@ async def test_old_bodies_are_taken_away_and_facts_stay(store: Store) -> None:
         await store.record_exchange(line)
     before = NOW + timedelta(days=3)
     assert await store.trim_bodies(before, 2) == 2
-    trimmed = [replace(line, request=Message(), reply=Message(), trimmed=True) for line in lines]
+    trimmed = [structs.replace(line, request=Message(), reply=Message(), trimmed=True) for line in lines]
     assert await store.exchanges() == (lines[0], trimmed[1], trimmed[2], lines[3])
     assert await store.trim_bodies(before, 2) == 1
     assert await store.trim_bodies(before, 2) == 0

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.store.interface import ContentDiffers, Narrative, Store
 from gateway.store.records import (
@@ -384,6 +384,6 @@ async def test_any_text_is_kept_as_it_is(store: Store) -> None:
     one = posting(odd, user_id=odd, round_id=odd, game_id=odd)
     first, again = await deliver(store, one), await deliver(store, one)
     assert isinstance(first, Applied)
-    assert again == replace(first, replayed=True)
+    assert again == structs.replace(first, replayed=True)
     await told(store)
     assert [each.reference for each in await store.events_after("", EventFilter(user_id=odd), 10)] == [odd]

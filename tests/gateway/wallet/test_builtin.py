@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from gateway.store.interface import ContentDiffers, StoreUnavailable
 from gateway.store.records import (
@@ -56,7 +57,7 @@ async def test_a_credit_keeps_effect_event_and_journal_line(books: Books) -> Non
     again = await books.wallet.credit("monaco", result, narrate)
     assert isinstance(first, Applied)
     assert (first.cash, first.replayed) == (Decimal("112.5"), False)
-    assert again == replace(first, replayed=True)
+    assert again == structs.replace(first, replayed=True)
     assert await books.wallet.balance("421", "USD") == Balance("USD", Decimal("112.5"))
     (event,) = await books.store.events_after("", EventFilter(), 10)
     assert (event.type, event.reference) == (EventType.RESULT_CREDITED, RESULT.reference)
@@ -97,7 +98,7 @@ async def test_a_result_over_grpc_is_applied_and_told_once(books: Books) -> None
     first = await books.wallet.apply("monaco", RESULT)
     assert isinstance(first, Applied)
     assert first.cash == Decimal(110)
-    assert await books.wallet.apply("monaco", RESULT) == replace(first, replayed=True)
+    assert await books.wallet.apply("monaco", RESULT) == structs.replace(first, replayed=True)
     reused = PostingRefused(PostingFault.REFERENCE_REUSED, "amount")
     assert await books.wallet.apply("monaco", replace(RESULT, amount=Decimal(11))) == reused
     (event,) = await books.store.events_after("", EventFilter(), 10)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from gateway.store.records import Applied, EventType, Posting, PostingFault, PostingRefused
 from gateway.wallet import results
@@ -22,7 +23,7 @@ def test_a_result_becomes_a_posting() -> None:
         session_id=RESULT.session_id,
     )
     assert results.posting("monaco", RESULT) == plain
-    with_prize = replace(plain, promo_amount=PRIZE.amount, promo_reference=PRIZE.reference)
+    with_prize = structs.replace(plain, promo_amount=PRIZE.amount, promo_reference=PRIZE.reference)
     assert results.posting("monaco", replace(RESULT, promo=PRIZE)) == with_prize
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, Inexact
 
 import pytest
+from msgspec import structs
 
 from gateway.store.interface import Narrative, StoreUnavailable
 from gateway.store.records import Applied, EventType, Message, Posting, PostingFault, PostingRefused
@@ -110,7 +110,7 @@ async def test_a_credit_resolves_what_was_open_before_its_batch(store: SqliteSto
 
 def twice_told(known: str) -> Callable[[object], Narrative]:
     """A story whose event has an id that another has already."""
-    return lambda _: Narrative(exchange(), replace(event(), id=known))
+    return lambda _: Narrative(exchange(), structs.replace(event(), id=known))
 
 
 def with_naive_time(_: object) -> Narrative:
@@ -136,7 +136,9 @@ async def test_one_that_cannot_be_carried_out_falls_alone(
 ) -> None:
     """Its caller hears what it was, its neighbours stand as if it had not come, and nothing of it is left."""
     await opened(store)
-    await store.apply(posting("first"), NOW, lambda _: Narrative(None, replace(event(reference="first"), id="known")))
+    await store.apply(
+        posting("first"), NOW, lambda _: Narrative(None, structs.replace(event(reference="first"), id="known"))
+    )
     seen = await store.events_committed(-1)
     async with held(store):
         tasks = [
