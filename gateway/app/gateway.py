@@ -29,6 +29,7 @@ from gateway.store.housekeeping import Housekeeping
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.open import open_store
 from gateway.telemetry.admin import AdminServer
+from gateway.telemetry.known_values import KnownValues
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.builtin import BuiltinWallet
@@ -73,7 +74,8 @@ class Gateway:
         self._shares_ports = shares_ports
         self._metrics = Metrics()
         served = dialects(settings, registry)
-        self._providers = {name: self._provider(dialect) for name, dialect in served.items()}
+        secrets = KnownValues(secrets_of(settings))
+        self._providers = {name: _provider(dialect, secrets) for name, dialect in served.items()}
         self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size)
         self._wallet = wallet_of(settings.wallet, self._store, now)
         self._closing = Closing(self._store, self._providers, now, self._metrics)
@@ -168,21 +170,6 @@ class Gateway:
             servicers.append(WalletService(self._wallet, deadline_s))
         return servicers
 
-    def _provider(self, dialect: Dialect) -> Provider:
-        settings = dialect.settings
-        endpoint = Endpoint(
-            provider=settings.name,
-            base_url=settings.base_url,
-            allow_private_addresses=settings.allow_private_addresses,
-        )
-        return Provider(
-            name=settings.name,
-            adapter=dialect.adapter,
-            account=dialect.account,
-            client=ProviderClient(endpoint),
-            mask=Mask(dialect.adapter.masked, secrets_of(self._settings)),
-        )
-
     def _callback_handler(self, served: Mapping[str, Dialect]) -> CallbackHandler:
         settings = self._settings.callbacks
         doors = {
@@ -210,6 +197,22 @@ class Gateway:
         except (StoreUnavailable, WalletUnavailable) as error:
             return (str(error),)
         return ()
+
+
+def _provider(dialect: Dialect, secrets: KnownValues) -> Provider:
+    settings = dialect.settings
+    endpoint = Endpoint(
+        provider=settings.name,
+        base_url=settings.base_url,
+        allow_private_addresses=settings.allow_private_addresses,
+    )
+    return Provider(
+        name=settings.name,
+        adapter=dialect.adapter,
+        account=dialect.account,
+        client=ProviderClient(endpoint),
+        mask=Mask(dialect.adapter.masked, secrets),
+    )
 
 
 def pem(files: TlsFiles) -> rpc.TlsFiles:

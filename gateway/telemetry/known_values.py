@@ -16,14 +16,25 @@ _QUOTE = b'"'
 _SHORTEST_IN_BASE64 = 8
 """Of a shorter one so little is certain in base64 that chance would find it."""
 
+_MANY = 64
+"""Of more literals than these, only those are looked for of which a piece was seen."""
+
+_PIECE = 8
+_STRIDE = 8
+"""Pieces of so many bytes are looked at, one at every so manieth byte."""
+
 _LONGEST_ENCODING = 12
 """Bytes that the encodings looked through make of one byte, at most."""
 
 
 class KnownValues:
-    """Finds known secrets: raw, JSON-escaped and percent-encoded in any mixture, and in base64."""
+    """Finds known secrets: raw, JSON-escaped and percent-encoded in any mixture, and in base64.
 
-    __slots__ = ("_literals", "_quoted", "_shortest", "_values", "reach")
+    With hundreds of providers there are thousands of literals. Of each, the pieces near its end are remembered, at as
+    many offsets as the stride has, so that one of them is met wherever the literal stands.
+    """
+
+    __slots__ = ("_literals", "_piece", "_pieces", "_quoted", "_shortest", "_stride", "_values", "reach")
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._values = frozenset(secret.reveal() for secret in secrets)
@@ -32,6 +43,13 @@ class KnownValues:
         )
         self._shortest = min(map(len, self._literals), default=0)
         self._quoted = any(_QUOTE in literal for literal in self._literals)
+        self._piece = min(_PIECE, (self._shortest + 1) // 2)
+        self._stride = min(_STRIDE, self._shortest - self._piece + 1)
+        self._pieces: dict[bytes, list[bytes]] = {}
+        if len(self._literals) > _MANY:
+            for literal in self._literals:
+                for end in range(len(literal) - self._stride + 1, len(literal) + 1):
+                    self._pieces.setdefault(literal[end - self._piece : end], []).append(literal)
         self.reach = _LONGEST_ENCODING * max(map(len, self._literals), default=0)
         """An occurrence is at most so many bytes long."""
 
@@ -41,7 +59,7 @@ class KnownValues:
 
     def stand_plainly_in(self, data: bytes) -> bool:
         """Whether any stands there as it is, or in base64: what looks through no escapes."""
-        return self._has_room(data) and any(literal in data for literal in self._literals)
+        return self._has_room(data) and any(literal in data for literal in self._likely(data))
 
     def spans(self, data: bytes) -> list[Span]:
         """Every occurrence."""
@@ -52,7 +70,7 @@ class KnownValues:
         return [
             (*view.origin(start, start + len(literal)), MASK)
             for view in views(View(data))
-            for literal in self._literals
+            for literal in self._likely(view.data)
             for start in _occurrences(literal, view.data)
         ]
 
@@ -61,10 +79,17 @@ class KnownValues:
             return []
         return [
             (start, start + len(literal), MASK)
-            for literal in self._literals
+            for literal in self._likely(data)
             if literal in data
             for start in _occurrences(literal, data)
         ]
+
+    def _likely(self, data: bytes) -> Iterable[bytes]:
+        """The literals that may stand there as they are: all that do are among them."""
+        if not self._pieces:
+            return self._literals
+        pieces = {data[at : at + self._piece] for at in range(0, len(data), self._stride)}
+        return {literal for piece in self._pieces.keys() & pieces for literal in self._pieces[piece]}
 
     def _has_room(self, data: bytes) -> bool:
         """Whether there is a piece long enough for the shortest: the time it takes does not grow with the secrets."""

@@ -32,14 +32,18 @@ _MASK = MASK.decode()
 
 
 class Mask:
-    """What to mask in one provider's messages: the names that its adapter declares, and the secrets that we know."""
+    """What to mask in one provider's messages: the names that its adapter declares, and the secrets that we know.
+
+    The masks of many providers share what is known of their secrets: it grows with their number.
+    """
 
     __slots__ = ("_head", "_headers", "_known", "_named")
 
-    def __init__(self, masked: Masked, secrets: Iterable[Secret]) -> None:
+    def __init__(self, masked: Masked, secrets: Iterable[Secret] | KnownValues) -> None:
         self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in masked.headers}
         self._named = NamedValues(masked.fields)
-        self._known: tuple[KnownValues, ...] = (KnownValues(secrets),)
+        known = secrets if isinstance(secrets, KnownValues) else KnownValues(secrets)
+        self._known: tuple[KnownValues, ...] = (known,)
         # A provider sends the same few headers each time.
         self._head: Callable[[Headers], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
 

@@ -1,0 +1,125 @@
+"""Stores of any size, filled by SQL: what so many Results and closes of the past would have left in the tables.
+
+References and request ids lie all over their indexes, as the providers' own do; the gateway's ids are in their order.
+The journal's lines are left out: they are kept in their order too, and nothing looks for them.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+ACCOUNTS = 10_000
+RESULTS_A_CLOSE = 10
+"""Of the past: every so manieth Result comes with a close."""
+
+_KEYS = 1 << 44
+_TIME = "'2026-01-01T00:00:00.000000+00:00'"
+
+_ACCOUNT = f"""
+    INSERT INTO accounts (user_id, currency, opening, cash, opened_at)
+    SELECT 'player-' || n, 'USD', '0', '0', {_TIME} FROM {{series}}
+"""  # noqa: S608 - fixed fragments
+
+_STATEMENTS = (
+    f"""
+    INSERT INTO transactions (provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id,
+        session_id, promo_reference, created_at)
+    SELECT 'monaco', {{reference}}, 'RESULT', {{id}}, 'player-' || (n % {ACCOUNTS}), 'USD', '10', '5103188801',
+        'Im_60_tumblefortune', '', '', {_TIME}
+    FROM {{series}}
+    """,  # noqa: S608 - fixed fragments and numbers, here and below
+    f"""
+    INSERT INTO events (position, id, type, time, provider, user_id, session_id, request_id, reference)
+    SELECT {{newest}} + n, {{id}}, 'RESULT_CREDITED', {_TIME}, 'monaco', 'player-' || (n % {ACCOUNTS}), '', '',
+        {{reference}}
+    FROM {{series}}
+    """,  # noqa: S608
+    f"""
+    INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at)
+    SELECT {{request_id}}, 'CLOSE_SESSION', 'player-' || (n % {ACCOUNTS}), '0', '', {_TIME}
+    FROM {{series}} WHERE n % {RESULTS_A_CLOSE} = 0
+    """,  # noqa: S608
+    f"""
+    INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, outcome, answer_code,
+        answer_description, answer_http_status, end_time)
+    SELECT {{request_id}}, 1, 'monaco', '', '', 1, 'CLOSED', '0', 'Success', 200, {_TIME}
+    FROM {{series}} WHERE n % {RESULTS_A_CLOSE} = 0
+    """,  # noqa: S608
+)
+
+_SQLITE = {
+    "series": "(WITH RECURSIVE s(n) AS (SELECT {low} UNION ALL SELECT n + 1 FROM s WHERE n < {high} - 1) SELECT n FROM s)",
+    "id": "printf('018f%028x', n)",
+    "reference": "printf('%011x-%08x', {key}, n)",
+    "request_id": "printf('%08x-%04x-4000-8000-%012x', {key} >> 12, {key} & 4095, n)",
+}
+
+_POSTGRES = {
+    "series": "generate_series({low}::bigint, {high}::bigint - 1) AS n",
+    "id": "'018f' || lpad(to_hex(n), 28, '0')",
+    "reference": "lpad(to_hex({key}), 11, '0') || '-' || lpad(to_hex(n), 8, '0')",
+    "request_id": "lpad(to_hex({key} >> 12), 8, '0') || '-' || lpad(to_hex({key} & 4095), 4, '0') "
+    "|| '-4000-8000-' || lpad(to_hex(n), 12, '0')",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The Results from number `low` up to `high`, stored together."""
+
+    low: int
+    high: int
+
+    def key(self, number: int) -> int:
+        """Where it lies among the keys: the part lies all over them."""
+        return (number - self.low) * (_KEYS // (self.high - self.low))
+
+    def reference(self, number: int) -> str:
+        """Of a Result in it."""
+        return f"{self.key(number):011x}-{number:08x}"
+
+    def request_id(self, number: int) -> str:
+        """Of a close in it; the number is a multiple of RESULTS_A_CLOSE."""
+        key = self.key(number)
+        return f"{key >> 12:08x}-{key & 4095:04x}-4000-8000-{number:012x}"
+
+    def sql(self, statement: str, dialect: dict[str, str], newest: int) -> str:
+        """A statement of one dialect that stores this part; `newest` is the position of the newest event."""
+        key = f"((n - {self.low}) * {_KEYS // (self.high - self.low)})"
+        parts = {name: text.format(low=self.low, high=self.high, key=key) for name, text in dialect.items()}
+        return statement.format(newest=newest - self.low + 1, **parts)
+
+
+def fill_sqlite(path: Path, part: Part) -> None:
+    """Store it in a database that no gateway has open; the first part comes with the accounts."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        # Nothing here has to survive a crash, and a log would be as large as what is stored.
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -2000000"):
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("BEGIN")
+        if part.low == 0:
+            db.execute(Part(0, ACCOUNTS).sql(_ACCOUNT, _SQLITE, 0))
+        (newest,) = db.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+        for statement in _STATEMENTS:
+            db.execute(part.sql(statement, _SQLITE, newest))
+        db.execute("COMMIT")
+        db.execute("PRAGMA journal_mode = WAL")
+
+
+async def fill_postgres(url: str, part: Part) -> None:
+    """Store it in a database with a gateway's tables; the first part comes with the accounts."""
+    db = await asyncpg.connect(url)
+    try:
+        if part.low == 0:
+            await db.execute(Part(0, ACCOUNTS).sql(_ACCOUNT, _POSTGRES, 0))
+        newest = await db.fetchval("SELECT coalesce(max(position), 0) FROM events")
+        for statement in _STATEMENTS:
+            await db.execute(part.sql(statement, _POSTGRES, newest), timeout=1800)
+        # As the server would in time: else the first calls pay for all that was stored.
+        await db.execute("VACUUM ANALYZE", timeout=1800)
+        await db.execute("CHECKPOINT", timeout=1800)
+    finally:
+        await db.close()

@@ -1,0 +1,431 @@
+"""Whether a call costs the same with many providers, and with many stored references: pairs of one run.
+
+The gateway with few and the gateway with many run side by side, under load in turns. What counts is the gateway's
+processor time for each call, and what it writes: neither depends on what sends. Filling takes minutes, and some
+kilobytes of disk for each reference: `make bench-scale ARGS="--references 1000000"` for a smaller run.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count, cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+import grpc
+import uvloop
+
+from bench.filling import ACCOUNTS, RESULTS_A_CLOSE, Part, fill_postgres, fill_sqlite
+from bench.load import drive, request
+from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest
+from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.results import result_body
+
+if TYPE_CHECKING:
+    from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+
+FEW_PROVIDERS, MANY_PROVIDERS = 3, 300
+FEW_REFERENCES, MANY_REFERENCES = 1_000, 10_000_000
+AT_ONCE = 64
+KEY = "bench-0123456789-0123456789-0123456789"
+
+CONFIGURATION = """
+[grpc]
+listen = "127.0.0.1:0"
+[callbacks]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[store]
+url = "{url}"
+"""
+
+PROVIDER = """
+[providers.{name}]
+adapter = "luckymonaco"
+base_url = "http://127.0.0.1:{port}"
+allow_plain_http = true
+allow_private_addresses = true
+secure_login = "partner-1"
+token = "bench-token-of-{name}-0123456789-0123456789"
+callback_keys = ["{name}-{key}"]
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call."""
+
+    cpu_us: float
+    """The gateway's processor time, all threads."""
+    database_us: float
+    """That of PostgreSQL's processes; 0 with SQLite."""
+    wall_us: float
+    """The time between two answers, at full load."""
+    written: float
+    """Bytes that the gateway had written to the disk; 0 with PostgreSQL."""
+
+
+@dataclass
+class Server:
+    """One gateway under load."""
+
+    pid: int
+    callbacks_port: int
+    sessions: "SessionServiceAsyncStub"
+    providers: Sequence[str]
+    database_pid: int | None = None
+    """The first of PostgreSQL's processes."""
+    parts: Sequence[Part] = ()
+    """What is stored."""
+
+    def stored(self) -> tuple[Part, int]:
+        """Any Result that is stored."""
+        number = random.randrange(self.parts[-1].high)  # noqa: S311 - no secret
+        return next((part, number) for part in self.parts if number < part.high)
+
+
+Load = Callable[[Server, float], Awaitable[int]]
+"""Calls for so many seconds; answers how many. Raises AssertionError for an answer that is not a success."""
+
+
+# --- Calls ------------------------------------------------------------------------------------------------------------
+
+
+async def results(server: Server, seconds: float) -> int:
+    """Results with references of their own, at all of the index, from each provider in turn."""
+    numbers = zip(count(), cycle(server.providers), strict=False)
+    return await _deliver(
+        server, ((provider, uuid4().hex, f"player-{number % ACCOUNTS}") for number, provider in numbers), seconds
+    )
+
+
+async def results_again(server: Server, seconds: float) -> int:
+    """Results that are stored, once more."""
+    stored = (server.stored() for _ in count())
+    return await _deliver(
+        server,
+        ((server.providers[0], part.reference(number), f"player-{number % ACCOUNTS}") for part, number in stored),
+        seconds,
+    )
+
+
+async def closes(server: Server, seconds: float) -> int:
+    """CloseSession, each with a request_id of its own, at each provider in turn."""
+    numbers = zip(count(), cycle(server.providers), strict=False)
+    return await _close(
+        server,
+        (
+            CloseSessionRequest(request_id=str(uuid4()), provider=provider, user_id=f"player-{number % ACCOUNTS}")
+            for number, provider in numbers
+        ),
+        seconds,
+    )
+
+
+async def closes_again(server: Server, seconds: float) -> int:
+    """CloseSession with a request_id that is stored: it is answered as it was."""
+    stored = ((part, number - number % RESULTS_A_CLOSE) for part, number in (server.stored() for _ in count()))
+    return await _close(
+        server,
+        (
+            CloseSessionRequest(
+                request_id=part.request_id(number), provider=server.providers[0], user_id=f"player-{number % ACCOUNTS}"
+            )
+            for part, number in stored
+        ),
+        seconds,
+    )
+
+
+LOADS: Mapping[str, Load] = {
+    "Result": results,
+    "Result again": results_again,
+    "CloseSession": closes,
+    "CloseSession again": closes_again,
+}
+
+
+async def _deliver(server: Server, deliveries: Iterator[tuple[str, str, str]], seconds: float) -> int:
+    requests = (
+        request(f"/callbacks/{provider}/{provider}-{KEY}/V4/Result", result_body(reference, userId=user))
+        for provider, reference, user in deliveries
+    )
+    tally, _ = await drive(
+        "127.0.0.1",
+        server.callbacks_port,
+        requests,
+        connections=AT_ONCE,
+        warm_s=0,
+        seconds=seconds,
+        expected=b'"error":0',
+    )
+    assert tally.wrong == 0, f"answered {tally.first_wrong!r}"
+    return tally.answered
+
+
+async def _close(server: Server, requests: Iterator[CloseSessionRequest], seconds: float) -> int:
+    until = time.perf_counter() + seconds
+
+    async def one_after_another() -> int:
+        done = 0
+        while time.perf_counter() < until:
+            answer = await server.sessions.CloseSession(next(requests), timeout=10)
+            assert answer.outcome == OUTCOME_CLOSED
+            done += 1
+        return done
+
+    return sum(await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE))))
+
+
+# --- What is measured -------------------------------------------------------------------------------------------------
+
+
+async def cost(server: Server, load: Load, seconds: float) -> Cost:
+    """What one call costs under this load."""
+    before, begun = _used(server), time.perf_counter()
+    calls = await load(server, seconds)
+    took = time.perf_counter() - begun
+    cpu, database, written = (after - then for after, then in zip(_used(server), before, strict=True))
+    return Cost(cpu * 1e6 / calls, database * 1e6 / calls, took * 1e6 / calls, written / calls)
+
+
+def _used(server: Server) -> tuple[float, float, float]:
+    """Processor seconds of the gateway and of PostgreSQL, and bytes that the gateway had written to the disk."""
+    written = Path(f"/proc/{server.pid}/io").read_text().partition("\nwrite_bytes: ")[2].partition("\n")[0]
+    database = sum(map(_cpu_seconds, _family(server.database_pid))) if server.database_pid else 0.0
+    return _cpu_seconds(server.pid), database, float(written)
+
+
+def _family(pid: int) -> Sequence[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a process and of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Pairs:
+    """One load at two sizes, in turns."""
+
+    what: str
+    sizes: tuple[str, str]
+    few: list[Cost] = field(default_factory=list)
+    many: list[Cost] = field(default_factory=list)
+
+    def medians(self) -> tuple[Cost, Cost]:
+        """At the one size and at the other."""
+        return _median(self.few), _median(self.many)
+
+    def ratio(self) -> float:
+        """Of the processor time for each call, the database's included: the median of the pairs."""
+        return statistics.median(
+            (many.cpu_us + many.database_us) / (few.cpu_us + few.database_us)
+            for few, many in zip(self.few, self.many, strict=True)
+        )
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return Cost(
+        cpu_us=statistics.median(each.cpu_us for each in costs),
+        database_us=statistics.median(each.database_us for each in costs),
+        wall_us=statistics.median(each.wall_us for each in costs),
+        written=statistics.median(each.written for each in costs),
+    )
+
+
+async def compare(
+    what: str, sizes: tuple[str, str], few: Server, many: Server, loads: Sequence[str], *, rounds: int, seconds: float
+) -> list[Pairs]:
+    """Both under each load in turns. One round goes before, so that connections, caches and statements are there."""
+    found = [Pairs(f"{what} {name}", sizes) for name in loads]
+    for number in range(rounds + 1):
+        for name, pairs in zip(loads, found, strict=True):
+            costs = [await cost(server, LOADS[name], seconds if number else 1.0) for server in (few, many)]
+            if number:
+                pairs.few.append(costs[0])
+                pairs.many.append(costs[1])
+    return found
+
+
+# --- What is started --------------------------------------------------------------------------------------------------
+
+
+class _Provider(asyncio.Protocol):
+    """Says to whatever it is asked that it has been done."""
+
+    _ANSWER = b'{"error": 0, "description": "Success"}'
+    _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_ANSWER) + _ANSWER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._received.endswith(b"}"):  # of the body, which comes last: the dialect's is one object, and flat
+            self._received = b""
+            self._transport.write(self._REPLY)
+
+
+@asynccontextmanager
+async def provider() -> AsyncIterator[int]:
+    """A provider that listens there."""
+    server = await asyncio.get_running_loop().create_server(_Provider, "127.0.0.1", 0)
+    async with server:
+        yield int(server.sockets[0].getsockname()[1])
+
+
+@asynccontextmanager
+async def gateway(folder: Path, name: str, url: str, providers: int, port: int) -> AsyncIterator[Server]:
+    """A gateway with so many providers, all of them at that port."""
+    names = ["monaco", *(f"monaco-{number}" for number in range(1, providers))]
+    tables = (PROVIDER.format(name=each, port=port, key=KEY) for each in names)
+    config = folder / f"{name}.toml"
+    config.write_text(CONFIGURATION.format(url=url) + "".join(tables))
+    with (folder / f"{name}.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            "serve",
+            "--config",
+            str(config),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        assert process.stdout is not None
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        async with grpc.aio.insecure_channel(said["grpc"]) as channel:
+            stub = cast("SessionServiceAsyncStub", SessionServiceStub(channel))
+            yield Server(process.pid, int(said["callbacks"].rpartition(":")[2]), stub, names)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+class Filled:
+    """A database that grows from part to part."""
+
+    def __init__(self, folder: Path, name: str, postgres: PostgresServer | None) -> None:
+        self._folder = folder
+        self._name = name
+        self._postgres = postgres
+        self._url = ""
+        self.parts: list[Part] = []
+
+    async def grow(self, high: int, port: int) -> None:
+        """Store Results up to that number."""
+        if not self._url:
+            self._url = f"sqlite:///{self._folder}/{self._name}.db"
+            if self._postgres is not None:
+                self._url = self._postgres.url(await self._postgres.create())
+            async with self.serving(port):
+                pass  # makes the tables
+        part = Part(self.parts[-1].high if self.parts else 0, high)
+        if self._postgres is None:
+            await asyncio.to_thread(fill_sqlite, self._folder / f"{self._name}.db", part)
+        else:
+            await fill_postgres(self._url, part)
+        self.parts.append(part)
+
+    @asynccontextmanager
+    async def serving(self, port: int) -> AsyncIterator[Server]:
+        """A gateway on it."""
+        async with gateway(self._folder, self._name, self._url, FEW_PROVIDERS, port) as server:
+            server.parts = tuple(self.parts)
+            server.database_pid = self._postgres.pid() if self._postgres is not None else None
+            yield server
+
+
+# --- Runs -------------------------------------------------------------------------------------------------------------
+
+
+async def by_providers(*, rounds: int, seconds: float) -> list[Pairs]:
+    """Few and many providers, on SQLite."""
+    sizes = (f"{FEW_PROVIDERS} providers", f"{MANY_PROVIDERS} providers")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        port = await stack.enter_async_context(provider())
+        servers = []
+        for name, providers in (("few", FEW_PROVIDERS), ("many", MANY_PROVIDERS)):
+            url = f"sqlite:///{folder}/{name}.db"
+            async with gateway(folder, name, url, providers, port):
+                pass  # makes the tables
+            await asyncio.to_thread(fill_sqlite, folder / f"{name}.db", Part(0, FEW_REFERENCES))
+            servers.append(await stack.enter_async_context(gateway(folder, name, url, providers, port)))
+        few, many = servers
+        return await compare("sqlite", sizes, few, many, ("Result", "CloseSession"), rounds=rounds, seconds=seconds)
+
+
+async def by_references(engine: str, most: int, *, rounds: int, seconds: float) -> AsyncIterator[list[Pairs]]:
+    """A thousand stored references beside ten times as many, a hundred times, and so on up to the most."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        port = await stack.enter_async_context(provider())
+        postgres = stack.enter_context(postgres_server()) if engine == "postgres" else None
+        small, large = Filled(folder, "small", postgres), Filled(folder, "large", postgres)
+        await small.grow(FEW_REFERENCES, port)
+        few = await stack.enter_async_context(small.serving(port))
+        high = FEW_REFERENCES
+        while high < most:
+            high = min(high * 10, most)
+            await large.grow(high, port)
+            sizes = (f"{FEW_REFERENCES:,} references", f"{high:,} references")
+            async with large.serving(port) as many:
+                yield await compare(engine, sizes, few, many, tuple(LOADS), rounds=rounds, seconds=seconds)
+
+
+def report(found: Sequence[Pairs]) -> str:
+    """The table: each figure at the one size and at the other."""
+    head = (
+        f"{'call':<28} {'beside':<18} {'size':<22} {'cpu us':>11} {'database us':>13} {'wall us':>11} {'written':>15}"
+    )
+    lines = [f"{head} {'ratio':>6}"]
+    for pairs in found:
+        few, many = pairs.medians()
+        lines.append(
+            f"{pairs.what:<28} {pairs.sizes[0]:<18} {pairs.sizes[1]:<22} "
+            f"{few.cpu_us:>5.0f} {many.cpu_us:>5.0f} {few.database_us:>6.0f} {many.database_us:>6.0f} "
+            f"{few.wall_us:>5.0f} {many.wall_us:>5.0f} {few.written:>7.0f} {many.written:>7.0f} {pairs.ratio():>6.2f}"
+        )
+    return "\n".join(lines)
+
+
+async def main(arguments: Sequence[str]) -> None:
+    """Measure, and print as it goes."""
+    parser = argparse.ArgumentParser(prog="bench.scale", description=__doc__)
+    parser.add_argument("--only", default="providers,sqlite,postgres")
+    parser.add_argument("--references", type=int, default=MANY_REFERENCES)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    chosen = parser.parse_args(arguments)
+    only = chosen.only.split(",")
+    if "providers" in only:
+        print(report(await by_providers(rounds=chosen.rounds, seconds=chosen.seconds)), flush=True)
+    for engine in ("sqlite", "postgres"):
+        if engine in only:
+            async for found in by_references(engine, chosen.references, rounds=chosen.rounds, seconds=chosen.seconds):
+                print(report(found), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1:]))
