@@ -4,7 +4,7 @@ PROTOS := $(wildcard protos/gateway/v1/*.proto)
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
 protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)
 
-.PHONY: demo test prove-money check generate release-contract lock clean
+.PHONY: demo test prove-money bench-scale check generate release-contract lock clean
 
 demo: .venv/run.stamp
 	@$(BIN)/session-gateway demo
@@ -16,6 +16,11 @@ test: .venv/dev.stamp
 # What happens to money, heavy: some twenty minutes. To try a part: make prove-money ARGS="--only storm --scale 0.1"
 prove-money: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.money $(ARGS)
+
+# Whether a call costs the same with many providers and with ten million stored references: half an hour, and 8 GB of
+# disk meanwhile. To try a part: make bench-scale ARGS="--only sqlite --references 100000 --rounds 3"
+bench-scale: .venv/dev.stamp
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m bench.scale $(ARGS)
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -51,7 +51,8 @@ _STATEMENTS = (
 )
 
 _SQLITE = {
-    "series": "(WITH RECURSIVE s(n) AS (SELECT {low} UNION ALL SELECT n + 1 FROM s WHERE n < {high} - 1) SELECT n FROM s)",
+    "series": "(WITH RECURSIVE s(n) AS (SELECT {low} UNION ALL SELECT n + 1 FROM s WHERE n < {high} - 1) "
+    "SELECT n FROM s)",
     "id": "printf('018f%028x', n)",
     "reference": "printf('%011x-%08x', {key}, n)",
     "request_id": "printf('%08x-%04x-4000-8000-%012x', {key} >> 12, {key} & 4095, n)",

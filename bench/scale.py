@@ -7,60 +7,30 @@ kilobytes of disk for each reference: `make bench-scale ARGS="--references 10000
 
 import argparse
 import asyncio
-import json
 import os
-import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import count, cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-import grpc
 import uvloop
 
-from bench.filling import ACCOUNTS, RESULTS_A_CLOSE, Part, fill_postgres, fill_sqlite
+from bench.filling import ACCOUNTS, RESULTS_A_CLOSE, Part, fill_sqlite
 from bench.load import drive, request
+from bench.sized import FEW_PROVIDERS, Filled, Server, gateway, provider, secret_of
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest
-from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import postgres_server
 from tests.support.results import result_body
 
-if TYPE_CHECKING:
-    from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
-
-FEW_PROVIDERS, MANY_PROVIDERS = 3, 300
+MANY_PROVIDERS = 300
 FEW_REFERENCES, MANY_REFERENCES = 1_000, 10_000_000
 AT_ONCE = 64
-KEY = "bench-0123456789-0123456789-0123456789"
-
-CONFIGURATION = """
-[grpc]
-listen = "127.0.0.1:0"
-[callbacks]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-[store]
-url = "{url}"
-"""
-
-PROVIDER = """
-[providers.{name}]
-adapter = "luckymonaco"
-base_url = "http://127.0.0.1:{port}"
-allow_plain_http = true
-allow_private_addresses = true
-secure_login = "partner-1"
-token = "bench-token-of-{name}-0123456789-0123456789"
-callback_keys = ["{name}-{key}"]
-"""
 
 
 @dataclass(frozen=True)
@@ -75,25 +45,6 @@ class Cost:
     """The time between two answers, at full load."""
     written: float
     """Bytes that the gateway had written to the disk; 0 with PostgreSQL."""
-
-
-@dataclass
-class Server:
-    """One gateway under load."""
-
-    pid: int
-    callbacks_port: int
-    sessions: "SessionServiceAsyncStub"
-    providers: Sequence[str]
-    database_pid: int | None = None
-    """The first of PostgreSQL's processes."""
-    parts: Sequence[Part] = ()
-    """What is stored."""
-
-    def stored(self) -> tuple[Part, int]:
-        """Any Result that is stored."""
-        number = random.randrange(self.parts[-1].high)  # noqa: S311 - no secret
-        return next((part, number) for part in self.parts if number < part.high)
 
 
 Load = Callable[[Server, float], Awaitable[int]]
@@ -159,7 +110,7 @@ LOADS: Mapping[str, Load] = {
 
 async def _deliver(server: Server, deliveries: Iterator[tuple[str, str, str]], seconds: float) -> int:
     requests = (
-        request(f"/callbacks/{provider}/{provider}-{KEY}/V4/Result", result_body(reference, userId=user))
+        request(f"/callbacks/{provider}/{secret_of(provider)}/V4/Result", result_body(reference, userId=user))
         for provider, reference, user in deliveries
     )
     tally, _ = await drive(
@@ -264,98 +215,6 @@ async def compare(
     return found
 
 
-# --- What is started --------------------------------------------------------------------------------------------------
-
-
-class _Provider(asyncio.Protocol):
-    """Says to whatever it is asked that it has been done."""
-
-    _ANSWER = b'{"error": 0, "description": "Success"}'
-    _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_ANSWER) + _ANSWER
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._received = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if self._received.endswith(b"}"):  # of the body, which comes last: the dialect's is one object, and flat
-            self._received = b""
-            self._transport.write(self._REPLY)
-
-
-@asynccontextmanager
-async def provider() -> AsyncIterator[int]:
-    """A provider that listens there."""
-    server = await asyncio.get_running_loop().create_server(_Provider, "127.0.0.1", 0)
-    async with server:
-        yield int(server.sockets[0].getsockname()[1])
-
-
-@asynccontextmanager
-async def gateway(folder: Path, name: str, url: str, providers: int, port: int) -> AsyncIterator[Server]:
-    """A gateway with so many providers, all of them at that port."""
-    names = ["monaco", *(f"monaco-{number}" for number in range(1, providers))]
-    tables = (PROVIDER.format(name=each, port=port, key=KEY) for each in names)
-    config = folder / f"{name}.toml"
-    config.write_text(CONFIGURATION.format(url=url) + "".join(tables))
-    with (folder / f"{name}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway",
-            "serve",
-            "--config",
-            str(config),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-    try:
-        assert process.stdout is not None
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
-        async with grpc.aio.insecure_channel(said["grpc"]) as channel:
-            stub = cast("SessionServiceAsyncStub", SessionServiceStub(channel))
-            yield Server(process.pid, int(said["callbacks"].rpartition(":")[2]), stub, names)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-class Filled:
-    """A database that grows from part to part."""
-
-    def __init__(self, folder: Path, name: str, postgres: PostgresServer | None) -> None:
-        self._folder = folder
-        self._name = name
-        self._postgres = postgres
-        self._url = ""
-        self.parts: list[Part] = []
-
-    async def grow(self, high: int, port: int) -> None:
-        """Store Results up to that number."""
-        if not self._url:
-            self._url = f"sqlite:///{self._folder}/{self._name}.db"
-            if self._postgres is not None:
-                self._url = self._postgres.url(await self._postgres.create())
-            async with self.serving(port):
-                pass  # makes the tables
-        part = Part(self.parts[-1].high if self.parts else 0, high)
-        if self._postgres is None:
-            await asyncio.to_thread(fill_sqlite, self._folder / f"{self._name}.db", part)
-        else:
-            await fill_postgres(self._url, part)
-        self.parts.append(part)
-
-    @asynccontextmanager
-    async def serving(self, port: int) -> AsyncIterator[Server]:
-        """A gateway on it."""
-        async with gateway(self._folder, self._name, self._url, FEW_PROVIDERS, port) as server:
-            server.parts = tuple(self.parts)
-            server.database_pid = self._postgres.pid() if self._postgres is not None else None
-            yield server
-
-
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
@@ -376,8 +235,10 @@ async def by_providers(*, rounds: int, seconds: float) -> list[Pairs]:
         return await compare("sqlite", sizes, few, many, ("Result", "CloseSession"), rounds=rounds, seconds=seconds)
 
 
-async def by_references(engine: str, most: int, *, rounds: int, seconds: float) -> AsyncIterator[list[Pairs]]:
-    """A thousand stored references beside ten times as many, a hundred times, and so on up to the most."""
+async def by_references(
+    engine: str, most: int, *, growth: int, rounds: int, seconds: float
+) -> AsyncIterator[list[Pairs]]:
+    """A thousand stored references beside so many times as many, and so on up to the most."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         port = await stack.enter_async_context(provider())
@@ -387,7 +248,7 @@ async def by_references(engine: str, most: int, *, rounds: int, seconds: float) 
         few = await stack.enter_async_context(small.serving(port))
         high = FEW_REFERENCES
         while high < most:
-            high = min(high * 10, most)
+            high = min(high * growth, most)
             await large.grow(high, port)
             sizes = (f"{FEW_REFERENCES:,} references", f"{high:,} references")
             async with large.serving(port) as many:
@@ -415,6 +276,7 @@ async def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench.scale", description=__doc__)
     parser.add_argument("--only", default="providers,sqlite,postgres")
     parser.add_argument("--references", type=int, default=MANY_REFERENCES)
+    parser.add_argument("--growth", type=int, default=10, help="so many times as many references with each step")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     chosen = parser.parse_args(arguments)
@@ -423,7 +285,9 @@ async def main(arguments: Sequence[str]) -> None:
         print(report(await by_providers(rounds=chosen.rounds, seconds=chosen.seconds)), flush=True)
     for engine in ("sqlite", "postgres"):
         if engine in only:
-            async for found in by_references(engine, chosen.references, rounds=chosen.rounds, seconds=chosen.seconds):
+            async for found in by_references(
+                engine, chosen.references, growth=chosen.growth, rounds=chosen.rounds, seconds=chosen.seconds
+            ):
                 print(report(found), flush=True)
 
 
