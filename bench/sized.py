@@ -133,28 +133,28 @@ class Filled:
         self._folder = folder
         self._name = name
         self._postgres = postgres
-        self._url = ""
+        self.url = ""
         self.parts: list[Part] = []
 
     async def grow(self, high: int, port: int) -> None:
         """Store Results up to that number."""
-        if not self._url:
-            self._url = f"sqlite:///{self._folder}/{self._name}.db"
+        if not self.url:
+            self.url = f"sqlite:///{self._folder}/{self._name}.db"
             if self._postgres is not None:
-                self._url = self._postgres.url(await self._postgres.create())
+                self.url = self._postgres.url(await self._postgres.create())
             async with self.serving(port):
                 pass  # makes the tables
         part = Part(self.parts[-1].high if self.parts else 0, high)
         if self._postgres is None:
             await asyncio.to_thread(fill_sqlite, self._folder / f"{self._name}.db", part)
         else:
-            await fill_postgres(self._url, part)
+            await fill_postgres(self.url, part)
         self.parts.append(part)
 
     @asynccontextmanager
     async def serving(self, port: int) -> AsyncIterator[Server]:
         """A gateway on it."""
-        async with gateway(self._folder, self._name, self._url, FEW_PROVIDERS, port) as server:
+        async with gateway(self._folder, self._name, self.url, FEW_PROVIDERS, port) as server:
             server.parts = tuple(self.parts)
             server.database_pid = self._postgres.pid() if self._postgres is not None else None
             yield server
