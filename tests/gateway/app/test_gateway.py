@@ -57,3 +57,12 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(10):
         while not await holds():  # noqa: ASYNC110 - housekeeping wakes nobody
             await asyncio.sleep(0.02)
+
+
+async def test_providers_share_what_is_known_of_their_secrets(tmp_path: Path) -> None:
+    """With hundreds of providers it takes megabytes, and each provider's messages are searched for all of it."""
+    other = family_table("other", "luckymonaco", "http://127.0.0.1:9", token='"another-token"')
+    async with running_gateway(tmp_path, LUCKY, other) as gateway:
+        masks = [provider.mask for provider in gateway.gateway._providers.values()]
+    assert len({id(mask._known) for mask in masks}) == 1
+    assert all(mask.text("said another-token") == "said ***" for mask in masks)
