@@ -192,16 +192,15 @@ async def test_a_bug_on_the_way_to_the_store_is_998_and_mended_by_the_next_deliv
     """Where the line of a credit cannot be made, the provider sends again, and the wallet says what it did."""
 
     class Speechless(OperatorsWallet):
-        """Ours, with a bug that comes once."""
+        """Ours, with a bug that is there for a while."""
 
-        spoken = False
+        sound = False
 
         async def credit(
             self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
         ) -> PostingOutcome:
             def stammer(outcome: PostingOutcome) -> Exchange:
-                if not self.spoken:
-                    self.spoken = True
+                if not self.sound:
                     raise LookupError
                 return narrate(outcome)
 
@@ -217,6 +216,7 @@ async def test_a_bug_on_the_way_to_the_store_is_998_and_mended_by_the_next_deliv
                 assert (await house.deliver(MONACO.path("Result"), RESULT)).json == SEND_AGAIN
             assert logged[0]["event"] == "gateway error"
             assert not await house.events()
+            Speechless.sound = True
             assert (await house.deliver(MONACO.path("Result"), RESULT)).json["transactionId"] == "wallet-1"
             assert len(await house.events()) == 1
 

@@ -4,7 +4,7 @@ from base64 import b64encode
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.contract import Secret
@@ -16,6 +16,7 @@ def tokens(length: int, number: int = 200) -> list[Secret]:
     return [Secret(sha256(f"token {index}".encode()).hexdigest()[:length]) for index in range(number)]
 
 
+@settings(deadline=None)  # two hundred secrets are made ready for each example
 @given(
     length=st.sampled_from([4, 5, 8, 14, 15, 16, 40]),
     pieces=st.lists(st.integers(0, 199) | st.binary(max_size=9), max_size=12),
