@@ -29,11 +29,11 @@ class WholeReply(web.StreamResponse):
         super().__init__(status=reply.status)
         self._stays_open = bool(request.keep_alive)
         connection = _connection(old=request.version <= HttpVersion10, stays_open=self._stays_open)
-        bodiless = request.method == "HEAD" or reply.status < 200 or reply.status in {204, 304}
-        length = None if bodiless else len(reply.body)
-        self._bytes = _head(reply.status, reply.headers, connection, length) + _date(int(time()))
-        if not bodiless:
-            self._bytes += reply.body
+        bodiless = reply.status < 200 or reply.status in {204, 304}
+        body = b"" if bodiless or request.method == "HEAD" else reply.body
+        # To HEAD the length is that of the body which is not sent.
+        length = None if bodiless or (request.method == "HEAD" and not reply.body) else len(reply.body)
+        self._bytes = _head(reply.status, reply.headers, connection, length, bool(body)) + _date(int(time())) + body
 
     @property
     def keep_alive(self) -> bool:
@@ -62,7 +62,7 @@ def _connection(*, old: bool, stays_open: bool) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _head(status: int, headers: Headers, connection: str, length: int | None) -> bytes:
+def _head(status: int, headers: Headers, connection: str, length: int | None, has_body: bool) -> bytes:
     """The head, up to the date."""
     reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     lines = [f"HTTP/1.1 {status} {reason}"]
@@ -71,7 +71,7 @@ def _head(status: int, headers: Headers, connection: str, length: int | None) ->
             raise ValueError(f"header {name!r} of a reply cannot be sent: it is malformed, or the server's to say")
         lines.append(f"{name}: {value}")
     lines.append(f"Server: {SERVER}")
-    if length:
+    if has_body:
         has_type = any(name.lower() == "content-type" for name, _ in headers)
         lines += [] if has_type else ["Content-Type: application/octet-stream"]
     lines += [] if length is None else [f"Content-Length: {length}"]
