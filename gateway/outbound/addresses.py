@@ -44,8 +44,8 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 def literal_private_address(base_url: str) -> str | None:
     """The address, where `base_url` names one instead of a host and a provider may not have it; otherwise None.
 
-    aiohttp asks no resolver for a literal, so this is to be asked before it connects. Shortened IPv4 such as `127.1`
-    is understood too. Raises ValueError for what is no URL.
+    So a base URL that can never be used is told as such before anything is looked up. Shortened IPv4 such as `127.1` is
+    understood too. Raises ValueError for what is no URL.
     """
     host = urlsplit(base_url).hostname or ""
     try:
@@ -60,7 +60,7 @@ def literal_private_address(base_url: str) -> str | None:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only. aiohttp connects to what it answers: there is no second look-up."""
+    """Resolves names to public addresses only. What it answers is connected to: there is no second look-up."""
 
     def __init__(self) -> None:
         self._resolver = ThreadedResolver()

@@ -1,9 +1,9 @@
 """From a base URL and an adapter's request to what goes on the wire, byte for byte as they say."""
 
 import re
-from urllib.parse import quote, urlencode, urlsplit
+from functools import lru_cache
+from urllib.parse import quote, urlsplit
 
-from multidict import CIMultiDict
 from yarl import URL
 
 from adapters.contract import HttpRequest
@@ -14,6 +14,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_NO_BODY_MEANT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods whose requests say no length where they have no body; all others say that it is 0."""
 
 
 class Target:
@@ -28,38 +30,58 @@ class Target:
         if parts.path and not _is_plain(parts.path):
             raise ValueError("base_url must have a path of visible ASCII, percent-encoded where it needs to be")
         origin = URL(base_url).origin()
+        if not origin.raw_host or not origin.port or not origin.host_port_subcomponent:
+            raise ValueError("base_url must be http(s)://host[:port][/path]")
+        self.tls = parts.scheme == "https"
+        self.host = origin.raw_host
+        """The name to resolve, and to find in the certificate; an IPv6 address without brackets."""
+        self.port = origin.port
         self.where = f"{origin.host_subcomponent}:{origin.port}"
         """host:port, as errors name it."""
-        self._base = f"{origin}{parts.path.rstrip('/')}"
+        self._host_header = f"Host: {origin.host_port_subcomponent}\r\n"
+        self._path = parts.path.rstrip("/")
 
-    def url(self, request: HttpRequest) -> URL:
-        """The request's path appended to the base URL as it stands, and its query percent-encoded.
+    def message(self, request: HttpRequest) -> bytes:
+        """The whole request: its path behind the base URL's as it stands, its query percent-encoded, headers as given.
 
-        Raises ValueError for a path that could not travel as it stands.
+        Added are Host, `Accept-Encoding: identity` where the request says nothing else, and its length. Raises
+        ValueError for what HTTP cannot carry as it stands, and for a header that frames the message, which is not an
+        adapter's to say.
         """
+        head = [self._line(request), self._host_header]
+        encoding_said = False
+        for name, value in request.headers:
+            encoding_said |= _checked_name(name) == "accept-encoding"
+            if _CONTROL.search(value):
+                raise ValueError(f"header {name!r} cannot be sent: it has a control character")
+            head.append(f"{name}: {value}\r\n")
+        if not encoding_said:
+            head.append("Accept-Encoding: identity\r\n")
+        if request.body or request.method not in _NO_BODY_MEANT:
+            head.append(f"Content-Length: {len(request.body)}\r\n")
+        head.append("\r\n")
+        return "".join(head).encode() + request.body
+
+    def _line(self, request: HttpRequest) -> str:
         if not _TOKEN.fullmatch(request.method):
             raise ValueError(f"method {request.method!r} cannot be sent: it is no HTTP method")
         if not _is_plain(request.path):
             raise ValueError("a request's path starts with a slash, is visible ASCII, and holds no ? and no #")
-        query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
-        return URL(f"{self._base}{request.path}{query}", encoded=True)
+        query = ""
+        if request.query:
+            query = "?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in request.query)
+        return f"{request.method} {self._path}{request.path}{query} HTTP/1.1\r\n"
 
 
-def headers_of(request: HttpRequest) -> CIMultiDict[str]:
-    """The request's headers as given, and `Accept-Encoding: identity` where it says nothing else.
-
-    Raises ValueError for a header that HTTP cannot carry, or that frames the message and so is not an adapter's to say.
-    """
-    spelled: dict[str, str] = {}  # aiohttp drops a header that comes again in other letters
-    headers = CIMultiDict[str]()
-    for name, value in request.headers:
-        if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
-            raise ValueError(f"header {name!r} cannot be sent: a control character, or not a header's name")
-        if name.lower() in _FRAMING:
-            raise ValueError(f"header {name!r} is the gateway's to set")
-        headers.add(spelled.setdefault(name.lower(), name), value)
-    headers.setdefault("Accept-Encoding", "identity")
-    return headers
+@lru_cache(maxsize=256)
+def _checked_name(name: str) -> str:
+    """The header's name in lower case. Adapters name the same few again and again."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"header {name!r} cannot be sent: it is not a header's name")
+    lowered = name.lower()
+    if lowered in _FRAMING:
+        raise ValueError(f"header {name!r} is the gateway's to set")
+    return lowered
 
 
 def _is_plain(path: str) -> bool:
