@@ -9,7 +9,7 @@ _MOST_LINES = 128
 _LONGEST_LINE = 8190
 """Bytes of a header's name and value, and of the reason beside the status."""
 _LONGEST_UNREAD = 4 * _LONGEST_LINE
-"""Bytes that may come without a header line, or a piece of the body, being completed."""
+"""Bytes that may come, from one read on, without a header line or a piece of the body among them."""
 _NOT_HTTP = "answered with something that is not HTTP"
 
 
@@ -64,6 +64,8 @@ class AnswerReader:
             self._refuse(_NOT_HTTP)
         if self._reply is None and self._unread > _LONGEST_UNREAD:
             self._refuse(_NOT_HTTP)
+        if self._reply is not None or self._refused is not None:
+            del self._parser  # it knows us as we know it: this spares the garbage collector
         if self._refused is not None:
             raise self._refused
         return self._reply
@@ -103,7 +105,7 @@ class AnswerReader:
             return
         self._status = status = self._parser.get_status_code()
         length, transfer, content = self._framing()
-        if 100 <= status <= 199:
+        if status < 200:
             self._interim(status, framed=bool(length or transfer))
             return
         self._in_body = True
@@ -140,20 +142,17 @@ class AnswerReader:
 
     def _framing(self) -> tuple[str, str, str]:
         """Content-Length, Transfer-Encoding and Content-Encoding, as far as they were said."""
-        length, transfer, content = "", [], []
+        said = {"content-length": "", "transfer-encoding": "", "content-encoding": ""}
         for name, value in self._headers:
-            match name.lower():
-                case "content-length":
-                    length = value
-                case "transfer-encoding":
-                    transfer.append(value.lower())
-                case "content-encoding":
-                    content.append(value.lower())
-        return length, ", ".join(transfer), ", ".join(content)
+            lowered = name.lower()
+            if lowered in said:
+                said[lowered] = ", ".join(filter(None, (said[lowered], value.lower())))
+        length, transfer, content = said.values()
+        return length, transfer, content
 
     def _interim(self, status: int, *, framed: bool) -> None:
         self._lines += 1  # a provider that sends nothing else comes to an end
-        if status == 101 or framed or self._lines > _MOST_LINES:
+        if status < 100 or status == 101 or framed or self._lines > _MOST_LINES:
             self._refuse(_NOT_HTTP)
 
     def _too_large(self) -> str:

@@ -1,0 +1,211 @@
+"""An answer is read the same in whatever pieces it comes, and nothing else is taken for one."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.contract import HttpReply
+from gateway.outbound.answer import AnswerReader, AnswerRefused
+
+LIMIT = 1000
+OK = b"HTTP/1.1 200 OK\r\n"
+CUT = "cut"
+"""The connection ended before there was an answer."""
+Read = tuple[HttpReply | str, bool]
+
+
+def read(*pieces: bytes, to_head: bool = False) -> Read:
+    """What becomes of an answer that comes in these pieces, and whether its connection can be used again."""
+    reader = AnswerReader(LIMIT, to_head=to_head)
+    try:
+        for position, piece in enumerate(pieces):
+            if (reply := reader.feed(piece)) is not None:
+                return reply, reader.reusable and not any(pieces[position + 1 :])
+    except AnswerRefused as refused:
+        return str(refused), reader.reusable
+    return reader.end() or CUT, False
+
+
+def one_by_one(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
+TAKEN = {
+    "with a length": (OK + b"Content-Length: 2\r\n\r\n{}", b"{}", True),
+    "without a body": (OK + b"Content-Length: 0\r\n\r\n", b"", True),
+    "in chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"one ", b"two"), b"one two", True),
+    "in padded chunks": (OK + b"Transfer-Encoding: Chunked\r\n\r\n2  \r\n{}\r\n0\r\n\r\n", b"{}", True),
+    "with a trailer": (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Sum: 1\r\n\r\n", b"{}", True),
+    "until the end": (OK + b"\r\n{}", b"{}", False),
+    "of HTTP/1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"{}", False),
+    "of HTTP/1.0, kept": (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
+    "and then closes": (OK + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}", b"{}", False),
+    "without a reason": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
+    "with bare line feeds": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}", b"{}", True),
+    "after interim answers": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        + OK
+        + b"Content-Length: 2\r\n\r\n{}",
+        b"{}",
+        True,
+    ),
+    "as identity": (OK + b"Content-Encoding: Identity\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
+    "of the largest size": (OK + b"Content-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT, b"x" * LIMIT, True),
+    "of the longest line": (OK + b"X: " + b"a" * 8189 + b"\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
+    "of the most lines": (OK + b"X: a\r\n" * 127 + b"Content-Length: 2\r\n\r\n{}", b"{}", True),
+}
+
+
+@pytest.mark.parametrize(("said", "body", "reusable"), TAKEN.values(), ids=TAKEN)
+def test_what_is_http_is_taken_in(said: bytes, body: bytes, reusable: bool) -> None:
+    """Every way to frame an answer is understood, whole and byte by byte, and says whether the connection is kept."""
+    for pieces in ([said], one_by_one(said)):
+        reply, kept = read(*pieces)
+        assert isinstance(reply, HttpReply), reply
+        assert (reply.status, reply.body, kept) == (200, body, reusable)
+
+
+@given(st.sampled_from(sorted(TAKEN)), st.data())
+def test_where_an_answer_is_split_does_not_matter(which: str, data: st.DataObject) -> None:
+    """However the network cuts an answer, the same reply comes of it."""
+    said = TAKEN[which][0]
+    cuts = sorted({0, len(said), *data.draw(st.lists(st.integers(0, len(said)), max_size=8))})
+    assert read(*(said[start:end] for start, end in pairwise(cuts))) == read(said)
+
+
+REFUSED = {
+    "garbage": b"garbage\r\n\r\n",
+    "nothing but a space": b" ",
+    "two lengths": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a negative length": OK + b"Content-Length: -1\r\n\r\n",
+    "a length with a sign": OK + b"Content-Length: +1\r\n\r\na",
+    "a length beyond all bounds": OK + b"Content-Length: 99999999999999999999\r\n\r\n",
+    "a length beside chunks": OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "no chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "another transfer encoding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "another transfer encoding at last": OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n{}",
+    "another transfer encoding alone": OK + b"Transfer-Encoding: gzip\r\n\r\n{}",
+    "an encoding": OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    "an encoding in two lines": OK
+    + b"Content-Encoding: identity\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
+    "another protocol": b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "another protocol, unnamed": b"HTTP/1.1 101 Switching\r\n\r\n",
+    "an interim answer with a body": b"HTTP/1.1 103 Hints\r\nContent-Length: 2\r\n\r\n{}",
+    "no status": b"HTTP/1.1 099 X\r\nContent-Length: 2\r\n\r\n{}",
+    "interim answers without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 130,
+    "too long a line": OK + b"X: " + b"a" * 8190 + b"\r\n\r\n",
+    "too long a name": OK + b"X" * 8190 + b": a\r\n\r\n",
+    "too long a reason": b"HTTP/1.1 200 " + b"O" * 8191 + b"\r\n\r\n",
+    "too many lines": OK + b"X: a\r\n" * 128 + b"Content-Length: 2\r\n\r\n{}",
+    "too many trailers": OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 128 + b"\r\n",
+    "a folded line": OK + b"X: a\r\n b\r\n\r\n",
+    "a zero in a line": OK + b"X: a\x00b\r\n\r\n",
+    "too large a body": OK + b"\r\n" + b"x" * (LIMIT + 1),
+    "too large a length": OK + b"Content-Length: %d\r\n\r\n" % (LIMIT + 1),
+    "too many chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(*[b"x" * 100] * 11),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED.values(), ids=REFUSED)
+def test_what_is_not_http_is_refused(said: bytes) -> None:
+    """No broken, oversized, encoded or switched answer becomes a reply, whole or byte by byte."""
+    for pieces in ([said], one_by_one(said)):
+        reply, kept = read(*pieces)
+        assert isinstance(reply, str)
+        assert reply != CUT
+        assert not kept
+
+
+@pytest.mark.parametrize(
+    "drip",
+    [
+        b"HTTP/1.1 200 " + b"O" * 40_000,
+        OK + b"X: " + b"a" * 40_000,
+        OK + b"X" * 40_000,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2;x=" + b"a" * 40_000,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 40_000,
+    ],
+)
+def test_a_line_without_an_end_is_refused(drip: bytes) -> None:
+    """What never becomes a line is not kept for ever, in the head, between chunks and behind them."""
+    for pieces in ([drip[:100], drip[100:]], one_by_one(drip)):
+        assert read(*pieces)[0] == "answered with something that is not HTTP"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_status_without_a_body_is_complete_with_its_head(status: int, framing: bytes) -> None:
+    """A 204 and a 304 have no body, whatever they announce."""
+    reply, _ = read(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, framing))
+    assert isinstance(reply, HttpReply)
+    assert (reply.status, reply.body) == (status, b"")
+
+
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_the_answer_to_head_has_no_body(framing: bytes) -> None:
+    """The length that a HEAD is told is another answer's."""
+    reply, kept = read(OK + framing + b"\r\n", to_head=True)
+    assert isinstance(reply, HttpReply)
+    assert (reply.status, reply.body, kept) == (200, b"", False)
+
+
+@pytest.mark.parametrize("status", [307, 401, 429, 503])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b",
+        b"Content-Length: 9999\r\n\r\n",
+        b"\r\n" + b"x" * 9999,
+    ],
+)
+def test_a_status_that_says_it_all_needs_no_body(status: int, rest: bytes) -> None:
+    """What is decided by its status is an answer, even where its body cannot be taken in."""
+    reply, kept = read(b"HTTP/1.1 %d X\r\nRetry-After: 7\r\n" % status + rest)
+    assert isinstance(reply, HttpReply)
+    assert (reply.status, reply.header("Retry-After"), reply.body, kept) == (status, "7", b"", False)
+
+
+@pytest.mark.parametrize("more", [b"H", b"garbage", OK + b"Content-Length: 1\r\n\r\n!", b"\x00"])
+def test_what_comes_behind_an_answer_spoils_only_the_connection(more: bytes) -> None:
+    """The answer stands, and what follows it in the same piece can never answer the next request."""
+    for said in (TAKEN["with a length"][0], TAKEN["in chunks"][0], TAKEN["and then closes"][0]):
+        whole, _ = read(said)
+        assert read(said + more) == (whole, False)
+
+
+def test_headers_are_kept_as_they_came() -> None:
+    """Names keep their letters, values lose only the space around them, and what comes twice is there twice."""
+    reply, _ = read(OK + b"X-Odd:\t \xe9 x \t\r\nset-cookie: a\r\nSet-Cookie:\r\nContent-Length: 0\r\n\r\n")
+    assert isinstance(reply, HttpReply)
+    assert reply.headers == (("X-Odd", "é x"), ("set-cookie", "a"), ("Set-Cookie", ""), ("Content-Length", "0"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Be",
+        OK + b"Content-Length: 3\r\n\r\n{}",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}",
+    ],
+)
+def test_an_answer_that_is_cut_is_none(said: bytes) -> None:
+    """Only an answer that tells no length is complete at the end of its connection."""
+    assert read(said) == (CUT, False)
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=50), st.sampled_from([OK, b"\r\n", b"\r\n\r\n", b"Content-Length: 2\r\n"])))
+)
+def test_whatever_comes_is_read_or_refused(pieces: list[bytes]) -> None:
+    """No sequence of bytes raises anything else, and what makes a reply began as HTTP does."""
+    reply, _ = read(*pieces)
+    if isinstance(reply, HttpReply):
+        assert b"".join(pieces).lstrip(b"\r\n").startswith(b"HTTP/")
+        assert reply.status >= 200
