@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -113,7 +114,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """The provider has said all that it will: some answers are complete only then. The transport closes itself."""
         self._ended = True
-        if self._reader is not None:
+        if self._reader is not None and self._said_goodbye():
             self._complete(self._reader.end())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -121,6 +122,14 @@ class Connection(asyncio.Protocol):
         self._ended = True
         self._fail(ConnectionLost())
         self._on_lost(self)
+
+    def _said_goodbye(self) -> bool:
+        """Whether it was the provider who ended the connection; asyncio says so too where TLS was cut off below."""
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        try:
+            return tls is None or not tls.read(1)
+        except ssl.SSLError:
+            return False
 
     def _complete(self, reply: HttpReply | None) -> None:
         if reply is not None and self._answer is not None and not self._answer.done():

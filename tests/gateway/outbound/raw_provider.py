@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,18 +52,19 @@ class RawProvider:
     """What reached the provider."""
 
     port: int = 0
+    tls: bool = False
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
 
 @asynccontextmanager
-async def raw_provider(behaviour: Behaviour) -> AsyncIterator[RawProvider]:
+async def raw_provider(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawProvider]:
     """Serve `behaviour` once for each connection, on a free port of the loopback address."""
-    provider = RawProvider()
+    provider = RawProvider(tls=tls is not None)
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,7 +80,7 @@ async def raw_provider(behaviour: Behaviour) -> AsyncIterator[RawProvider]:
         task = asyncio.get_running_loop().create_task(serve(reader, writer))
         serving.add(task)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     provider.port = server.sockets[0].getsockname()[1]
     try:
         yield provider
