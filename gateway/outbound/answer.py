@@ -20,37 +20,20 @@ class AnswerRefused(Exception):
 class AnswerReader:
     """Reads one answer, in whatever pieces it comes. Used once."""
 
-    __slots__ = (
-        "_body",
-        "_headers",
-        "_in_body",
-        "_lines",
-        "_max_bytes",
-        "_parser",
-        "_reason",
-        "_refused",
-        "_reply",
-        "_size",
-        "_status",
-        "_to_head",
-        "_unread",
-        "_until_end",
-        "reusable",
-    )
+    reusable = False
+    """Whether another request may follow on the same connection, once there is an answer."""
+
+    _status = _lines = _reason = _size = _unread = 0
+    _in_body = _until_end = False
+    _reply: HttpReply | None = None
+    _refused: AnswerRefused | None = None
 
     def __init__(self, max_bytes: int, *, to_head: bool) -> None:
         """`max_bytes` bounds the body. The answer `to_head` (the method) has none, whatever length it tells."""
-        self.reusable = False
-        """Whether another request may follow on the same connection, once there is an answer."""
         self._max_bytes = max_bytes
         self._to_head = to_head
-        self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
-        self._size = self._lines = self._reason = self._unread = 0
-        self._in_body = self._until_end = False
-        self._reply: HttpReply | None = None
-        self._refused: AnswerRefused | None = None
         self._parser = HttpResponseParser(self)
         # What real servers do, and what cannot be taken for anything else.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)

@@ -106,7 +106,7 @@ class ProviderClient:
             raise self._unreachable(
                 "the deadline had passed before a connection was looked for; give the call more time"
             )
-        connection = await pool.take_ready() or await self._connection(pool, deadline)
+        connection = pool.take_ready() or await self._connection(pool, deadline)
         try:
             return await connection.ask(message, deadline, head=request.method == "HEAD")
         except (AnswerRefused, ConnectionLost, TimeoutError) as error:

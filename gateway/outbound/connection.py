@@ -10,6 +10,9 @@ from adapters.contract import HttpReply
 from gateway.outbound.answer import AnswerReader, AnswerRefused
 from gateway.outbound.deadline import Deadline
 
+_EARLY_S = 0.001
+"""Seconds by which a timer may go off early: uvloop counts in whole milliseconds."""
+
 
 class ConnectionLost(Exception):
     """The connection ended after sending, before the answer was complete."""
@@ -32,7 +35,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader: AnswerReader | None = None
         self._answer: asyncio.Future[HttpReply] | None = None
+        self._deadline: Deadline | None = None
         self._timer: asyncio.TimerHandle | None = None
+        """Goes off at the deadline or before it: one is set for many exchanges, and looks then which is under way."""
         self._reusable = True
         self._ended = False
 
@@ -58,16 +63,17 @@ class Connection(asyncio.Protocol):
         answer: asyncio.Future[HttpReply] = self._loop.create_future()
         self._answer = answer
         self._transport.write(message)
+        self._deadline = deadline
         deadline.watch(self)
-        self._timer = self._loop.call_at(deadline.at, self._expire)
+        if self._timer is None or deadline.at < self._timer.when():
+            self.reschedule(deadline.at)
         try:
             reply = await answer
             # A request that is still being written would run into the next one.
             self._reusable = reader.reusable and not self._transport.get_write_buffer_size()
         finally:
-            self._timer.cancel()
             deadline.unwatch(self)
-            self._reader = self._answer = None
+            self._reader = self._answer = self._deadline = None
             if not self._reusable:
                 self.abort()
         return reply
@@ -87,10 +93,16 @@ class Connection(asyncio.Protocol):
         """The deadline of the exchange under way has moved."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._expire)
+        self._timer = self._loop.call_at(when, self._look)
 
-    def _expire(self) -> None:
-        self._fail(TimeoutError())
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline.remaining() > _EARLY_S:
+            self.reschedule(self._deadline.at)
+        else:
+            self._fail(TimeoutError())
 
     # --- what the event loop calls ------------------------------------------------------------------------------------
 
@@ -120,6 +132,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended, whoever ended it."""
         self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._fail(ConnectionLost())
         self._on_lost(self)
 
