@@ -132,7 +132,7 @@ class Pool:
             self._sweep.cancel()
         self._idle.clear()
         if self._open:
-            for connection in self._open:
+            for connection in list(self._open):
                 connection.abort()
             await self._all_ended.wait()
 

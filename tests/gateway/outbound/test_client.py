@@ -1,4 +1,4 @@
-"""One exchange: what goes out and what comes back is what was said, without anything that aiohttp adds."""
+"""One exchange: what goes out and what comes back is what was said, without anything that we add."""
 
 import pytest
 from aiohttp import web
@@ -9,7 +9,7 @@ from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
 
 async def test_what_travels_is_what_was_given() -> None:
-    """The provider receives the request byte for byte, with nothing of aiohttp's own but what frames the message."""
+    """The provider receives the request byte for byte, with nothing added but what frames the message."""
 
     async def provider(peer: Peer) -> None:
         await peer.request()

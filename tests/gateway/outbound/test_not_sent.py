@@ -1,6 +1,8 @@
 """Where an exchange fails before its first byte, that is what it says: nothing was sent, and nothing arrived."""
 
 import asyncio
+import errno
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +11,9 @@ import pytest
 
 from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFault, ProviderClient
+from gateway.outbound.connection import Connection
 from gateway.outbound.deadline import Deadline
+from gateway.outbound.pool import Pool
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SECRET, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
@@ -103,6 +107,26 @@ async def test_a_provider_that_speaks_no_tls_is_unreachable() -> None:
     async with raw_provider(provider) as provided, client(f"https://127.0.0.1:{provided.port}") as c:
         failed = await failure(c)
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "Connection timed out; check base_url"),
+        (ValueError("server_hostname cannot start with a dot"), r"no usable connection \(ValueError\)"),
+    ],
+)
+async def test_what_ends_connecting_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
+    """A time-out of the system's is not taken for one of ours, and an odd failure to connect is no bug."""
+
+    async def take(_: Pool) -> Connection:
+        raise error
+
+    monkeypatch.setattr(Pool, "take", take)
+    async with client("http://127.0.0.1:1") as c:
+        failed = await failure(c)
+    assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
+    assert re.search(words, failed.detail)
 
 
 async def test_waiting_for_a_free_connection_counts_as_connecting() -> None:

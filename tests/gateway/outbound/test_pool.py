@@ -214,6 +214,7 @@ async def test_what_the_system_holds_unread_is_heard_before_asking(unread: bytes
         return peer
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5.0)
         port = listening.getsockname()[1]
         async with client(f"http://127.0.0.1:{port}") as c:
             first = ask(c, "/1")
