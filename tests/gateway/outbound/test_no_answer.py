@@ -12,6 +12,8 @@ from gateway.outbound.deadline import Deadline
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
+SOONER_THAN_IDLE = 5.0
+"""Seconds: a connection that nobody needs would be closed later."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
 
@@ -64,6 +66,7 @@ async def test_an_extended_deadline_lets_the_answer_arrive() -> None:
         deadline.extend(at + ENOUGH)
         loop.call_at(at + SOON, extended.set)
         assert (await call).body == b"late"
+    assert not deadline._waits, "it forgets who has its answer"
 
 
 async def test_a_deadline_that_is_moved_earlier_cuts_what_is_under_way() -> None:
@@ -81,7 +84,7 @@ async def test_a_deadline_that_is_moved_earlier_cuts_what_is_under_way() -> None
         await asked.wait()
         deadline.cap(asyncio.get_running_loop().time())
         with pytest.raises(ExchangeFailed, match="in time") as failed:
-            await call
+            await asyncio.wait_for(call, SOONER_THAN_IDLE)
         assert (failed.value.fault, failed.value.sent) == (ExchangeFault.TIMEOUT, True)
 
 
@@ -106,8 +109,28 @@ async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, 
         if second > first:
             assert (await exchange(c, seconds=second)).body == b"second"
         else:
-            assert (await failure(c, seconds=second)).fault is ExchangeFault.TIMEOUT
+            failed = await asyncio.wait_for(failure(c, seconds=second), SOONER_THAN_IDLE)
+            assert failed.fault is ExchangeFault.TIMEOUT
         assert provided.connections == 1
+
+
+async def test_a_deadline_that_passes_between_two_exchanges_is_nobodys() -> None:
+    """An exchange after it is bounded by its own."""
+    passed = asyncio.Event()
+
+    async def provider(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(b"first"))
+        await peer.request()
+        await peer.hang()
+
+    async with raw_provider(provider) as provided, client(provided.base_url) as c:
+        deadline = Deadline.after(SOON)
+        assert (await c.exchange(CLOSE, deadline)).body == b"first"
+        asyncio.get_running_loop().call_at(deadline.at + 0.01, passed.set)
+        await passed.wait()
+        failed = await asyncio.wait_for(failure(c, seconds=SOON), SOONER_THAN_IDLE)
+        assert (failed.fault, provided.connections) == (ExchangeFault.TIMEOUT, 1)
 
 
 BEGUN = [
@@ -223,8 +246,24 @@ async def test_a_cancelled_caller_is_cancelled() -> None:
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-        await hung_up.wait()
+        await asyncio.wait_for(hung_up.wait(), SOONER_THAN_IDLE)
         assert (await exchange(c)).body == b"second"
+
+
+@pytest.mark.parametrize("begun", [b"", HEAD, b"garbage", HEAD.replace(b"1000", b"9999999")])
+async def test_whatever_fails_ends_its_connection(begun: bytes) -> None:
+    """What may still come on the connection of a failure is heard by nobody, and the provider knows at once."""
+    hung_up = asyncio.Event()
+
+    async def provider(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(begun)
+        await peer.hang()
+        hung_up.set()
+
+    async with raw_provider(provider) as provided, client(provided.base_url) as c:
+        await failure(c, seconds=SOON)
+        await asyncio.wait_for(hung_up.wait(), SOONER_THAN_IDLE)
 
 
 # --- It answered, but not in a way that can be taken in ---------------------------------------------------------------

@@ -58,6 +58,10 @@ async def test_no_more_connections_are_opened_than_allowed() -> None:
     """Ten calls over three connections are all answered, each with its own answer."""
     gate = Gate()
     async with raw_provider(gate) as provided, client(provided.base_url, connections=3) as c:
+        gate.open(2)
+        for path in ("/a", "/b"):  # one that is opened, and one that is at hand
+            await ask(c, path)
+            assert await gate.asked.get() == path
         calls = [ask(c, f"/{number}") for number in range(10)]
         for _ in range(3):
             await gate.asked.get()
@@ -85,6 +89,25 @@ async def test_who_waits_longest_is_served_first() -> None:
         assert await gate.asked.get() == "/4"
         gate.open()
         await calls[4]
+
+
+async def test_nobody_comes_in_between() -> None:
+    """A call that asks again the moment it is answered waits behind those who waited."""
+    gate = Gate()
+    async with raw_provider(gate) as provided, client(provided.base_url, connections=1) as c:
+
+        async def two() -> None:
+            await exchange(c, HttpRequest("POST", "/1"))
+            await exchange(c, HttpRequest("POST", "/3"))
+
+        asking = asyncio.get_running_loop().create_task(two())
+        assert await gate.asked.get() == "/1"
+        waiting = ask(c, "/2")
+        await turns()
+        gate.open(3)
+        await asyncio.gather(asking, waiting)
+        assert [gate.asked.get_nowait() for _ in range(2)] == ["/2", "/3"]
+        assert provided.connections == 1
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["while it waits", "as its turn comes"])

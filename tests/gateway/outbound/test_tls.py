@@ -1,5 +1,6 @@
 """Over TLS an exchange is what it is without, with a provider that has proved its name."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,20 @@ async def test_exchanges_share_a_connection_that_speaks_http_1() -> None:
             for _ in range(3):
                 assert (await exchange(c)).body == b"}}" + b"x" * 100_000
         assert (provided.connections, spoken) == (1, {"http/1.1"})
+
+
+async def test_a_connection_that_the_provider_ends_is_not_asked_again() -> None:
+    """A provider that says goodbye behind its answer is reached over another connection, and nothing is lost."""
+
+    async def provider(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer())
+
+    async with raw_provider(provider, proving("127.0.0.1")) as provided, client(provided.base_url) as c:
+        for number in range(1, 6):
+            await exchange(c)
+            assert (provided.connections, len(provided.requests)) == (number, number)
+            await asyncio.sleep(0)
 
 
 async def test_an_address_can_be_proved_too() -> None:
