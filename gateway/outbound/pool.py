@@ -64,8 +64,6 @@ class Addresses:
             )
             for each in found
         )
-        if not self._found:
-            raise OSError(f"{self._host} has no address")
         self._good_until = asyncio.get_running_loop().time() + _LOOK_UP_S
 
     def _looked(self, looking: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from gateway.outbound import pool as pools
 from gateway.outbound.client import ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.pool import Addresses, Pool
+from gateway.outbound.pool import Addresses, Pool, PoolClosed
 from gateway.outbound.target import Target
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
@@ -303,6 +303,7 @@ class Names(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        assert family == socket.AF_UNSPEC, "IPv6 too"
         self.asked += 1
         await self.may_answer.wait()
         if not self.addresses:
@@ -337,6 +338,26 @@ async def test_where_one_address_fails_the_next_is_tried() -> None:
         message = Target(provided.base_url).message(CLOSE)
         assert (await connection.ask(message, Deadline.after(ENOUGH), head=False)).status == 200
         pool.give_back(connection)
+
+
+async def test_a_connection_that_comes_about_too_late_is_closed() -> None:
+    """Who is connecting as the gateway stops hears so, and leaves no connection behind."""
+    hung_up = asyncio.Event()
+
+    async def provider(peer: Peer) -> None:
+        await peer.hang()
+        hung_up.set()
+
+    names = Names("127.0.0.1")
+    names.may_answer.clear()
+    async with raw_provider(provider) as provided, pool_of(provided.port, names) as pool:
+        connecting = asyncio.get_running_loop().create_task(pool.take())
+        await turns()
+        await pool.close()
+        names.may_answer.set()
+        with pytest.raises(PoolClosed):
+            await connecting
+        await asyncio.wait_for(hung_up.wait(), ENOUGH)
 
 
 async def test_a_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
