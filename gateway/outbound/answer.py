@@ -89,12 +89,14 @@ class AnswerReader:
         self._status = status = self._parser.get_status_code()
         length, transfer, content = self._framing()
         if status < 200:
-            self._interim(status, framed=bool(length or transfer))
-            return
+            self._lines += 1  # a provider that sends nothing else comes to an end
+            if status < 100 or self._lines > _MOST_LINES:
+                self._refuse(_NOT_HTTP)
+            return  # an interim answer; at 101 the parser gives up by itself
         self._in_body = True
         self.reusable = self._parser.should_keep_alive()
-        if self._to_head or status in {204, 304}:
-            self.reusable = False  # the parser would wait for a body where a length is told
+        if self._to_head:
+            self.reusable = False  # the parser knows nothing of HEAD, and waits for the body that is told of
             self._finish()
         elif transfer not in {"", "chunked"}:
             self._refuse("answered with a Transfer-Encoding that nobody asked for")
@@ -132,11 +134,6 @@ class AnswerReader:
                 said[lowered] = ", ".join(filter(None, (said[lowered], value.lower())))
         length, transfer, content = said.values()
         return length, transfer, content
-
-    def _interim(self, status: int, *, framed: bool) -> None:
-        self._lines += 1  # a provider that sends nothing else comes to an end
-        if status < 100 or status == 101 or framed or self._lines > _MOST_LINES:
-            self._refuse(_NOT_HTTP)
 
     def _too_large(self) -> str:
         return f"answered with more than {self._max_bytes} bytes"

@@ -69,6 +69,7 @@ def test_what_is_http_is_taken_in(said: bytes, body: bytes, reusable: bool) -> N
         reply, kept = read(*pieces)
         assert isinstance(reply, HttpReply), reply
         assert (reply.status, reply.body, kept) == (200, body, reusable)
+        assert reply.header("X-Sum") is None, "a trailer is nobody's"
 
 
 @given(st.sampled_from(sorted(TAKEN)), st.data())
@@ -142,9 +143,9 @@ def test_a_line_without_an_end_is_refused(drip: bytes) -> None:
 @pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_a_status_without_a_body_is_complete_with_its_head(status: int, framing: bytes) -> None:
     """A 204 and a 304 have no body, whatever they announce."""
-    reply, _ = read(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, framing))
+    reply, kept = read(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, framing))
     assert isinstance(reply, HttpReply)
-    assert (reply.status, reply.body) == (status, b"")
+    assert (reply.status, reply.body, kept) == (status, b"", True)
 
 
 @pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
