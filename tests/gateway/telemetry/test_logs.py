@@ -1,5 +1,6 @@
 """Every line of the log is JSON, whole, and without a secret."""
 
+import asyncio
 import io
 import json
 import logging
@@ -210,3 +211,88 @@ def test_a_value_without_an_end_is_cut() -> None:
     endless: list[Any] = [1]
     endless.append(endless)
     assert len(Rendered(())(None, "info", {"value": endless})) < 200
+
+
+class Counted(io.StringIO):
+    """Counts the writes."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+@pytest.fixture
+def counted(written: Lines) -> Counted:
+    """Where the log goes, told apart by writes; what `written` puts back is put back."""
+    stream = Counted()
+    logs.configure("info", (), stream)
+    return stream
+
+
+def events(stream: io.StringIO) -> list[str]:
+    """What was written so far."""
+    return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+
+
+async def test_lines_of_one_turn_of_the_loop_are_one_write(counted: Counted) -> None:
+    """A busy gateway does not write once a call; the lines are whole, in their order, and there by the next turn."""
+    log = structlog.get_logger()
+    for number in range(100):
+        log.info("line", number=number)
+    assert counted.writes == 0
+    await asyncio.sleep(0)
+    assert counted.writes == 1
+    assert [json.loads(line)["number"] for line in counted.getvalue().splitlines()] == list(range(100))
+    log.info("next turn")
+    await asyncio.sleep(0)
+    assert events(counted)[100:] == ["next turn"]
+
+
+async def test_a_warning_is_written_at_once_behind_what_waits(counted: Counted) -> None:
+    """What is logged before a crash is there after it; a library's line keeps its place too."""
+    structlog.get_logger().info("first")
+    structlog.get_logger().warning("second")
+    assert events(counted) == ["first", "second"]
+    structlog.get_logger().info("third")
+    logging.getLogger("grpc").info("fourth")
+    assert events(counted) == ["first", "second", "third", "fourth"]
+
+
+async def test_no_line_of_another_thread_is_lost(counted: Counted) -> None:
+    """The store's thread logs too."""
+    log = structlog.get_logger()
+
+    def other() -> None:
+        for number in range(200):
+            log.info("theirs", number=number)
+
+    thread = asyncio.create_task(asyncio.to_thread(other))
+    for number in range(200):
+        log.info("ours", number=number)
+        await asyncio.sleep(0)
+    await thread
+    await asyncio.sleep(0)
+    said = [json.loads(line) for line in counted.getvalue().splitlines()]
+    for whose in ("ours", "theirs"):
+        assert [line["number"] for line in said if line["event"] == whose] == list(range(200))
+
+
+def test_what_waits_when_a_loop_ends_is_written(counted: Counted) -> None:
+    """The last lines of a loop do not wait for ever: the next loop's lines, or the process's end, take them along."""
+
+    async def say(event: str, turns: int) -> None:
+        structlog.get_logger().info(event)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    last = loop.create_task(say("last words", 0))
+    last.add_done_callback(lambda _: loop.stop())
+    loop.run_forever()
+    loop.close()
+    asyncio.run(say("another loop", 1))
+    assert events(counted) == ["last words", "another loop"]
+    logging.getLogger().handlers[0].flush()
+    assert len(events(counted)) == 2
