@@ -1,8 +1,8 @@
 """Whether a call costs the same with many providers, and with many stored references: pairs of one run.
 
 The gateway with few and the gateway with many run side by side, under load in turns. What counts is the gateway's
-processor time for each call, and what it writes: neither depends on what sends. Filling takes minutes, and some
-kilobytes of disk for each reference: `make bench-scale ARGS="--references 1000000"` for a smaller run.
+processor time for each call, and what it writes: neither depends on what sends. Filling takes minutes, and
+nearly a gigabyte of disk for each million: `make bench-scale ARGS="--references 1000000"` for a smaller run.
 """
 
 import argparse
