@@ -110,7 +110,9 @@ async def gateway(folder: Path, name: str, url: str, providers: int, port: int) 
         )
     try:
         assert process.stdout is not None
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        assert line, (folder / f"{name}.log").read_text()
+        said = json.loads(line)
         async with grpc.aio.insecure_channel(said["grpc"]) as channel:
             port = int(said["callbacks"].rpartition(":")[2])
             yield Server(process.pid, port, SessionServiceStub(channel), names)
