@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ssl import SSLContext
 
 from adapters.registry import Registry
 from gateway.app.dialects import Dialect, dialects
@@ -15,7 +16,7 @@ from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import CallbackProvider, routes_of
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CallbackServer
-from gateway.config import ConfigInvalid, Listen, Settings, TlsFiles
+from gateway.config import ConfigInvalid, FrontEnd, GrpcSettings, Listen, Settings
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.rpc import server as rpc
 from gateway.rpc.reconciliation_service import ReconciliationService
@@ -90,6 +91,7 @@ class Gateway:
             watching=self._watching,
             providers=self._providers.values(),
             shares_port=shares_ports,
+            lean=settings.grpc.front_end is FrontEnd.HTTP2,
         )
         self._housekeeping = Housekeeping(
             self._store,
@@ -149,8 +151,7 @@ class Gateway:
             ssl_context(callbacks_tls) if callbacks_tls else None,
             shares_port=self._shares_ports,
         )
-        grpc_tls = self._settings.grpc.tls
-        grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, pem(grpc_tls) if grpc_tls else None)
+        grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, rpc_tls(self._settings.grpc))
         self._obstacle = ""
         return Listening(
             grpc=str(Listen(grpc_at.host, grpc_port)),
@@ -215,8 +216,13 @@ def _provider(dialect: Dialect, secrets: KnownValues) -> Provider:
     )
 
 
-def pem(files: TlsFiles) -> rpc.TlsFiles:
-    """A listener's files as gRPC takes them. Raises OSError."""
+def rpc_tls(settings: GrpcSettings) -> rpc.TlsFiles | SSLContext | None:
+    """The TLS of a gRPC listener, as its front end takes it. Raises OSError."""
+    files = settings.tls
+    if files is None:
+        return None
+    if settings.front_end is FrontEnd.HTTP2:
+        return ssl_context(files)
     return rpc.TlsFiles(
         files.cert.read_bytes(), files.key.read_bytes(), files.client_ca.read_bytes() if files.client_ca else None
     )

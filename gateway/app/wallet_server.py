@@ -5,9 +5,9 @@ For tests of a gateway with an operator's wallet, and for teams to copy: it does
 
 from dataclasses import dataclass
 
-from gateway.app.gateway import STOP_GRACE_S, CannotStart, now, pem
+from gateway.app.gateway import STOP_GRACE_S, CannotStart, now, rpc_tls
 from gateway.app.surroundings import exchanged, unloadable
-from gateway.config import ConfigInvalid, Listen, Problem, Settings
+from gateway.config import ConfigInvalid, FrontEnd, Listen, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
 from gateway.store.interface import StoreUnavailable
@@ -34,7 +34,8 @@ class WalletServer:
         self._settings = settings
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
         wallet = BuiltinWallet(self._store, now)
-        self._rpc = rpc.RpcServer([WalletService(wallet, settings.grpc.default_deadline_s)])
+        services = [WalletService(wallet, settings.grpc.default_deadline_s)]
+        self._rpc = rpc.RpcServer(services, lean=settings.grpc.front_end is FrontEnd.HTTP2)
 
     async def start(self) -> WalletListening:
         """Open the store, and serve. Raises CannotStart, and leaves nothing open then."""
@@ -48,11 +49,11 @@ class WalletServer:
             raise
 
     async def _start(self) -> WalletListening:
-        listen, tls = self._settings.grpc.listen, self._settings.grpc.tls
+        listen = self._settings.grpc.listen
         await self._store.open()
         if problems := exchanged(await self._store.creditors(), self._settings):
             raise ConfigInvalid(problems)
-        port = await self._rpc.start(listen.host, listen.port, pem(tls) if tls else None)
+        port = await self._rpc.start(listen.host, listen.port, rpc_tls(self._settings.grpc))
         return WalletListening(grpc=str(Listen(listen.host, port)))
 
     async def stop(self) -> None:

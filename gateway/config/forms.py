@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.problems import Wrong
-from gateway.config.settings import Listen, Network
+from gateway.config.settings import FrontEnd, Listen, Network
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
@@ -194,6 +194,14 @@ def wallet_target(value: object) -> str:
     if target != "builtin" and not _GRPC_TARGET.fullmatch(target):
         raise Wrong('must be "builtin", or a gRPC target such as "dns:///wallet.example.com:443"')
     return target
+
+
+def front_end(value: object) -> FrontEnd:
+    """One of the front ends."""
+    try:
+        return FrontEnd(text(value))
+    except ValueError:
+        raise Wrong(f"must be one of {', '.join(FrontEnd)}") from None
 
 
 def log_level(value: object) -> str:

@@ -79,6 +79,7 @@ def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
         tls=_tls(table, around),
         # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
         default_deadline_s=table.take("default_deadline_s", forms.seconds(0.1, 3600), usual.default_deadline_s),
+        front_end=table.take("front_end", forms.front_end, usual.front_end),
     )
     table.refuse_rest()
     return settings

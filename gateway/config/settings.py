@@ -1,6 +1,7 @@
 """The frozen values that the configuration file becomes. No secret shows in any repr."""
 
 from collections.abc import Mapping
+from enum import StrEnum, unique
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +40,15 @@ class TlsFiles(msgspec.Struct, frozen=True):
     client_ca: Path | None = None
 
 
+@unique
+class FrontEnd(StrEnum):
+    """What speaks gRPC."""
+
+    GRPCIO = "grpcio"
+    HTTP2 = "http2"
+    """The gateway's own, which takes a fraction of the processor time."""
+
+
 class GrpcSettings(msgspec.Struct, frozen=True):
     """The listener for the microservices."""
 
@@ -46,6 +56,7 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     tls: TlsFiles | None = None
     default_deadline_s: float = 10.0
     """Seconds that a call may take whose caller set no deadline."""
+    front_end: FrontEnd = FrontEnd.GRPCIO
 
 
 class CallbackSettings(msgspec.Struct, frozen=True):

@@ -1,1 +1,1 @@
-"""gRPC: a module a service, interceptors, and the one table from failure to google.rpc.Status."""
+"""gRPC: a module a service, what stands around each call, and the one table from failure to google.rpc.Status."""

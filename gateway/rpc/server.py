@@ -1,6 +1,7 @@
 """The gRPC server: services, health, reflection, TLS, and an orderly stop."""
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +10,10 @@ from typing import Any, assert_never, cast
 import grpc
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from gateway.rpc.calls import Calls
+from gateway.rpc.http2.server import Http2Server
 from gateway.rpc.watching import Watching
 from gateway.sessions.provider import HealthState, Provider
 from gateway.v1 import reconciliation_service_pb2, session_service_pb2, transaction_service_pb2, wallet_service_pb2
@@ -49,7 +51,8 @@ class RpcServer:
     """The gRPC side of a gateway, from its first accepted call to its last answer.
 
     `watching` are the streams to end when it stops, `providers` those whose health is served beside the services'.
-    `shares_port` lets other workers of this gateway listen on the same port.
+    `shares_port` lets other workers of this gateway listen on the same port. `lean` has it served by our own front end,
+    in place of grpcio's.
     """
 
     def __init__(
@@ -59,23 +62,31 @@ class RpcServer:
         watching: Watching | None = None,
         providers: Iterable[Provider] = (),
         shares_port: bool = False,
+        lean: bool = False,
     ) -> None:
         self._watching = watching
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._calls = Calls()
-        self._server = grpc.aio.server(
+        self._server: grpc.aio.Server | Http2Server = (
+            Http2Server(shares_port=shares_port)
+            if lean
             # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
-            options=[("grpc.so_reuseport", int(shares_port))],
+            else grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
         )
         self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(reflected, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(reflected), self._server
+        )
         self._providers = tuple(providers)
 
-    async def start(self, host: str, port: int, tls: TlsFiles | None) -> int:
-        """Accept calls; port 0 takes a free one. Answers the port. Raises CannotListen."""
+    async def start(self, host: str, port: int, tls: TlsFiles | ssl.SSLContext | None) -> int:
+        """Accept calls; port 0 takes a free one. Answers the port. Raises CannotListen.
+
+        `tls` are files for grpcio's front end, and a context for ours.
+        """
         for name in ("", *self._services):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for provider in self._providers:
@@ -84,8 +95,14 @@ class RpcServer:
             provider.health.listeners.append(partial(self._told, provider.name))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._bind(address, tls)
-        except RuntimeError as error:
+            match self._server, tls:
+                case Http2Server() as server, ssl.SSLContext() | None:
+                    bound = server.bind(host, port, tls)
+                case grpc.aio.Server() as server, TlsFiles() | None:
+                    bound = _bind(server, address, tls)
+                case _:
+                    raise TypeError("each front end has its own form of TLS")
+        except (RuntimeError, OSError) as error:
             raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
         return bound
@@ -103,14 +120,6 @@ class RpcServer:
         await stopping
         idle.cancel()
 
-    def _bind(self, address: str, tls: TlsFiles | None) -> int:
-        if tls is None:
-            return self._server.add_insecure_port(address)
-        credentials = grpc.ssl_server_credentials(
-            [(tls.key, tls.cert)], root_certificates=tls.client_ca, require_client_auth=tls.client_ca is not None
-        )
-        return self._server.add_secure_port(address, credentials)
-
     def _told(self, provider: str, state: HealthState) -> None:
         serving = state is not HealthState.FAILING
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
@@ -122,7 +131,7 @@ class RpcServer:
 class _Registrar:
     """What generated code registers a servicer with: each of its methods is served with our calls around it."""
 
-    def __init__(self, server: grpc.aio.Server, calls: Calls) -> None:
+    def __init__(self, server: grpc.aio.Server | Http2Server, calls: Calls) -> None:
         self._server = server
         self._calls = calls
 
@@ -135,6 +144,7 @@ class _Registrar:
         """Serve the methods of a service."""
         served = {name: self._calls.around(f"/{service}/{name}", handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, served),))
+        self._server.add_registered_method_handlers(service, served)
 
 
 def _added(servicer: Servicer, registrar: _Registrar) -> str:
@@ -161,3 +171,12 @@ def _name(file: FileDescriptor) -> str:
     """The full name of a proto file's one service."""
     (service,) = file.services_by_name.values()
     return str(service.full_name)
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
+    if tls is None:
+        return server.add_insecure_port(address)
+    credentials = grpc.ssl_server_credentials(
+        [(tls.key, tls.cert)], root_certificates=tls.client_ca, require_client_auth=tls.client_ca is not None
+    )
+    return server.add_secure_port(address, credentials)

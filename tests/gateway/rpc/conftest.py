@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import FrontEnd
 from tests.gateway.rpc.scene import Scene, a_scene
 
 
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with a_scene(tmp_path) as scene:
+@pytest.fixture(params=list(FrontEnd))
+async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """What callers are told is the same, whatever speaks gRPC."""
+    async with a_scene(tmp_path, request.param) as scene:
         yield scene

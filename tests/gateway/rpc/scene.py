@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from gateway.config import FrontEnd
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
 from tests.support.provider import (
@@ -34,7 +35,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path) -> AsyncIterator[Scene]:
+async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO) -> AsyncIterator[Scene]:
     """Set it up in this folder, and take it down."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
@@ -47,5 +48,5 @@ async def a_scene(folder: Path) -> AsyncIterator[Scene]:
                 family_table("dead", "kyren", dead),
                 family_table("private", "kyren", "http://localhost:9", allow_private_addresses="false"),
             )
-            async with running_gateway(folder, *sections) as gateway:
+            async with running_gateway(folder, *sections, grpc=f'front_end = "{front_end}"') as gateway:
                 yield Scene(gateway, provider)

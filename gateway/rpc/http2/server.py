@@ -1,0 +1,87 @@
+"""The second front end's listeners, connections, and stop."""
+
+import asyncio
+import socket
+import ssl
+from typing import cast
+
+from gateway.rpc.http2.connection import Connection
+from gateway.rpc.http2.limits import Limits
+from gateway.rpc.http2.services import Services
+
+TICK_S = 0.25
+"""Between two looks at deadlines and silent peers."""
+
+MOST_CONNECTIONS = 1000
+"""At once; more are closed as they come."""
+
+
+class Http2Server(Services):
+    """Serves what is added to it as to a grpc.aio.Server.
+
+    `shares_port` lets other workers of this gateway listen on the same port.
+    """
+
+    def __init__(self, *, shares_port: bool = False, limits: Limits | None = None) -> None:
+        super().__init__()
+        self._shares_port = shares_port
+        self._limits = limits or Limits()
+        self._bound: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        self._listeners: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._gone = asyncio.Event()
+        self._ticking: asyncio.Task[None] | None = None
+
+    def bind(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Take a port, a free one for 0; answers it. Raises OSError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.create_server((host, port), family=family, backlog=1024, reuse_port=self._shares_port)
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+        self._bound.append((bound, tls))
+        return cast("int", bound.getsockname()[1])
+
+    async def start(self) -> None:
+        """Accept calls."""
+        loop = asyncio.get_running_loop()
+        for bound, tls in self._bound:
+            self._listeners.append(await loop.create_server(self._connected, sock=bound, ssl=tls))
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, let the others finish within the grace, and hang up."""
+        for listener in self._listeners:
+            listener.close()
+        for bound, _ in self._bound:
+            bound.close()
+        for connection in list(self._connections):
+            connection.drain()
+        try:
+            if self._connections:
+                self._gone.clear()
+                async with asyncio.timeout(grace_s):
+                    await self._gone.wait()
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.abort()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    def _connected(self) -> Connection:
+        connection = Connection(self.methods, self._limits, self._lost)
+        if len(self._connections) >= MOST_CONNECTIONS:
+            connection.drain()
+        self._connections.add(connection)
+        return connection
+
+    def _lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._gone.set()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_S)
+            for connection in list(self._connections):
+                connection.tick(loop.time())
