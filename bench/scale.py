@@ -22,7 +22,7 @@ from uuid import uuid4
 import uvloop
 
 from bench.filling import ACCOUNTS, RESULTS_A_CLOSE, Part, fill_sqlite
-from bench.load import drive, request
+from bench.loads.http import drive, request
 from bench.sized import FEW_PROVIDERS, Filled, Server, gateway, provider, secret_of
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest
 from tests.support.postgres import postgres_server
@@ -113,7 +113,7 @@ async def _deliver(server: Server, deliveries: Iterator[tuple[str, str, str]], s
         request(f"/callbacks/{provider}/{secret_of(provider)}/V4/Result", result_body(reference, userId=user))
         for provider, reference, user in deliveries
     )
-    tally, _ = await drive(
+    tally = await drive(
         "127.0.0.1",
         server.callbacks_port,
         requests,

@@ -13,7 +13,7 @@ async def throughput(stage: Stage, *, rounds: int = 3) -> Figures:
     stage.say(f"{rounds} rounds at 64 and 256 connections, each server in turn")
     figures = []
     for each in await measure((stage.engine.value,), rounds=rounds):
-        name = f"{each.name} at {each.connections} connections"
+        name = f"{each.name} at {each.load}"
         if each.name == EMPTY:
             figures.append(stated(name, f"{each.rate:.0f} answers a second"))
         elif ONE_BY_ONE in each.name:

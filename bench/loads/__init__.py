@@ -1,0 +1,1 @@
+"""Loads: clients that are so lean that they are not what is measured."""

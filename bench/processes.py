@@ -1,0 +1,75 @@
+"""Servers under test, each a process of its own: started, told apart by port, read for what they cost."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STARTING_S = 60.0
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that accepts connections, and what its first line said."""
+
+    name: str
+    pid: int
+    said: dict[str, Any]
+
+    def port(self, listener: str) -> int:
+        """Where it listens for `grpc`, `callbacks` or `http`."""
+        return int(self.said[listener].rpartition(":")[2])
+
+    def pids(self) -> tuple[int, ...]:
+        """Its processes: the one that was started, and its workers."""
+        return (self.pid, *(worker["pid"] for worker in self.said.get("workers", ())))
+
+    def processor_s(self) -> float:
+        """Seconds of processor time that it has taken up to now, all its threads together."""
+        return sum(_processor_s(pid) for pid in self.pids())
+
+    def resident_bytes(self) -> int:
+        """What it holds of memory, pages that it shares with others counted by its share in them."""
+        return sum(_resident_bytes(pid) for pid in self.pids())
+
+
+@asynccontextmanager
+async def serving(name: str, folder: Path, *command: str) -> AsyncIterator[Server]:
+    """Start a program of Python's, and wait for its first line. What it logs is in the folder."""
+    with (folder / f"{name.replace(' ', '-')}.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *command, stdout=asyncio.subprocess.PIPE, stderr=log
+        )
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), STARTING_S)
+        if not line:
+            raise RuntimeError(f"{name} did not start: {_last_words(Path(log.name))}")
+        yield Server(name, process.pid, json.loads(line))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(f"the system tells no memory of process {pid}")
