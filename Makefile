@@ -4,7 +4,7 @@ PROTOS := $(wildcard protos/gateway/v1/*.proto)
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
 protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)
 
-.PHONY: demo test prove-money bench-scale check generate release-contract lock clean
+.PHONY: demo test prove-money bench bench-scale check generate release-contract lock clean
 
 demo: .venv/run.stamp
 	@$(BIN)/session-gateway demo
@@ -16,6 +16,11 @@ test: .venv/dev.stamp
 # What happens to money, heavy: some twenty minutes. To try a part: make prove-money ARGS="--only storm --scale 0.1"
 prove-money: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.money $(ARGS)
+
+# What the gateway costs beside what it stands on and what would be used instead: some ten minutes on two cores that
+# are left alone. To try a part: make bench ARGS="--only outbound --servers floor,sqlite --rounds 3 --seconds 1"
+bench: .venv/bench.stamp
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m bench $(ARGS)
 
 # Whether a call costs the same with many providers and with ten million stored references: half an hour, and 8 GB of
 # disk meanwhile. To try a part: make bench-scale ARGS="--only sqlite --references 100000 --rounds 3"
@@ -58,11 +63,16 @@ release-contract: .venv/dev.stamp
 	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/dev.txt
 	@touch $@
 
+.venv/bench.stamp: .venv/dev.stamp requirements/bench.txt
+	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/bench.txt
+	@touch $@
+
 # Locks hold versions and hashes, never an address.
 lock: .venv/boot.stamp
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade requirements/boot.in -o requirements/boot.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --python-version 3.11 pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --python-version 3.11 --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --python-version 3.11 --extra bench --extra dev -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

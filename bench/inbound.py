@@ -1,83 +1,50 @@
 """Durable Results, beside an empty aiohttp handler and beside one transaction a request."""
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
-import uvloop
-
-from bench.gateway import gateway
-from bench.loads import http
+from bench.ground import ENGINES, Ground, ground
 from bench.loads.requests import results
-from bench.loads.tally import Tally
-from bench.measuring import WARM_S, Drive, Pace, Row, Subject, in_turns
-from bench.processes import Server, serving
-from bench.report import table
-from tests.support.postgres import postgres_server
+from bench.measuring import Drive, Pace, Row, Subject, at_full, at_less, posting
 
 EMPTY = "empty aiohttp"
 ONE_BY_ONE = "one by one"
+WIDTHS = (64, 256)
+"""Connections, each with one callback under way."""
 
 
-def delivering(requests: Iterator[bytes], connections: int, rate: float | None = None) -> Drive:
-    """The HTTP load, on whichever server."""
-
-    async def drive(server: Server, seconds: float) -> Tally:
-        return await http.drive(
-            "127.0.0.1",
-            server.port("callbacks"),
-            requests,
-            connections=connections,
-            rate=rate,
-            warm_s=WARM_S,
-            seconds=seconds,
-            expected=b'"error": 0' if server.name == EMPTY else b'"error":0',
-            processor=server.processor_s,
-        )
-
-    return drive
+def delivering(success: bytes = b'"error":0') -> Drive:
+    """Results over HTTP."""
+    return posting("callbacks", results(), success)
 
 
 @asynccontextmanager
-async def servers(engines: Sequence[str]) -> AsyncIterator[list[Server]]:
+async def subjects(on: Ground, engines: Sequence[str]) -> AsyncIterator[list[Subject]]:
     """The empty handler, and for each engine the gateway with and without group commit."""
+    drive = delivering()
+    starting = {EMPTY: (delivering(b'"error": 0'), on.serving(EMPTY, "bench.servers.empty"))}
+    for engine in engines:
+        alone = on.gateway(engine, f" {ONE_BY_ONE}", module="bench.servers.one_by_one")
+        starting |= {engine: (drive, on.gateway(engine)), f"{engine} {ONE_BY_ONE}": (drive, alone)}
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        under_test = [await stack.enter_async_context(serving(EMPTY, folder, "bench.servers.empty"))]
-        postgres = stack.enter_context(postgres_server()) if "postgres" in engines else None
-        for engine in engines:
-            for suffix, module in (("", "gateway"), (f" {ONE_BY_ONE}", "bench.servers.one_by_one")):
-                name = engine + suffix
-                if engine == "postgres" and postgres is not None:
-                    url = postgres.url(await postgres.create())
-                else:
-                    url = f"sqlite:///{folder}/{name.replace(' ', '-')}.db"
-                under_test.append(await stack.enter_async_context(gateway(name, folder, url, module=module)))
-        yield under_test
+        yield [
+            # One by one, some may wait for so long that they are told to send again.
+            Subject(await stack.enter_async_context(server), how, lenient=ONE_BY_ONE in name)
+            for name, (how, server) in starting.items()
+            if on.wants(name)
+        ]
 
 
-async def measure(
-    engines: Sequence[str] = ("sqlite", "postgres"),
-    connections: Sequence[int] = (64, 256),
-    *,
-    rounds: int = 5,
-    seconds: float = 3.0,
-) -> list[Row]:
-    """Every server under load in turns, round by round. Raises AssertionError for an answer that is not a success."""
-    async with servers(engines) as under_test:
-        requests = results()
-        rows = []
-        for width in connections:
-            drive = delivering(requests, width)
-            subjects = [
-                # One by one, some may wait for so long that they are told to send again.
-                Subject(server, f"{width} connections", drive, lenient=ONE_BY_ONE in server.name)
-                for server in under_test
-            ]
-            rows += await in_turns(subjects, Pace(rounds, seconds))
-        return rows
+async def measure(on: Ground, pace: Pace, engines: Sequence[str] = ENGINES) -> list[Row]:
+    """As fast as each can, then with less to do for those that group."""
+    async with subjects(on, engines) as under_test:
+        narrow, wide = [await at_full(under_test, width, pace) for width in WIDTHS]
+        grouping = [(subject, row) for subject, row in zip(under_test, narrow, strict=True) if not subject.lenient]
+        less = await at_less([subject for subject, _ in grouping], [row for _, row in grouping], pace)
+        return narrow + wide + less
 
 
-if __name__ == "__main__":
-    print(table("inbound", uvloop.run(measure())))
+async def measure_alone(engines: Sequence[str], pace: Pace) -> list[Row]:
+    """On ground of its own, as fast as each can."""
+    async with ground(engines) as on, subjects(on, engines) as under_test:
+        return [row for width in WIDTHS for row in await at_full(under_test, width, pace)]

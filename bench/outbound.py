@@ -1,74 +1,49 @@
-"""CloseSession through the gateway, journal and idempotency durable, beside the floor."""
+"""CloseSession, journal and idempotency durable, beside what is written or picked instead, which stores nothing."""
 
-import argparse
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
-import uvloop
-
-from bench.gateway import gateway
-from bench.loads import grpc
-from bench.loads.grpc import Call
-from bench.loads.requests import CLOSE_SESSION, closes
-from bench.loads.tally import Tally
-from bench.measuring import WARM_S, Drive, Pace, Row, Subject, in_turns
-from bench.processes import Server, serving
-from bench.report import table
+from bench.ground import ENGINES, USERS, Ground
+from bench.loads.requests import CLOSE_SESSION, closes, json_closes
+from bench.measuring import Drive, Pace, Row, Subject, at_full, at_less, calling, posting
+from bench.servers import envoy
 
 FLOOR = "floor"
+FASTAPI = "FastAPI + httpx"
+THREADS = "grpcio + requests"
+ENVOY = "Envoy"
 UNDER_WAY = 64
 
 
-def calling(path: str, calls: Iterator[Call], under_way: int, rate: float | None = None) -> Drive:
-    """The gRPC load, on whichever server."""
-
-    async def drive(server: Server, seconds: float) -> Tally:
-        return await grpc.drive(
-            "127.0.0.1",
-            server.port("grpc"),
-            path,
-            calls,
-            under_way=under_way,
-            rate=rate,
-            warm_s=WARM_S,
-            seconds=seconds,
-            processor=server.processor_s,
-        )
-
-    return drive
+def closing(connections: int = 4) -> Drive:
+    """CloseSession over gRPC."""
+    return calling(CLOSE_SESSION, closes(), connections)
 
 
 @asynccontextmanager
-async def servers() -> AsyncIterator[list[Server]]:
-    """The floor and the gateway, before one provider."""
+async def subjects(ground: Ground) -> AsyncIterator[list[Subject]]:
+    """The floor, the gateway on each engine, and the others."""
+    base_url = f"http://{ground.provider}"
+    drive = closing()
+    json_drive = posting("http", json_closes(), b'"outcome":"CLOSED"')
+    envoy_drive = calling(envoy.CLOSE_SESSION, envoy.closes(ground.folder, USERS))
+    starting = {
+        FLOOR: (drive, ground.serving(FLOOR, "bench.servers.floor", base_url)),
+        **{engine: (drive, ground.gateway(engine)) for engine in ENGINES},
+        FASTAPI: (json_drive, ground.serving(FASTAPI, "bench.servers.fastapi_httpx", base_url)),
+        THREADS: (drive, ground.serving(THREADS, "bench.servers.grpc_requests", base_url)),
+        ENVOY: (envoy_drive, ground.serving(ENVOY, "bench.servers.envoy", ground.provider, str(ground.folder))),
+    }
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        provider = await stack.enter_async_context(serving("provider", folder, "bench.servers.provider"))
-        base_url = f"http://{provider.said['http']}"
         yield [
-            await stack.enter_async_context(serving(FLOOR, folder, "bench.servers.floor", base_url)),
-            await stack.enter_async_context(gateway("sqlite", folder, f"sqlite:///{folder}/out.db", base_url=base_url)),
+            Subject(await stack.enter_async_context(server), how)
+            for name, (how, server) in starting.items()
+            if ground.wants(name)
         ]
 
 
-async def measure(pace: Pace, under_way: int = UNDER_WAY) -> list[Row]:
-    """Each server under the same load, in turns."""
-    async with servers() as under_test:
-        drive = calling(CLOSE_SESSION, closes(), under_way)
-        return await in_turns([Subject(server, f"{under_way} under way", drive) for server in under_test], pace)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.outbound", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--under-way", type=int, default=UNDER_WAY)
-    asked = parser.parse_args(arguments)
-    print(table("outbound", uvloop.run(measure(Pace(asked.rounds, asked.seconds), asked.under_way))))
-
-
-if __name__ == "__main__":
-    main()
+async def measure(ground: Ground, pace: Pace) -> list[Row]:
+    """As fast as each can, then with less to do."""
+    async with subjects(ground) as under_test:
+        full = await at_full(under_test, UNDER_WAY, pace)
+        return full + await at_less(under_test, full, pace)

@@ -149,20 +149,22 @@ class _Connection(asyncio.Protocol):
         elif kind == _HEADERS:
             if flags & _END_STREAM:
                 self._end(stream, payload)
-        elif kind == _WINDOW_UPDATE:
-            self._widen(stream, payload)
+        elif kind == _RST_STREAM and stream in self._sent:
+            self._end(stream, b"reset: " + payload)
+        elif stream == 0:
+            self._take_of_connection(kind, flags, payload)
+
+    def _take_of_connection(self, kind: int, flags: int, payload: bytes) -> None:
+        if kind == _WINDOW_UPDATE:
+            self._widen(int.from_bytes(payload, "big"))
         elif kind in {_SETTINGS, _PING}:
             if not flags & _ACK:
                 self._out.append(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
-        elif kind == _RST_STREAM:
-            self._end(stream, b"reset: " + payload)
         elif kind == _GOAWAY and not self._tally.stopping:
             self._tally.failed(b"told to go away: " + payload)
 
-    def _widen(self, stream: int, payload: bytes) -> None:
-        if stream:
-            return  # one message is far below what a stream may send
-        self._window += int.from_bytes(payload, "big")
+    def _widen(self, by: int) -> None:
+        self._window += by
         held_back, self._held_back = self._held_back, 0
         now = time.perf_counter()
         for _ in range(held_back):
@@ -206,7 +208,7 @@ async def drive(
     calls: Iterator[Call],
     *,
     under_way: int,
-    connections: int = 4,
+    connections: int,
     rate: float | None = None,
     warm_s: float,
     seconds: float,

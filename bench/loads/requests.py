@@ -1,12 +1,13 @@
 """What the loads send: closes and Results, each with an identity of its own, spread over users and providers."""
 
+import json
 import os
 import random
 from collections.abc import Iterator
 from itertools import count, cycle
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from bench.gateway import KEY, PROVIDERS, USERS
+from bench.ground import KEY, PROVIDERS, USERS
 from bench.loads.grpc import Call
 from bench.loads.http import request
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest, CloseSessionResponse
@@ -38,3 +39,15 @@ def results() -> Iterator[bytes]:
     path = f"/callbacks/{PROVIDERS[0]}/{KEY}/V4/Result"
     for number in count():
         yield request(path, result_body(f"{run}-{number:012}", userId=f"player-{number % USERS}"))
+
+
+def json_closes() -> Iterator[bytes]:
+    """Closes as JSON over HTTP, for what does not speak gRPC."""
+    for number in count():
+        asked = {
+            "request_id": str(uuid4()),
+            "provider": PROVIDERS[number % len(PROVIDERS)],
+            "user_id": f"player-{number % USERS}",
+            "reason": "self-exclusion",
+        }
+        yield request("/close", json.dumps(asked).encode())

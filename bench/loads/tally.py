@@ -9,6 +9,10 @@ ENDING_S = 10.0
 """What is under way when the time is over has this long to be answered; it counts as right or wrong, never as fast."""
 
 
+LATEST_S = 0.05
+"""What was due longer ago is not sent any more."""
+
+
 @dataclass
 class Tally:
     """What came back."""
@@ -63,13 +67,14 @@ async def ended(tally: Tally, connections: Sequence[asyncio.Future[None]]) -> No
 async def paced(tally: Tally, rate: float, send: Callable[[float], None]) -> None:
     """Send so many a second, whether or not those before are answered, until the load is stopping.
 
-    What is due is sent at once, a timer's tick of a millisecond at the most too late.
+    What is due is sent at once, a timer's tick of a millisecond at the most too late. Where this process itself was
+    held up for longer, not all that it missed is sent: it would be a burst that nobody asked for.
     """
     begun, sent = time.perf_counter(), 0
     while not tally.stopping:
         now = time.perf_counter()
         due = int((now - begun) * rate)
-        for _ in range(sent, due):
+        for _ in range(max(sent, due - int(rate * LATEST_S) - 1), due):
             send(now)
         sent = due
         await asyncio.sleep(0.001)

@@ -14,14 +14,20 @@ async def handle(request: web.Request) -> web.Response:
     return web.json_response(ANSWER)
 
 
-async def main() -> None:
-    """Serve on a free port until killed."""
+async def serve() -> int:
+    """Serve on a free port; answers which."""
     app = web.Application()
     app.router.add_post("/callbacks/{provider}/{key}/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(f'{{"callbacks": "127.0.0.1:{runner.addresses[0][1]}"}}', flush=True)
+    port: int = runner.addresses[0][1]
+    return port
+
+
+async def main() -> None:
+    """Serve until killed."""
+    print(f'{{"callbacks": "127.0.0.1:{await serve()}"}}', flush=True)
     await asyncio.Event().wait()
 
 

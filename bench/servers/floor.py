@@ -3,7 +3,6 @@
 No journal, no idempotency, no time limit, no judgement of the answer: what the gateway's own libraries take.
 """
 
-import asyncio
 import sys
 from typing import Any
 from uuid import uuid4
@@ -49,17 +48,23 @@ class Floor(SessionServiceServicer):
         )
 
 
-async def main(base_url: str) -> None:
-    """Serve on a free port until killed."""
-    async with aiohttp.ClientSession() as session:
-        server = grpc.aio.server()
-        floor = Floor(session, f"{base_url}/V4/CloseSession")  # type: ignore[abstract]  # nothing else is called
-        add_SessionServiceServicer_to_server(floor, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
+async def serve(session: aiohttp.ClientSession, base_url: str) -> tuple[grpc.aio.Server, int]:
+    """Serve on a free port; answers the server, which ends when nobody holds it, and the port."""
+    server = grpc.aio.server()
+    floor = Floor(session, f"{base_url}/V4/CloseSession")  # type: ignore[abstract]  # nothing else is called
+    add_SessionServiceServicer_to_server(floor, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
+async def main(base_url: str, connections: int) -> None:
+    """Serve until killed."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections)) as session:
+        server, port = await serve(session, base_url)
         print(f'{{"grpc": "127.0.0.1:{port}"}}', flush=True)
-        await asyncio.Event().wait()
+        await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100))

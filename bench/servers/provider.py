@@ -1,11 +1,7 @@
-"""A provider that closes whatever it is asked to, as fast as Python can: its answer must not be what is measured.
-
-`--hold` has it take requests and never answer them.
-"""
+"""A provider that closes whatever it is asked to, as fast as Python can: its answer must not be what is measured."""
 
 import asyncio
 import re
-import sys
 from typing import cast
 
 import uvloop
@@ -20,8 +16,7 @@ _CLOSE = re.compile(rb'POST /V4/CloseSession HTTP/1\.1\r\n.*\r\n\r\n\{.*"userId"
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, *, holds: bool) -> None:
-        self._holds = holds
+    def __init__(self) -> None:
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
@@ -36,18 +31,17 @@ class _Connection(asyncio.Protocol):
             end = head + len(_END) + (int(length[1]) if length else 0)
             if len(data) < end:
                 break
-            if not self._holds:
-                self._transport.write(ANSWER if _CLOSE.match(data[:end]) else REFUSAL)
+            self._transport.write(ANSWER if _CLOSE.match(data[:end]) else REFUSAL)
             data = data[end:]
         self._received = data
 
 
-async def main(*, holds: bool) -> None:
+async def main() -> None:
     """Serve on a free port until killed."""
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(holds=holds), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
     print(f'{{"http": "127.0.0.1:{server.sockets[0].getsockname()[1]}"}}', flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(holds="--hold" in sys.argv))
+    uvloop.run(main())

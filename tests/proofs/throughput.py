@@ -1,6 +1,7 @@
 """Throughput: durable Results beside an empty handler in the same run, and what grouping commits buys."""
 
-from bench.inbound import EMPTY, ONE_BY_ONE, measure
+from bench.inbound import EMPTY, ONE_BY_ONE, measure_alone
+from bench.measuring import Pace
 from tests.proofs.figures import Figures, at_least, stated
 from tests.proofs.stage import Stage
 
@@ -12,7 +13,7 @@ async def throughput(stage: Stage, *, rounds: int = 3) -> Figures:
     """Measure with the benchmark, each Result on the disk before it is answered."""
     stage.say(f"{rounds} rounds at 64 and 256 connections, each server in turn")
     figures = []
-    for each in await measure((stage.engine.value,), rounds=rounds):
+    for each in await measure_alone((stage.engine.value,), Pace(rounds)):
         name = f"{each.name} at {each.load}"
         if each.name == EMPTY:
             figures.append(stated(name, f"{each.rate:.0f} answers a second"))
