@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 
 from bench.processes import Server, serving
+from gateway.config import FrontEnd
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.postgres import PostgresServer, postgres_server
@@ -35,6 +36,7 @@ OPENED_AT_ONCE = 50
 _LISTENERS = """
 [grpc]
 listen = "127.0.0.1:0"
+front_end = "{front_end}"
 [callbacks]
 listen = "127.0.0.1:0"
 [admin]
@@ -78,7 +80,14 @@ class Ground:
         assert self.postgres is not None, "this ground was laid without PostgreSQL"
         return self.postgres.url(await self.postgres.create())
 
-    def configuration(self, url: str, *, provider: str | None = None, names: Sequence[str] = PROVIDERS) -> Path:
+    def configuration(
+        self,
+        url: str,
+        *,
+        provider: str | None = None,
+        names: Sequence[str] = PROVIDERS,
+        front_end: FrontEnd = FrontEnd.GRPCIO,
+    ) -> Path:
         """A gateway's file: this database, and all its providers at one address."""
         sections = (
             _PROVIDER.format(
@@ -87,15 +96,21 @@ class Ground:
             for at, name in enumerate(names)
         )
         config = self.folder / f"{next(self._numbers)}.toml"
-        config.write_text(_LISTENERS.format(url=url) + "".join(sections))
+        config.write_text(_LISTENERS.format(url=url, front_end=front_end) + "".join(sections))
         return config
 
     @asynccontextmanager
     async def gateway(
-        self, engine: str, suffix: str = "", *, module: str = "gateway", workers: int = 1
+        self,
+        engine: str,
+        suffix: str = "",
+        *,
+        module: str = "gateway",
+        workers: int = 1,
+        front_end: FrontEnd = FrontEnd.GRPCIO,
     ) -> AsyncIterator[Server]:
         """A gateway on an empty database, with the accounts of all users open."""
-        config = self.configuration(await self.database(engine))
+        config = self.configuration(await self.database(engine), front_end=front_end)
         options = ("--workers", str(workers)) if workers > 1 else ()
         command = (module, "serve", "--config", str(config), *options)
         async with self.serving(engine + suffix, *command) as server:

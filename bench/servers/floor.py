@@ -1,9 +1,13 @@
-"""The floor: grpc.aio and an aiohttp client as they are, one POST a call, and nothing else.
+"""The floor: grpc.aio and an aiohttp client as they are, one POST a call, and nothing else. With `lean` behind the URL
+the gateway's own client takes aiohttp's place.
 
 No journal, no idempotency, no time limit, no judgement of the answer: what the gateway's own libraries take.
 """
 
+import json
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -12,16 +16,25 @@ import grpc
 import uvloop
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from adapters.contract import HttpRequest
+from gateway.outbound.client import Endpoint, ProviderClient
+from gateway.outbound.deadline import Deadline
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
+
+Ask = Callable[[dict[str, Any]], Awaitable[tuple[int, Any]]]
+"""Posts JSON to the provider; answers the status, and the JSON that came back."""
+
+PATH = "/V4/CloseSession"
+JSON = (("Content-Type", "application/json"),)
+TIMEOUT_S = 10
 
 
 class Floor(SessionServiceServicer):
     """Passes each call on."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
 
     async def CloseSession(  # noqa: N802 - the proto's name
         self, request: pb.CloseSessionRequest, context: "grpc.aio.ServicerContext[Any, Any]"
@@ -34,37 +47,63 @@ class Floor(SessionServiceServicer):
             "token": "bench-token-0123456789-0123456789-0123456789",
             "uuid": uuid4().hex,
         }
-        async with self._session.post(self._url, json=asked) as response:
-            answer = await response.json()
+        status, answer = await self._ask(asked)
         end_time = Timestamp()
         end_time.GetCurrentTime()
         return pb.CloseSessionResponse(
             request_id=request.request_id,
             outcome=pb.OUTCOME_CLOSED,
             provider_answer=pb.ProviderAnswer(
-                code=str(answer["error"]), description=answer["description"], http_status=response.status
+                code=str(answer["error"]), description=answer["description"], http_status=status
             ),
             end_time=end_time,
         )
 
 
-async def serve(session: aiohttp.ClientSession, base_url: str) -> tuple[grpc.aio.Server, int]:
+async def serve(ask: Ask) -> tuple[grpc.aio.Server, int]:
     """Serve on a free port; answers the server, which ends when nobody holds it, and the port."""
     server = grpc.aio.server()
-    floor = Floor(session, f"{base_url}/V4/CloseSession")  # type: ignore[abstract]  # nothing else is called
+    floor = Floor(ask)  # type: ignore[abstract]  # nothing else is called
     add_SessionServiceServicer_to_server(floor, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, port
 
 
-async def main(base_url: str, connections: int) -> None:
+@asynccontextmanager
+async def by_aiohttp(base_url: str) -> AsyncIterator[Ask]:
+    """As it is usually used."""
+    async with aiohttp.ClientSession() as session:
+
+        async def ask(asked: dict[str, Any]) -> tuple[int, Any]:
+            async with session.post(f"{base_url}{PATH}", json=asked) as response:
+                return response.status, await response.json()
+
+        yield ask
+
+
+@asynccontextmanager
+async def by_our_client(base_url: str) -> AsyncIterator[Ask]:
+    """As the gateway uses it."""
+    client = ProviderClient(Endpoint("floor", base_url, allow_private_addresses=True))
+    await client.start()
+
+    async def ask(asked: dict[str, Any]) -> tuple[int, Any]:
+        request = HttpRequest("POST", PATH, headers=JSON, body=json.dumps(asked).encode())
+        reply = await client.exchange(request, Deadline.after(TIMEOUT_S))
+        return reply.status, json.loads(reply.body)
+
+    yield ask
+    await client.close()
+
+
+async def main(base_url: str, *, lean: bool) -> None:
     """Serve until killed."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections)) as session:
-        server, port = await serve(session, base_url)
+    async with (by_our_client if lean else by_aiohttp)(base_url) as ask:
+        server, port = await serve(ask)
         print(f'{{"grpc": "127.0.0.1:{port}"}}', flush=True)
         await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100))
+    uvloop.run(main(sys.argv[1], lean="lean" in sys.argv[2:]))
