@@ -28,6 +28,8 @@ from adapters.luckymonaco_family.codes import CODE, KINDS, SUCCESS
 from adapters.luckymonaco_family.settings import FamilySettings
 from adapters.luckymonaco_family.strict_json import SURROGATE, NotStrictJson, Number, read_object
 
+_WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def close_session(path: str, *, clears_history: bool = False, caution: str = "") -> CloseSessionCall[FamilySettings]:
     """The close of one member of the family; `clears_history` where its document knows clearHistory."""
@@ -65,7 +67,7 @@ def _body(account: Account[FamilySettings], call: CloseSession, attempt: Attempt
         body["clearHistory"] = int(call.clear_history)
     body["token"] = _token(account, call)
     body["uuid"] = attempt.uuid
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return _WRITE(body).encode()
 
 
 def _token(account: Account[FamilySettings], call: CloseSession) -> str:

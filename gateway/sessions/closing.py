@@ -32,7 +32,7 @@ from gateway.store.records import (
     Target,
 )
 from gateway.telemetry.bugs import report_bug
-from gateway.telemetry.logs import bound
+from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,7 @@ class Closing:
 
         Raises Failure, no later than ANSWER_MARGIN_S before the deadline.
         """
+        bind(request_id=request_id, provider=provider)  # on every line that the call and its flight log
         try:
             answer = await self._close(request_id, provider, call, reason, deadline_at)
         except Failure as failure:
@@ -128,8 +129,7 @@ class Closing:
     ) -> Flight[CloseAnswer]:
         flight = Flight[CloseAnswer](target, Deadline(work_until))
         self._flights[request_id] = flight
-        with bound(request_id=request_id, provider=provider.name):  # on every line that the flight logs
-            flight.task = asyncio.create_task(self._fly(flight, request_id, provider, call))
+        flight.task = asyncio.create_task(self._fly(flight, request_id, provider, call))
         flight.task.add_done_callback(lambda _: self._flights.pop(request_id))
         return flight
 

@@ -24,8 +24,8 @@ from adapters.contract import Masked, Secret
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.spans import MASK
 
-bound = structlog.contextvars.bound_contextvars
-"""`with bound(request_id=…, provider=…)`: every line logged inside carries these."""
+bind = structlog.contextvars.bind_contextvars
+"""`bind(request_id=…, provider=…)`: every line that this task logs from here on carries these, and its tasks' lines."""
 
 _SECRET_WORDS = ("authorization", "callback_key", "cookie", "credential", "password", "secret", "token")
 """A key with one of these in it is masked, whatever its value."""

@@ -6,6 +6,7 @@ import json
 import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -53,10 +54,14 @@ def test_an_event_is_one_line_of_json(written: Lines) -> None:
 
 
 def test_lines_carry_what_is_bound_to_the_context(written: Lines) -> None:
-    """Inside `bound` every line, a library's too, carries the request and the provider; outside none does."""
-    with logs.bound(request_id="r-1", provider="acme"):
+    """Behind `bind` every line of the context, a library's too, carries the request and the provider; no other does."""
+
+    def inside() -> None:
+        logs.bind(request_id="r-1", provider="acme")
         structlog.get_logger().info("ours")
         logging.getLogger("grpc").info("theirs")
+
+    copy_context().run(inside)
     structlog.get_logger().info("after")
     ours, theirs, after = written()
     assert ours["request_id"] == theirs["request_id"] == "r-1"
