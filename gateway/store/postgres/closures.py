@@ -4,6 +4,8 @@ A target keeps the certainty of its concluded attempts together, and whether one
 way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -12,7 +14,7 @@ from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.closures import abandoned, together
 from gateway.store.interface import ContentDiffers
 from gateway.store.postgres import items
-from gateway.store.postgres.columns import journal_text, moment
+from gateway.store.postgres.columns import Row, arrays, journal_text, moment
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.writing import Writing
 from gateway.store.records import (
@@ -27,15 +29,22 @@ from gateway.store.records import (
     Target,
 )
 
+# Sorted, so that two gateways that begin the same requests wait for each other in one order.
 _INTEND = """
-INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (request_id) DO NOTHING
-RETURNING 1
-"""
-
-_AIM = """
+WITH intended AS (
+    INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at)
+    SELECT request_id, $8, user_id, clear_history, reason, now
+    FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::timestamptz[])
+        AS intent (request_id, user_id, clear_history, reason, now)
+    ORDER BY request_id
+    ON CONFLICT (request_id) DO NOTHING
+    RETURNING request_id
+)
 INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way, begun_at)
-VALUES ($1, 1, $2, $3, $4, 1, true, $5)
+SELECT request_id, 1, provider, session_id, game_id, 1, true, now
+FROM intended JOIN unnest($1::text[], $6::text[], $7::text[], $9::text[], $5::timestamptz[])
+    AS aim (request_id, provider, session_id, game_id, now) USING (request_id)
+RETURNING request_id
 """
 
 _FIND = """
@@ -50,10 +59,18 @@ UPDATE targets SET attempts = attempts + 1, under_way = true, certainty = $2, be
 WHERE request_id = $1 AND number = 1
 """
 
+_HOLD = """
+SELECT request_id, provider, outcome FROM targets WHERE request_id = ANY($1::text[]) AND number = 1
+ORDER BY request_id
+FOR NO KEY UPDATE
+"""
+
 _SETTLE = """
-UPDATE targets SET under_way = false, outcome = $2, answer_code = $3, answer_description = $4, answer_http_status = $5,
-    end_time = $6
-WHERE request_id = $1 AND number = 1
+UPDATE targets SET under_way = false, outcome = settled.outcome, answer_code = settled.code,
+    answer_description = settled.description, answer_http_status = settled.http_status, end_time = settled.end_time
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
+    AS settled (request_id, outcome, code, description, http_status, end_time)
+WHERE targets.request_id = settled.request_id AND targets.number = 1
 """
 
 _FAIL = """
@@ -73,18 +90,59 @@ ORDER BY request_id
 """
 
 
-async def begin_close(writing: Writing, request_id: str, target: Target, now: datetime) -> CloseRecord:
-    """Keep the intent and count an attempt, unless the target is settled. Raises ContentDiffers."""
-    if await _insert(writing.db, request_id, target, now):
-        return CloseRecord(request_id, target, attempts=1, settled=None, certainty=None)
-    row = await _known(writing.db, request_id)
-    if field := _target(row).first_difference(target):
-        raise ContentDiffers(field)
+@dataclass(frozen=True, slots=True)
+class BeginClose:
+    """One caller's intent as an operation of its own. The committer carries those of a batch out together instead."""
+
+    request_id: str
+    target: Target
+    now: datetime
+
+    async def __call__(self, writing: Writing) -> CloseRecord:
+        (begun,) = await begin_together(writing, (self,))
+        if isinstance(begun, Exception):
+            raise begun
+        return begun
+
+
+@dataclass(frozen=True, slots=True)
+class SettleClose:
+    """One caller's success, likewise."""
+
+    request_id: str
+    settled: Settled
+    exchange: Exchange
+    event: Event | None
+
+    async def __call__(self, writing: Writing) -> None:
+        (error,) = await settle_together(writing, (self,))
+        if error is not None:
+            raise error
+
+
+async def begin_together(writing: Writing, begins: Sequence[BeginClose]) -> list[CloseRecord | ContentDiffers]:
+    """Keep the intents and count an attempt for each, unless its target is settled; what each comes to."""
+    first: dict[str, BeginClose] = {}
+    for begin in begins:
+        first.setdefault(begin.request_id, begin)
+    new = await _insert(writing.db, tuple(first.values()))
+    return [
+        CloseRecord(begin.request_id, begin.target, attempts=1, settled=None, certainty=None)
+        if first[begin.request_id] is begin and begin.request_id in new
+        else await _begun_again(writing, begin)
+        for begin in begins
+    ]
+
+
+async def _begun_again(writing: Writing, begin: BeginClose) -> CloseRecord | ContentDiffers:
+    row = await _known(writing.db, begin.request_id)
+    if field := _target(row).first_difference(begin.target):
+        return ContentDiffers(field)
     known = _record(row)
     if known.settled is not None:
         return known
-    await writing.db.execute(_BEGIN, request_id, known.certainty, moment(now))
-    return CloseRecord(request_id, target, known.attempts + 1, settled=None, certainty=known.certainty)
+    await writing.db.execute(_BEGIN, begin.request_id, known.certainty, moment(begin.now))
+    return CloseRecord(begin.request_id, begin.target, known.attempts + 1, settled=None, certainty=known.certainty)
 
 
 async def find_close(db: Connection, request_id: str) -> CloseRecord | None:
@@ -93,32 +151,26 @@ async def find_close(db: Connection, request_id: str) -> CloseRecord | None:
     return _record(row) if row is not None else None
 
 
-async def settle_close(
-    writing: Writing, request_id: str, settled: Settled, exchange: Exchange, event: Event | None
-) -> None:
-    """Keep a success, its journal line and its event; a target settled before keeps its first success, and no event.
+async def settle_together(writing: Writing, settles: Sequence[SettleClose]) -> list[LookupError | None]:
+    """Keep successes, their journal lines and their events; a target settled before keeps its first, and no event.
 
-    Raises LookupError where the request was never begun.
+    An open item that says that nobody knows is resolved. What is answered is the fault of one that was never begun.
     """
-    row = await _known(writing.db, request_id)
-    writing.lines.append(exchange)
-    if row["outcome"] is not None:
-        return
-    answer = settled.answer
-    await writing.db.execute(
-        _SETTLE,
-        request_id,
-        settled.outcome.value,
-        journal_text(answer.code),
-        journal_text(answer.description),
-        answer.http_status,
-        moment(settled.end_time),
-    )
-    await items.resolve_kind(
-        writing.db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "closed", exchange.ended_at
-    )
-    if event is not None:
-        writing.events.append(event)
+    ids = [settle.request_id for settle in settles]
+    # Held until the end of the transaction: another gateway may be about to conclude them.
+    kept = {row["request_id"]: row for row in await writing.db.fetch(_HOLD, ids)}
+    settling: dict[str, SettleClose] = {}
+    for settle in settles:
+        if settle.request_id in kept:
+            writing.lines.append(settle.exchange)
+            if kept[settle.request_id]["outcome"] is None:
+                settling.setdefault(settle.request_id, settle)
+    if settling:
+        await writing.db.execute(_SETTLE, *arrays([_settling(settle) for settle in settling.values()]))
+        closed = [(kept[each]["provider"], each, settle.exchange.ended_at) for each, settle in settling.items()]
+        await items.resolve_closed(writing.db, closed)
+        writing.events += [settle.event for settle in settling.values() if settle.event is not None]
+    return [None if each in kept else _never_begun(each) for each in ids]
 
 
 async def fail_close(
@@ -149,24 +201,50 @@ async def report_abandoned(writing: Writing, begun_before: datetime, now: dateti
     return len(await items.keep(writing.db, found))
 
 
-async def _insert(db: Connection, request_id: str, target: Target, now: datetime) -> bool:
-    """Whether the intent is new."""
-    kind = ClosureKind.CLOSE_SESSION.value
-    kept = await db.fetchval(
-        _INTEND, request_id, kind, target.user_id, target.clear_history, target.reason, moment(now)
+async def _insert(db: Connection, begins: Sequence[BeginClose]) -> frozenset[str]:
+    """Those whose intent is new."""
+    ids, users, clears, reasons, moments, providers, sessions, games = arrays(
+        [
+            (
+                begin.request_id,
+                begin.target.user_id,
+                begin.target.clear_history,
+                begin.target.reason,
+                moment(begin.now),
+                begin.target.provider,
+                begin.target.session_id,
+                begin.target.game_id,
+            )
+            for begin in begins
+        ]
     )
-    if kept is None:
-        return False
-    await db.execute(_AIM, request_id, target.provider, target.session_id, target.game_id, moment(now))
-    return True
+    kind = ClosureKind.CLOSE_SESSION.value
+    rows = await db.fetch(_INTEND, ids, users, clears, reasons, moments, providers, sessions, kind, games)
+    return frozenset(row[0] for row in rows)
+
+
+def _settling(settle: SettleClose) -> Row:
+    answer = settle.settled.answer
+    return (
+        settle.request_id,
+        settle.settled.outcome.value,
+        journal_text(answer.code),
+        journal_text(answer.description),
+        answer.http_status,
+        moment(settle.settled.end_time),
+    )
 
 
 async def _known(db: Connection, request_id: str) -> asyncpg.Record:
     """The target's row, held until the end of the transaction: another gateway may be about to conclude it."""
     row = await db.fetchrow(f"{_FIND} FOR NO KEY UPDATE OF targets", request_id)
     if row is None:
-        raise LookupError(f"no closure {request_id!r} is kept: begin_close comes first")
+        raise _never_begun(request_id)
     return row
+
+
+def _never_begun(request_id: str) -> LookupError:
+    return LookupError(f"no closure {request_id!r} is kept: begin_close comes first")
 
 
 def _record(row: asyncpg.Record) -> CloseRecord:

@@ -14,6 +14,9 @@ from gateway.store.records import Event, ItemFilter, ItemKind, Page, Posting, Re
 CREDITED = "credited"
 """Why an item is resolved whose Result was applied after all."""
 
+CLOSED = "closed"
+"""Why an item is resolved whose close succeeded after all."""
+
 _COLUMNS = "id, provider, reference, fault, field, detail, user_id, created_at, exchange_id, kind"
 
 _READ = f"{_COLUMNS}, resolved_at, resolved_by, resolution, position"
@@ -51,7 +54,19 @@ CROSS JOIN LATERAL (
 ORDER BY position
 """
 
-_RESOLVE_CREDITED = """
+_OPEN_CLOSES = """
+SELECT position, closed.at
+FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS closed (provider, reference, at)
+CROSS JOIN LATERAL (
+    SELECT position FROM reconciliation_items AS item
+    WHERE item.provider = closed.provider AND item.reference = closed.reference
+        AND item.kind = 'CLOSE_UNKNOWN' AND item.resolution = ''
+    OFFSET 0
+) AS item
+ORDER BY position
+"""
+
+_RESOLVE_FOUND = """
 UPDATE reconciliation_items AS item SET resolved_at = found.at, resolution = $3
 FROM unnest($1::bigint[], $2::timestamptz[]) AS found (position, at)
 WHERE item.position = found.position AND item.resolved_at IS NULL
@@ -92,7 +107,14 @@ async def resolve_credited(db: Connection, credited: Sequence[tuple[Posting, dat
     """Resolve the open items of Results that are credited; another player's under the same reference stay open."""
     rows = [(posting.provider, posting.reference, posting.user_id, moment(now)) for posting, now in credited]
     if found := await db.fetch(_OPEN, *arrays(rows)):
-        await db.execute(_RESOLVE_CREDITED, *arrays([tuple(row) for row in found]), CREDITED)
+        await db.execute(_RESOLVE_FOUND, *arrays([tuple(row) for row in found]), CREDITED)
+
+
+async def resolve_closed(db: Connection, closed: Sequence[tuple[str, str, datetime]]) -> None:
+    """Resolve the open items of closes, by provider and request_id: now everybody knows, since that moment."""
+    rows = [(provider, request_id, moment(at)) for provider, request_id, at in closed]
+    if found := await db.fetch(_OPEN_CLOSES, *arrays(rows)):
+        await db.execute(_RESOLVE_FOUND, *arrays([tuple(row) for row in found]), CLOSED)
 
 
 async def resolve_kind(db: Connection, kind: ItemKind, provider: str, reference: str, why: str, now: datetime) -> None:

@@ -151,17 +151,13 @@ class PostgresStore:
     # --- Closures -----------------------------------------------------------------------------------------------------
 
     async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
-        return await self._write(
-            lambda writing: closures.begin_close(writing, request_id, target, now), _close(request_id)
-        )
+        return await self._write(closures.BeginClose(request_id, target, now), _close(request_id))
 
     async def find_close(self, request_id: str) -> CloseRecord | None:
         return await self._read(lambda db: closures.find_close(db, request_id))
 
     async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
-        await self._write(
-            lambda writing: closures.settle_close(writing, request_id, settled, exchange, event), _close(request_id)
-        )
+        await self._write(closures.SettleClose(request_id, settled, exchange, event), _close(request_id))
 
     async def fail_close(
         self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None

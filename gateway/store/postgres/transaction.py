@@ -1,4 +1,4 @@
-"""One transaction for a whole batch: the postings in one set, then the other operations one after the other."""
+"""One transaction for a whole batch: what comes often in sets, then the other operations one after the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import asyncpg
 
 from gateway.store.books import PostingRequest
 from gateway.store.interface import AlreadyResolved, ContentDiffers
+from gateway.store.postgres.closures import BeginClose, SettleClose, begin_together, settle_together
 from gateway.store.postgres.postings import post_together
 from gateway.store.postgres.writing import Operation, Writing
 
@@ -54,15 +55,27 @@ async def transact(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
 
 async def _carry_out(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
     postings = [work for work in works if isinstance(work, PostingRequest)]
+    begins = [work for work in works if isinstance(work, BeginClose)]
+    settles = [work for work in works if isinstance(work, SettleClose)]
     posted = iter(await post_together(writing, postings) if postings else ())
+    begun = iter(await begin_together(writing, begins) if begins else ())
+    settled = iter(await settle_together(writing, settles) if settles else ())
     outcomes: list[Outcome] = []
     for work in works:
-        if isinstance(work, PostingRequest):
-            answer = next(posted)
-            outcomes.append(Raised(answer) if isinstance(answer, Exception) else Done(answer))
-        else:
-            outcomes.append(await _one(writing, work))
+        match work:
+            case PostingRequest():
+                outcomes.append(_outcome(next(posted)))
+            case BeginClose():
+                outcomes.append(_outcome(next(begun)))
+            case SettleClose():
+                outcomes.append(_outcome(next(settled)))
+            case _:
+                outcomes.append(await _one(writing, work))
     return outcomes
+
+
+def _outcome(answer: object) -> Outcome:
+    return Raised(answer) if isinstance(answer, Exception) else Done(answer)
 
 
 async def _one(writing: Writing, operation: Operation[Any]) -> Outcome:
