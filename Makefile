@@ -55,16 +55,16 @@ release-contract: .venv/dev.stamp
 	@touch $@
 
 .venv/run.stamp: .venv/boot.stamp requirements/run.txt pyproject.toml
-	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/run.txt
-	@$(BIN)/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/run.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
-	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/dev.txt
 	@touch $@
 
 .venv/bench.stamp: .venv/dev.stamp requirements/bench.txt
-	@$(BIN)/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/bench.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/bench.txt
 	@touch $@
 
 # Locks hold versions and hashes, never an address.
