@@ -71,9 +71,9 @@ async def serve(ask: Ask) -> tuple[grpc.aio.Server, int]:
 
 
 @asynccontextmanager
-async def by_aiohttp(base_url: str) -> AsyncIterator[Ask]:
+async def by_aiohttp(base_url: str, connections: int = 100) -> AsyncIterator[Ask]:
     """As it is usually used."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections)) as session:
 
         async def ask(asked: dict[str, Any]) -> tuple[int, Any]:
             async with session.post(f"{base_url}{PATH}", json=asked) as response:
@@ -97,13 +97,13 @@ async def by_our_client(base_url: str) -> AsyncIterator[Ask]:
     await client.close()
 
 
-async def main(base_url: str, *, lean: bool) -> None:
-    """Serve until killed."""
-    async with (by_our_client if lean else by_aiohttp)(base_url) as ask:
+async def main(base_url: str, client: str) -> None:
+    """Serve until killed. `client` is 'lean', or how many connections aiohttp's may have."""
+    async with by_our_client(base_url) if client == "lean" else by_aiohttp(base_url, int(client)) as ask:
         server, port = await serve(ask)
         print(f'{{"grpc": "127.0.0.1:{port}"}}', flush=True)
         await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], lean="lean" in sys.argv[2:]))
+    uvloop.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "100"))
