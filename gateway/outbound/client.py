@@ -16,7 +16,7 @@ from gateway.outbound.addresses import AddressRefused, PublicResolver, literal_p
 from gateway.outbound.answer import AnswerRefused
 from gateway.outbound.connection import Connection, ConnectionLost
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.pool import Pool, PoolClosed, tls_context
+from gateway.outbound.pool import Pool, PoolClosed, tls_ready
 from gateway.outbound.target import Target
 
 
@@ -73,11 +73,12 @@ class ProviderClient:
         self._target = Target(endpoint.base_url)
         self._refused = None if endpoint.allow_private_addresses else literal_private_address(endpoint.base_url)
         self._pool: Pool | None = None
+        self._reading_authorities: asyncio.Future[ssl.SSLContext] | None = None
 
     async def start(self) -> None:
         """Make ready on the running loop. Connects nowhere."""
         if self._target.tls:
-            tls_context()  # read from disk now, and not while a call waits
+            self._reading_authorities = tls_ready()  # before the first call asks for it
         resolver = ThreadedResolver() if self._endpoint.allow_private_addresses else PublicResolver()
         self._pool = Pool(self._target, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
 

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import ssl
+import threading
 from collections import deque
 from functools import cache, partial
 
@@ -171,7 +172,7 @@ class Pool:
         sock = await aiohappyeyeballs.start_connection(
             await self._addresses.next(), happy_eyeballs_delay=_NEXT_ADDRESS_S
         )
-        tls, host = (tls_context(), self._target.host.rstrip(".")) if self._target.tls else (None, None)
+        tls, host = (await tls_ready(), self._target.host.rstrip(".")) if self._target.tls else (None, None)
         _, connection = await self._loop.create_connection(self._new, sock=sock, ssl=tls, server_hostname=host)
         self._adopt(connection)
         return connection
@@ -199,12 +200,23 @@ class Pool:
         self._sweep = self._loop.call_at(self._idle[0].idle_since + _IDLE_S, self._close_idle) if self._idle else None
 
 
-@cache
-def tls_context() -> ssl.SSLContext:
-    """How every provider's certificate is checked: against the system's authorities, and for its name.
+def tls_ready() -> asyncio.Future[ssl.SSLContext]:
+    """`tls_context`, on a thread: it reads from disk the first time, and neither a start nor other calls wait for it."""
+    return asyncio.get_running_loop().run_in_executor(None, tls_context)
 
-    Loaded from disk, and so to be called once before connecting.
-    """
+
+def tls_context() -> ssl.SSLContext:
+    """How every provider's certificate is checked: against the system's authorities, and for its name."""
+    with _ONE_AT_A_TIME:
+        return made_tls_context()
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@cache
+def made_tls_context() -> ssl.SSLContext:
+    """The one that all share, made on the first call."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never, cast
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -13,7 +13,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from gateway.rpc.calls import Calls
-from gateway.rpc.http2.server import Http2Server
 from gateway.rpc.watching import Watching
 from gateway.sessions.provider import HealthState, Provider
 from gateway.v1 import reconciliation_service_pb2, session_service_pb2, transaction_service_pb2, wallet_service_pb2
@@ -24,6 +23,9 @@ from gateway.v1.reconciliation_service_pb2_grpc import (
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer, add_TransactionServiceServicer_to_server
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_WalletServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from gateway.rpc.http2.server import Http2Server
 
 Servicer = SessionServiceServicer | WalletServiceServicer | ReconciliationServiceServicer | TransactionServiceServicer
 
@@ -68,12 +70,7 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._calls = Calls()
-        self._server: grpc.aio.Server | Http2Server = (
-            Http2Server(shares_port=shares_port)
-            if lean
-            # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
-            else grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
-        )
+        self._server = _lean(shares_port) if lean else _grpcio(shares_port)
         self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -95,13 +92,10 @@ class RpcServer:
             provider.health.listeners.append(partial(self._told, provider.name))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            match self._server, tls:
-                case Http2Server() as server, ssl.SSLContext() | None:
-                    bound = server.bind(host, port, tls)
-                case grpc.aio.Server() as server, TlsFiles() | None:
-                    bound = _bind(server, address, tls)
-                case _:
-                    raise TypeError("each front end has its own form of TLS")
+            if isinstance(self._server, grpc.aio.Server):
+                bound = _bind(self._server, address, tls)
+            else:
+                bound = self._server.bind(host, port, _context(tls))
         except (RuntimeError, OSError) as error:
             raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
@@ -131,7 +125,7 @@ class RpcServer:
 class _Registrar:
     """What generated code registers a servicer with: each of its methods is served with our calls around it."""
 
-    def __init__(self, server: grpc.aio.Server | Http2Server, calls: Calls) -> None:
+    def __init__(self, server: "grpc.aio.Server | Http2Server", calls: Calls) -> None:
         self._server = server
         self._calls = calls
 
@@ -173,9 +167,28 @@ def _name(file: FileDescriptor) -> str:
     return str(service.full_name)
 
 
-def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
+def _grpcio(shares_port: bool) -> "grpc.aio.Server | Http2Server":
+    # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
+    return grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
+
+
+def _lean(shares_port: bool) -> "grpc.aio.Server | Http2Server":
+    from gateway.rpc.http2.server import Http2Server  # noqa: PLC0415 - a start does not load what it does not serve by
+
+    return Http2Server(shares_port=shares_port)
+
+
+def _context(tls: TlsFiles | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if isinstance(tls, TlsFiles):
+        raise TypeError("our own front end takes its TLS as a context")
+    return tls
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | ssl.SSLContext | None) -> int:
     if tls is None:
         return server.add_insecure_port(address)
+    if isinstance(tls, ssl.SSLContext):
+        raise TypeError("grpcio takes its TLS as files")
     credentials = grpc.ssl_server_credentials(
         [(tls.key, tls.cert)], root_certificates=tls.client_ca, require_client_auth=tls.client_ca is not None
     )

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from gateway.outbound.client import ExchangeFault
-from gateway.outbound.pool import tls_context
+from gateway.outbound.pool import made_tls_context
 from tests.gateway.outbound.calling import client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
@@ -23,9 +23,9 @@ def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     AUTHORITY.cert_pem.write_to_path(file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    tls_context.cache_clear()
+    made_tls_context.cache_clear()
     yield
-    tls_context.cache_clear()
+    made_tls_context.cache_clear()
 
 
 def proving(*names: str, by: trustme.CA = AUTHORITY) -> ssl.SSLContext:
