@@ -201,7 +201,7 @@ class Pool:
 
 
 def tls_ready() -> asyncio.Future[ssl.SSLContext]:
-    """`tls_context`, on a thread: it reads from disk the first time, and neither a start nor other calls wait for it."""
+    """`tls_context`, on a thread: it reads from disk the first time, and neither a start nor another call waits."""
     return asyncio.get_running_loop().run_in_executor(None, tls_context)
 
 
