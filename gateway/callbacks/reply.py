@@ -43,7 +43,7 @@ class WholeReply(web.StreamResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write it. Raises ConnectionResetError where the caller has left."""
         transport = request.transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             raise ConnectionResetError("the caller has left")
         transport.write(self._bytes)
         self._writer = request.writer

@@ -46,10 +46,8 @@ class NamedValues:
 
     @cached_property
     def _plain_member(self) -> re.Pattern[bytes]:
-        """The same for plain ASCII, in a tenth of the time."""
-        if not all(name.isascii() and "\\" not in name and '"' not in name for name in self._names):
-            return self._member
-        names = b"|".join(re.escape(name.encode()) for name in sorted(self._names))
+        """The same for plain ASCII, in a tenth of the time. Names that need escapes do not stand there."""
+        names = b"|".join(re.escape(name.encode("utf-8", "surrogatepass")) for name in sorted(self._names))
         return re.compile(rb'()"(?i:' + names + rb')"\s*:\s*')
 
     @cached_property

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -16,7 +17,7 @@ from gateway.config import load
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.buf import buf_curl
 from tests.support.gateway import Running, configuration, family_table, locked, provider_table, running_gateway
-from tests.support.provider import ScriptedProvider, answering, scripted_provider
+from tests.support.provider import ScriptedProvider, answering, hanging, scripted_provider
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -152,3 +153,31 @@ async def test_readiness_and_liveness(gateway: Running) -> None:
         async with gateway.http.get(f"http://{gateway.listening.admin}/{path}") as response:
             assert response.status == 200
             assert expected in await response.text()
+
+
+async def test_the_lines_of_a_call_carry_its_request(capsys: pytest.CaptureFixture[str], gateway: Running) -> None:
+    """What operations find a call by stands on its last line too, and not on another's."""
+    request_id = str(uuid4())
+    await gateway.sessions.CloseSession(pb.CloseSessionRequest(request_id=request_id, provider="kyren", user_id="u"))
+    await gateway.sessions.ListProviders(pb.ListProvidersRequest())
+    close, listing = (line for line in capsys.readouterr().out.splitlines() if "/gateway.v1.SessionService/" in line)
+    assert request_id in close
+    assert "kyren" in close
+    assert request_id not in listing
+
+
+async def test_it_is_idle_only_when_no_call_is_under_way(gateway: Running, provider: ScriptedProvider) -> None:
+    """A stop need not wait its whole grace for what is not a call, and does wait for what is."""
+    calls = gateway.gateway._rpc._calls
+    await asyncio.wait_for(calls.idle(), 1)
+    provider.behaviour = hanging
+    request = pb.CloseSessionRequest(provider="kyren", user_id="u")
+    call = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=5))
+    async with asyncio.timeout(5):
+        while not provider.received:
+            await asyncio.sleep(0.01)
+    idle = asyncio.create_task(calls.idle())
+    await asyncio.sleep(0)
+    assert not idle.done()
+    call.cancel()
+    await asyncio.wait_for(idle, 5)

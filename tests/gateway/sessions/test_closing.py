@@ -283,6 +283,7 @@ async def test_an_intent_that_comes_too_late_to_be_sent_is_concluded(gateway: Ru
     record = await gateway.store.find_close(request.request_id)
     assert record is not None
     assert (record.attempts, record.certainty) == (1, "NOT_SENT")
+    assert not await gateway.store.exchanges(request_id=request.request_id)
 
 
 async def test_a_success_outlives_its_provider(tmp_path: Path, provider: ScriptedProvider) -> None:
