@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -170,12 +171,16 @@ async def test_it_is_idle_only_when_no_call_is_under_way(gateway: Running, provi
     """A stop need not wait its whole grace for what is not a call, and does wait for what is."""
     calls = gateway.gateway._rpc._calls
     await asyncio.wait_for(calls.idle(), 1)
-    provider.behaviour = hanging
+    asked = asyncio.Event()
+
+    async def never(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        return await hanging(request)
+
+    provider.behaviour = never
     request = pb.CloseSessionRequest(provider="kyren", user_id="u")
     call = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=5))
-    async with asyncio.timeout(5):
-        while not provider.received:
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(asked.wait(), 5)
     idle = asyncio.create_task(calls.idle())
     await asyncio.sleep(0)
     assert not idle.done()
