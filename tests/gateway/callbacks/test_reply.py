@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import product
 
 import pytest
@@ -114,8 +114,8 @@ async def test_who_does_not_read_gets_no_more_answers() -> None:
     async with served(handler) as port:
         _reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write((HEADS[0] + REST) * 100)
-        with pytest.raises(TimeoutError):
-            while True:
+        with suppress(TimeoutError):
+            while answered < 100:
                 another.clear()
                 await asyncio.wait_for(another.wait(), 0.5)
         assert 0 < answered < 50
