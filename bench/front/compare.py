@@ -1,6 +1,6 @@
 """Two servers side by side, one under load at a time, in turns: processor time per call, and the ratio of the two.
 
-python -m bench.front.compare [--rounds 5] [--seconds 2] [--vary] -- COMMAND_A -- COMMAND_B [-- COMMAND_C ...]
+python -m bench.front.compare [--rounds 5] [--seconds 1.5] [--under-way 64] -- COMMAND_A -- COMMAND_B [-- COMMAND_C ...]
 A command is a module with its arguments, with NAME=VALUE before it for its environment, which prints its port.
 """
 
@@ -11,11 +11,17 @@ import statistics
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
-from bench.front.load import drive
+from bench.loads import grpc
+from bench.loads.requests import CLOSE_SESSION, closes
+from bench.measuring import HOST
+
+WARM_S = 0.4
+CONNECTIONS = 4
 
 
 def cpu_seconds(pid: int) -> float:
@@ -57,23 +63,25 @@ async def main(options: argparse.Namespace, commands: list[str]) -> None:
     cpu: dict[str, list[float]] = {command: [] for command in commands}
     rate: dict[str, list[float]] = {command: [] for command in commands}
     p50: dict[str, list[float]] = {command: [] for command in commands}
+    calls = closes()
     async with AsyncExitStack() as stack:
         servers = [(command, *await stack.enter_async_context(serving(command))) for command in commands]
         for number in range(options.rounds):
             for command, pid, port in servers if number % 2 == 0 else reversed(servers):
-                before = cpu_seconds(pid)
-                tally, seconds = await drive(
+                tally = await grpc.drive(
+                    HOST,
                     port,
-                    connections=options.connections,
-                    width=options.width,
-                    warm_s=0.4,
+                    CLOSE_SESSION,
+                    calls,
+                    under_way=options.under_way,
+                    connections=CONNECTIONS,
+                    warm_s=WARM_S,
                     seconds=options.seconds,
-                    vary=options.vary,
+                    processor=partial(cpu_seconds, pid),
                 )
                 assert not tally.wrong, tally.first_wrong
-                answers = tally.answered * (1 + 0.4 / seconds)
-                cpu[command].append((cpu_seconds(pid) - before) / answers * 1e6)
-                rate[command].append(tally.answered / seconds)
+                cpu[command].append(tally.processor_s / tally.answered * 1e6)
+                rate[command].append(tally.answered / tally.seconds)
                 p50[command].append(statistics.median(tally.waits) * 1e3)
     base = commands[0]
     for command in commands:
@@ -92,7 +100,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--vary", action="store_true")
+    parser.add_argument("--under-way", type=int, default=64)
     uvloop.run(main(parser.parse_args(words[0].split()), words[1:]))
