@@ -33,17 +33,17 @@ PROVIDERS = providers(3)
 USERS = 1000
 OPENED_AT_ONCE = 50
 
-_LISTENERS = """
-[grpc]
-listen = "127.0.0.1:0"
-front_end = "{front_end}"
+LISTENERS = """
 [callbacks]
 listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
 [store]
 url = "{url}"
+[grpc]
+listen = "127.0.0.1:0"
 """
+"""On free ports, with a database."""
 
 _PROVIDER = """
 [providers.{name}]
@@ -96,7 +96,7 @@ class Ground:
             for at, name in enumerate(names)
         )
         config = self.folder / f"{next(self._numbers)}.toml"
-        config.write_text(_LISTENERS.format(url=url, front_end=front_end) + "".join(sections))
+        config.write_text(LISTENERS.format(url=url) + f'front_end = "{front_end}"\n' + "".join(sections))
         return config
 
     @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import grpc
 
 from bench.filling import Part, fill_postgres, fill_sqlite
+from bench.ground import LISTENERS
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.postgres import PostgresServer
 
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
     from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
 
 FEW_PROVIDERS = 3
-
-CONFIGURATION = """
-[grpc]
-listen = "127.0.0.1:0"
-[callbacks]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-[store]
-url = "{url}"
-"""
 
 PROVIDER = """
 [providers.{name}]
@@ -96,7 +86,7 @@ async def gateway(folder: Path, name: str, url: str, providers: int, port: int) 
     names = ["monaco", *(f"monaco-{number}" for number in range(1, providers))]
     tables = (PROVIDER.format(name=each, port=port, secret=secret_of(each)) for each in names)
     config = folder / f"{name}.toml"
-    config.write_text(CONFIGURATION.format(url=url) + "".join(tables))
+    config.write_text(LISTENERS.format(url=url) + "".join(tables))
     with (folder / f"{name}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,

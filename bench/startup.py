@@ -17,17 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.ground import LISTENERS
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest, OpenAccountResponse
 
-CONFIGURATION = """
-[grpc]
-listen = "127.0.0.1:0"
-[callbacks]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-[store]
-url = "sqlite:///{folder}/gateway.db"
+PROVIDER = """
 [providers.monaco]
 adapter = "luckymonaco"
 base_url = "https://provider.invalid"
@@ -84,7 +77,7 @@ def measure(*, rounds: int = 9) -> Comparison:
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         config = Path(folder, "gateway.toml")
-        config.write_text(CONFIGURATION.format(folder=folder))
+        config.write_text(LISTENERS.format(url=f"sqlite:///{folder}/gateway.db") + PROVIDER)
         gateway = Starts("gateway", ("-m", "gateway", "serve", "--config", str(config)))
         empty = Starts("empty", ("-m", "bench.empty_grpc"))
         for number in range(rounds + 1):

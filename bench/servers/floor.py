@@ -40,24 +40,33 @@ class Floor(SessionServiceServicer):
         self, request: pb.CloseSessionRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> pb.CloseSessionResponse:
         """Ask the provider, and believe its answer."""
-        asked = {
-            "secureLogin": "partner-1",
-            "userId": request.user_id,
-            "clearHistory": 0,
-            "token": "bench-token-0123456789-0123456789-0123456789",
-            "uuid": uuid4().hex,
-        }
-        status, answer = await self._ask(asked)
-        end_time = Timestamp()
-        end_time.GetCurrentTime()
-        return pb.CloseSessionResponse(
-            request_id=request.request_id,
-            outcome=pb.OUTCOME_CLOSED,
-            provider_answer=pb.ProviderAnswer(
-                code=str(answer["error"]), description=answer["description"], http_status=status
-            ),
-            end_time=end_time,
-        )
+        status, answer = await self._ask(asked_of(request))
+        return answered(request, status, answer)
+
+
+def asked_of(request: pb.CloseSessionRequest) -> dict[str, Any]:
+    """What the provider is asked."""
+    return {
+        "secureLogin": "partner-1",
+        "userId": request.user_id,
+        "clearHistory": 0,
+        "token": "bench-token-0123456789-0123456789-0123456789",
+        "uuid": uuid4().hex,
+    }
+
+
+def answered(request: pb.CloseSessionRequest, status: int, answer: Any) -> pb.CloseSessionResponse:
+    """What its answer is told as."""
+    end_time = Timestamp()
+    end_time.GetCurrentTime()
+    return pb.CloseSessionResponse(
+        request_id=request.request_id,
+        outcome=pb.OUTCOME_CLOSED,
+        provider_answer=pb.ProviderAnswer(
+            code=str(answer["error"]), description=answer["description"], http_status=status
+        ),
+        end_time=end_time,
+    )
 
 
 async def serve(ask: Ask) -> tuple[grpc.aio.Server, int]:

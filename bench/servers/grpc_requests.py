@@ -2,14 +2,12 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from uuid import uuid4
 
 import grpc
 import requests
-from google.protobuf.timestamp_pb2 import Timestamp
 from requests.adapters import HTTPAdapter
 
+from bench.servers.floor import answered, asked_of
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 
@@ -27,25 +25,8 @@ class Threaded(SessionServiceServicer):
         self, request: pb.CloseSessionRequest, context: "grpc.ServicerContext"
     ) -> pb.CloseSessionResponse:
         """Ask the provider, and believe its answer."""
-        asked = {
-            "secureLogin": "partner-1",
-            "userId": request.user_id,
-            "clearHistory": 0,
-            "token": "bench-token-0123456789-0123456789-0123456789",
-            "uuid": uuid4().hex,
-        }
-        response = self._session.post(self._url, json=asked)
-        answer: dict[str, Any] = response.json()
-        end_time = Timestamp()
-        end_time.GetCurrentTime()
-        return pb.CloseSessionResponse(
-            request_id=request.request_id,
-            outcome=pb.OUTCOME_CLOSED,
-            provider_answer=pb.ProviderAnswer(
-                code=str(answer["error"]), description=answer["description"], http_status=response.status_code
-            ),
-            end_time=end_time,
-        )
+        response = self._session.post(self._url, json=asked_of(request))
+        return answered(request, response.status_code, response.json())
 
 
 def main(base_url: str) -> None:
