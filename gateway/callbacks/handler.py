@@ -6,10 +6,10 @@ whatever happened.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
+import msgspec
 import structlog
 from aiohttp import HttpVersion11, web
 
@@ -42,8 +42,7 @@ class NotReceived(Exception):
     """The caller left before its body was here, or framed it wrongly."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Admission:
+class _Admission(msgspec.Struct, frozen=True):
     """A request that came through the door."""
 
     route: Route

@@ -6,11 +6,11 @@ account, the currency (all by the wallet). A refusal is kept before it is told, 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
 import structlog
+from msgspec import structs
 
 from adapters.contract import (
     Accepted,
@@ -61,7 +61,7 @@ class Judge:
             verdict = arrival.route.try_again(f"the store did not take it: {error}")
             if isinstance(error, StoreUnavailable) and not error.unchanged:
                 # A line may be kept that says what was not answered.
-                self._note_later(replace(arrival, id=new_id()), verdict)
+                self._note_later(structs.replace(arrival, id=new_id()), verdict)
             return verdict
         except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
             error_id = report_bug(bug, arrival.route.provider.mask)
@@ -112,7 +112,7 @@ class Judge:
             waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
             if told is not None:
                 late = f"line {arrival.id} says {told}, and was kept after the time for an answer had passed, if at all"
-                self._note_later(replace(arrival, id=new_id()), arrival.route.try_again(late))
+                self._note_later(structs.replace(arrival, id=new_id()), arrival.route.try_again(late))
             raise
         if told is None:
             raise LookupError("the wallet answered and told no story: what is not in the journal is not acknowledged")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from adapters.contract import (
     Accepted,
     Account,
@@ -36,8 +38,7 @@ class CallbackProvider:
         return self.account.provider
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a callback came to: the answer, the bytes that say it in the dialect, and a word to a person."""
 
     answer: CallbackAnswer
@@ -89,8 +90,7 @@ def routes_of(providers: Iterable[CallbackProvider]) -> Routes:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A callback that came through the door, or is delivered once more, as far as it was received."""
 
     id: str

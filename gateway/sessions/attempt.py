@@ -1,9 +1,10 @@
 """One attempt at a provider: what was sent, what came back, what it means, and the journal's line of it all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from adapters.contract import (
     Attempt,
@@ -35,8 +36,7 @@ LONGEST_DESCRIPTION = 200
 """Characters of a provider's words that are kept and told, once secrets are masked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """A concluded attempt: what was sent, what came back, and what it means."""
 
     provider: Provider

@@ -7,10 +7,11 @@ caller's cancellation ends the caller's waiting and not the work.
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 import structlog
+from msgspec import structs
 
 from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequest, Outcome, ProviderAnswer
 from gateway.outbound.deadline import Deadline
@@ -48,8 +49,7 @@ CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
 """The fault of an item whose close may or may not have been carried out."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseAnswer:
+class CloseAnswer(msgspec.Struct, frozen=True):
     """A close that succeeded, as the caller is told."""
 
     request_id: str
@@ -117,7 +117,7 @@ class Closing:
                 raise _reused(request_id, field)
             if not flight.landed:
                 flight.deadline.extend(work_until)
-                return replace(await flight.outcome(answer_by), replayed=True)
+                return structs.replace(await flight.outcome(answer_by), replayed=True)
             await flight.finished(answer_by)  # landed and still being recorded: what comes next is another attempt
         if work_until <= asyncio.get_running_loop().time():
             no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
@@ -266,8 +266,7 @@ class Closing:
             log.warning("failed attempt not recorded", reason=failed.reason, error=str(error))
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(msgspec.Struct, frozen=True):
     """An attempt whose intent is durable."""
 
     attempt: Attempt

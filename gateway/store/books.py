@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
 
+import msgspec
 from msgspec import structs
 
 from gateway.store.ids import new_id
@@ -41,8 +42,7 @@ _COMPARED = ("user_id", "currency", "amount", "round_id", "game_id", "promo_amou
 """What makes a posting's content, in the order in which a difference is named: the session is not part of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PostingRequest:
+class PostingRequest(msgspec.Struct, frozen=True):
     """One caller's posting, and what it wants kept beside it."""
 
     posting: Posting
@@ -131,8 +131,7 @@ def told_again(known: Credit, posting: Posting, told: Applied) -> Applied | Post
     return structs.replace(told, transaction_id=known.transaction_id, replayed=True, contradicting=told.transaction_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(msgspec.Struct, frozen=True):
     """What a posting that passes does."""
 
     outcome: Applied

@@ -5,10 +5,11 @@ stays behind this interface.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
+
+import msgspec
 
 from gateway.store.records import (
     AccountOpened,
@@ -65,8 +66,7 @@ class AlreadyResolved(Exception):
         self.item = item
 
 
-@dataclass(frozen=True, slots=True)
-class Narrative:
+class Narrative(msgspec.Struct, frozen=True):
     """What is kept beside a posting, in its transaction."""
 
     exchange: Exchange | None

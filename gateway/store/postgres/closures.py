@@ -5,10 +5,10 @@ way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+import msgspec
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.closures import abandoned, together
@@ -90,8 +90,7 @@ ORDER BY request_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class BeginClose:
+class BeginClose(msgspec.Struct, frozen=True):
     """One caller's intent as an operation of its own. The committer carries those of a batch out together instead."""
 
     request_id: str
@@ -105,8 +104,7 @@ class BeginClose:
         return begun
 
 
-@dataclass(frozen=True, slots=True)
-class SettleClose:
+class SettleClose(msgspec.Struct, frozen=True):
     """One caller's success, likewise."""
 
     request_id: str

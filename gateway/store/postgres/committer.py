@@ -13,11 +13,11 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import asyncpg
+import msgspec
 
 from gateway.store.books import PostingRequest
 from gateway.store.interface import StoreUnavailable
@@ -59,8 +59,7 @@ JITTER_S = 0.02
 ROLLBACK_S = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
+class _Queued(msgspec.Struct, frozen=True):
     work: Work
     order: Order
     answer: asyncio.Future[Any]

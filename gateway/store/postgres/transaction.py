@@ -1,10 +1,10 @@
 """One transaction for a whole batch: what comes often in sets, then the other operations one after the other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from gateway.store.books import PostingRequest
 from gateway.store.interface import AlreadyResolved, ContentDiffers
@@ -19,15 +19,13 @@ _IN_DOUBT = frozenset({"08", "53", "57", "58", "F0", "XX"})
 """Classes of errors after which a COMMIT may stand all the same: the server, and not the transaction, is in trouble."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """What an operation answered."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """What an operation raised; it did nothing."""
 
     error: Exception

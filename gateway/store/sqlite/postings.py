@@ -6,10 +6,11 @@ over to the event loop and waits to get it back.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from itertools import chain
+
+import msgspec
 
 from gateway.store import books
 from gateway.store.books import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference
@@ -17,8 +18,7 @@ from gateway.store.records import Applied, Credit, Event, PostingRefused, Reconc
 from gateway.store.sqlite import events, items, journal, ledger
 
 
-@dataclass(frozen=True, slots=True)
-class PostOne:
+class PostOne(msgspec.Struct, frozen=True):
     """One caller's posting as an operation of its own. The writer carries those of a batch out together instead."""
 
     request: PostingRequest

@@ -8,9 +8,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
+
+import msgspec
 
 from gateway.store.interface import StoreUnavailable
 
@@ -27,15 +28,13 @@ MOST_WAITING = 10_000
 """Operations in the queue: beyond it a stuck disk would only fill the memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
+class Done(msgspec.Struct, Generic[T], frozen=True):
     """An operation returned."""
 
     value: T
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """An operation raised, or what it did could not be kept."""
 
     error: BaseException
@@ -47,8 +46,7 @@ CarryOut = Callable[[sqlite3.Connection, Sequence[Operation[Any]]], Sequence[Out
 """Carries a batch out: one outcome for each operation, in their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued(Generic[T]):
+class _Queued(msgspec.Struct, Generic[T], frozen=True):
     operation: Operation[T]
     answer: asyncio.Future[Outcome[T]]
 
