@@ -28,6 +28,7 @@ from adapters.luckymonaco_family.strict_json import Json, NotStrictJson, Number,
 
 _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
 _CURRENCY = re.compile(r"[A-Z0-9]{3,10}")
+_ABSENT = (None, "")
 
 
 def session_expired() -> Callback[FamilySettings, SessionExpired]:
@@ -118,11 +119,11 @@ class _Message:
 
     def given(self, name: str) -> bool:
         """Whether a member is there: null and the empty string are as good as absent."""
-        return self.members.get(name) not in (None, "")
+        return self.members.get(name) not in _ABSENT
 
     def require(self, *names: str) -> None:
         for name in names:
-            if not self.given(name):
+            if self.members.get(name) in _ABSENT:
                 raise self.refused(CallbackFault.FIELD_MISSING, name)
 
     def check_credential(self, name: str, ours: str | None) -> None:
