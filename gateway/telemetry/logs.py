@@ -104,8 +104,11 @@ class Rendered:
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
         """The line, without its end."""
         if _PLAIN.issuperset(map(type, event.values())) and not _any_secret(tuple(event)):
-            with suppress(ValueError, OverflowError):  # half a character, or a number beyond 64 bits
+            try:
                 line = self._encode(event)
+            except (ValueError, OverflowError):  # half a character, or a number beyond 64 bits
+                pass
+            else:
                 if self._mask.leaves_alone(line):
                     return line.decode()
         return json.dumps(self._slowly(logger, method, event))
