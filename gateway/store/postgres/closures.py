@@ -4,7 +4,7 @@ A target keeps the certainty of its concluded attempts together, and whether one
 way when the next begins was cut off by a crash: nobody knows what it did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -59,6 +59,7 @@ UPDATE targets SET attempts = attempts + 1, under_way = true, certainty = $2, be
 WHERE request_id = $1 AND number = 1
 """
 
+# In order, and all that a batch begins again, settles and fails at once: so gateways never wait in a circle.
 _HOLD = """
 SELECT request_id, provider, outcome FROM targets WHERE request_id = ANY($1::text[]) AND number = 1
 ORDER BY request_id
@@ -118,12 +119,31 @@ class SettleClose(msgspec.Struct, frozen=True):
             raise error
 
 
-async def begin_together(writing: Writing, begins: Sequence[BeginClose]) -> list[CloseRecord | ContentDiffers]:
-    """Keep the intents and count an attempt for each, unless its target is settled; what each comes to."""
+class FailClose(msgspec.Struct, frozen=True):
+    """The conclusion of one caller's attempt that failed. The committer holds its target with those of the others."""
+
+    request_id: str
+    failed: Failed
+    exchange: Exchange | None
+    item: ReconciliationItem | None
+
+    async def __call__(self, writing: Writing) -> None:
+        await fail_close(writing, self.request_id, self.failed, self.exchange, self.item)
+
+
+async def begin_together(
+    writing: Writing, begins: Sequence[BeginClose], concluded: Sequence[str] = ()
+) -> list[CloseRecord | ContentDiffers]:
+    """Keep the intents and count an attempt for each, unless its target is settled; what each comes to.
+
+    `concluded` are the requests that the same transaction concludes later: their targets are held along.
+    """
     first: dict[str, BeginClose] = {}
     for begin in begins:
         first.setdefault(begin.request_id, begin)
     new = await _insert(writing.db, tuple(first.values()))
+    if known := first.keys() - new:
+        await hold(writing.db, known.union(concluded))
     return [
         CloseRecord(begin.request_id, begin.target, attempts=1, settled=None, certainty=None)
         if first[begin.request_id] is begin and begin.request_id in new
@@ -149,14 +169,21 @@ async def find_close(db: Connection, request_id: str) -> CloseRecord | None:
     return _record(row) if row is not None else None
 
 
-async def settle_together(writing: Writing, settles: Sequence[SettleClose]) -> list[LookupError | None]:
+async def hold(db: Connection, request_ids: Collection[str]) -> list[asyncpg.Record]:
+    """Targets, held until the end of the transaction: another gateway may be about to conclude them."""
+    return await db.fetch(_HOLD, list(request_ids))
+
+
+async def settle_together(
+    writing: Writing, settles: Sequence[SettleClose], failing: Sequence[str] = ()
+) -> list[LookupError | None]:
     """Keep successes, their journal lines and their events; a target settled before keeps its first, and no event.
 
     An open item that says that nobody knows is resolved. What is answered is the fault of one that was never begun.
+    `failing` are the requests that the same transaction fails later: their targets are held along.
     """
     ids = [settle.request_id for settle in settles]
-    # Held until the end of the transaction: another gateway may be about to conclude them.
-    kept = {row["request_id"]: row for row in await writing.db.fetch(_HOLD, ids)}
+    kept = {row["request_id"]: row for row in await hold(writing.db, {*ids, *failing})}
     settling: dict[str, SettleClose] = {}
     for settle in settles:
         if settle.request_id in kept:

@@ -162,9 +162,7 @@ class PostgresStore:
     async def fail_close(
         self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
-        await self._write(
-            lambda writing: closures.fail_close(writing, request_id, failed, exchange, item), _close(request_id)
-        )
+        await self._write(closures.FailClose(request_id, failed, exchange, item), _close(request_id))
 
     async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
         return await self._write(lambda writing: closures.report_abandoned(writing, begun_before, now))

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.store.books import PostingRequest
 from gateway.store.interface import AlreadyResolved, ContentDiffers
-from gateway.store.postgres.closures import BeginClose, SettleClose, begin_together, settle_together
+from gateway.store.postgres.closures import BeginClose, FailClose, SettleClose, begin_together, settle_together
 from gateway.store.postgres.postings import post_together
 from gateway.store.postgres.writing import Operation, Writing
 
@@ -55,9 +55,11 @@ async def _carry_out(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
     postings = [work for work in works if isinstance(work, PostingRequest)]
     begins = [work for work in works if isinstance(work, BeginClose)]
     settles = [work for work in works if isinstance(work, SettleClose)]
+    failing = [work.request_id for work in works if isinstance(work, FailClose)]
+    concluded = [*failing, *(settle.request_id for settle in settles)]
     posted = iter(await post_together(writing, postings) if postings else ())
-    begun = iter(await begin_together(writing, begins) if begins else ())
-    settled = iter(await settle_together(writing, settles) if settles else ())
+    begun = iter(await begin_together(writing, begins, concluded) if begins else ())
+    settled = iter(await settle_together(writing, settles, failing) if settles else ())
     outcomes: list[Outcome] = []
     for work in works:
         match work:

@@ -8,12 +8,27 @@ from typing import Any
 
 import pytest
 
+from adapters.contract import Certainty
 from gateway.store.interface import Narrative
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.writing import Writing
 from gateway.store.records import Applied, PostingFault, PostingRefused
-from tests.gateway.store.postgres.inside import cash, committer, held, opened, value
-from tests.gateway.store.samples import NOW, deliver, event, exchange, item, narrate, open_items, posting, target, told
+from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
+from tests.gateway.store.samples import (
+    NOW,
+    deliver,
+    event,
+    exchange,
+    failed,
+    item,
+    narrate,
+    open_items,
+    outbound,
+    posting,
+    settled,
+    target,
+    told,
+)
 
 
 @pytest.fixture
@@ -96,6 +111,29 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
         await asyncio.gather(*tasks)
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     assert await value(first._address.url, deadlocks) == 0
+
+
+@pytest.mark.parametrize("concluded", ["settled", "failed"])
+async def test_closes_that_cross_never_deadlock(stores: list[PostgresStore], concluded: str) -> None:
+    """Two gateways wait for each other in one order where one begins again, or concludes, what the other settles."""
+
+    def write(store: PostgresStore, request_id: str, *, settling: bool) -> Coroutine[Any, Any, object]:
+        if settling:
+            return store.settle_close(request_id, settled(), outbound(request_id=request_id), None)
+        if concluded == "settled":
+            return store.begin_close(request_id, target(), NOW)
+        return store.fail_close(request_id, failed(Certainty.UNKNOWN), outbound(request_id=request_id), None)
+
+    first, second, _ = stores
+    said = [statements(store) for store in (first, second)]
+    for turn in range(5):
+        ids = [f"close-{turn}-{number:03}" for number in range(100)]
+        await asyncio.gather(*(first.begin_close(request_id, target(), NOW) for request_id in ids))
+        async with held(first), held(second):
+            tasks = [asyncio.create_task(write(first, each, settling=each < ids[50])) for each in ids]
+            tasks += [asyncio.create_task(write(second, each, settling=each >= ids[50])) for each in ids]
+        await asyncio.gather(*tasks)
+    assert [each.count("ROLLBACK") for each in said] == [0, 0]  # who waits too long in a circle gives way
 
 
 async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
