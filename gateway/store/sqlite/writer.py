@@ -58,8 +58,8 @@ def _transact(
     try:
         outcomes = _together(db, operations)
     except Exception as error:
-        if isinstance(error, sqlite3.Error) and is_outage(error):
-            raise
+        if not db.in_transaction and isinstance(error, sqlite3.Error) and is_outage(error):
+            raise  # SQLite rolled it back itself (disk full, I/O error): none of them can be carried out
         # Nothing of them is left: the transaction is a new one.
         if db.in_transaction:
             db.execute("ROLLBACK")

@@ -153,6 +153,27 @@ async def test_an_outage_inside_an_operation_is_unavailable(store: SqliteStore) 
         await writer(store).run(lambda db: db.execute("INSERT INTO pings VALUES (2, 1)"))
 
 
+async def test_neighbours_of_an_outage_that_leaves_the_transaction_stand(store: SqliteStore) -> None:
+    """What SQLite can do for all but one of a batch is done for them."""
+    await opened(store)
+
+    def refused(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO pings (only, count) VALUES (1, 1)")
+        db.execute("SELECT * FROM nowhere")
+
+    async with held(store):
+        credit = asyncio.create_task(deliver(store, posting()))
+        line = asyncio.create_task(store.record_exchange(exchange()))
+        outage = asyncio.create_task(writer(store).run(refused))
+        account = asyncio.create_task(opened(store, "player-2"))
+    told = await asyncio.gather(credit, line, outage, account, return_exceptions=True)
+    assert isinstance(told[0], Applied)
+    assert isinstance(told[2], StoreUnavailable)
+    assert [told[1], told[3]] == [None, None]
+    assert len(await store.exchanges()) == 2
+    await writer(store).run(lambda db: db.execute("INSERT INTO pings (only, count) VALUES (1, 1)"))  # none is left
+
+
 async def test_the_thread_outlives_any_bug(store: SqliteStore) -> None:
     """Even what is no Exception reaches the caller, and the writer works on."""
 
