@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -161,7 +161,10 @@ class _Handler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._waiting: list[str] = []
-        self._one_at_a_time = threading.Lock()
+        # The one lock, which logging takes before `emit` too. A thread may take it twice: garbage is collected at any
+        # moment, also while a line is written, and asyncio logs what it finds there.
+        self._one_at_a_time = self.lock = threading.RLock()
+        self._writing = False
         self._writer: asyncio.AbstractEventLoop | None = None
         """The loop that writes what waits, before its next turn."""
 
@@ -197,14 +200,22 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Write what waits. A process that ends calls it too."""
         with self._one_at_a_time:
             self._writer = None
-            lines, self._waiting = self._waiting, []
-            if not lines:
+            if self._writing:  # this thread does, further up: it takes along what came meanwhile
                 return
+            self._writing = True
             try:
-                self.stream.write(self.terminator.join((*lines, "")))
-                self.stream.flush()
-            except (OSError, ValueError):
-                self._lost("the gateway")
+                while self._waiting:
+                    lines, self._waiting = self._waiting, []
+                    self._write_out(lines)
+            finally:
+                self._writing = False
+
+    def _write_out(self, lines: Sequence[str]) -> None:
+        try:
+            self.stream.write(self.terminator.join((*lines, "")))
+            self.stream.flush()
+        except (OSError, ValueError):
+            self._lost("the gateway")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
         self._lost(record.module)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
@@ -306,3 +307,26 @@ def test_what_waits_when_a_loop_ends_is_written(counted: Counted) -> None:
     assert events(counted) == []
     asyncio.run(say())
     assert events(counted) == ["last words", "another loop"]
+
+
+def test_what_is_logged_while_a_line_is_written_is_written_too(written: Lines) -> None:
+    """Garbage is collected at any moment, and asyncio logs what it finds there: nobody waits for himself."""
+
+    class Collecting(io.StringIO):
+        """Logs as a finalizer would that runs while a line is written."""
+
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            if self.writes <= 2:
+                logging.getLogger("asyncio").error("found %d", self.writes)
+            return super().write(text)
+
+    stream = Collecting()
+    logs.configure("info", (), stream)
+    writing = threading.Thread(target=structlog.get_logger().warning, args=("a line",), daemon=True)
+    writing.start()
+    writing.join(5)
+    assert not writing.is_alive()
+    assert events(stream) == ["a line", "found 1", "found 2"]
