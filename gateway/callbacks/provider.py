@@ -21,6 +21,7 @@ from adapters.contract import (
     Notification,
     Rejected,
 )
+from gateway.callbacks.reply import refuse_unsendable
 from gateway.store.records import Direction, Exchange, Message, Redelivery
 from gateway.telemetry.masking import Mask
 
@@ -67,10 +68,15 @@ class Route:
         self.path = path
         self.callback = callback
         # Encoded ahead, so that a bug of the adapter's can be answered without the adapter.
-        self._sorry = callback.encode_reply(provider.account, Rejected(CallbackFault.TRY_AGAIN))
+        self._sorry = self._encoded(Rejected(CallbackFault.TRY_AGAIN))
 
     def verdict(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> Verdict:
-        return Verdict(answer, self.callback.encode_reply(self.provider.account, answer), detail, reference)
+        return Verdict(answer, self._encoded(answer), detail, reference)
+
+    def _encoded(self, answer: CallbackAnswer) -> HttpReply:
+        reply = self.callback.encode_reply(self.provider.account, answer)
+        refuse_unsendable(reply.headers)  # before anything is kept that could not be answered then
+        return reply
 
     def try_again(self, detail: str) -> Verdict:
         """The fault is ours, or the outcome unknown: the provider must send again."""

@@ -54,6 +54,14 @@ class WholeReply(web.StreamResponse):
         await self._writer.drain()
 
 
+@lru_cache(maxsize=1024)
+def refuse_unsendable(headers: Headers) -> None:
+    """Raise ValueError where HTTP cannot carry these headers, or where they are the server's to say."""
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or name.lower() in _OURS:
+            raise ValueError(f"header {name!r} of a reply cannot be sent: it is malformed, or the server's to say")
+
+
 def _connection(*, old: bool, stays_open: bool) -> str:
     """What is said of the connection: nothing where it is as the version has it by itself."""
     if stays_open:
@@ -65,12 +73,8 @@ def _connection(*, old: bool, stays_open: bool) -> str:
 def _head(status: int, headers: Headers, connection: str, length: int | None, has_body: bool) -> bytes:
     """The head, up to the date."""
     reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    lines = [f"HTTP/1.1 {status} {reason}"]
-    for name, value in headers:
-        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or name.lower() in _OURS:
-            raise ValueError(f"header {name!r} of a reply cannot be sent: it is malformed, or the server's to say")
-        lines.append(f"{name}: {value}")
-    lines.append(f"Server: {SERVER}")
+    refuse_unsendable(headers)
+    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers), f"Server: {SERVER}"]
     if has_body:
         has_type = any(name.lower() == "content-type" for name, _ in headers)
         lines += [] if has_type else ["Content-Type: application/octet-stream"]

@@ -207,14 +207,27 @@ def mute_on_success(account: Account[Any], answer: CallbackAnswer) -> HttpReply:
     raise KeyError(answer)
 
 
+def unsendable_on_success(account: Account[Any], answer: CallbackAnswer) -> HttpReply:
+    reply = LUCKYMONACO.callbacks["V4/Result"].encode_reply(account, answer)
+    if isinstance(answer, Rejected):
+        return reply
+    return HttpReply(reply.status, (*reply.headers, ("Content-Length", str(len(reply.body)))), reply.body)
+
+
 def surprise(account: Account[Any], request: HttpRequest) -> object:
     return Credited("neither", "of", Decimal(1))
 
 
 @pytest.mark.parametrize(
     "parts",
-    [{"verify": bug}, {"decode": bug}, {"decode": surprise}, {"encode_reply": mute_on_success}],
-    ids=["verify", "decode", "decodes to nonsense", "encode_reply"],
+    [
+        {"verify": bug},
+        {"decode": bug},
+        {"decode": surprise},
+        {"encode_reply": mute_on_success},
+        {"encode_reply": unsendable_on_success},
+    ],
+    ids=["verify", "decode", "decodes to nonsense", "encode_reply", "encodes what cannot be sent"],
 )
 async def test_an_adapters_bug_is_998_with_an_error_id(tmp_path: Path, parts: dict[str, Any]) -> None:
     """A bug costs nobody a prize: 998, nothing credited, and log and journal hold one error id and no secret."""
