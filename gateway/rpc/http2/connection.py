@@ -20,9 +20,18 @@ _ASKING = b"any-one?"
 
 
 class Connection(asyncio.Protocol):
-    """A peer's connection, from its preface to its end. `lost` is told of the end."""
+    """A peer's connection, from its preface to its end.
 
-    def __init__(self, methods: Mapping[str, Method], limits: Limits, lost: Callable[["Connection"], None]) -> None:
+    `taken` is asked whether there is room for it once it stands, TLS's handshake included; `lost` is told of the end.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        limits: Limits,
+        taken: Callable[["Connection"], bool],
+        lost: Callable[["Connection"], None],
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.limits = limits
         self.peer = ""
@@ -34,6 +43,7 @@ class Connection(asyncio.Protocol):
         self.held = 0
         """Bytes of requests that are not whole yet."""
         self._methods = methods
+        self._is_taken = taken
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._rest = b""
@@ -61,7 +71,7 @@ class Connection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
         tls = transport.get_extra_info("ssl_object")
-        if self._draining or (tls is not None and tls.selected_alpn_protocol() != "h2"):
+        if (tls is not None and tls.selected_alpn_protocol() != "h2") or not self._is_taken(self):
             self._transport.abort()
             return
         ours = {

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from functools import partial
 from typing import cast
 
 from gateway.rpc.http2.connection import Connection
@@ -31,6 +32,7 @@ class Http2Server(Services):
         self._connections: set[Connection] = set()
         self._gone = asyncio.Event()
         self._ticking: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def bind(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Take a port, a free one for 0; answers it. Raises OSError."""
@@ -44,12 +46,17 @@ class Http2Server(Services):
     async def start(self) -> None:
         """Accept calls."""
         loop = asyncio.get_running_loop()
+        connection = partial(Connection, self.methods, self._limits, self._taken, self._lost)
         for bound, tls in self._bound:
-            self._listeners.append(await loop.create_server(self._connected, sock=bound, ssl=tls))
+            handshake_s = None if tls is None else self._limits.preface_s
+            self._listeners.append(
+                await loop.create_server(connection, sock=bound, ssl=tls, ssl_handshake_timeout=handshake_s)
+            )
         self._ticking = asyncio.create_task(self._tick())
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let the others finish within the grace, and hang up."""
+        self._stopping = True
         for listener in self._listeners:
             listener.close()
         for bound, _ in self._bound:
@@ -67,12 +74,12 @@ class Http2Server(Services):
         if self._ticking is not None:
             self._ticking.cancel()
 
-    def _connected(self) -> Connection:
-        connection = Connection(self.methods, self._limits, self._lost)
-        if len(self._connections) >= MOST_CONNECTIONS:
-            connection.drain()
+    def _taken(self, connection: Connection) -> bool:
+        # Not sooner: nobody hears of the end of one that fails in TLS's handshake.
+        if self._stopping or len(self._connections) >= MOST_CONNECTIONS:
+            return False
         self._connections.add(connection)
-        return connection
+        return True
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)

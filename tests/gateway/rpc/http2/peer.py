@@ -1,6 +1,7 @@
 """A served method, and a peer that says on a real socket what no library would."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -64,7 +65,9 @@ class Services:
 
 
 @asynccontextmanager
-async def served(limits: Limits | None = None) -> AsyncIterator[tuple[Services, Http2Server, int]]:
+async def served(
+    limits: Limits | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Services, Http2Server, int]]:
     """Services on a free port."""
     services = Services()
     server = Http2Server(limits=limits)
@@ -76,7 +79,7 @@ async def served(limits: Limits | None = None) -> AsyncIterator[tuple[Services, 
             "Every": grpc.stream_stream_rpc_method_handler(services.every),
         },
     )
-    port = server.bind("127.0.0.1", 0)
+    port = server.bind("127.0.0.1", 0, tls)
     await server.start()
     try:
         yield services, server, port

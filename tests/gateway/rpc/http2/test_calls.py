@@ -198,3 +198,18 @@ async def test_tls_and_the_callers_certificate(tmp_path: Path, *, known: bool) -
             with pytest.raises(grpc.aio.AioRpcError):
                 await call
     await server.stop(0)
+
+
+async def test_what_fails_in_the_handshake_takes_no_room() -> None:
+    """Whoever speaks no TLS to a port that demands it is not counted, and a stop does not wait for it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    async with served(tls=context) as (_, server, port):
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            async with asyncio.timeout(5):
+                await reader.read()  # it is hung up on
+            writer.close()
+        async with asyncio.timeout(5):
+            await server.stop(60)
