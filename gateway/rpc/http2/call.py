@@ -62,6 +62,7 @@ class Call:
         "_ending",
         "_opened",
         "_requests",
+        "_stopped",
         "closed",
         "connection",
         "deadline_at",
@@ -100,6 +101,7 @@ class Call:
         self._requests: deque[bytes] = deque()
         self._begun = False
         self._opened = False
+        self._stopped = False
         self._closing: bytes | None = None
         self._ending: Ending | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -322,8 +324,9 @@ class Call:
         return None
 
     def _stop_work(self) -> None:
-        if self.task is None:
+        if self.task is None or self._stopped:  # once: what cleans up behind it is not to be cut off too
             return
+        self._stopped = True
         self.task.cancel()
         if not self._begun:  # it never will, and so not tell its end
             self.task = None

@@ -26,6 +26,7 @@ class Services:
     def __init__(self) -> None:
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.cleaned = asyncio.Event()
         self.may_end = asyncio.Event()
         self.given = 0
 
@@ -36,6 +37,8 @@ class Services:
             match request:
                 case b"wait":
                     await self.may_end.wait()
+                case b"clean":
+                    await self._cleaned_up()
                 case b"abort":
                     await context.abort(grpc.StatusCode.NOT_FOUND, "50 % of ä", (("why-bin", b"\0\xff"),))
                 case b"bug":
@@ -48,6 +51,14 @@ class Services:
             self.cancelled.set()
             raise
         return request
+
+    async def _cleaned_up(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+            await self.may_end.wait()
+            self.cleaned.set()
 
     async def count(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         """Answers so many messages of 1000 bytes."""

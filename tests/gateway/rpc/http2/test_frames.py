@@ -330,3 +330,20 @@ async def test_whatever_frames_come_others_are_served(sent: list[bytes]) -> None
         async with connected(port) as other:
             other.writer.write(call(1))
             assert (await other.until(frames.DATA))[2] == REQUEST
+
+
+async def test_work_that_is_ended_may_clean_up_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is cancelled once, however often there is reason to: it is late, given up, and its connection ends."""
+    monkeypatch.setattr(server, "TICK_S", 0.001)
+    async with served() as (services, _, port):
+        async with connected(port) as peer:
+            late = frame(frames.HEADERS, frames.END_HEADERS, 1, head(grpc_timeout="1m"))
+            peer.writer.write(late + frame(frames.DATA, frames.END_STREAM, 1, b"\0\0\0\0\x05clean"))
+            async with asyncio.timeout(5):
+                await services.cancelled.wait()
+            peer.writer.write(frames.reset(1, ErrorCode.CANCEL) + frame(frames.PING, 0, 0, b"12345678"))
+            await peer.until(frames.PING)
+        await asyncio.sleep(0.05)  # many looks at the time
+        services.may_end.set()
+        async with asyncio.timeout(5):
+            await services.cleaned.wait()
