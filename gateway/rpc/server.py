@@ -103,7 +103,9 @@ class RpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, end the streams, let the others finish within the grace, and hang up."""
-        await self._health.enter_graceful_shutdown()
+        # It waits for watchers that take nothing: they end with their connections.
+        told = asyncio.create_task(self._health.enter_graceful_shutdown())
+        await asyncio.wait({told}, timeout=FLUSH_S)
         if self._watching is not None:
             self._watching.stop()
         stopping = asyncio.create_task(self._server.stop(grace_s))
@@ -113,6 +115,7 @@ class RpcServer:
         await self._server.stop(FLUSH_S)
         await stopping
         idle.cancel()
+        told.cancel()
 
     def _told(self, provider: str, state: HealthState) -> None:
         serving = state is not HealthState.FAILING

@@ -21,6 +21,9 @@ LONGEST_MESSAGE = 4 * 1024 * 1024
 PREFIX_BYTES = 5
 """Before each message: whether it is compressed, and its length."""
 
+UNSENT_BYTES = 16_384
+"""Of a stream of answers, what may wait for room before its handler waits too."""
+
 MESSAGE_BYTES = 64
 """What a message takes of memory beside its bytes: many empty ones are not nothing."""
 
@@ -125,10 +128,13 @@ class Call:
         self._open(heads.written(metadata))
 
     async def write(self, message: Any) -> None:
-        """Send one message of a stream; waits until the peer has room for it."""
+        """Send one message of a stream; waits while the peer has no room for what it was sent.
+
+        A little may wait without the handler, as with grpcio: health's holds a lock meanwhile, which others need.
+        """
         self._open()
         self._send(self.method.encode(message))
-        while (self.pending or self.connection.paused) and not self.closed:
+        while (len(self.pending) > UNSENT_BYTES or self.connection.paused) and not self.closed:
             self._drained = self.connection.loop.create_future()
             await self._drained
 

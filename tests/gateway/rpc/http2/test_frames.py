@@ -222,7 +222,7 @@ async def test_a_peer_that_reads_nothing_holds_up_only_itself() -> None:
         assert got == 65_535
         peer.writer.write(frame(frames.PING, 0, 0, b"12345678"))
         assert (await peer.until(frames.PING))[2] == b"12345678"  # and nothing came before it
-        assert services.given < 70
+        assert services.given < 90  # so much more as may wait without its handler
         peer.writer.write(frames.window_update(0, 200_000) + frames.window_update(1, 200_000))
         while got < 200 * 1005:
             got += len((await peer.until(frames.DATA))[2])
