@@ -168,13 +168,13 @@ def _head(fields: _Fields) -> Head:
                 raise ValueError("a pseudo-header out of its place")
             pseudo[name] = value
         else:
-            others[name] = others[name] + b"," + value if name in others else value
+            others.setdefault(name, value)
     if not pseudo.keys() >= {b":method", b":path", b":scheme"} or any(name != name.lower() for name in others):
         raise ValueError("no head of a request")
     status = 200 if others.get(b"content-type", b"").startswith(b"application/grpc") else 415
     return Head(
         pseudo[b":path"].decode("ascii"),
-        tuple(_metadatum(name, value) for name, value in others.items()),
+        tuple(_metadatum(name, value) for name, value in fields if name in others for value in _values(name, value)),
         status if pseudo[b":method"] == b"POST" else 405,
         others.get(b"grpc-encoding", b"identity").decode("ascii"),
     )
@@ -186,6 +186,11 @@ def seconds_of(timeout: bytes) -> float:
     if not digits.isdigit() or len(digits) > 8 or unit not in _UNITS:
         raise ValueError("no time-out")
     return int(digits) * _UNITS[unit]
+
+
+def _values(name: bytes, value: bytes) -> list[bytes]:
+    """What one field holds: each of several bytes in base64 is read by itself."""
+    return value.split(b",") if name.endswith(b"-bin") else [value]
 
 
 def _metadatum(name: bytes, value: bytes) -> tuple[str, str | bytes]:

@@ -45,6 +45,8 @@ class Services:
                     raise ValueError("a secret")
                 case b"time":
                     return b"%.1f" % context.time_remaining()
+                case b"metadata":
+                    return repr([item for item in context.invocation_metadata() if item[0].startswith("x-")]).encode()
                 case b"large":
                     return b"x" * 3_000_000
         except asyncio.CancelledError:

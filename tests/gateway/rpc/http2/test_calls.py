@@ -81,6 +81,12 @@ async def test_a_method_that_is_not_there(serving: Serving) -> None:
     assert told.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_metadata_may_say_a_name_more_than_once(serving: Serving) -> None:
+    """Each value arrives by itself, as with grpcio, bytes too."""
+    metadata = [("x-a", "1"), ("x-a", "2"), ("x-b-bin", b"\0\xff"), ("x-b-bin", b"second"), ("x-e", "")]
+    assert await serving[2].unary_unary(ECHO)(b"metadata", metadata=metadata) == repr(metadata).encode()
+
+
 async def test_a_compressed_request_is_refused_as_such(serving: Serving) -> None:
     """UNIMPLEMENTED, which a client takes for: send it as it is."""
     with pytest.raises(grpc.aio.AioRpcError) as told:
