@@ -241,8 +241,8 @@ class Connection(asyncio.Protocol):
         self._idle()
         _, last, begun = self._block
         block = begun + payload
-        if len(block) > heads.HEADER_BYTES:
-            raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {heads.HEADER_BYTES} bytes")
+        if len(block) > heads.MOST_READ:
+            raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {heads.MOST_READ} bytes")
         if flags & frames.END_HEADERS:
             self._block = None
             self._opened(stream, block, last=last)
@@ -259,9 +259,9 @@ class Connection(asyncio.Protocol):
         if len(self._calls) >= self.limits.calls or self._refusing:
             self._idle()
             self.write(frames.reset(stream, ErrorCode.REFUSED_STREAM))
-        elif opened is None:
+        elif opened is None or opened is heads.TOO_LONG:
             self._idle()
-            self.write(frames.reset(stream, ErrorCode.PROTOCOL_ERROR))
+            self.write(frames.reset(stream, ErrorCode.ENHANCE_YOUR_CALM if opened else ErrorCode.PROTOCOL_ERROR))
         elif opened.head.http_status != 200:
             self.write(_only_head(stream, heads.plain_answer(opened.head.http_status), last=last))
         elif (method := self._methods.get(opened.head.path)) is None:

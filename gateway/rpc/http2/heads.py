@@ -23,6 +23,9 @@ TABLE_BYTES = 4096
 HEADER_BYTES = 16_384
 """The longest head of a request, counted as RFC 9113 section 6.5.2 counts. grpcio refuses longer ones too."""
 
+MOST_READ = 4 * HEADER_BYTES
+"""A longer one is refused, and up to here alone: it is read to its end for the table's sake."""
+
 MOST_KEPT = 200
 """Heads that a connection keeps as they were read."""
 
@@ -47,6 +50,10 @@ class Opened(NamedTuple):
 
     head: Head
     timeout_s: float | None
+
+
+TOO_LONG = Opened(Head("", (), 431), None)
+"""What opens no call: its fields are too long."""
 
 
 class _Literal(NamedTuple):
@@ -77,12 +84,12 @@ class Heads:
         except (HPACKError, IndexError) as error:
             raise ConnectionBroken(ErrorCode.COMPRESSION_ERROR, "the header block cannot be read") from error
         try:
-            opened = self._opened(fields)
+            opened = TOO_LONG if fields is None else self._opened(fields)
         except ValueError:  # UnicodeDecodeError, binascii.Error are such
             opened = None
         if changed or len(self._blocks) >= MOST_KEPT:
             self._blocks.clear()
-        if opened is not None and not changed:
+        if opened is not None and opened is not TOO_LONG and not changed:
             self._blocks[block] = opened
         return opened
 
@@ -103,8 +110,8 @@ class Heads:
             self._heads[key] = head
         return Opened(head, timeout_s)
 
-    def _fields(self, block: bytes) -> tuple[_Fields, bool]:
-        """The fields, and whether what the same bytes mean has changed. Raises HPACKError, IndexError."""
+    def _fields(self, block: bytes) -> tuple[_Fields | None, bool]:
+        """The fields, None for too long ones, and whether what the same bytes mean has changed. Raises HPACKError…"""
         table, fields, at, size, changed = self._table, _Fields(), 0, 0, False
         while at < len(block):
             first = block[at]
@@ -125,9 +132,9 @@ class Heads:
                 name, value, at = self._literal(block, at, 4)
             fields.append((name, value))
             size += len(name) + len(value) + 32
-            if size > HEADER_BYTES:
-                raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {HEADER_BYTES} bytes")
-        return fields, changed
+            if size > MOST_READ:
+                raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {MOST_READ} bytes")
+        return fields if size <= HEADER_BYTES else None, changed
 
     def _literal(self, block: bytes, at: int, prefix: int) -> _Literal:
         index, at = _integer(block, at, prefix)

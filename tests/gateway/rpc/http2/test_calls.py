@@ -219,3 +219,15 @@ async def test_what_fails_in_the_handshake_takes_no_room() -> None:
             writer.close()
         async with asyncio.timeout(5):
             await server.stop(60)
+
+
+async def test_metadata_that_is_too_long_is_refused_and_no_other_call(serving: Serving) -> None:
+    """With RESOURCE_EXHAUSTED, as grpcio has it; what else is under way on the connection goes on."""
+    services, _, channel = serving
+    other = channel.unary_unary(ECHO)(b"wait")
+    await services.started.wait()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await channel.unary_unary(ECHO)(b"hello", metadata=[("x-a", "1" * 20_000)])
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    services.may_end.set()
+    assert await other == b"wait"

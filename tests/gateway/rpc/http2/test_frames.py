@@ -145,7 +145,7 @@ async def test_a_head_may_go_on_but_not_for_ever() -> None:
         peer.writer.write(frame(frames.DATA, frames.END_STREAM, 1, REQUEST))
         assert (await peer.until(frames.DATA))[2] == REQUEST
         peer.writer.write(frame(frames.HEADERS, 0, 3, block))
-        peer.writer.write(frame(frames.CONTINUATION, 0, 3, b"x" * 16_000) * 2)
+        peer.writer.write(frame(frames.CONTINUATION, 0, 3, b"x" * 16_000) * 5)
         assert await peer.ended() is ErrorCode.ENHANCE_YOUR_CALM
 
 
