@@ -301,14 +301,14 @@ class Connection(asyncio.Protocol):
         if flags & frames.ACK:
             return
         self._idle()
-        for key, value in values:
-            if key == Setting.INITIAL_WINDOW_SIZE:
-                difference, self.peer_window = value - self.peer_window, value
-                for call in list(self._calls.values()):
-                    self._widen(call, difference)
-            elif key == Setting.MAX_FRAME_SIZE:
-                self.peer_frame_bytes = value
+        before = self.peer_window
+        told = dict(values)
+        self.peer_window = told.get(Setting.INITIAL_WINDOW_SIZE, before)
+        self.peer_frame_bytes = told.get(Setting.MAX_FRAME_SIZE, self.peer_frame_bytes)
+        # Before anything that makes use of them: until then the peer counts by the old ones.
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        for call in list(self._calls.values()) if self.peer_window != before else ():
+            self._widen(call, self.peer_window - before)
 
     def _ping(self, flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 8:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
@@ -119,7 +118,7 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
     await store.open_account("player-1", "EUR", Decimal(5), NOW)
     content = posting("ref-1", promo_amount=Decimal(2), promo_reference="promo-1")
     line = exchange(request=FULL, reply=FULL, detail="a fact")
-    credited = await store.apply(content, NOW, lambda result: replace(narrate(content)(result), exchange=line))
+    credited = await store.apply(content, NOW, lambda result: structs.replace(narrate(content)(result), exchange=line))
     await deliver(store, posting("ref-2", user_id="nobody"))
     assert isinstance(credited, Applied)
     before = (

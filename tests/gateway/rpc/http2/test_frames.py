@@ -229,6 +229,19 @@ async def test_a_peer_that_reads_nothing_holds_up_only_itself() -> None:
         assert got == 200 * 1005
 
 
+async def test_settings_are_acknowledged_before_anything_makes_use_of_them() -> None:
+    """A peer counts by its old windows until then: grpcio's ends a stream that is ahead of it."""
+    opening = frames.PREFACE + frames.settings({Setting.INITIAL_WINDOW_SIZE: 0})
+    async with served() as (_, _, port), connected(port, opening) as peer:
+        assert (await peer.until(frames.SETTINGS))[0] == 0
+        assert (await peer.until(frames.SETTINGS))[0] == frames.ACK
+        peer.writer.write(call(1))
+        await peer.until(frames.HEADERS)
+        peer.writer.write(frames.settings({Setting.INITIAL_WINDOW_SIZE: 1000}))
+        kinds = [(await peer.frame())[:2] for _ in range(2)]
+        assert kinds == [(frames.SETTINGS, frames.ACK), (frames.DATA, 0)]
+
+
 async def test_the_connections_window_holds_for_all_streams_together() -> None:
     """However wide each stream's own is; what waits for it goes on when it is widened."""
     opening = frames.PREFACE + frames.settings({Setting.INITIAL_WINDOW_SIZE: 1_000_000})
