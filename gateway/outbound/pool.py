@@ -46,11 +46,6 @@ class Addresses:
         self._found.rotate(-1)
         return found
 
-    def close(self) -> None:
-        """Look nothing up any more."""
-        if self._looking is not None:
-            self._looking.cancel()
-
     async def _look_up(self) -> None:
         found = await self._resolver.resolve(self._host, self._port, socket.AF_UNSPEC)
         self._found = deque(
@@ -169,10 +164,11 @@ class Pool:
     async def _connect(self) -> Connection:
         if self._closing:
             raise PoolClosed
+        # First, so that nobody is left with a socket who gives up meanwhile.
+        tls, host = (await tls_ready(), self._target.host.rstrip(".")) if self._target.tls else (None, None)
         sock = await aiohappyeyeballs.start_connection(
             await self._addresses.next(), happy_eyeballs_delay=_NEXT_ADDRESS_S
         )
-        tls, host = (await tls_ready(), self._target.host.rstrip(".")) if self._target.tls else (None, None)
         _, connection = await self._loop.create_connection(self._new, sock=sock, ssl=tls, server_hostname=host)
         self._adopt(connection)
         return connection

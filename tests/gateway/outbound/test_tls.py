@@ -1,6 +1,7 @@
 """Over TLS an exchange is what it is without, with a provider that has proved its name."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from gateway.outbound import pool as pools
 from gateway.outbound.client import ExchangeFault
 from gateway.outbound.pool import made_tls_context
 from tests.gateway.outbound.calling import client, exchange, failure
@@ -127,3 +129,15 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
 
     async with raw_provider(provider, proving("127.0.0.1")) as provided, client(provided.base_url) as c:
         assert (await exchange(c)).body == b"{}"
+
+
+async def test_who_gives_up_before_the_authorities_are_read_has_opened_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket is left to nobody."""
+    never = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(pools, "tls_ready", lambda: never)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        async with client(f"https://127.0.0.1:{listening.getsockname()[1]}", connect_timeout_s=0.05) as c:
+            assert (await failure(c)).fault is ExchangeFault.UNREACHABLE
+        with pytest.raises(BlockingIOError):
+            listening.accept()
