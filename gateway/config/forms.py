@@ -65,6 +65,19 @@ def seconds(least: float, most: float) -> Callable[[object], float]:
     return form
 
 
+def number(least: float, most: float) -> Callable[[object], float]:
+    """A number, whole or not, between two bounds."""
+
+    def form(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Wrong(f"must be a number, not {kind(value)}")
+        if not least <= value <= most:
+            raise Wrong(f"must be between {least:g} and {most:g}")
+        return float(value)
+
+    return form
+
+
 def whole_number(least: int, most: int) -> Callable[[object], int]:
     """A whole number between two bounds."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from adapters.contract import Secret
-from gateway.config import forms
+from gateway.config import forms, limiting
 from gateway.config.files import Surroundings
 from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.settings import (
@@ -193,6 +193,9 @@ def _provider(name: str, table: Table, around: Surroundings) -> ProviderSettings
         token=table.take("token", around.secret, None),
         callback_keys=_callback_keys(table, around),
         callback_sources=table.each("callback_sources", forms.network, '["203.0.113.0/24"]'),
+        limits=limiting.limits(table.table("limits")),
+        retry=limiting.retry(table.table("retry")),
+        breaker=limiting.breaker(table.table("breaker")),
         extras=_extras(table, around),
     )
     if settings.base_url.startswith("http:") and not allow_plain_http:

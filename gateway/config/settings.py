@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from adapters.contract import Secret
+from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
 
 Network = IPv4Network | IPv6Network
 
@@ -145,6 +146,9 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     callback_keys: tuple[Secret, ...] = ()
     callback_sources: tuple[Network, ...] = ()
     """Where callbacks may come from; from everywhere if empty."""
+    limits: Limits = Limits()
+    retry: RetryLimits = RetryLimits()
+    breaker: BreakerLimits = BreakerLimits()
     retired: bool = False
     extras: Mapping[str, object] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """The keys that belong to the adapter, as the file gives them; `{ env = … }` and `{ file = … }` are Secrets."""

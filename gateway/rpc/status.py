@@ -47,6 +47,10 @@ TABLE: dict[StrEnum, Row] = {
     Reason.PROVIDER_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     Reason.UNSUPPORTED_BY_PROVIDER: Row(grpc.StatusCode.UNIMPLEMENTED),
     Reason.REQUEST_ID_REUSED: Row(grpc.StatusCode.ALREADY_EXISTS),
+    Reason.PROVIDER_DISABLED: Row(grpc.StatusCode.UNAVAILABLE),
+    Reason.CIRCUIT_OPEN: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
+    Reason.PROVIDER_BUSY: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_s=1),
+    Reason.GATEWAY_BUSY: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_s=1),
     Reason.PROVIDER_UNREACHABLE: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
     Reason.PROVIDER_TIMEOUT: Row(grpc.StatusCode.DEADLINE_EXCEEDED, retry_after_s=1),
     Reason.PROVIDER_CONNECTION_LOST: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
@@ -58,6 +62,7 @@ TABLE: dict[StrEnum, Row] = {
     Reason.PROVIDER_ANSWER_MALFORMED: Row(grpc.StatusCode.INTERNAL),
     Reason.CALLBACK_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     Reason.NOT_REDELIVERABLE: Row(grpc.StatusCode.FAILED_PRECONDITION),
+    Reason.CALLER_GONE: Row(grpc.StatusCode.CANCELLED),
     Reason.STORE_UNAVAILABLE: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
     Reason.GATEWAY_ERROR: Row(grpc.StatusCode.INTERNAL),
     PostingFault.ACCOUNT_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
@@ -98,8 +103,9 @@ def status_of(failure: Failure) -> Status:
                 ]
             )
         )
-    if row.retry_after_s is not None:
-        details.append(RetryInfo(retry_delay=_duration(row.retry_after_s)))
+    retry_after_s = row.retry_after_s if failure.retry_after_s is None else failure.retry_after_s
+    if retry_after_s is not None:
+        details.append(RetryInfo(retry_delay=_duration(retry_after_s)))
     status = Status(code=row.code.value[0], message=_cut(failure.message))
     for detail in details:
         packed = AnyMessage()

@@ -14,6 +14,10 @@ class Reason(StrEnum):
     FIELD_INVALID = "FIELD_INVALID"
     PROVIDER_UNKNOWN = "PROVIDER_UNKNOWN"
     UNSUPPORTED_BY_PROVIDER = "UNSUPPORTED_BY_PROVIDER"
+    PROVIDER_DISABLED = "PROVIDER_DISABLED"
+    CIRCUIT_OPEN = "CIRCUIT_OPEN"
+    PROVIDER_BUSY = "PROVIDER_BUSY"
+    GATEWAY_BUSY = "GATEWAY_BUSY"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     PROVIDER_UNREACHABLE = "PROVIDER_UNREACHABLE"
     PROVIDER_TIMEOUT = "PROVIDER_TIMEOUT"
@@ -27,6 +31,8 @@ class Reason(StrEnum):
     PROVIDER_ANSWER_MALFORMED = "PROVIDER_ANSWER_MALFORMED"
     CALLBACK_UNKNOWN = "CALLBACK_UNKNOWN"
     NOT_REDELIVERABLE = "NOT_REDELIVERABLE"
+    CALLER_GONE = "CALLER_GONE"
+    """Nobody is told: whoever asked has left before anything was sent. It stands in the store."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     GATEWAY_ERROR = "GATEWAY_ERROR"
 
@@ -53,6 +59,7 @@ class Failure(Exception):
         request_id: str = "",
         violations: tuple[FieldViolation, ...] = (),
         details: tuple[tuple[str, str], ...] = (),
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -64,6 +71,8 @@ class Failure(Exception):
         self.violations = violations
         self.details = details
         """More of ErrorInfo's metadata."""
+        self.retry_after_s = retry_after_s
+        """Seconds after which trying again may help, where that is known better than the table of failures does."""
 
     def with_certainty(self, certainty: Certainty) -> "Failure":
         """The same failure, of another certainty."""
@@ -76,6 +85,7 @@ class Failure(Exception):
             request_id=self.request_id,
             violations=self.violations,
             details=self.details,
+            retry_after_s=self.retry_after_s,
         )
 
 
