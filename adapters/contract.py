@@ -133,6 +133,8 @@ class Call(Generic[SettingsT, RequestT, AnswerT]):
     """Optional fields that travel; `encode` refuses the others of game_id, session_id and clear_history when given."""
     ends_all_sessions: bool = False
     """Whether one call without session_id and game_id ends every session of the user at this provider."""
+    idempotent: bool = False
+    """Whether to ask the same once more does no harm, also where nobody knows what came of the first time."""
     caution: str = ""
     """What the provider's document warns of and no gateway can check."""
 

@@ -188,5 +188,6 @@ ADAPTER = Adapter(
         decode=_decode,
         needs=frozenset({"session_id", "token"}),
         accepts=frozenset({"device"}),
+        idempotent=True,
     ),
 )

@@ -52,6 +52,7 @@ def close_session(path: str, *, clears_history: bool = False, caution: str = "")
         needs=frozenset({"token"}),
         accepts=frozenset({"game_id", "clear_history"}) if clears_history else frozenset({"game_id"}),
         ends_all_sessions=True,
+        idempotent=True,
         caution=caution,
     )
 

@@ -18,6 +18,7 @@ from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CallbackServer
 from gateway.config import ConfigInvalid, FrontEnd, GrpcSettings, Listen, Settings
 from gateway.outbound.client import Endpoint, ProviderClient
+from gateway.outbound.gate import Gate
 from gateway.rpc import server as rpc
 from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
@@ -206,6 +207,8 @@ def _provider(dialect: Dialect, secrets: KnownValues) -> Provider:
         provider=settings.name,
         base_url=settings.base_url,
         allow_private_addresses=settings.allow_private_addresses,
+        connect_timeout_s=settings.limits.connect_timeout_s,
+        connections=settings.limits.concurrent_calls,
     )
     return Provider(
         name=settings.name,
@@ -213,6 +216,7 @@ def _provider(dialect: Dialect, secrets: KnownValues) -> Provider:
         account=dialect.account,
         client=ProviderClient(endpoint),
         mask=Mask(dialect.adapter.masked, secrets),
+        gate=Gate(settings.name, settings.limits, settings.retry, settings.breaker),
     )
 
 

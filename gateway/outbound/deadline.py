@@ -1,8 +1,8 @@
 """A moment by which an answer must be there, which may move later while it is waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol
 
 
@@ -47,14 +47,15 @@ class Deadline:
 
     def extend(self, at: float) -> None:
         """Move the deadline to `at` where that is later. A wait that has expired stays expired."""
-        self._move(max(self._at, at))
+        self.move(max(self._at, at))
 
     def cap(self, at: float) -> None:
         """Let the deadline be no later than `at`, from here on."""
         self._cap = min(self._cap, at)
-        self._move(self._at)
+        self.move(self._at)
 
-    def _move(self, at: float) -> None:
+    def move(self, at: float) -> None:
+        """Move the deadline to `at`, or to where it is capped."""
         at = min(at, self._cap)
         if at == self._at:
             return
@@ -71,6 +72,29 @@ class Deadline:
         """The wait is over."""
         self._waits.discard(wait)
 
+    @contextmanager
+    def part(self, seconds: float | None) -> Iterator["Deadline"]:
+        """While the body of this `with` runs, a deadline of its own for a part of the work: this one, and no later than
+        that many seconds from now.
+        """
+        if seconds is None:
+            yield self
+            return
+        part = Deadline(self._at)
+        part.cap(asyncio.get_running_loop().time() + seconds)
+        follower = _Follower(part)
+        self.watch(follower)
+        try:
+            yield part
+        finally:
+            self.unwatch(follower)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long, or until the deadline passes."""
+        with suppress(TimeoutError):
+            async with self.bound():
+                await asyncio.sleep(seconds)
+
     @asynccontextmanager
     async def bound(self) -> AsyncIterator[None]:
         """Cut the body of this `async with` when the deadline passes, with TimeoutError; follows `extend`."""
@@ -80,3 +104,18 @@ class Deadline:
                 yield
             finally:
                 self.unwatch(wait)
+
+
+class _Follower:
+    """Moves one deadline with another."""
+
+    def __init__(self, part: Deadline) -> None:
+        self._part = part
+
+    def expired(self) -> bool:
+        """Never: to move it once more does no harm."""
+        return False
+
+    def reschedule(self, when: float) -> None:
+        """The whole's deadline is `when` now; the part's own bound stays."""
+        self._part.move(when)

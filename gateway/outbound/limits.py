@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 class RetryLimits(msgspec.Struct, frozen=True):
     """How often a call is tried, and what lies between. The budget over all calls is not a matter of taste: see
-    `gateway.outbound.budget`.
+    `gateway.outbound.retry`.
     """
 
     attempts: int = 3

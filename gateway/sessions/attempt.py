@@ -21,7 +21,8 @@ from adapters.contract import (
 )
 from gateway.outbound.client import CannotBeSent, ExchangeFailed
 from gateway.outbound.deadline import Deadline
-from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, Failure, FieldViolation, Reason
+from gateway.outbound.retry import retry_after_s
+from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, RETRYABLE, Failure, FieldViolation, Reason
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
 from gateway.store.records import Direction, Exchange, Message
@@ -103,6 +104,11 @@ def encode_close(provider: Provider, call: CloseSession, attempt: Attempt) -> Ht
         ) from None
 
 
+def may_be_repeated(provider: Provider) -> bool:
+    """Whether a close may be sent again that may have been carried out."""
+    return _close_call(provider).idempotent
+
+
 async def send_close(
     provider: Provider,
     request_id: str,
@@ -125,7 +131,7 @@ async def send_close(
         certainty = Certainty.UNKNOWN if failed.sent else Certainty.NOT_SENT
         result = Failure(OF_EXCHANGE[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
     except ProviderRefused as refused:
-        result = _refusal(provider.name, refused, mask)
+        result = _refusal(provider.name, refused, mask, retry_after_s(reply) if reply else None)
     except CannotBeSent as bug:
         result = gateway_error(report_bug(bug, mask), Certainty.NOT_SENT)
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
@@ -163,7 +169,7 @@ def _told(answer: ProviderAnswer, mask: Mask) -> ProviderAnswer:
     )
 
 
-def _refusal(provider: str, refused: ProviderRefused, mask: Mask) -> Failure:
+def _refusal(provider: str, refused: ProviderRefused, mask: Mask, retry_after: float | None) -> Failure:
     reason, certainty = OF_REFUSAL[refused.kind]
     answer = _told(refused.answer, mask)
     message = mask.text(refused.message)
@@ -173,4 +179,5 @@ def _refusal(provider: str, refused: ProviderRefused, mask: Mask) -> Failure:
         f"{provider}: {message} (it answered {answer.code}{words})",
         certainty=certainty,
         provider_code=answer.code,
+        retry_after_s=retry_after if reason in RETRYABLE else None,
     )

@@ -5,6 +5,7 @@ from enum import StrEnum, unique
 
 from adapters.contract import Certainty, RefusalKind
 from gateway.outbound.client import ExchangeFault
+from gateway.outbound.gate import GateFault
 
 
 @unique
@@ -106,3 +107,25 @@ OF_EXCHANGE: dict[ExchangeFault, Reason] = {
     ExchangeFault.CONNECTION_LOST: Reason.PROVIDER_CONNECTION_LOST,
     ExchangeFault.ANSWER_MALFORMED: Reason.PROVIDER_ANSWER_MALFORMED,
 }
+
+OF_GATE: dict[GateFault, Reason] = {
+    GateFault.CIRCUIT_OPEN: Reason.CIRCUIT_OPEN,
+    GateFault.BUSY: Reason.PROVIDER_BUSY,
+}
+
+RETRYABLE = frozenset(
+    {Reason.PROVIDER_UNREACHABLE, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CONNECTION_LOST, Reason.PROVIDER_FAILED}
+)
+"""What another attempt may mend. Where the outcome is UNKNOWN it is made only where closing twice does no harm."""
+
+_NO_ANSWER = frozenset({Reason.PROVIDER_UNREACHABLE, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CONNECTION_LOST})
+_FAILED = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_FAILED_FOR_GOOD})
+
+
+def provider_failed(failure: Failure) -> bool | None:
+    """Whether the provider is sick, as far as one attempt tells: it did not answer, or said that it fails itself. A
+    refusal, and an answer that is not the dialect, come from one that works. None where it is a bug of ours.
+    """
+    if failure.reason is Reason.GATEWAY_ERROR:
+        return None
+    return failure.reason in _NO_ANSWER or (failure.reason in _FAILED and failure.certainty is Certainty.UNKNOWN)

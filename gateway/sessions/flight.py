@@ -19,7 +19,7 @@ class Stage(Enum):
     """How far a flight has come: it decides what a caller is told whose deadline does not let it wait for the end."""
 
     BEGINNING = auto()
-    """The intent is being made durable; nothing is sent."""
+    """It waits for its turn, or the intent is being made durable; nothing of this attempt is sent."""
     SENDING = auto()
     """The provider is asked."""
     RECORDING = auto()
@@ -27,14 +27,22 @@ class Stage(Enum):
 
 
 class Flight(Generic[AnswerT]):
-    """One attempt to carry a request out. It lands once, with an answer or a Failure, and everyone hears the same."""
+    """A request being carried out, in one attempt or several. It lands once, with an answer or a Failure, and everyone
+    hears the same.
+    """
 
     task: asyncio.Task[None]
 
-    def __init__(self, target: Target, deadline: Deadline) -> None:
+    def __init__(self, request_id: str, target: Target, deadline: Deadline) -> None:
+        self.request_id = request_id
         self.target = target
         self.deadline = deadline
         self.stage = Stage.BEGINNING
+        self.last: Failure | None = None
+        """How the attempt before the present one ended, of the certainty of all so far."""
+        self.abandoned = False
+        """Nobody waits for it any more, and nothing more is to be sent."""
+        self._callers = 0
         self._landing: asyncio.Future[AnswerT | Failure] = asyncio.get_running_loop().create_future()
 
     @property
@@ -59,14 +67,30 @@ class Flight(Generic[AnswerT]):
     async def outcome(self, until: float) -> AnswerT:
         """The flight's answer. Raises its Failure, or one that tells how far it had come by `until` (the loop's clock).
 
-        Never cancels the flight: others may wait for it, and what was sent has to be recorded.
+        Never cancels the flight: others may wait for it, and what was sent has to be recorded. But where the last one
+        is cancelled who waits, and nothing is on its way, nothing more is sent.
         """
-        if not await wait_until(self._landing, until):
+        self._callers += 1
+        try:
+            landed = await wait_until(self._landing, until)
+        except asyncio.CancelledError:
+            if self._callers == 1 and self.stage is Stage.BEGINNING:
+                self.abandoned = True
+                self.deadline.cap(asyncio.get_running_loop().time())
+            raise
+        finally:
+            self._callers -= 1
+        if not landed:
             raise self._left_behind(until)
         outcome = self._landing.result()
         if isinstance(outcome, Failure):
             raise outcome.with_traceback(None)
         return outcome
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for its outcome."""
+        return self._callers > 0
 
     async def finished(self, until: float) -> None:
         """Wait until a failure is recorded too. Raises Failure where that takes longer than `until`."""
@@ -82,6 +106,8 @@ class Flight(Generic[AnswerT]):
                 certainty=Certainty.UNKNOWN,
             )
         nothing_goes_out = self.stage is Stage.BEGINNING and self.deadline.at <= until
+        if self.last is not None:
+            return self.last if nothing_goes_out else self.last.with_certainty(Certainty.UNKNOWN)
         return Failure(
             Reason.STORE_UNAVAILABLE,
             "the gateway's store did not take the record within the deadline: repeat the call with the same request_id",

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.contract import Account, Adapter
 from gateway.outbound.client import ProviderClient
+from gateway.outbound.gate import Gate
 from gateway.sessions.failure import Reason
 from gateway.telemetry.masking import Mask
 
@@ -62,4 +63,5 @@ class Provider:
     account: Account[Any]
     client: ProviderClient
     mask: Mask
+    gate: Gate
     health: Health = field(default_factory=Health)

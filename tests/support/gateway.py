@@ -72,13 +72,16 @@ class Running:
 
 
 def provider_table(name: str, adapter: str, base_url: str, **more: str) -> str:
-    """One provider's section of the configuration; `more` holds TOML values."""
+    """One provider's section of the configuration; `more` holds TOML values. What fails is tried once, if not told
+    otherwise, so that a test sees each attempt.
+    """
     keys = {
         "adapter": f'"{adapter}"',
         "base_url": f'"{base_url}"',
         "allow_plain_http": "true",
         "allow_private_addresses": "true",
         "token": '"configured-token"',
+        "retry": "{ attempts = 1 }",
         **more,
     }
     return f"[providers.{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())

@@ -229,6 +229,7 @@ ADAPTER = Adapter(
         needs=frozenset({"token"}),
         accepts=frozenset({"game_id", "clear_history"}),
         ends_all_sessions=True,
+        idempotent=True,
     ),
     callbacks=MappingProxyType(
         {

@@ -23,8 +23,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypa
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    closing = scene.gateway.gateway._closing
-    monkeypatch.setattr(closing, "_clock", broken)
+    monkeypatch.setattr(scene.gateway.gateway._closing._carrying, "_clock", broken)
     failure = await scene.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.INTERNAL,

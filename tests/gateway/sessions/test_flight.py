@@ -59,7 +59,7 @@ async def test_a_flight_lands_when_its_deadline_passes_wherever_that_has_moved()
     too_late = Failure(Reason.STORE_UNAVAILABLE, "too late")
 
     def flight(seconds: float) -> Flight[str]:
-        return Flight[str](Target("acme", "player-1"), Deadline(in_(seconds)))
+        return Flight[str]("request-1", Target("acme", "player-1"), Deadline(in_(seconds)))
 
     extended, capped, through = flight(0.02), flight(10), flight(0.02)
     with through.landing_at_deadline(too_late):

@@ -1,0 +1,189 @@
+"""What is kept of a close: the intent before anything is sent, each attempt, the outcome."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from adapters.contract import Certainty, Closed, Outcome, ProviderAnswer
+from gateway.sessions.failure import Failure, FieldViolation, Reason
+from gateway.sessions.flight import Flight
+from gateway.store.ids import new_id
+from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
+from gateway.store.records import (
+    CloseRecord,
+    Event,
+    EventType,
+    Exchange,
+    Failed,
+    ItemKind,
+    ReconciliationItem,
+    Settled,
+    Target,
+)
+
+log = structlog.get_logger(__name__)
+
+CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
+"""The fault of an item whose close may or may not have been carried out."""
+
+
+class CloseAnswer(msgspec.Struct, frozen=True):
+    """A close that succeeded, as the caller is told."""
+
+    request_id: str
+    outcome: Outcome
+    answer: ProviderAnswer
+    end_time: datetime
+    replayed: bool
+
+
+class Recording:
+    """The store, as closing a session needs it."""
+
+    def __init__(self, store: Closures, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def intend(self, flight: Flight[CloseAnswer]) -> CloseRecord:
+        """Make the intent durable within the provider's time. Raises Failure; then nothing is sent, and so recorded."""
+        refusal = flight.last or Failure(
+            Reason.STORE_UNAVAILABLE,
+            "nothing was sent, for the gateway's store did not take the request: repeat the call",
+        )
+        try:
+            with flight.landing_at_deadline(refusal):
+                record = await self._store.begin_close(flight.request_id, flight.target, self._clock())
+        except ContentDiffers as differs:
+            raise reused(flight.request_id, differs.field) from None
+        except StoreUnavailable as error:
+            log.warning("intent not recorded", detail=str(error))
+            raise refusal from error
+        if not flight.landed and not flight.abandoned:
+            return record
+        # The store took it too late, or nobody waits any more. Without a conclusion it would stand for an attempt that
+        # may have been sent.
+        if not record.settled:
+            await self.failed(flight, _unsent(flight, refusal), record.certainty)
+        raise refusal
+
+    async def kept_or(self, refusal: Failure, request_id: str, target: Target) -> CloseAnswer:
+        """What was closed once is answered again, even where it could not be sent any more (its token is not kept)."""
+        try:
+            record = await self._store.find_close(request_id)
+        except StoreUnavailable:
+            raise refusal from None
+        if record is None:
+            raise refusal
+        if field := record.target.first_difference(target):
+            raise reused(request_id, field)
+        if record.settled is None:
+            raise of_the_whole_call(refusal, record.certainty)
+        return kept(request_id, record.settled)
+
+    async def settled(self, flight: Flight[CloseAnswer], closed: Closed, exchange: Exchange) -> CloseAnswer:
+        """Keep a success. Raises Failure where the store does not take it."""
+        request_id, target = flight.request_id, flight.target
+        settled = Settled(closed.outcome, closed.answer, exchange.ended_at)
+        event = None
+        if closed.outcome is Outcome.CLOSED:
+            event = Event(
+                id=new_id(),
+                type=EventType.SESSION_CLOSED,
+                time=exchange.ended_at,
+                provider=target.provider,
+                user_id=target.user_id,
+                session_id=target.session_id,
+                request_id=request_id,
+            )
+        try:
+            await self._store.settle_close(request_id, settled, exchange, event)
+        except StoreUnavailable as error:
+            log.warning("outcome not recorded", outcome=closed.outcome, detail=str(error))
+            raise Failure(
+                Reason.STORE_UNAVAILABLE,
+                f"{target.provider} answered '{closed.outcome}', but the gateway's store did not take the record: "
+                "repeat the call with the same request_id",
+                certainty=Certainty.UNKNOWN,
+                provider_code=closed.answer.code,
+            ) from error
+        return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=False)
+
+    async def failed(
+        self,
+        flight: Flight[CloseAnswer],
+        failure: Failure,
+        earlier: Certainty | None,
+        exchange: Exchange | None = None,
+    ) -> bool:
+        """Conclude an attempt; False where the store does not take it. What the ones before it left unknown it may not
+        have settled, and then a person must.
+        """
+        failed = Failed(
+            reason=str(failure.reason),
+            certainty=failure.certainty or Certainty.UNKNOWN,
+            detail=failure.message,
+            end_time=exchange.ended_at if exchange else self._clock(),
+        )
+        item = None
+        if Certainty.UNKNOWN in {failed.certainty, earlier}:
+            item = _close_unknown(flight.request_id, flight.target, failed, exchange.id if exchange else "")
+        try:
+            await self._store.fail_close(flight.request_id, failed, exchange, item)
+        except StoreUnavailable as error:
+            log.warning("failed attempt not recorded", reason=failed.reason, error=str(error))
+            return False
+        return True
+
+
+def kept(request_id: str, settled: Settled) -> CloseAnswer:
+    """A success of before, answered again."""
+    return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=True)
+
+
+def reused(request_id: str, field: str) -> Failure:
+    """The request_id stands for another content."""
+    return Failure(
+        Reason.REQUEST_ID_REUSED,
+        f"request_id {request_id} stands for a request with another {field}: use a new id for a new request",
+        violations=(FieldViolation(field, "differs from the first request with this request_id"),),
+        details=(("field", field),),
+    )
+
+
+def of_the_whole_call(failure: Failure, earlier: Certainty | None) -> Failure:
+    """Once one attempt may have been carried out, a later refusal does not prove that nothing was."""
+    if earlier is not Certainty.UNKNOWN or failure.certainty is Certainty.UNKNOWN:
+        return failure
+    return failure.with_certainty(Certainty.UNKNOWN)
+
+
+def _unsent(flight: Flight[CloseAnswer], refusal: Failure) -> Failure:
+    """Why an attempt that was begun was not sent."""
+    if flight.abandoned:
+        return Failure(Reason.CALLER_GONE, "nothing was sent, for whoever asked had gone before it could be")
+    if flight.last is not None:
+        return Failure(refusal.reason, "nothing was sent once more, for the call's time was over")
+    return refusal
+
+
+def _close_unknown(request_id: str, target: Target, failed: Failed, exchange_id: str) -> ReconciliationItem:
+    """What a person must look at where nobody knows whether the provider has closed."""
+    provider, user_id = target.provider, target.user_id
+    return ReconciliationItem(
+        id=new_id(),
+        provider=provider,
+        reference=request_id,
+        fault=CLOSE_UNKNOWN,
+        field="",
+        detail=(
+            f"whether {provider} has closed the sessions of player {user_id} is not known "
+            f"(the last attempt: {failed.detail}): "
+            f"repeat the call with the same request_id, or ask {provider} and resolve this item"
+        ),
+        user_id=user_id,
+        created_at=failed.end_time,
+        exchange_id=exchange_id,
+        kind=ItemKind.CLOSE_UNKNOWN,
+    )
