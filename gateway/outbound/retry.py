@@ -23,8 +23,8 @@ class RetryBudget:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._left = 1.0
-        self._counted_at = clock()
+        self._left = KEPT
+        self._counted_at = clock() + KEPT / PER_S  # what the first second brings is there from its beginning
 
     def call(self) -> None:
         """A call is tried for the first time."""
@@ -33,8 +33,9 @@ class RetryBudget:
     def spend(self) -> bool:
         """Whether one more attempt may be made; it counts as made then."""
         now = self._clock()
-        self._earn((now - self._counted_at) * PER_S)
-        self._counted_at = now
+        if now > self._counted_at:
+            self._earn((now - self._counted_at) * PER_S)
+            self._counted_at = now
         if self._left < 1:
             return False
         self._left -= 1

@@ -82,8 +82,6 @@ class Carrying:
                 raise flight.last from None
             return await self._recording.kept_or(refusal, flight.request_id, flight.target)
         with permit:
-            if flight.last is None:
-                provider.gate.budget.call()
             record = await self._recording.intend(flight)
             if record.settled:
                 return kept(flight.request_id, record.settled)
@@ -91,6 +89,8 @@ class Carrying:
             if record.attempts != first.number or not ready:
                 attempt = Attempt(record.attempts, new_id(), self._clock())
                 request = await self._encoded_again(flight, provider, call, attempt, record)
+            if flight.last is None:
+                provider.gate.budget.call()
             flight.stage = Stage.SENDING
             in_haste = flight.deadline.remaining() < SHORTEST_S
             sent = await self._sent(flight, provider, call, attempt, request)

@@ -154,6 +154,7 @@ class Told:
     metadata: dict[str, str]
     fields: tuple[str, ...]
     retry: bool
+    retry_after_s: float
 
     @property
     def certainty(self) -> str:
@@ -176,6 +177,7 @@ def told(error: grpc.aio.AioRpcError) -> Told:
         metadata=dict(info.metadata),
         fields=tuple(violation.field for violation in bad.field_violations),
         retry=has_retry,
+        retry_after_s=retry.retry_delay.ToMilliseconds() / 1000,
     )
 
 
