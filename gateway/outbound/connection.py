@@ -14,6 +14,9 @@ _EARLY_S = 0.001
 """Seconds by which a timer may go off early: uvloop counts in whole milliseconds."""
 
 
+_GONE = select.POLLERR | select.POLLHUP | select.POLLRDHUP
+
+
 class ConnectionLost(Exception):
     """The connection ended after sending, before the answer was complete."""
 
@@ -51,6 +54,12 @@ class Connection(asyncio.Protocol):
     def quiet(self) -> bool:
         """Whether the system holds nothing that came on it: an end, or what would be taken for the next answer."""
         return self.open and not self._unread.poll(0)
+
+    def stands(self) -> bool:
+        """Whether the other end is still there, as far as the system has heard. What it may have said is not looked at:
+        TLS says something of its own at the beginning.
+        """
+        return self.open and not any(events & _GONE for _, events in self._unread.poll(0))
 
     async def ask(self, message: bytes, deadline: Deadline, *, head: bool) -> HttpReply:
         """Send one request and wait for its answer; `head` says that the method is HEAD.
@@ -109,7 +118,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It stands, the TLS handshake included."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop has a class of its own
-        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer, or of one that nobody asked for."""

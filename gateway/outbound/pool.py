@@ -175,7 +175,8 @@ class Pool:
 
     def _adopt(self, connection: Connection) -> None:
         """Look at what has come about meanwhile."""
-        if not connection.open:
+        if not connection.stands():
+            connection.abort()
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         if self._closing:
             connection.abort()
