@@ -1,10 +1,13 @@
 """What is counted comes out in the exposition, under the names that dashboards build on."""
 
+import asyncio
+import threading
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.contract import Certainty
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import CIRCUITS, Metrics, ProviderState
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -36,6 +39,118 @@ def test_everything_is_counted_under_its_labels() -> None:
     assert counted["session_gateway_callbacks_total", callback] == 1
     assert counted["session_gateway_event_streams_open", ()] == 1
     assert samples(metrics)["session_gateway_event_streams_open", ()] == 0
+
+
+def test_attempts_and_retries_are_counted_apart_from_calls() -> None:
+    """A call of two attempts is one call, two attempts, and one retry."""
+    metrics = Metrics()
+    metrics.attempt("acme", "PROVIDER_TIMEOUT", Certainty.UNKNOWN)
+    metrics.retry("acme", "made")
+    metrics.attempt("acme", "CLOSED")
+    metrics.call("acme", "close_session", "CLOSED")
+    counted = samples(metrics)
+    failed = (("certainty", "UNKNOWN"), ("outcome", "PROVIDER_TIMEOUT"), ("provider", "acme"))
+    assert counted["session_gateway_attempts_total", failed] == 1
+    closed = (("certainty", ""), ("outcome", "CLOSED"), ("provider", "acme"))
+    assert counted["session_gateway_attempts_total", closed] == 1
+    assert counted["session_gateway_retries_total", (("decision", "made"), ("provider", "acme"))] == 1
+
+
+def test_a_calls_time_is_the_providers_and_the_gateways_own() -> None:
+    """The two parts add up to the whole, in one histogram each."""
+    metrics = Metrics()
+    metrics.latency("acme", 0.25, 0.2)
+    metrics.latency("acme", 0.1, 0.1)
+    counted = samples(metrics)
+    acme = (("provider", "acme"),)
+    assert counted["session_gateway_call_seconds_sum", acme] == pytest.approx(0.35)
+    assert counted["session_gateway_call_provider_seconds_sum", acme] == pytest.approx(0.3)
+    assert counted["session_gateway_call_gateway_seconds_sum", acme] == pytest.approx(0.05)
+    assert counted["session_gateway_call_seconds_count", acme] == 2
+    assert counted["session_gateway_call_gateway_seconds_bucket", (("le", "0.0005"), *acme)] == 1
+
+
+def test_a_bucket_takes_what_equals_its_bound_and_the_last_one_everything() -> None:
+    """As Prometheus has it: a bucket counts what is less than its bound or equal, all smaller ones included."""
+    metrics = Metrics()
+    for seconds in (0.01, 0.011, 1000.0):
+        metrics.exchange("acme", seconds)
+    counted = samples(metrics)
+    name, acme = "session_gateway_exchange_seconds_bucket", ("provider", "acme")
+    assert counted[name, (("le", "0.005"), acme)] == 0
+    assert counted[name, (("le", "0.01"), acme)] == 1
+    assert counted[name, (("le", "0.025"), acme)] == 2
+    assert counted[name, (("le", "30.0"), acme)] == 2
+    assert counted[name, (("le", "+Inf"), acme)] == 3
+
+
+def test_a_callback_has_a_duration_where_it_is_told() -> None:
+    """By provider and path."""
+    metrics = Metrics()
+    metrics.callback("acme", "V4/Result", "CREDITED", seconds=0.004)
+    metrics.callback("acme", "V4/Result", "CREDITED")
+    counted = samples(metrics)
+    assert counted["session_gateway_callback_seconds_count", (("path", "V4/Result"), ("provider", "acme"))] == 1
+
+
+def test_commits_have_a_size_and_a_duration() -> None:
+    """By engine, with the failed ones apart."""
+    metrics = Metrics()
+    metrics.commit("sqlite", 3, 0.002)
+    metrics.commit_failed("sqlite")
+    counted = samples(metrics)
+    sqlite = (("engine", "sqlite"),)
+    assert counted["session_gateway_commit_operations_sum", sqlite] == 3
+    assert counted["session_gateway_commit_seconds_count", sqlite] == 1
+    assert counted["session_gateway_commit_failures_total", sqlite] == 1
+
+
+def test_providers_are_read_at_each_scrape() -> None:
+    """Nothing is pushed: what is true when it is asked is what is shown, and a provider that went is gone."""
+    metrics = Metrics()
+    states = [ProviderState("acme", 7, 2, "HALF_OPEN", switched_off=True)]
+    metrics.watch_providers(lambda: states)
+    counted = samples(metrics)
+    acme = ("provider", "acme")
+    assert counted["session_gateway_provider_calls_under_way", (acme,)] == 7
+    assert counted["session_gateway_provider_calls_waiting", (acme,)] == 2
+    assert counted["session_gateway_provider_switched_off", (acme,)] == 1
+    circuit = {state: counted["session_gateway_circuit", (acme, ("state", state))] for state in CIRCUITS}
+    assert circuit == {"CLOSED": 0, "OPEN": 0, "HALF_OPEN": 1}
+    states.clear()
+    assert ("session_gateway_provider_calls_waiting", (acme,)) not in samples(metrics)
+
+
+async def test_rpcs_and_tasks_are_read_at_each_scrape() -> None:
+    """As is the release."""
+    metrics = Metrics()
+    metrics.watch_rpcs(lambda: 4)
+    before = samples(metrics)
+    assert before["session_gateway_rpcs_under_way", ()] == 4
+    async with asyncio.TaskGroup() as tasks:
+        release = asyncio.Event()
+        tasks.create_task(release.wait())
+        assert samples(metrics)["session_gateway_tasks", ()] == before["session_gateway_tasks", ()] + 1
+        release.set()
+    assert any(name == "session_gateway_build_info" for name, _ in before)
+
+
+def test_a_scrape_costs_a_thread_that_counts_nothing() -> None:
+    """A new engine, told from the store's thread while a scrape reads, disturbs neither."""
+    metrics = Metrics()
+    done = threading.Event()
+
+    def commit() -> None:
+        for number in range(2000):
+            metrics.commit(f"engine-{number}", 1, 0.001)
+        done.set()
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    while not done.is_set():
+        metrics.render()
+    thread.join()
+    assert sum(name == "session_gateway_commit_seconds_count" for name, _ in samples(metrics)) == 2000
 
 
 def test_a_stream_that_fails_is_no_longer_open() -> None:
