@@ -78,7 +78,7 @@ class Gateway:
         served = dialects(settings, registry)
         secrets = KnownValues(secrets_of(settings))
         self._providers = {name: _provider(dialect, secrets) for name, dialect in served.items()}
-        self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size)
+        self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
         self._wallet = wallet_of(settings.wallet, self._store, now)
         self._closing = Closing(self._store, self._providers, now, self._metrics)
         self._watching = Watching(self._store, self._metrics)

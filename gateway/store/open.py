@@ -2,10 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.store.discrepancies import Audit
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Creditor
+
+if TYPE_CHECKING:  # a store that nobody counts does without
+    from gateway.telemetry.metrics import Metrics
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 
@@ -44,18 +48,18 @@ def describe(url: str) -> str:
     return store_location(url)
 
 
-def open_store(url: str, pool_size: int = 8) -> Store:
+def open_store(url: str, pool_size: int = 8, metrics: "Metrics | None" = None) -> Store:
     """The store that a url names; `await store.open()` connects it. Raises ValueError.
 
-    `pool_size` bounds the connections to PostgreSQL.
+    `pool_size` bounds the connections to PostgreSQL; `metrics` are told of each commit.
     """
     if _is_postgresql(url):
         from gateway.store.postgres import PostgresStore
 
-        return PostgresStore(url, pool_size)
+        return PostgresStore(url, pool_size, metrics)
     from gateway.store.sqlite import SqliteStore
 
-    return SqliteStore(store_location(url))
+    return SqliteStore(store_location(url), metrics=metrics)
 
 
 async def money_providers_kept(url: str) -> frozenset[str]:

@@ -21,6 +21,7 @@ FOR_OTHERS = (
     "adapters.conformance",
     "adapters.eliab",
     "hypothesis",
+    "opentelemetry",
 )
 """What another configuration, or another command, has a use for."""
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 import msgspec
@@ -37,7 +37,13 @@ from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
 from gateway.store.postgres.writing import Operation, Order, Writing
 from gateway.store.records import Applied, PostingRefused
 
+if TYPE_CHECKING:  # a store that nobody counts does without
+    from gateway.telemetry.metrics import Metrics
+
 T = TypeVar("T")
+
+ENGINE = "postgresql"
+"""In the metrics."""
 
 MOST_AT_ONCE = 500
 """Works in one batch: bounds how long the first of them waits for the last."""
@@ -69,15 +75,20 @@ class _Queued(msgspec.Struct, frozen=True):
 class Committer:
     """Writes for one process, on one connection. Made on the event loop that will use it; started and closed once.
 
-    `written` is called after each commit that kept events.
+    `written` is called after each commit that kept events; `metrics` are told of each commit.
     """
 
     def __init__(
-        self, address: Address, connect: Callable[[], Awaitable[Connection]], written: Callable[[], None]
+        self,
+        address: Address,
+        connect: Callable[[], Awaitable[Connection]],
+        written: Callable[[], None],
+        metrics: "Metrics | None" = None,
     ) -> None:
         self._address = address
         self._connect = connect
         self._written = written
+        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Queued] = deque()
         self._arrived = asyncio.Event()
@@ -210,15 +221,20 @@ class Committer:
 
     async def _attempt(self, works: Sequence[Work], deadline: float) -> list[Outcome]:
         writing: Writing | None = None
+        begun = self._loop.time()
         try:
             async with asyncio.timeout_at(deadline):
                 writing = Writing(await self._connection())
                 outcomes = await transact(writing, works)
         except BaseException as error:
             await self._clear(error)
+            if self._metrics is not None:
+                self._metrics.commit_failed(ENGINE)
             if writing is not None and writing.in_doubt and isinstance(error, Exception):
                 raise unavailable(self._address, error, unchanged=False) from error
             raise
+        if self._metrics is not None:
+            self._metrics.commit(ENGINE, len(works), self._loop.time() - begun)
         if writing.events:
             self._written()
         return outcomes

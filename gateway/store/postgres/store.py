@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.store.books import PostingRequest
 from gateway.store.event_commits import EventCommits
@@ -51,6 +51,9 @@ from gateway.store.records import (
     Target,
 )
 
+if TYPE_CHECKING:  # a store that nobody counts does without
+    from gateway.telemetry.metrics import Metrics
+
 T = TypeVar("T")
 
 BESIDE_READS = 2
@@ -81,8 +84,9 @@ class PostgresStore:
     Raises ValueError for a url that names no database.
     """
 
-    def __init__(self, url: str, pool_size: int = 8) -> None:
+    def __init__(self, url: str, pool_size: int = 8, metrics: "Metrics | None" = None) -> None:
         self._address = parse(url)
+        self._metrics = metrics
         self._reads = max(1, pool_size - BESIDE_READS)
         self._connected: _Connected | None = None
         self._looking = asyncio.Lock()
@@ -96,7 +100,8 @@ class PostgresStore:
         await self._migrate()
         commits = EventCommits()
         sequencer = Sequencer(self._connecting("sequencer", WRITING), commits)
-        committer = Committer(self._address, partial(connect_committer, self._address), sequencer.written)
+        connect = partial(connect_committer, self._address)
+        committer = Committer(self._address, connect, sequencer.written, self._metrics)
         await committer.start()
         try:
             await sequencer.start()

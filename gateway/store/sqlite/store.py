@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.store.books import PostingRequest
 from gateway.store.event_commits import EventCommits
@@ -41,6 +41,9 @@ from gateway.store.sqlite.reader import reader_thread
 from gateway.store.sqlite.thread import ConnectionThread, Operation, tell
 from gateway.store.sqlite.writer import writer_thread
 
+if TYPE_CHECKING:  # a store that nobody counts does without
+    from gateway.telemetry.metrics import Metrics
+
 T = TypeVar("T")
 
 
@@ -56,11 +59,12 @@ class _Connected:
 class SqliteStore:
     """One SQLite file, for one process. `busy_seconds` bounds the wait for a lock that another process holds.
 
-    It belongs to the event loop that `open` ran on.
+    It belongs to the event loop that `open` ran on. `metrics` are told of each commit.
     """
 
-    def __init__(self, path: str, *, busy_seconds: float = 2.0) -> None:
+    def __init__(self, path: str, *, busy_seconds: float = 2.0, metrics: "Metrics | None" = None) -> None:
         self._path = path
+        self._metrics = metrics
         self._busy_seconds = busy_seconds
         self._claim = Claim(path)
         self._connected: _Connected | None = None
@@ -84,6 +88,7 @@ class SqliteStore:
             self._path,
             self._busy_seconds,
             told=partial(tell, asyncio.get_running_loop(), commits.add),
+            metrics=self._metrics,
         )
         await writer.start()
         reader = reader_thread(self._path, self._busy_seconds)

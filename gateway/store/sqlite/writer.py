@@ -8,31 +8,47 @@ batch cannot be carried out as it is, it is begun anew, each operation under a s
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from gateway.store.sqlite import events
 from gateway.store.sqlite.connection import connect_writer, is_outage, primary_code, unavailable
 from gateway.store.sqlite.postings import PostOne, post_together
 from gateway.store.sqlite.thread import ConnectionThread, Done, Operation, Outcome, Raised
 
+if TYPE_CHECKING:  # a store that nobody counts does without
+    from gateway.telemetry.metrics import Metrics
 
-def writer_thread(path: str, busy_seconds: float, *, told: Callable[[], None]) -> ConnectionThread:
-    """The thread that writes. `told` is called on it after a commit that kept events."""
+ENGINE = "sqlite"
+"""In the metrics."""
+
+
+def writer_thread(
+    path: str, busy_seconds: float, *, told: Callable[[], None], metrics: "Metrics | None" = None
+) -> ConnectionThread:
+    """The thread that writes. `told` is called on it after a commit that kept events; `metrics` are told of each."""
     return ConnectionThread(
         "store-writer",
         partial(connect_writer, path, busy_seconds),
-        partial(commit_together, path=path, told=told),
+        partial(commit_together, path=path, told=told, metrics=metrics),
     )
 
 
 def commit_together(
-    db: sqlite3.Connection, operations: Sequence[Operation[Any]], *, path: str, told: Callable[[], None]
+    db: sqlite3.Connection,
+    operations: Sequence[Operation[Any]],
+    *,
+    path: str,
+    told: Callable[[], None],
+    metrics: "Metrics | None" = None,
 ) -> Sequence[Outcome[Any]]:
     """Carry out the operations in one transaction. Where that cannot be committed, no operation did anything."""
+    begun = monotonic()
     try:
         outcomes, events_kept = _transact(db, operations, path)
     except sqlite3.Error as error:
         rolled_back = _roll_back(db)
+        _count_failure(metrics)
         return [Raised(unavailable(path, error, unchanged=rolled_back)) for _ in operations]
     except BaseException:
         _roll_back(db)
@@ -43,7 +59,10 @@ def commit_together(
         # A commit that fails halfway may have reached the disk, and may come back after a crash; only a lock that was
         # not got says for sure that it was not tried.
         unchanged = _roll_back(db) and primary_code(error) == sqlite3.SQLITE_BUSY
+        _count_failure(metrics)
         return [Raised(unavailable(path, error, unchanged=unchanged)) for _ in operations]
+    if metrics is not None:
+        metrics.commit(ENGINE, len(operations), monotonic() - begun)
     if events_kept:
         told()
     return outcomes
@@ -104,6 +123,11 @@ def _apart(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outc
         return Raised(unavailable(path, error) if isinstance(error, sqlite3.Error) and is_outage(error) else error)
     db.execute("RELEASE operation")
     return Done(value)
+
+
+def _count_failure(metrics: "Metrics | None") -> None:
+    if metrics is not None:
+        metrics.commit_failed(ENGINE)
 
 
 def _roll_back(db: sqlite3.Connection) -> bool:
