@@ -33,7 +33,7 @@ from gateway.store.open import open_store
 from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.known_values import KnownValues
 from gateway.telemetry.masking import Mask
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Metrics, ProviderState
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.interface import WalletUnavailable
 
@@ -100,6 +100,8 @@ class Gateway:
             alone=settings.store.is_sqlite,
             keep_bodies=timedelta(days=days) if (days := settings.journal.keep_bodies_days) else None,
         )
+        self._metrics.watch_providers(self._provider_states)
+        self._metrics.watch_rpcs(lambda: self._rpc.under_way)
         self._admin = AdminServer(self._metrics, self._obstacles)
         self._obstacle = "starting"
 
@@ -186,6 +188,15 @@ class Gateway:
             body_limit=settings.max_body_bytes,
             metrics=self._metrics,
         )
+
+    def _provider_states(self) -> list[ProviderState]:
+        """What a scrape of the metrics sees of the providers."""
+        return [
+            ProviderState(
+                name, provider.gate.under_way, provider.gate.waiting, provider.gate.circuit, switched_off=False
+            )
+            for name, provider in self._providers.items()
+        ]
 
     async def _obstacles(self) -> tuple[str, ...]:
         """What keeps the gateway from being ready; never a provider's sickness."""

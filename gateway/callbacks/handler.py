@@ -85,9 +85,10 @@ class CallbackHandler:
         if admission is None:
             return WholeReply(request, _NOT_FOUND)
         verdict = await self._verdict_in_time(admission, request)
-        self._log_verdict(admission, verdict, monotonic() - begun)
+        seconds = monotonic() - begun
+        self._log_verdict(admission, verdict, seconds)
         if self._metrics is not None:
-            self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict))
+            self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict), seconds=seconds)
         return WholeReply(request, verdict.reply)
 
     def _admit(self, request: web.BaseRequest) -> _Admission | None:

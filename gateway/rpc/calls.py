@@ -35,6 +35,11 @@ class Calls:
         self._idle.set()
         self._log = log.bind()  # a logger of a module is bound anew at each line
 
+    @property
+    def under_way(self) -> int:
+        """Calls that are being served, streams of events included."""
+        return self._under_way
+
     async def idle(self) -> None:
         """Wait until no call is under way."""
         await self._idle.wait()

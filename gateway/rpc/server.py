@@ -79,6 +79,11 @@ class RpcServer:
         )
         self._providers = tuple(providers)
 
+    @property
+    def under_way(self) -> int:
+        """Calls that are being served, streams of events included."""
+        return self._calls.under_way
+
     async def start(self, host: str, port: int, tls: TlsFiles | ssl.SSLContext | None) -> int:
         """Accept calls; port 0 takes a free one. Answers the port. Raises CannotListen.
 

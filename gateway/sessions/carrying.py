@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from datetime import datetime
+from time import monotonic
 
 from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequest
 from gateway.outbound.breaker import Circuit
@@ -50,7 +51,7 @@ class Carrying:
                 return
             sent, earlier = begun
             flight.stage = Stage.RECORDING
-            self._metrics.exchange(provider.name, sent.seconds)
+            self._count(flight, sent)
             if isinstance(sent.result, Closed):
                 flight.land(await self._recording.settled(flight, sent.result, sent.exchange()))
                 return
@@ -92,6 +93,7 @@ class Carrying:
             if flight.last is None:
                 provider.gate.budget.call()
             flight.stage = Stage.SENDING
+            flight.asked_at = monotonic()
             in_haste = flight.deadline.remaining() < SHORTEST_S
             sent = await self._sent(flight, provider, call, attempt, request)
             permit.told(failed=_failed(sent, in_haste))
@@ -136,7 +138,18 @@ class Carrying:
         wait_s = max(backoff_s(gate.retry, made), failure.retry_after_s or 0.0)
         if flight.deadline.remaining() - wait_s < SHORTEST_S or gate.circuit is not Circuit.CLOSED:
             return None
-        return wait_s if gate.budget.spend() else None
+        granted = gate.budget.spend()
+        self._metrics.retry(provider.name, "made" if granted else "refused")
+        return wait_s if granted else None
+
+    def _count(self, flight: Flight[CloseAnswer], sent: Sent) -> None:
+        provider, result = sent.provider.name, sent.result
+        self._metrics.exchange(provider, sent.seconds)
+        if isinstance(result, Closed):
+            self._metrics.attempt(provider, result.outcome)
+        else:
+            self._metrics.attempt(provider, result.reason, result.certainty)
+        flight.asked_s, flight.asked_at = flight.asked_s + sent.seconds, None
 
 
 async def _entered(provider: Provider, deadline: Deadline) -> Permit:

@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from time import monotonic
 
 from msgspec import structs
 
@@ -78,6 +79,7 @@ class Closing:
     async def _close(
         self, request_id: str, name: str, call: CloseSession, reason: str, deadline_at: float
     ) -> CloseAnswer:
+        started = monotonic()
         target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
         provider = self._providers.get(name)
         if provider is None:
@@ -95,7 +97,14 @@ class Closing:
         if work_until <= asyncio.get_running_loop().time():
             no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
             return await self._recording.kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target)
-        return await self._take_off(request_id, provider, call, target, work_until).outcome(answer_by)
+        flight = self._take_off(request_id, provider, call, target, work_until)
+        try:
+            answer = await flight.outcome(answer_by)
+        except Failure:
+            self._metrics.latency(name, monotonic() - started, flight.seconds_asked())
+            raise
+        self._metrics.latency(name, monotonic() - started, flight.seconds_asked())
+        return answer
 
     def _take_off(
         self, request_id: str, provider: Provider, call: CloseSession, target: Target, work_until: float

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
+from time import monotonic
 from typing import Generic, TypeVar
 
 from adapters.contract import Certainty
@@ -42,6 +43,10 @@ class Flight(Generic[AnswerT]):
         """How the attempt before the present one ended, of the certainty of all so far."""
         self.abandoned = False
         """Nobody waits for it any more, and nothing more is to be sent."""
+        self.asked_s = 0.0
+        """Seconds that the attempts before the present one took the provider."""
+        self.asked_at: float | None = None
+        """When the present one was sent, by time.monotonic; None while none is."""
         self._callers = 0
         self._landing: asyncio.Future[AnswerT | Failure] = asyncio.get_running_loop().create_future()
 
@@ -49,6 +54,10 @@ class Flight(Generic[AnswerT]):
     def landed(self) -> bool:
         """Whether the outcome is known; a failure may still be being recorded."""
         return self._landing.done()
+
+    def seconds_asked(self) -> float:
+        """How long the provider has been asked so far, in all attempts together."""
+        return self.asked_s if self.asked_at is None else self.asked_s + monotonic() - self.asked_at
 
     @contextmanager
     def landing_at_deadline(self, failure: Failure) -> Iterator[None]:

@@ -1,0 +1,133 @@
+"""A gateway with real traffic: closes that succeed, are repeated, hang and fail, and callbacks of every kind."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+from aiohttp import web
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.config import FrontEnd
+from gateway.v1 import session_service_pb2 as pb
+from gateway.v1.wallet_service_pb2 import OpenAccountRequest
+from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway
+from tests.support.provider import Behaviour, ScriptedProvider, answering, hanging, scripted_provider
+from tests.support.results import RESULT, result_body
+
+PROVIDER = "lucky"
+
+
+def first_then(first: Behaviour, then: Behaviour) -> Behaviour:
+    """One answer to the first request, and another to all others."""
+    waiting = [first]
+
+    async def behave(request: web.Request) -> web.StreamResponse:
+        return await (waiting.pop() if waiting else then)(request)
+
+    return behave
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A gateway, and the one provider behind it."""
+
+    gateway: Running
+    provider: ScriptedProvider
+
+    async def close(
+        self, request_id: str = "", timeout_s: float = 5, metadata: Sequence[tuple[str, str]] = (), **fields: Any
+    ) -> grpc.StatusCode:
+        """Close a player's sessions; answers the status."""
+        fields = {"provider": PROVIDER, "user_id": "421", **fields}
+        request = pb.CloseSessionRequest(request_id=request_id or str(uuid4()), **fields)
+        try:
+            await self.gateway.sessions.CloseSession(request, timeout=timeout_s, metadata=tuple(metadata))
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    async def close_in_two_attempts(
+        self, request_id: str = "", metadata: Sequence[tuple[str, str]] = ()
+    ) -> grpc.StatusCode:
+        """A close whose first attempt fails, and is repeated."""
+        self.provider.behaviour = first_then(answering(503, b"sorry"), answering())
+        return await self.close(request_id, metadata=metadata)
+
+    async def result(self, reference: str, **members: object) -> int:
+        """Deliver a Result; answers the dialect's code."""
+        status, body = await self.gateway.callback(PROVIDER, "V4/Result", result_body(reference, **members))
+        assert status == 200
+        error: int = json.loads(body)["error"]
+        return error
+
+    async def expired(self) -> int:
+        """Deliver a SessionExpired; answers the dialect's code."""
+        told = json.dumps({"providerId": "x", "sessionId": "s-1", "userId": "421"}).encode()
+        status, body = await self.gateway.callback(PROVIDER, "V4/SessionExpired", told)
+        assert status == 200
+        error: int = json.loads(body)["error"]
+        return error
+
+    async def open_account(self) -> None:
+        """The account of the Results."""
+        request = OpenAccountRequest(user_id=str(RESULT["userId"]), currency="USD", opening_balance="1")
+        await self.gateway.wallet.OpenAccount(request)
+
+    async def cash(self) -> Decimal:
+        """What it holds."""
+        balance = await self.gateway.store.balance(str(RESULT["userId"]), "USD")
+        return balance.cash  # type: ignore[union-attr]
+
+    async def traffic(self) -> None:
+        """Some of everything."""
+        await self.open_account()
+        assert await self.close() is grpc.StatusCode.OK
+        assert await self.close_in_two_attempts() is grpc.StatusCode.OK
+        self.provider.behaviour = answering(503, b"sorry")
+        for _ in range(3):  # more than the budget of retries allows
+            assert await self.close() is grpc.StatusCode.UNAVAILABLE
+        self.provider.behaviour = hanging
+        assert await self.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
+        self.provider.behaviour = answering()
+        assert await self.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
+        assert await self.close(user_id="") is grpc.StatusCode.INVALID_ARGUMENT
+        assert await self.close(provider="dead") is grpc.StatusCode.UNAVAILABLE
+        assert await self.result("r-1") == 0
+        assert await self.result("r-1") == 0
+        assert await self.result("r-1", amount=11) == 999
+        assert await self.result("r-2", userId="nobody") == 62
+        assert await self.result("r-3", secureLogin="stranger") == 54
+        assert await self.expired() == 0
+        with locked(self.gateway.database):
+            assert await self.result("r-4") == 998
+
+    async def exposition(self) -> list[Metric]:
+        """What /metrics shows."""
+        async with self.gateway.http.get(f"http://{self.gateway.listening.admin}/metrics") as response:
+            assert response.status == 200
+            return list(text_string_to_metric_families(await response.text()))
+
+    async def value(self, name: str, **labels: str) -> float:
+        """One series of /metrics; the sum of those that have these labels, and 0 where there is none."""
+        samples = (sample for family in await self.exposition() for sample in family.samples)
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+@asynccontextmanager
+async def a_stage(folder: Path, *sections: str, front_end: FrontEnd = FrontEnd.GRPCIO) -> AsyncIterator[Stage]:
+    """Set it up in this folder, with these sections besides, and take it down."""
+    async with scripted_provider() as provider:
+        retry = "{ attempts = 2, backoff_s = 0.01, backoff_most_s = 0.01 }"
+        tables = (
+            family_table(PROVIDER, "luckymonaco", provider.base_url, retry=retry),
+            provider_table("dead", "luckymonaco", "http://127.0.0.1:1", secure_login='"partner-1"'),
+        )
+        async with running_gateway(folder, *tables, *sections, grpc=f'front_end = "{front_end}"') as gateway:
+            yield Stage(gateway, provider)
