@@ -36,6 +36,13 @@ class HealthState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HEALTH_STATE_UNTRIED: _ClassVar[HealthState]
     HEALTH_STATE_ANSWERING: _ClassVar[HealthState]
     HEALTH_STATE_FAILING: _ClassVar[HealthState]
+
+class CircuitState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CIRCUIT_STATE_UNSPECIFIED: _ClassVar[CircuitState]
+    CIRCUIT_STATE_CLOSED: _ClassVar[CircuitState]
+    CIRCUIT_STATE_OPEN: _ClassVar[CircuitState]
+    CIRCUIT_STATE_HALF_OPEN: _ClassVar[CircuitState]
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_CLOSED: Outcome
 OUTCOME_NO_ACTIVE_SESSION: Outcome
@@ -51,6 +58,10 @@ HEALTH_STATE_UNSPECIFIED: HealthState
 HEALTH_STATE_UNTRIED: HealthState
 HEALTH_STATE_ANSWERING: HealthState
 HEALTH_STATE_FAILING: HealthState
+CIRCUIT_STATE_UNSPECIFIED: CircuitState
+CIRCUIT_STATE_CLOSED: CircuitState
+CIRCUIT_STATE_OPEN: CircuitState
+CIRCUIT_STATE_HALF_OPEN: CircuitState
 
 class CloseSessionRequest(_message.Message):
     __slots__ = ("request_id", "provider", "user_id", "session_id", "game_id", "token", "clear_history", "device", "reason")
@@ -162,15 +173,33 @@ class Capabilities(_message.Message):
     caution: str
     def __init__(self, close_scope: _Optional[_Union[CloseScope, str]] = ..., required_fields: _Optional[_Iterable[str]] = ..., optional_fields: _Optional[_Iterable[str]] = ..., callbacks: _Optional[_Iterable[str]] = ..., caution: _Optional[str] = ...) -> None: ...
 
+class SwitchedOff(_message.Message):
+    __slots__ = ("switched_by", "reason", "time")
+    SWITCHED_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    switched_by: str
+    reason: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, switched_by: _Optional[str] = ..., reason: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class ProviderHealth(_message.Message):
-    __slots__ = ("state", "since", "last_failure")
+    __slots__ = ("state", "since", "last_failure", "circuit", "calls_under_way", "calls_waiting", "switched_off")
     STATE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     LAST_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    CALLS_UNDER_WAY_FIELD_NUMBER: _ClassVar[int]
+    CALLS_WAITING_FIELD_NUMBER: _ClassVar[int]
+    SWITCHED_OFF_FIELD_NUMBER: _ClassVar[int]
     state: HealthState
     since: _timestamp_pb2.Timestamp
     last_failure: str
-    def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[str] = ...) -> None: ...
+    circuit: CircuitState
+    calls_under_way: int
+    calls_waiting: int
+    switched_off: SwitchedOff
+    def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[str] = ..., circuit: _Optional[_Union[CircuitState, str]] = ..., calls_under_way: _Optional[int] = ..., calls_waiting: _Optional[int] = ..., switched_off: _Optional[_Union[SwitchedOff, _Mapping]] = ...) -> None: ...
 
 class Provider(_message.Message):
     __slots__ = ("name", "adapter", "display_name", "capabilities", "health")
