@@ -123,7 +123,7 @@ class Redeliveries:
 def _unusable(kept: Exchange) -> str:
     """What stands in the way in the line itself, whatever is configured."""
     if kept.direction is not Direction.INBOUND:
-        return "it is a call of the gateway's to the provider: repeat that with its request_id"
+        return "it is no callback: a call of the gateway's to the provider is repeated with its request_id"
     if kept.verdict in _SETTLED:
         return f"it came to {kept.verdict}: there is nothing left to do"
     if kept.trimmed:

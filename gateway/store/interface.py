@@ -26,8 +26,10 @@ from gateway.store.records import (
     Failed,
     ItemFilter,
     Page,
+    Position,
     Posting,
     PostingRefused,
+    ProviderSwitch,
     ReconciliationItem,
     Settled,
     Target,
@@ -246,7 +248,28 @@ class Items(Protocol):
         ...
 
 
-class Store(Closures, Events, Ledger, Journal, Items, Protocol):
+class SwitchBook(Protocol):
+    """Who switched which provider off or on."""
+
+    async def switch_provider(
+        self, provider: str, to: Position, by: str, why: str, now: datetime
+    ) -> tuple[ProviderSwitch | None, bool]:
+        """Switch a provider, with a line in its journal: the switch that stands, and whether this call made it.
+
+        Where it stands so already nothing is kept; None where it was never switched.
+        """
+        ...
+
+    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+        """The newest switch of each provider that was ever switched."""
+        ...
+
+    async def switches(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[ProviderSwitch]:
+        """Switches, newest first. Raises PageTokenUnknown."""
+        ...
+
+
+class Store(Closures, Events, Ledger, Journal, Items, SwitchBook, Protocol):
     """One database."""
 
     async def open(self) -> None:

@@ -25,10 +25,14 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 @unique
 class Direction(StrEnum):
-    """Who asked: OUTBOUND is the gateway asking a provider, INBOUND a provider's callback."""
+    """Who asked: OUTBOUND is the gateway asking a provider, INBOUND a provider's callback.
+
+    OPERATOR is no exchange: a person told the gateway how to treat the provider, and lines around it show the effect.
+    """
 
     OUTBOUND = "OUTBOUND"
     INBOUND = "INBOUND"
+    OPERATOR = "OPERATOR"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -53,14 +57,16 @@ class Exchange(msgspec.Struct, frozen=True):
     direction: Direction
     provider: str
     operation: str
-    """'close_session', or a callback's path."""
+    """'close_session', a callback's path, or 'switch_off' and 'switch_on'."""
     method: str
     path: str
     request: Message
     started_at: datetime
     ended_at: datetime
     verdict: str
-    """What it came to: an outcome, a failure's reason, 'ACCEPTED', 'CREDITED', or the fault told to the provider."""
+    """What it came to: an outcome, a failure's reason, 'ACCEPTED', 'CREDITED', or the fault told to the provider;
+    'SWITCHED_OFF' and 'SWITCHED_ON'.
+    """
     request_id: str = ""
     attempt: int = 0
     status: int = 0
@@ -69,13 +75,58 @@ class Exchange(msgspec.Struct, frozen=True):
     certainty: Certainty | None = None
     """Of a failed call; None for a success and for callbacks."""
     detail: str = ""
-    """For a person: what went wrong."""
+    """For a person: what went wrong, or why it was switched."""
     peer: str = ""
-    """Inbound: the address that the callback came from."""
+    """Inbound: the address that the callback came from. Of a switch: who did it."""
     attempt_uuid: str = ""
     redelivery: Redelivery | None = None
     trimmed: bool = False
     """Heads and bodies were taken away by age: only the facts are left."""
+
+
+# --- Switches ---------------------------------------------------------------------------------------------------------
+
+
+@unique
+class Position(StrEnum):
+    """What a provider is switched to. Names as in the proto's SwitchPosition, without its prefix."""
+
+    OFF = "OFF"
+    ON = "ON"
+
+
+class ProviderSwitch(msgspec.Struct, frozen=True):
+    """Who switched a provider off or on, when and why."""
+
+    id: str
+    provider: str
+    number: int
+    """Among the provider's, from 1 on. A provider is on at first, and each switch changes that: odd ones are off."""
+    at: datetime
+    by: str
+    why: str
+
+    @property
+    def position(self) -> Position:
+        """What it was switched to."""
+        return Position.OFF if self.number % 2 else Position.ON
+
+    def line(self) -> Exchange:
+        """Its line in the journal of the provider."""
+        return Exchange(
+            id=self.id,
+            direction=Direction.OPERATOR,
+            provider=self.provider,
+            operation=f"switch_{self.position.lower()}",
+            method="",
+            path="",
+            request=Message(),
+            started_at=self.at,
+            ended_at=self.at,
+            verdict=f"SWITCHED_{self.position}",
+            detail=self.why,
+            peer=self.by,
+        )
 
 
 # --- Closures ---------------------------------------------------------------------------------------------------------

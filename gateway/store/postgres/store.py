@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.store.books import PostingRequest
 from gateway.store.event_commits import EventCommits
 from gateway.store.interface import Narrative, StoreUnavailable
-from gateway.store.postgres import callbacks, closures, discrepancies, events, items, journal, ledger, transactions
+from gateway.store.postgres import (
+    callbacks,
+    closures,
+    discrepancies,
+    events,
+    items,
+    journal,
+    ledger,
+    switches,
+    transactions,
+)
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.connection import (
@@ -44,8 +54,10 @@ from gateway.store.records import (
     Failed,
     ItemFilter,
     Page,
+    Position,
     Posting,
     PostingRefused,
+    ProviderSwitch,
     ReconciliationItem,
     Settled,
     Target,
@@ -271,6 +283,21 @@ class PostgresStore:
 
     async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
         return await self._write(lambda writing: items.resolve(writing.db, id, by, why, now), ("items", id))
+
+    # --- Switches -----------------------------------------------------------------------------------------------------
+
+    async def switch_provider(
+        self, provider: str, to: Position, by: str, why: str, now: datetime
+    ) -> tuple[ProviderSwitch | None, bool]:
+        return await self._write(
+            lambda writing: switches.switch(writing, provider, to, by, why, now), ("provider_switches", provider)
+        )
+
+    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+        return await self._read(switches.standing)
+
+    async def switches(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[ProviderSwitch]:
+        return await self._read(lambda db: switches.switches(db, provider, page_token, limit))
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -27,13 +27,15 @@ from gateway.store.records import (
     Failed,
     ItemFilter,
     Page,
+    Position,
     Posting,
     PostingRefused,
+    ProviderSwitch,
     ReconciliationItem,
     Settled,
     Target,
 )
-from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger
+from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger, switches
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.claim import Claim
 from gateway.store.sqlite.postings import PostOne
@@ -225,6 +227,19 @@ class SqliteStore:
 
     async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
         return await self._write(lambda db: items.resolve(db, id, by, why, now))
+
+    # --- Switches -----------------------------------------------------------------------------------------------------
+
+    async def switch_provider(
+        self, provider: str, to: Position, by: str, why: str, now: datetime
+    ) -> tuple[ProviderSwitch | None, bool]:
+        return await self._write(lambda db: switches.switch(db, provider, to, by, why, now))
+
+    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+        return await self._read(switches.standing)
+
+    async def switches(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[ProviderSwitch]:
+        return await self._read(lambda db: switches.switches(db, provider, page_token, limit))
 
     # ------------------------------------------------------------------------------------------------------------------
 
