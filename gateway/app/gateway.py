@@ -20,6 +20,7 @@ from gateway.config import ConfigInvalid, FrontEnd, GrpcSettings, Listen, Settin
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.outbound.gate import Gate
 from gateway.rpc import server as rpc
+from gateway.rpc.provider_service import ProviderService
 from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
@@ -27,6 +28,7 @@ from gateway.rpc.wallet_service import WalletService
 from gateway.rpc.watching import Watching
 from gateway.sessions.closing import Closing
 from gateway.sessions.provider import Provider
+from gateway.sessions.switch import Switch, Switches
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.open import open_store
@@ -77,8 +79,11 @@ class Gateway:
         self._metrics = Metrics()
         served = dialects(settings, registry)
         secrets = KnownValues(secrets_of(settings))
-        self._providers = {name: _provider(dialect, secrets) for name, dialect in served.items()}
         self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
+        self._switches = Switches(self._store, now)
+        self._providers = {
+            name: _provider(dialect, secrets, self._switches.of(name)) for name, dialect in served.items()
+        }
         self._wallet = wallet_of(settings.wallet, self._store, now)
         self._closing = Closing(self._store, self._providers, now, self._metrics)
         self._watching = Watching(self._store, self._metrics)
@@ -125,6 +130,7 @@ class Gateway:
         for provider in self._providers.values():
             await provider.client.close()
         await self._wallet.close()
+        await self._switches.stop()
         await self._housekeeping.stop()
         await self._store.close()
         await self._admin.stop()
@@ -137,6 +143,7 @@ class Gateway:
         ):
             raise ConfigInvalid(problems)
         await self._store.remember_providers(frozenset(self._settings.providers))
+        await self._switches.start()
         self._housekeeping.start()
         for provider in self._providers.values():
             await provider.client.start()
@@ -169,6 +176,7 @@ class Gateway:
             SessionService(self._closing, self._watching, self._providers, deadline_s),
             ReconciliationService(self._store, redeliveries, now, deadline_s),
             TransactionService(self._store, deadline_s),
+            ProviderService(self._switches, self._store, self._providers, deadline_s),
         ]
         if isinstance(self._wallet, BuiltinWallet):
             servicers.append(WalletService(self._wallet, deadline_s))
@@ -193,7 +201,11 @@ class Gateway:
         """What a scrape of the metrics sees of the providers."""
         return [
             ProviderState(
-                name, provider.gate.under_way, provider.gate.waiting, provider.gate.circuit, switched_off=False
+                name,
+                provider.gate.under_way,
+                provider.gate.waiting,
+                provider.gate.circuit,
+                switched_off=provider.switch.off is not None,
             )
             for name, provider in self._providers.items()
         ]
@@ -212,7 +224,7 @@ class Gateway:
         return ()
 
 
-def _provider(dialect: Dialect, secrets: KnownValues) -> Provider:
+def _provider(dialect: Dialect, secrets: KnownValues, switch: Switch) -> Provider:
     settings = dialect.settings
     endpoint = Endpoint(
         provider=settings.name,
@@ -228,6 +240,7 @@ def _provider(dialect: Dialect, secrets: KnownValues) -> Provider:
         client=ProviderClient(endpoint),
         mask=Mask(dialect.adapter.masked, secrets),
         gate=Gate(settings.name, settings.limits, settings.retry, settings.breaker),
+        switch=switch,
     )
 
 

@@ -14,8 +14,15 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from gateway.rpc.calls import Calls
 from gateway.rpc.watching import Watching
-from gateway.sessions.provider import HealthState, Provider
-from gateway.v1 import reconciliation_service_pb2, session_service_pb2, transaction_service_pb2, wallet_service_pb2
+from gateway.sessions.provider import Provider
+from gateway.v1 import (
+    provider_service_pb2,
+    reconciliation_service_pb2,
+    session_service_pb2,
+    transaction_service_pb2,
+    wallet_service_pb2,
+)
+from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
 from gateway.v1.reconciliation_service_pb2_grpc import (
     ReconciliationServiceServicer,
     add_ReconciliationServiceServicer_to_server,
@@ -27,7 +34,13 @@ from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_Wallet
 if TYPE_CHECKING:
     from gateway.rpc.http2.server import Http2Server
 
-Servicer = SessionServiceServicer | WalletServiceServicer | ReconciliationServiceServicer | TransactionServiceServicer
+Servicer = (
+    SessionServiceServicer
+    | WalletServiceServicer
+    | ReconciliationServiceServicer
+    | TransactionServiceServicer
+    | ProviderServiceServicer
+)
 
 FLUSH_S = 0.2
 """The last answers have this long to leave."""
@@ -92,9 +105,8 @@ class RpcServer:
         for name in ("", *self._services):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for provider in self._providers:
-            # A provider that was not tried yet is serving: a caller that asks first must be able to try it.
-            await self._health.set(provider.name, health_pb2.HealthCheckResponse.SERVING)
-            provider.health.listeners.append(partial(self._told, provider.name))
+            await self._health.set(provider.name, _status(provider))
+            provider.watch(partial(self._told, provider))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if isinstance(self._server, grpc.aio.Server):
@@ -122,12 +134,15 @@ class RpcServer:
         idle.cancel()
         told.cancel()
 
-    def _told(self, provider: str, state: HealthState) -> None:
-        serving = state is not HealthState.FAILING
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        change = asyncio.get_running_loop().create_task(self._health.set(provider, status))
+    def _told(self, provider: Provider) -> None:
+        change = asyncio.get_running_loop().create_task(self._health.set(provider.name, _status(provider)))
         self._health_changes.add(change)
         change.add_done_callback(self._health_changes.discard)
+
+
+def _status(provider: Provider) -> int:
+    answer = health_pb2.HealthCheckResponse
+    return int(answer.SERVING if provider.serving else answer.NOT_SERVING)
 
 
 class _Registrar:
@@ -165,6 +180,9 @@ def _added(servicer: Servicer, registrar: _Registrar) -> str:
         case TransactionServiceServicer():
             add_TransactionServiceServicer_to_server(servicer, server)
             return _name(transaction_service_pb2.DESCRIPTOR)
+        case ProviderServiceServicer():
+            add_ProviderServiceServicer_to_server(servicer, server)
+            return _name(provider_service_pb2.DESCRIPTOR)
         case _:
             assert_never(servicer)
 

@@ -127,15 +127,20 @@ def _provider(provider: Provider) -> pb.Provider:
         capabilities.required_fields.extend(sorted(close.needs))
         capabilities.optional_fields.extend(sorted(close.accepts))
         capabilities.caution = close.caution
-    health = provider.health
     return pb.Provider(
         name=provider.name,
         adapter=provider.adapter.name,
         display_name=provider.adapter.display_name,
         capabilities=capabilities,
-        health=pb.ProviderHealth(
-            state=f"HEALTH_STATE_{health.state}",
-            since=timestamp(health.since) if health.since else None,
-            last_failure=health.last_failure,
-        ),
+        health=_health(provider),
+    )
+
+
+def _health(provider: Provider) -> pb.ProviderHealth:
+    health, off = provider.health, provider.switch.off
+    return pb.ProviderHealth(
+        state=f"HEALTH_STATE_{health.state}",
+        since=timestamp(health.since) if health.since else None,
+        last_failure=health.last_failure,
+        switched_off=pb.SwitchedOff(switched_by=off.by, reason=off.why, time=timestamp(off.since)) if off else None,
     )

@@ -10,6 +10,7 @@ from adapters.contract import Account, Adapter
 from gateway.outbound.client import ProviderClient
 from gateway.outbound.gate import Gate
 from gateway.sessions.failure import Reason
+from gateway.sessions.switch import Switch
 from gateway.telemetry.masking import Mask
 
 
@@ -65,3 +66,14 @@ class Provider:
     mask: Mask
     gate: Gate
     health: Health = field(default_factory=Health)
+    switch: Switch = field(default_factory=Switch)
+
+    @property
+    def serving(self) -> bool:
+        """Whether a caller may expect an answer of it. One that was not tried yet must be possible to try."""
+        return self.health.state is not HealthState.FAILING and self.switch.off is None
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called after each change that may bear on `serving`."""
+        self.health.listeners.append(lambda _: changed())
+        self.switch.listeners.append(changed)

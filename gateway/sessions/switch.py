@@ -1,0 +1,118 @@
+"""Switching a provider off and on while the gateway runs: kept in the store, the same for all gateways on it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from gateway.store.interface import StoreUnavailable, SwitchBook
+from gateway.store.records import Position, ProviderSwitch
+from gateway.telemetry.bugs import report_bug
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 0.5
+"""Seconds between two looks at what other gateways have switched: each is to hold here within one second."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedOff:
+    """Who switched a provider off, why, and since when it is off."""
+
+    by: str
+    why: str
+    since: datetime
+
+
+@dataclass(slots=True)
+class Switch:
+    """Whether a provider may be asked. `off` says who switched it off, and is None where it is on."""
+
+    off: SwitchedOff | None = None
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    """Called after each change."""
+    _number: int = 0
+
+    def stand(self, switch: ProviderSwitch) -> None:
+        """Be as a switch says, unless a newer one was told before: what was read may have been overtaken meanwhile."""
+        if switch.number <= self._number:
+            return
+        self._number = switch.number
+        self.off = SwitchedOff(switch.by, switch.why, switch.at) if switch.position is Position.OFF else None
+        for listener in self.listeners:
+            listener()
+
+
+class Switches:
+    """The switch of each provider, by its name. Started and stopped once."""
+
+    def __init__(self, book: SwitchBook, clock: Callable[[], datetime], *, every_s: float = EVERY_S) -> None:
+        self._book = book
+        self._clock = clock
+        self._every_s = every_s
+        self._switches: dict[str, Switch] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def of(self, provider: str) -> Switch:
+        """A provider's switch: the same one whenever it is asked for, and as it stands in the store once started."""
+        return self._switches.setdefault(provider, Switch())
+
+    async def start(self) -> None:
+        """Read how all stand, and go on to look at what other gateways switch. Raises StoreUnavailable."""
+        await self._look()
+        self._task = asyncio.get_running_loop().create_task(self._looks())
+
+    async def stop(self) -> None:
+        """Look no more. Harmless when not started."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def switch(self, provider: str, to: Position, by: str, why: str) -> tuple[ProviderSwitch | None, bool]:
+        """Switch a provider: the switch that stands, and whether this call made it. It holds here at once.
+
+        None where it was never switched, and is on. Raises StoreUnavailable.
+        """
+        standing, made = await self._book.switch_provider(provider, to, by, why, self._clock())
+        if standing is not None:
+            self._stand(standing)
+        return standing, made
+
+    async def _looks(self) -> None:
+        answers = True
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self._look()
+                answers = True
+            except StoreUnavailable as error:
+                if answers:  # said once, and not at each look
+                    log.warning(
+                        "what other gateways switch off or on is not known: it is tried again", detail=str(error)
+                    )
+                answers = False
+            except Exception as bug:  # noqa: BLE001 - the looks go on, and so does the gateway's way down
+                report_bug(bug)
+
+    async def _look(self) -> None:
+        for standing in await self._book.standing_switches():
+            self._stand(standing)
+
+    def _stand(self, standing: ProviderSwitch) -> None:
+        switch = self.of(standing.provider)
+        before = switch.off
+        switch.stand(standing)
+        if switch.off is before:
+            return
+        log.warning(
+            "provider switched",
+            provider=standing.provider,
+            to=standing.position,
+            by=standing.by,
+            why=standing.why,
+            since=standing.at.isoformat(),
+        )
