@@ -17,12 +17,14 @@ from adapters.registry import Registry, find
 from gateway.app.gateway import Gateway, Listening
 from gateway.config import load
 from gateway.store.interface import Store
+from gateway.v1.provider_service_pb2_grpc import ProviderServiceStub
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.transaction_service_pb2_grpc import TransactionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 
 if TYPE_CHECKING:
+    from gateway.v1.provider_service_pb2_grpc import ProviderServiceAsyncStub
     from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceAsyncStub
     from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
     from gateway.v1.transaction_service_pb2_grpc import TransactionServiceAsyncStub
@@ -55,6 +57,10 @@ class Running:
     @property
     def reconciliation(self) -> "ReconciliationServiceAsyncStub":
         return ReconciliationServiceStub(self.channel)
+
+    @property
+    def providers(self) -> "ProviderServiceAsyncStub":
+        return ProviderServiceStub(self.channel)
 
     @property
     def transactions(self) -> "TransactionServiceAsyncStub":

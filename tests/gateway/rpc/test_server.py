@@ -85,7 +85,7 @@ async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedP
     assert (await listed()).health.state == pb.HEALTH_STATE_ANSWERING
 
 
-@pytest.mark.parametrize("service", ["Session", "Wallet", "Reconciliation", "Transaction"])
+@pytest.mark.parametrize("service", ["Session", "Wallet", "Reconciliation", "Transaction", "Provider"])
 async def test_each_service_has_a_health_of_its_own(gateway: Running, service: str) -> None:
     """A load balancer that asks for one service's health is answered by its full name."""
     request = health_pb2.HealthCheckRequest(service=f"gateway.v1.{service}Service")

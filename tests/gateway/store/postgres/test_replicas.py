@@ -12,7 +12,7 @@ from adapters.contract import Certainty
 from gateway.store.interface import Narrative
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.writing import Writing
-from gateway.store.records import Applied, PostingFault, PostingRefused
+from gateway.store.records import Applied, Position, PostingFault, PostingRefused
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
 from tests.gateway.store.samples import (
     NOW,
@@ -87,7 +87,7 @@ async def test_accounts_in_any_order_never_deadlock(stores: list[PostgresStore])
     assert await value(stores[0]._address.url, deadlocks) == 0
 
 
-@pytest.mark.parametrize("kind", ["expiry", "outcome", "item", "account"])
+@pytest.mark.parametrize("kind", ["expiry", "outcome", "item", "account", "switch"])
 async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore], kind: str) -> None:
     """Duplicates that reach several gateways in opposite orders cost nobody an answer."""
 
@@ -99,6 +99,7 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
             "outcome": lambda: store.record_outcome(content, applied, narrate(content), NOW),
             "item": lambda: store.record_exchange(exchange(), item(reference=f"ref-{number}"), event()),
             "account": lambda: store.open_account(f"new-{number}", "EUR", Decimal(0), NOW),
+            "switch": lambda: store.switch_provider(f"provider-{number:04}", Position.OFF, "ada", "seen", NOW),
         }
         return writes[kind]()
 
@@ -236,3 +237,16 @@ async def test_bodies_are_trimmed_by_several_at_once(stores: list[PostgresStore]
     while count := sum(await asyncio.gather(*(store.trim_bodies(NOW.replace(year=2027), 7) for store in stores))):
         counts.append(count)
     assert sum(counts) == 60
+
+
+async def test_a_switch_at_several_gateways_is_one(stores: list[PostgresStore]) -> None:
+    """Whoever is first has switched; the others learn of that, wherever they asked."""
+    for turn in range(20):
+        to = Position.ON if turn % 2 else Position.OFF
+        answers = await asyncio.gather(
+            *(store.switch_provider("acme", to, f"person-{number}", "seen", NOW) for number, store in enumerate(stores))
+        )
+        assert sum(made for _, made in answers) == 1
+        assert len({standing.id for standing, _ in answers if standing}) == 1
+        assert {(standing.number, standing.position) for standing, _ in answers if standing} == {(turn + 1, to)}
+    assert len((await stores[0].switches()).entries) == len(await stores[1].exchanges()) == 20

@@ -1,0 +1,47 @@
+"""Switching providers off and on over gRPC, and how they stand as callers see it."""
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from gateway.v1 import provider_service_pb2 as pb
+from gateway.v1 import session_service_pb2 as sessions
+from tests.support.gateway import Running
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def switch_off(
+    gateway: Running, provider: str = "lucky", by: str = "ada", why: str = "repairs"
+) -> pb.SwitchOffProviderResponse:
+    """Switch a provider off."""
+    request = pb.SwitchOffProviderRequest(provider=provider, switched_by=by, reason=why)
+    return await gateway.providers.SwitchOffProvider(request)
+
+
+async def switch_on(
+    gateway: Running, provider: str = "lucky", by: str = "bob", why: str = "repaired"
+) -> pb.SwitchOnProviderResponse:
+    """Switch a provider on."""
+    request = pb.SwitchOnProviderRequest(provider=provider, switched_by=by, reason=why)
+    return await gateway.providers.SwitchOnProvider(request)
+
+
+async def history(gateway: Running, provider: str = "") -> list[pb.ProviderSwitch]:
+    """Who switched it, newest first."""
+    request = pb.ListProviderSwitchesRequest(provider=provider)
+    return list((await gateway.providers.ListProviderSwitches(request)).provider_switches)
+
+
+async def health_of(gateway: Running, provider: str = "lucky") -> sessions.ProviderHealth:
+    """A provider's health as ListProviders tells it."""
+    listed = await gateway.sessions.ListProviders(sessions.ListProvidersRequest())
+    (found,) = (each for each in listed.providers if each.name == provider)
+    return found.health
+
+
+async def is_serving(gateway: Running, provider: str = "lucky") -> bool:
+    """What the gRPC health service says of a provider."""
+    request = health_pb2.HealthCheckRequest(service=provider)
+    answer = await health_pb2_grpc.HealthStub(gateway.channel).Check(request)
+    assert answer.status in {SERVING, NOT_SERVING}
+    return bool(answer.status == SERVING)

@@ -1,0 +1,217 @@
+"""ProviderService: who switched a provider off or on, what callers and health then say, and for how long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from gateway.v1 import provider_service_pb2 as pb
+from gateway.v1 import session_service_pb2 as sessions
+from gateway.v1 import wallet_service_pb2 as wallet
+from tests.gateway.rpc.scene import Scene
+from tests.gateway.rpc.switching import (
+    NOT_SERVING,
+    SERVING,
+    health_of,
+    history,
+    is_serving,
+    switch_off,
+    switch_on,
+)
+from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
+from tests.support.results import result_body
+
+NOBODY = "http://127.0.0.1:1"
+LUCKY = family_table("lucky", "luckymonaco", NOBODY)
+KYREN = family_table("kyren", "kyren", NOBODY)
+
+APPLIED_S = 1.0
+"""Seconds within which other gateways do as one of them was told."""
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running_gateway(tmp_path, LUCKY, KYREN) as gateway:
+        yield gateway
+
+
+async def refused(call: Awaitable[object]) -> Told:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return told(raised.value)
+
+
+async def test_who_switches_a_provider_is_told_and_shown(scene: Scene) -> None:
+    """The answer, the list of providers, the history and the health service say who, why, and since when."""
+    gateway = scene.gateway
+    before = datetime.now(UTC)
+    answer = await switch_off(gateway)
+    off = answer.provider_switch
+    assert answer.switched
+    assert (off.provider, off.position, off.switched_by, off.reason) == (
+        "lucky",
+        pb.SWITCH_POSITION_OFF,
+        "ada",
+        "repairs",
+    )
+    assert before <= off.time.ToDatetime(UTC) <= datetime.now(UTC)
+    shown = (await health_of(gateway)).switched_off
+    assert (shown.switched_by, shown.reason, shown.time) == ("ada", "repairs", off.time)
+    assert not await is_serving(gateway)
+    assert not (await health_of(gateway, "kyren")).HasField("switched_off")
+    assert await is_serving(gateway, "kyren")
+    answer_on = await switch_on(gateway)
+    on = answer_on.provider_switch
+    assert answer_on.switched
+    assert (on.position, on.switched_by, on.reason) == (pb.SWITCH_POSITION_ON, "bob", "repaired")
+    assert not (await health_of(gateway)).HasField("switched_off")
+    assert await is_serving(gateway)
+    assert await history(gateway) == [on, off]
+
+
+async def test_what_stands_is_answered_and_not_kept_again(scene: Scene) -> None:
+    """Switching to what it is already answers the switch that stands; of one never switched there is none."""
+    never = await switch_on(scene.gateway)
+    assert (never.HasField("provider_switch"), never.switched) == (False, False)
+    first = await switch_off(scene.gateway)
+    again = await switch_off(scene.gateway, by="eve", why="me too")
+    assert (again.provider_switch, again.switched) == (first.provider_switch, False)
+    assert await history(scene.gateway) == [first.provider_switch]
+
+
+async def test_health_watchers_learn_of_a_switch_at_once(scene: Scene) -> None:
+    """Whoever watches a provider's health is told as it is switched, and nothing else is."""
+    health = health_pb2_grpc.HealthStub(scene.gateway.channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="lucky"))
+    async with asyncio.timeout(5):
+        assert (await watch.read()).status == SERVING
+        await switch_off(scene.gateway)
+        assert (await watch.read()).status == NOT_SERVING
+        await switch_on(scene.gateway)
+        assert (await watch.read()).status == SERVING
+        whole = await health.Check(health_pb2.HealthCheckRequest(service=""))
+        async with scene.gateway.http.get(f"http://{scene.gateway.listening.admin}/readyz") as ready:
+            assert (whole.status, ready.status) == (SERVING, 200)
+    watch.cancel()
+
+
+async def test_callbacks_of_a_switched_off_provider_are_taken_in(gateway: Running) -> None:
+    """Money is never refused because the gateway stopped asking."""
+    await gateway.wallet.OpenAccount(wallet.OpenAccountRequest(user_id="421", currency="USD", opening_balance="1"))
+    await switch_off(gateway)
+    status, body = await gateway.callback("lucky", "V4/Result", result_body("r1"))
+    assert (status, b'"error":0' in body) == (200, True)
+    balance = await gateway.wallet.GetBalance(wallet.GetBalanceRequest(user_id="421", currency="USD"))
+    assert balance.cash == "11"
+
+
+@pytest.mark.parametrize("method", ["SwitchOffProvider", "SwitchOnProvider"])
+@pytest.mark.parametrize(
+    ("fields", "reason", "at_fault"),
+    [
+        ({"provider": ""}, "FIELD_INVALID", ("provider",)),
+        ({"switched_by": " "}, "FIELD_INVALID", ("switched_by",)),
+        ({"switched_by": "a" * 256}, "FIELD_INVALID", ("switched_by",)),
+        ({"reason": ""}, "FIELD_INVALID", ("reason",)),
+        ({"reason": "a" * 1001, "switched_by": "a\x1bb"}, "FIELD_INVALID", ("switched_by", "reason")),
+        ({"provider": "nobody"}, "PROVIDER_UNKNOWN", ()),
+    ],
+)
+async def test_what_cannot_be_switched_says_why(
+    scene: Scene, method: str, fields: dict[str, str], reason: str, at_fault: tuple[str, ...]
+) -> None:
+    """Who, why and a configured provider are needed; nothing is kept otherwise."""
+    request = {"provider": "lucky", "switched_by": "ada", "reason": "repairs", **fields}
+    call: Any = getattr(scene.gateway.providers, method)
+    failed = await refused(call(getattr(pb, f"{method}Request")(**request)))
+    assert (failed.reason, failed.fields, failed.certainty) == (reason, at_fault, "NOT_SENT")
+    assert await history(scene.gateway) == []
+    assert not (await health_of(scene.gateway)).HasField("switched_off")
+
+
+async def test_pages_of_switches_together_are_the_whole_list(gateway: Running) -> None:
+    """Newest first, each once; a token belongs to its list and its provider."""
+    for _ in range(3):
+        for provider in ("lucky", "kyren"):
+            await switch_off(gateway, provider)
+            await switch_on(gateway, provider)
+    whole = await history(gateway)
+    assert len(whole) == 12
+    assert await history(gateway, "kyren") == [each for each in whole if each.provider == "kyren"]
+    joined: list[pb.ProviderSwitch] = []
+    token = ""
+    while True:
+        request = pb.ListProviderSwitchesRequest(page_size=5, page_token=token)
+        page = await gateway.providers.ListProviderSwitches(request)
+        assert len(page.provider_switches) <= 5
+        joined += page.provider_switches
+        if not page.next_page_token:
+            break
+        token = page.next_page_token
+    assert joined == whole
+    other = pb.ListProviderSwitchesRequest(provider="lucky", page_token=token)
+    failed = await refused(gateway.providers.ListProviderSwitches(other))
+    assert (failed.reason, failed.fields) == ("FIELD_INVALID", ("page_token",))
+
+
+async def test_a_switch_that_is_not_durable_is_not_made(gateway: Running) -> None:
+    """While the store takes nothing the caller is told so, and the provider stands as it stood."""
+    with locked(gateway.database):
+        failed = await refused(switch_off(gateway))
+        assert (failed.code, failed.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert await is_serving(gateway)
+    assert await history(gateway) == []
+    assert not (await health_of(gateway)).HasField("switched_off")
+
+
+async def test_a_switch_outlives_the_gateway(tmp_path: Path, store_url: str) -> None:
+    """Started again, a gateway does not ask what was switched off before, from its first moment."""
+    async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
+        off = (await switch_off(gateway)).provider_switch
+    async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
+        assert not await is_serving(gateway)
+        shown = (await health_of(gateway)).switched_off
+        assert (shown.switched_by, shown.reason, shown.time) == (off.switched_by, off.reason, off.time)
+        assert (await switch_on(gateway)).switched
+    async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
+        assert await is_serving(gateway)
+        assert not (await health_of(gateway)).HasField("switched_off")
+
+
+async def test_every_gateway_on_a_database_does_as_one_is_told(tmp_path: Path, postgres_url: str) -> None:
+    """Another process's switch holds here within a second, in both directions, whoever is asked."""
+    async with AsyncExitStack() as stack:
+        gateways = []
+        for name in ("one", "two"):
+            (folder := tmp_path / name).mkdir()
+            started = running_gateway(folder, LUCKY, KYREN, store=postgres_url)
+            gateways.append(await stack.enter_async_context(started))
+        here, there = gateways
+        watch = health_pb2_grpc.HealthStub(there.channel).Watch(health_pb2.HealthCheckRequest(service="lucky"))
+        assert (await watch.read()).status == SERVING
+        off = (await switch_off(here)).provider_switch
+        async with asyncio.timeout(APPLIED_S):
+            assert (await watch.read()).status == NOT_SERVING
+        assert (await health_of(there)).switched_off.switched_by == "ada"
+        assert (await switch_off(there, by="eve")).provider_switch == off
+        await switch_on(there, by="eve")
+        assert await is_serving(there)
+        async with asyncio.timeout(APPLIED_S):
+            while not await is_serving(here):  # noqa: ASYNC110 - seen from outside
+                await asyncio.sleep(0.02)
+        assert not (await health_of(here)).HasField("switched_off")
+        assert await is_serving(here, "kyren")
+        watch.cancel()
+
+
+async def test_a_switch_leaves_what_is_known_of_a_providers_answers(scene: Scene) -> None:
+    """Its state is judged by the calls that it was really sent: a switch is none."""
+    await scene.gateway.sessions.CloseSession(sessions.CloseSessionRequest(provider="lucky", user_id="u"))
+    await switch_off(scene.gateway)
+    assert (await health_of(scene.gateway)).state == sessions.HEALTH_STATE_ANSWERING
