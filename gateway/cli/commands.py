@@ -11,6 +11,7 @@ from rich.console import Console
 from gateway.cli.telling import EXIT_CANNOT_START, EXIT_NOT_DONE, EXIT_UNSOUND, refuse, settings_of, tell
 from gateway.config import ConfigInvalid, warnings
 from gateway.console.commands import reconcile
+from gateway.console.providers import provider_commands
 
 if TYPE_CHECKING:
     from gateway.store.discrepancies import Audit
@@ -22,6 +23,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks would print locals, secrets among them
 )
 cli.add_typer(reconcile, name="reconcile")
+cli.add_typer(provider_commands, name="provider")
 out = Console(highlight=False, soft_wrap=True)
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The TOML file; README.md says what may stand in it.")]

@@ -1,4 +1,5 @@
-"""Commands that call a running gateway over gRPC, for the people who put right what it cannot.
+"""Commands that call a running gateway over gRPC, for the people who run it and put right what it cannot.
 
-`commands` what can be asked · `way` which gateway, and how it is reached · `caller` the calls · `show` what is printed
+`commands`, `providers` what can be asked · `options` what all commands take · `way` which gateway, how it is reached
+`caller` the calls · `show` what is printed
 """

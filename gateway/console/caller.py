@@ -9,9 +9,13 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
 from gateway.console.way import Way
+from gateway.v1 import provider_service_pb2 as switching
 from gateway.v1 import reconciliation_service_pb2 as reconciliation
+from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import transaction_service_pb2 as transactions
+from gateway.v1.provider_service_pb2_grpc import ProviderServiceStub
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
+from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.transaction_service_pb2_grpc import TransactionServiceStub
 
 CALL_TIMEOUT_S = 10.0
@@ -41,6 +45,8 @@ class Gateway:
     def __init__(self, channel: grpc.Channel) -> None:
         self._reconciliation = ReconciliationServiceStub(channel)
         self._transactions = TransactionServiceStub(channel)
+        self._sessions = SessionServiceStub(channel)
+        self._providers = ProviderServiceStub(channel)
 
     def items(self, provider: str, user_id: str, *, resolved: bool) -> Iterator[reconciliation.Item]:
         """What a person must look at, or has settled, oldest first."""
@@ -90,6 +96,30 @@ class Gateway:
             request = transactions.ListTransactionsRequest(user_id=user_id, page_size=_PAGE, page_token=token)
             answer = self._transactions.ListTransactions(request, timeout=CALL_TIMEOUT_S)
             return answer.transactions, answer.next_page_token
+
+        return _pages(page)
+
+    def providers(self) -> Iterable[sessions.Provider]:
+        """What is configured, and how it fares."""
+        return self._sessions.ListProviders(sessions.ListProvidersRequest(), timeout=CALL_TIMEOUT_S).providers
+
+    def switch_off(self, provider: str, by: str, why: str) -> switching.SwitchOffProviderResponse:
+        """Have a provider asked nothing more."""
+        request = switching.SwitchOffProviderRequest(provider=provider, switched_by=by, reason=why)
+        return self._providers.SwitchOffProvider(request, timeout=CALL_TIMEOUT_S)
+
+    def switch_on(self, provider: str, by: str, why: str) -> switching.SwitchOnProviderResponse:
+        """Have a provider asked again."""
+        request = switching.SwitchOnProviderRequest(provider=provider, switched_by=by, reason=why)
+        return self._providers.SwitchOnProvider(request, timeout=CALL_TIMEOUT_S)
+
+    def switches(self, provider: str) -> Iterator[switching.ProviderSwitch]:
+        """Who switched a provider, newest first."""
+
+        def page(token: str) -> tuple[Iterable[switching.ProviderSwitch], str]:
+            request = switching.ListProviderSwitchesRequest(provider=provider, page_size=_PAGE, page_token=token)
+            answer = self._providers.ListProviderSwitches(request, timeout=CALL_TIMEOUT_S)
+            return answer.provider_switches, answer.next_page_token
 
         return _pages(page)
 

@@ -15,6 +15,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
+from gateway.v1.provider_service_pb2 import (
+    ProviderSwitch,
+    SwitchOffProviderResponse,
+    SwitchOnProviderResponse,
+    SwitchPosition,
+)
 from gateway.v1.reconciliation_service_pb2 import (
     GetItemResponse,
     Item,
@@ -22,6 +28,7 @@ from gateway.v1.reconciliation_service_pb2 import (
     RedeliverCallbackResponse,
     RefusedCallback,
 )
+from gateway.v1.session_service_pb2 import CircuitState, HealthState, Provider, ProviderHealth
 from gateway.v1.transaction_service_pb2 import Transaction, TransactionKind
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -46,6 +53,19 @@ def _resolution(item: Item) -> str:
         return ""
     resolution = item.resolution
     return f"{_time(resolution.time)} by {resolution.resolved_by or 'the gateway'}: {resolution.reason}"
+
+
+def _fares(health: ProviderHealth) -> str:
+    state = HealthState.Name(health.state).removeprefix("HEALTH_STATE_")
+    since = f" since {_time(health.since)}" if health.HasField("since") else ""
+    return f"{state}{since}{health.last_failure and f': {health.last_failure}'}"
+
+
+def _off(health: ProviderHealth) -> str:
+    if not health.HasField("switched_off"):
+        return ""
+    off = health.switched_off
+    return f"{_time(off.time)} by {off.switched_by}: {off.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,24 @@ _TRANSACTIONS: tuple[Column[Transaction], ...] = (
     Column("transaction", lambda transaction: transaction.transaction_id),
 )
 
+_PROVIDERS: tuple[Column[Provider], ...] = (
+    Column("provider", lambda provider: provider.name),
+    Column("adapter", lambda provider: provider.adapter),
+    Column("health", lambda provider: _fares(provider.health)),
+    Column("circuit", lambda provider: CircuitState.Name(provider.health.circuit).removeprefix("CIRCUIT_STATE_")),
+    Column("under way", lambda provider: str(provider.health.calls_under_way)),
+    Column("waiting", lambda provider: str(provider.health.calls_waiting)),
+    Column("switched off", lambda provider: _off(provider.health)),
+)
+
+_SWITCHES: tuple[Column[ProviderSwitch], ...] = (
+    Column("when", lambda switch: _time(switch.time)),
+    Column("provider", lambda switch: switch.provider),
+    Column("switched", lambda switch: SwitchPosition.Name(switch.position).removeprefix("SWITCH_POSITION_").lower()),
+    Column("by", lambda switch: switch.switched_by),
+    Column("why", lambda switch: switch.reason),
+)
+
 
 class Show:
     """Prints answers; what is not asked for goes to standard error, so that a program reads nothing else."""
@@ -109,6 +147,24 @@ class Show:
     def transactions(self, transactions: Iterable[Transaction], limit: int) -> None:
         """Transactions, one a row."""
         self._list(transactions, _TRANSACTIONS, limit)
+
+    def providers(self, providers: Iterable[Provider]) -> None:
+        """All providers, one a row."""
+        self._list(providers, _PROVIDERS)
+
+    def switches(self, switches: Iterable[ProviderSwitch], limit: int) -> None:
+        """Switches, one a row."""
+        self._list(switches, _SWITCHES, limit)
+
+    def switched(self, answer: SwitchOffProviderResponse | SwitchOnProviderResponse) -> None:
+        """The switch that stands; there is none of a provider that was never off."""
+        if self._as_json:
+            self._json(answer)
+            return
+        if answer.HasField("provider_switch"):
+            self._one(answer.provider_switch, _SWITCHES)
+        if not answer.switched:
+            self._notes.print("It stood so already: nothing was changed.")
 
     def item(self, shown: GetItemResponse) -> None:
         """An item with all that is known of it."""
@@ -149,8 +205,10 @@ class Show:
             }
         )
 
-    def _list(self, messages: Iterable[MessageT], columns: tuple[Column[MessageT], ...], limit: int) -> None:
-        read = list(islice(messages, limit + 1))
+    def _list(
+        self, messages: Iterable[MessageT], columns: tuple[Column[MessageT], ...], limit: int | None = None
+    ) -> None:
+        read = list(messages if limit is None else islice(messages, limit + 1))
         shown = read[:limit]
         if self._as_json:
             for message in shown:
@@ -164,7 +222,7 @@ class Show:
             self._out.print(table)
         else:
             self._notes.print("none")
-        if len(read) > limit:
+        if len(read) > len(shown):
             self._notes.print(f"There are more than these {limit}: --limit shows more of them.")
 
     def _one(self, message: MessageT, columns: tuple[Column[MessageT], ...]) -> None:
