@@ -142,5 +142,8 @@ def _health(provider: Provider) -> pb.ProviderHealth:
         state=f"HEALTH_STATE_{health.state}",
         since=timestamp(health.since) if health.since else None,
         last_failure=health.last_failure,
+        circuit=f"CIRCUIT_STATE_{provider.gate.circuit}",
+        calls_under_way=provider.gate.under_way,
+        calls_waiting=provider.gate.waiting,
         switched_off=pb.SwitchedOff(switched_by=off.by, reason=off.why, time=timestamp(off.since)) if off else None,
     )

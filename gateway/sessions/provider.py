@@ -7,6 +7,7 @@ from enum import StrEnum, unique
 from typing import Any
 
 from adapters.contract import Account, Adapter
+from gateway.outbound.breaker import Circuit
 from gateway.outbound.client import ProviderClient
 from gateway.outbound.gate import Gate
 from gateway.sessions.failure import Reason
@@ -71,9 +72,11 @@ class Provider:
     @property
     def serving(self) -> bool:
         """Whether a caller may expect an answer of it. One that was not tried yet must be possible to try."""
-        return self.health.state is not HealthState.FAILING and self.switch.off is None
+        well = self.health.state is not HealthState.FAILING and self.gate.circuit is Circuit.CLOSED
+        return well and self.switch.off is None
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called after each change that may bear on `serving`."""
         self.health.listeners.append(lambda _: changed())
+        self.gate.listeners.append(lambda _: changed())
         self.switch.listeners.append(changed)
