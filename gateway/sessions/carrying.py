@@ -76,6 +76,7 @@ class Carrying:
         try:
             first = Attempt(1, new_id(), self._clock())
             request = encode_close(provider, call, first)
+            provider.refuse_where_off()
             ready = provider.gate.pass_ready()
             permit = ready or await _entered(provider, flight.deadline)
         except Failure as refusal:
@@ -155,9 +156,13 @@ class Carrying:
 async def _entered(provider: Provider, deadline: Deadline) -> Permit:
     """Wait at the provider's gate. Raises Failure."""
     try:
-        return await provider.gate.enter(deadline)
+        permit = await provider.gate.enter(deadline)
     except GateRefused as refused:
         raise Failure(OF_GATE[refused.fault], refused.detail, retry_after_s=refused.retry_after_s) from None
+    if provider.switch.off is not None:
+        with permit:  # gives the place back
+            provider.refuse_where_off()
+    return permit
 
 
 def _failed(sent: Sent, in_haste: bool) -> bool | None:

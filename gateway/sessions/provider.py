@@ -10,7 +10,7 @@ from adapters.contract import Account, Adapter
 from gateway.outbound.breaker import Circuit
 from gateway.outbound.client import ProviderClient
 from gateway.outbound.gate import Gate
-from gateway.sessions.failure import Reason
+from gateway.sessions.failure import Failure, Reason
 from gateway.sessions.switch import Switch
 from gateway.telemetry.masking import Mask
 
@@ -74,6 +74,18 @@ class Provider:
         """Whether a caller may expect an answer of it. One that was not tried yet must be possible to try."""
         well = self.health.state is not HealthState.FAILING and self.gate.circuit is Circuit.CLOSED
         return well and self.switch.off is None
+
+    def refuse_where_off(self) -> None:
+        """Raise Failure PROVIDER_DISABLED where a person switched it off. Asked before anything is sent."""
+        off = self.switch.off
+        if off is None:
+            return
+        raise Failure(
+            Reason.PROVIDER_DISABLED,
+            f"{self.name} was switched off by {off.by} at {off.since:%Y-%m-%d %H:%M:%SZ}, and nothing was sent: "
+            f"`session-gateway provider on {self.name}` or ProviderService switches it on. Why it is off: {off.why}",
+            details=(("switched_by", off.by), ("why", off.why)),
+        )
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called after each change that may bear on `serving`."""
