@@ -210,6 +210,15 @@ async def test_every_gateway_on_a_database_does_as_one_is_told(tmp_path: Path, p
         watch.cancel()
 
 
+async def test_metrics_tell_which_are_switched_off(gateway: Running) -> None:
+    """An alert can be silent about what a person has switched off."""
+    await switch_off(gateway)
+    async with gateway.http.get(f"http://{gateway.listening.admin}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    assert 'session_gateway_provider_switched_off{provider="lucky"} 1.0' in lines
+    assert 'session_gateway_provider_switched_off{provider="kyren"} 0.0' in lines
+
+
 async def test_a_switch_leaves_what_is_known_of_a_providers_answers(scene: Scene) -> None:
     """Its state is judged by the calls that it was really sent: a switch is none."""
     await scene.gateway.sessions.CloseSession(sessions.CloseSessionRequest(provider="lucky", user_id="u"))
