@@ -45,8 +45,8 @@ class Bulkhead:
         self._call_up()
 
     def take_ready(self) -> bool:
-        """Take a place that is free and that nobody waits for."""
-        if self._taken >= self._places or self._turns:
+        """Take a place that is free; none is as long as anybody waits."""
+        if self._taken >= self._places:
             return False
         self._taken += 1
         return True
