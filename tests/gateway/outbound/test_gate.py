@@ -88,6 +88,20 @@ async def test_who_waited_while_the_circuit_opened_is_not_let_through() -> None:
     assert gate.under_way == 0
 
 
+async def test_nobody_queues_at_an_open_circuit() -> None:
+    """Also where the places are taken, by calls of before."""
+    gate = _gate(concurrent_calls=51)
+    permits = [await gate.enter(Deadline.after(LONG)) for _ in range(51)]
+    for permit in permits[:50]:
+        permit.told(failed=True)
+        with permit:
+            pass
+    gate.set_limits(Limits(concurrent_calls=1), gate.retry, BreakerLimits())
+    assert gate.under_way == 1
+    async with asyncio.timeout(5):
+        assert (await _refused(gate)).fault is GateFault.CIRCUIT_OPEN
+
+
 async def test_who_had_to_wait_and_has_no_time_left_is_not_sent() -> None:
     """A provider that is cut off would look sick, and nobody would know what it has done."""
     gate = _gate()
@@ -107,6 +121,7 @@ async def test_the_vendors_pace_is_kept() -> None:
     gate = _gate(hands, calls_per_s=20.0, concurrent_calls=10)
     loop = asyncio.get_running_loop()
     begun = loop.time()
+    assert gate.pass_ready() is None
     for _ in range(3):
         with await gate.enter(Deadline.after(LONG)):
             pass

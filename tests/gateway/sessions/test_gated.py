@@ -8,8 +8,10 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from aiohttp import web
 
 from gateway.outbound.breaker import Circuit
+from gateway.sessions import carrying
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, answering_after, hanging, scripted_provider
@@ -79,6 +81,47 @@ async def test_what_was_unknown_before_stays_so(tmp_path: Path) -> None:
         await break_(gateway, provider)
         failure = await fails(gateway, request)
         assert (failure.reason, failure.certainty) == ("CIRCUIT_OPEN", "UNKNOWN")
+
+
+def open_circuit(gateway: Running) -> None:
+    """As if fifty other calls had failed."""
+    gate = gateway.gateway._closing._providers["lucky"].gate
+    while permit := gate.pass_ready():
+        with permit:
+            permit.told(failed=True)
+
+
+async def test_who_failed_as_the_circuit_opened_does_not_wait_to_try_again(tmp_path: Path) -> None:
+    """Another attempt would be refused: the caller hears at once of the one that was made."""
+    async with scene(tmp_path, retry="{ attempts = 2, backoff_s = 30, backoff_most_s = 30 }") as (gateway, provider):
+
+        async def fail(request: web.Request) -> web.StreamResponse:
+            open_circuit(gateway)
+            return web.Response(status=503)
+
+        provider.behaviour = fail
+        async with asyncio.timeout(1):
+            assert (await fails(gateway, close(), 60)).reason == "PROVIDER_FAILED"
+
+
+async def test_who_waited_to_try_again_as_the_circuit_opened_hears_of_his_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retries that are cut off tell the last attempt's reason, and what it left unknown stays so."""
+    monkeypatch.setattr(carrying, "backoff_s", lambda *_: 0.3)
+    async with scene(tmp_path, retry="{ attempts = 2 }") as (gateway, provider):
+        provider.behaviour = answering(503)
+        request = close()
+        calling = asyncio.ensure_future(fails(gateway, request))
+
+        async def recorded() -> bool:
+            return bool(await gateway.store.exchanges(request_id=request.request_id))
+
+        await until(recorded)
+        open_circuit(gateway)
+        failure = await calling
+        assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "UNKNOWN")
+        assert len(provider.received) == 1
 
 
 async def test_one_call_finds_out_when_it_is_well_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from gateway.sessions.provider import Provider
+from gateway.store.interface import StoreUnavailable
 from gateway.store.records import ItemFilter
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, running_gateway, told
@@ -234,7 +235,22 @@ async def test_hanging_up_between_attempts_ends_them(tmp_path: Path) -> None:
         await hang_up(gateway, request, waits_to_try_again, timeout_s=60)
         async with asyncio.timeout(5):
             await gateway.gateway._closing.drain()
-        assert len(provider.received) == 1
+        record = await gateway.store.find_close(request.request_id)
+        assert record is not None
+        assert (len(provider.received), record.attempts) == (1, 1)
+
+
+async def test_an_attempt_that_could_not_be_recorded_is_the_last(house: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent to a provider stands in the journal, or nothing more is sent."""
+    gateway, provider = house
+
+    async def down(*_: object) -> None:
+        raise StoreUnavailable("the database is away")
+
+    monkeypatch.setattr(gateway.store, "fail_close", down)
+    provider.behaviour = answering(503)
+    assert (await fails(gateway, close())).reason == "PROVIDER_FAILED"
+    assert len(provider.received) == 1
 
 
 async def test_what_was_sent_is_recorded_for_nobody(house: Scene) -> None:

@@ -45,7 +45,7 @@ async def test_a_provider_that_hangs_takes_none_of_the_gateways_own_time(stage: 
 async def test_retries_beyond_the_budget_are_counted_as_refused(stage: Stage) -> None:
     """So that a provider that fails as a whole is seen to be spared."""
     stage.provider.behaviour = answering(503, b"sorry")
-    for _ in range(12):
+    for _ in range(20):
         await stage.close()
     assert await stage.value("session_gateway_retries_total", provider=PROVIDER, decision="refused") >= 1
 
