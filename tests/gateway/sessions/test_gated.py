@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
 from aiohttp import web
 
+from adapters.contract import Account, Attempt, CloseSession, HttpRequest
 from gateway.outbound.breaker import Circuit
 from gateway.sessions import carrying
+from gateway.sessions.provider import Provider
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, answering_after, hanging, scripted_provider
@@ -190,6 +195,31 @@ async def test_a_busy_provider_takes_no_more(tmp_path: Path) -> None:
         await until(lambda: len(provider.received) == 2)
         release.set()
         assert [answer.outcome for answer in await asyncio.gather(first, second, other)] == [pb.OUTCOME_CLOSED] * 3
+
+
+async def test_who_waited_says_what_time_it_is_when_it_is_sent(tmp_path: Path) -> None:
+    """A request that its provider takes only while it is fresh does not grow old in the queue."""
+    async with scene(tmp_path, limits=ONE) as (gateway, provider):
+        told: list[datetime] = []
+        providers: dict[str, Provider] = gateway.gateway._closing._providers  # type: ignore[assignment]
+        adapter = providers["lucky"].adapter
+        assert adapter.close_session is not None
+        encode = adapter.close_session.encode
+
+        def listening(account: Account[Any], call: CloseSession, attempt: Attempt) -> HttpRequest:
+            told.append(attempt.now)
+            return encode(account, call, attempt)
+
+        heard = replace(adapter, close_session=replace(adapter.close_session, encode=listening))
+        providers["lucky"] = replace(providers["lucky"], adapter=heard)
+        release = asyncio.Event()
+        provider.behaviour = answering_after(release)
+        calls = [asyncio.ensure_future(gateway.sessions.CloseSession(close())) for _ in range(2)]
+        await until(lambda: providers["lucky"].gate.waiting == 1)
+        released = datetime.now(UTC)
+        release.set()
+        await asyncio.gather(*calls)
+        assert told[-1] >= released
 
 
 async def test_who_waits_in_vain_is_told_that_nothing_was_sent(tmp_path: Path) -> None:
