@@ -39,9 +39,7 @@ class Carrying:
         except Failure as failure:
             flight.land(failure)
         except Exception as bug:  # noqa: BLE001 - whoever waits must be told, whatever happened
-            untouched = flight.stage is Stage.BEGINNING and flight.last is None
-            certainty = Certainty.NOT_SENT if untouched else Certainty.UNKNOWN
-            flight.land(gateway_error(report_bug(bug, mask_of(provider, call)), certainty))
+            flight.land(gateway_error(report_bug(bug, mask_of(provider, call)), _certainty_of_a_bug(flight)))
 
     async def _carry(self, flight: Flight[CloseAnswer], provider: Provider, call: CloseSession) -> None:
         for made in itertools.count(1):
@@ -163,6 +161,13 @@ async def _entered(provider: Provider, deadline: Deadline) -> Permit:
         with permit:  # gives the place back
             provider.refuse_where_off()
     return permit
+
+
+def _certainty_of_a_bug(flight: Flight[CloseAnswer]) -> Certainty:
+    """That of the attempts before this one, where this one was not sent."""
+    if flight.stage is not Stage.BEGINNING:
+        return Certainty.UNKNOWN
+    return (flight.last and flight.last.certainty) or Certainty.NOT_SENT
 
 
 def _failed(sent: Sent, in_haste: bool) -> bool | None:

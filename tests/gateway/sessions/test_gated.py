@@ -13,10 +13,15 @@ import grpc
 import pytest
 from aiohttp import web
 
-from adapters.contract import Account, Attempt, CloseSession, HttpRequest
+from adapters.contract import Account, Attempt, CloseSession, HttpRequest, Outcome
 from gateway.outbound.breaker import Circuit
+from gateway.outbound.deadline import Deadline
 from gateway.sessions import carrying
+from gateway.sessions.failure import Failure
+from gateway.sessions.flight import Flight
 from gateway.sessions.provider import Provider
+from gateway.sessions.recording import CloseAnswer
+from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, answering_after, hanging, scripted_provider
@@ -263,16 +268,43 @@ async def test_who_comes_as_the_last_one_leaves_is_served(tmp_path: Path) -> Non
         provider.behaviour = answering_after(release)
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
         await provider.arrived.wait()
+        closing, request_id = gateway.gateway._closing, str(uuid4())
+
+        def ask() -> asyncio.Task[CloseAnswer]:
+            until_ = asyncio.get_running_loop().time() + 20
+            return asyncio.create_task(closing.close(request_id, "lucky", CloseSession("u"), "", until_))
+
+        leaver = ask()
+        await until(lambda: closing._providers["lucky"].gate.waiting == 1)
+        flight = closing._flights[request_id]
+        leaver.cancel()
+        await asyncio.sleep(0)
+        assert (flight.abandoned, flight.landed) == (True, False)
+        newcomer = ask()
+        await until(lambda: flight.landed)
+        release.set()
+        assert (await first).outcome == pb.OUTCOME_CLOSED
+        assert (await newcomer).outcome == Outcome.CLOSED
+
+
+async def test_who_stays_is_served_when_another_leaves(tmp_path: Path) -> None:
+    """Of two who wait for one request the last one counts."""
+    async with scene(tmp_path, limits=ONE) as (gateway, provider):
+        release = asyncio.Event()
+        provider.behaviour = answering_after(release)
+        first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
+        await provider.arrived.wait()
         request = close()
-        leaver = gateway.sessions.CloseSession(request, timeout=20)
+        leaver, stayer = (gateway.sessions.CloseSession(request, timeout=20) for _ in range(2))
         closing = gateway.gateway._closing
         await until(lambda: request.request_id in closing._flights)
         flight = closing._flights[request.request_id]
+        await until(lambda: flight._callers == 2)
         leaver.cancel()
-        newcomer = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=20))
-        await until(lambda: flight.landed)
+        await until(lambda: flight._callers == 1)
         release.set()
-        assert [answer.outcome for answer in await asyncio.gather(first, newcomer)] == [pb.OUTCOME_CLOSED] * 2
+        assert (await first).outcome == pb.OUTCOME_CLOSED
+        assert (await stayer).outcome == pb.OUTCOME_CLOSED
 
 
 async def test_who_hangs_up_while_the_intent_is_written_is_not_sent(tmp_path: Path) -> None:
@@ -291,3 +323,15 @@ async def test_who_hangs_up_while_the_intent_is_written_is_not_sent(tmp_path: Pa
         assert record is not None
         assert (record.attempts, record.certainty) == (1, "NOT_SENT")
         assert not provider.received
+
+
+async def test_an_intent_that_is_written_for_nobody_is_concluded(tmp_path: Path) -> None:
+    """Also where the store takes it in the very moment in which the last one leaves."""
+    async with scene(tmp_path) as (gateway, _):
+        flight = Flight[CloseAnswer](str(uuid4()), Target("lucky", "u"), Deadline.after(10))
+        flight.abandoned = True
+        with pytest.raises(Failure):
+            await gateway.gateway._closing._recording.intend(flight)
+        record = await gateway.store.find_close(flight.request_id)
+        assert record is not None
+        assert record.certainty == "NOT_SENT"

@@ -7,12 +7,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
 from aiohttp import web
 
+from gateway.outbound.retry import RetryBudget
+from gateway.sessions import carrying
 from gateway.sessions.provider import Provider
 from gateway.store.interface import StoreUnavailable
 from gateway.store.records import ItemFilter
@@ -65,9 +69,14 @@ def one_after_the_other(*behaviours: Behaviour) -> Behaviour:
 
 
 async def fails(gateway: Running, request: pb.CloseSessionRequest, timeout_s: float = 10) -> Told:
+    failure = await fails_at_once(gateway, request, timeout_s)
+    await gateway.gateway._closing.drain()  # a failure is told first, and recorded then
+    return failure
+
+
+async def fails_at_once(gateway: Running, request: pb.CloseSessionRequest, timeout_s: float) -> Told:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await gateway.sessions.CloseSession(request, timeout=timeout_s)
-    await gateway.gateway._closing.drain()  # a failure is told first, and recorded then
     return told(raised.value)
 
 
@@ -205,6 +214,65 @@ async def test_all_calls_share_a_budget(house: Scene) -> None:
     assert 40 < len(provider.received) <= 1.2 * 40 + 10 * max(1, loop.time() - begun)
 
 
+async def test_a_call_counts_once_for_the_budget(house: Scene) -> None:
+    """However often it is tried, and not at all where it is answered from what is kept."""
+    gateway, provider = house
+    gate = gateway.gateway._closing._providers["lucky"].gate
+    gate.budget = counted = CountedBudget(monotonic)
+    provider.behaviour = one_after_the_other(answering(503), answering(503), answering())
+    request = close()
+    for _ in range(2):
+        await gateway.sessions.CloseSession(request)
+    assert (counted.calls, counted.spent) == (1, 2)
+
+
+class CountedBudget(RetryBudget):
+    """Counts what it is asked."""
+
+    calls = spent = 0
+
+    def call(self) -> None:
+        self.calls += 1
+        super().call()
+
+    def spend(self) -> bool:
+        self.spent += 1
+        return super().spend()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "certainty"), [(resetting, "UNKNOWN"), (answering(429), "REFUSED")], ids=["unknown", "refused"]
+)
+async def test_a_bug_between_attempts_proves_nothing(
+    house: Scene, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, certainty: str
+) -> None:
+    """What the attempt before it left unknown stays so, and what it left certain too."""
+    gateway, provider = house
+    provider.behaviour = behaviour
+
+    def broken(*_: object) -> float:
+        monkeypatch.setattr(gateway.gateway._closing._carrying, "_clock", None)
+        return 0.0
+
+    monkeypatch.setattr(carrying, "backoff_s", broken)
+    failure = await fails(gateway, close())
+    assert (failure.reason, failure.certainty) == ("GATEWAY_ERROR", certainty)
+    assert len(provider.received) == 1
+
+
+async def test_a_hasty_caller_hears_of_the_attempt_that_was_made(house: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another is waited for; and since that may still be carried out, nothing is certain for it."""
+    gateway, provider = house
+    monkeypatch.setattr(carrying, "backoff_s", lambda *_: 5.0)
+    provider.behaviour = one_after_the_other(answering(429), answering())
+    request = close()
+    patient = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=20))
+    await until(partial(recorded, gateway, request))
+    failure = await fails_at_once(gateway, request, 0.5)
+    assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "UNKNOWN")
+    assert (await patient).outcome == pb.OUTCOME_CLOSED
+
+
 async def test_nothing_is_tried_again_for_nobody(house: Scene) -> None:
     """Where all who asked have hung up, what was sent is recorded, and that is all."""
     gateway, provider = house
@@ -250,6 +318,25 @@ async def test_an_attempt_that_could_not_be_recorded_is_the_last(house: Scene, m
     monkeypatch.setattr(gateway.store, "fail_close", down)
     provider.behaviour = answering(503)
     assert (await fails(gateway, close())).reason == "PROVIDER_FAILED"
+    assert len(provider.received) == 1
+
+
+async def test_a_store_that_fails_between_attempts_ends_them(house: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an intent nothing is sent, and the caller hears of the attempt that was made."""
+    gateway, provider = house
+    begin = gateway.store.begin_close
+
+    async def once(*args: Any) -> Any:
+        monkeypatch.setattr(gateway.store, "begin_close", down)
+        return await begin(*args)
+
+    async def down(*_: object) -> None:
+        raise StoreUnavailable("the database is away")
+
+    monkeypatch.setattr(gateway.store, "begin_close", once)
+    provider.behaviour = answering(503)
+    failure = await fails(gateway, close())
+    assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "UNKNOWN")
     assert len(provider.received) == 1
 
 
