@@ -104,7 +104,7 @@ async def test_what_may_pass_is_tried_again(house: Scene, first: Behaviour) -> N
 @pytest.mark.parametrize(
     "behaviour",
     [
-        answering(200, REFUSED),
+        answering(200, REFUSED, {"Retry-After": "1"}),
         answering(200, b'{"error":999}'),
         answering(200, b'{"error":17000}'),
         answering(200, b"<html>"),
@@ -117,7 +117,7 @@ async def test_what_will_not_pass_is_not(house: Scene, behaviour: Behaviour) -> 
     """A refusal stands, and an answer that is not the dialect is for a person to look at."""
     gateway, provider = house
     provider.behaviour = behaviour
-    await fails(gateway, close())
+    assert not (await fails(gateway, close())).retry
     assert len(provider.received) == 1
 
 
