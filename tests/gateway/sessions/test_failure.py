@@ -32,7 +32,7 @@ SAYS_NOTHING = [(Reason.GATEWAY_ERROR, Certainty.NOT_SENT), (Reason.GATEWAY_ERRO
     ],
 )
 def test_what_an_attempt_says_of_the_provider(reason: Reason, certainty: Certainty, failed: bool | None) -> None:
-    """No answer does, or one that says so itself; a refusal does not, nor a malformed answer; a bug of ours says nothing:
+    """No answer does, or one that says so; a refusal does not, nor a malformed answer; a bug of ours says neither:
     a probe that never left would otherwise close the circuit.
     """
     assert provider_failed(Failure(reason, "", certainty=certainty)) is failed

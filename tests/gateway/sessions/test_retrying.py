@@ -263,7 +263,7 @@ async def test_a_bug_between_attempts_proves_nothing(
 async def test_a_hasty_caller_hears_of_the_attempt_that_was_made(house: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another is waited for; and since that may still be carried out, nothing is certain for it."""
     gateway, provider = house
-    monkeypatch.setattr(carrying, "backoff_s", lambda *_: 5.0)
+    monkeypatch.setattr(carrying, "backoff_s", lambda *_: 1.5)
     provider.behaviour = one_after_the_other(answering(429), answering())
     request = close()
     patient = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=20))
