@@ -20,6 +20,7 @@ from gateway.config import ConfigInvalid, FrontEnd, GrpcSettings, Listen, Settin
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.outbound.gate import Gate
 from gateway.rpc import server as rpc
+from gateway.rpc.limits import RpcLimits
 from gateway.rpc.provider_service import ProviderService
 from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
@@ -98,6 +99,7 @@ class Gateway:
             providers=self._providers.values(),
             shares_port=shares_ports,
             lean=settings.grpc.front_end is FrontEnd.HTTP2,
+            limits=rpc_limits(settings.grpc),
         )
         self._housekeeping = Housekeeping(
             self._store,
@@ -241,6 +243,16 @@ def _provider(dialect: Dialect, secrets: KnownValues, switch: Switch) -> Provide
         mask=Mask(dialect.adapter.masked, secrets),
         gate=Gate(settings.name, settings.limits, settings.retry, settings.breaker),
         switch=switch,
+    )
+
+
+def rpc_limits(settings: GrpcSettings) -> RpcLimits:
+    """What callers of a gRPC listener may use together."""
+    return RpcLimits(
+        calls=settings.max_calls,
+        event_streams=settings.max_event_streams,
+        message_bytes=settings.max_message_bytes,
+        connection_age_s=settings.max_connection_age_s,
     )
 
 

@@ -29,6 +29,9 @@ from gateway.config.table import Table
 _CALLBACK_KEYS_AT_ONCE = 2
 """The key in use and the one that replaces it: more would only be forgotten ones."""
 
+_MOST_AT_ONCE = 100_000
+"""Of calls, streams or connections: a limit above it would be none."""
+
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """Read the configuration. `environ` is where `{ env = … }` looks.
@@ -80,6 +83,15 @@ def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
         # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
         default_deadline_s=table.take("default_deadline_s", forms.seconds(0.1, 3600), usual.default_deadline_s),
         front_end=table.take("front_end", forms.front_end, usual.front_end),
+        max_calls=table.take("max_calls", forms.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
+        max_event_streams=table.take(
+            "max_event_streams", forms.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
+        ),
+        max_message_bytes=table.take(
+            "max_message_bytes", forms.whole_number(16 * 1024, 64 * 1024 * 1024), usual.max_message_bytes
+        ),
+        # Less than a few seconds and callers would do nothing but connect.
+        max_connection_age_s=table.take("max_connection_age_s", forms.seconds(5, 604_800), usual.max_connection_age_s),
     )
     table.refuse_rest()
     return settings
@@ -92,6 +104,9 @@ def _callbacks(table: Table, around: Surroundings) -> CallbackSettings:
         tls=_tls(table, around),
         trusted_proxies=table.each("trusted_proxies", forms.network, '["10.0.0.0/8"]'),
         max_body_bytes=table.take("max_body_bytes", forms.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes),
+        max_connections=table.take("max_connections", forms.whole_number(1, _MOST_AT_ONCE), usual.max_connections),
+        # A provider that has not said what it wants in ten seconds has long given up.
+        receive_timeout_s=table.take("receive_timeout_s", forms.seconds(0.1, 10), usual.receive_timeout_s),
     )
     table.refuse_rest()
     return settings

@@ -58,6 +58,13 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     default_deadline_s: float = 10.0
     """Seconds that a call may take whose caller set no deadline."""
     front_end: FrontEnd = FrontEnd.GRPCIO
+    max_calls: int = 1000
+    """Calls under way at once; streams of events not counted."""
+    max_event_streams: int = 1000
+    max_message_bytes: int = 1024 * 1024
+    """Of one request."""
+    max_connection_age_s: float | None = None
+    """Seconds after which a connection is ended gracefully, so that its calls spread anew; None for never."""
 
 
 class CallbackSettings(msgspec.Struct, frozen=True):
@@ -68,6 +75,10 @@ class CallbackSettings(msgspec.Struct, frozen=True):
     trusted_proxies: tuple[Network, ...] = ()
     """Whose X-Forwarded-For is believed."""
     max_body_bytes: int = 1024 * 1024
+    max_connections: int = 1000
+    """At once; more are closed as they come."""
+    receive_timeout_s: float = 5.0
+    """Seconds that a request's head may take to arrive."""
 
 
 class AdminSettings(msgspec.Struct, frozen=True):

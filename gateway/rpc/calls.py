@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
+from gateway.rpc.limits import RpcLimits
 from gateway.rpc.status import status_of
 from gateway.sessions.attempt import gateway_error
 from gateway.sessions.failure import Failure, Reason
@@ -26,11 +27,15 @@ if TYPE_CHECKING:  # generic in the stubs only
 class Calls:
     """Turns Failure into google.rpc.Status, and anything unforeseen into GATEWAY_ERROR: no exception's text leaves.
 
-    Put around a servicer's methods once, when they are registered: an interceptor would be asked anew at each call.
+    What is beyond the limits is refused with GATEWAY_BUSY, before its request is read: what cannot be served is told so
+    at once. Put around a servicer's methods once, when they are registered: an interceptor would be asked anew at each
+    call.
     """
 
-    def __init__(self) -> None:
-        self._under_way = 0
+    def __init__(self, limits: RpcLimits | None = None) -> None:
+        self.limits = limits or RpcLimits()
+        """They may be changed at any time, and hold for the next call."""
+        self._calls = self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = log.bind()  # a logger of a module is bound anew at each line
@@ -38,10 +43,10 @@ class Calls:
     @property
     def under_way(self) -> int:
         """Calls that are being served, streams of events included."""
-        return self._under_way
+        return self._calls + self._streams
 
     async def idle(self) -> None:
-        """Wait until no call is under way."""
+        """Wait until no call is under way, nor a stream."""
         await self._idle.wait()
 
     def around(self, method: str, handler: "Handler") -> "Handler":
@@ -56,7 +61,10 @@ class Calls:
     def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> Any:
             started = time.monotonic()
-            self._begun()
+            if self._calls >= self.limits.calls:
+                await self._fail(method, context, _busy(f"{self._calls} calls are under way"), started)
+            self._calls += 1
+            self._idle.clear()
             try:
                 response = await behavior(_decoded(request, decode), context)
             except Exception as error:  # noqa: BLE001 - no exception may leave as it is
@@ -65,6 +73,7 @@ class Calls:
                 self._told(method, started)
                 return response
             finally:
+                self._calls -= 1
                 self._ended()
 
         return call
@@ -72,7 +81,10 @@ class Calls:
     def _streaming(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> AsyncIterator[Any]:
             started = time.monotonic()
-            self._begun()
+            if self._streams >= self.limits.event_streams:
+                await self._fail(method, context, _busy(f"{self._streams} streams are open"), started)
+            self._streams += 1
+            self._idle.clear()
             try:
                 async for response in behavior(_decoded(request, decode), context):
                     yield response
@@ -80,17 +92,13 @@ class Calls:
             except Exception as error:  # noqa: BLE001 - no exception may leave as it is
                 await self._fail(method, context, error, started)
             finally:
+                self._streams -= 1
                 self._ended()
 
         return call
 
-    def _begun(self) -> None:
-        self._under_way += 1
-        self._idle.clear()
-
     def _ended(self) -> None:
-        self._under_way -= 1
-        if not self._under_way:
+        if not self._calls and not self._streams:
             self._idle.set()
 
     async def _fail(self, method: str, context: "Context", error: Exception, started: float) -> None:
@@ -116,6 +124,14 @@ class Calls:
             request_id=failure.request_id,
             message=failure.message,
         )
+
+
+def _busy(why: str) -> Failure:
+    return Failure(
+        Reason.GATEWAY_BUSY,
+        f"the gateway has as much to do as it takes on at once: {why}. Nothing was done: try again in a moment, "
+        "perhaps at another replica",
+    )
 
 
 def _decoded(request: bytes, decode: Any) -> Any:

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from gateway.rpc.calls import Calls
+from gateway.rpc.limits import ANSWER_S, CONNECTION_AGE_GRACE_S, CONNECTIONS, HANDSHAKE_S, SILENCE_S, RpcLimits
 from gateway.rpc.watching import Watching
 from gateway.sessions.provider import Provider
 from gateway.v1 import (
@@ -67,7 +68,7 @@ class RpcServer:
 
     `watching` are the streams to end when it stops, `providers` those whose health is served beside the services'.
     `shares_port` lets other workers of this gateway listen on the same port. `lean` has it served by our own front end,
-    in place of grpcio's.
+    in place of grpcio's. `limits` bound what callers may use together.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class RpcServer:
         providers: Iterable[Provider] = (),
         shares_port: bool = False,
         lean: bool = False,
+        limits: RpcLimits | None = None,
     ) -> None:
+        limits = limits or RpcLimits()
         self._watching = watching
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._calls = Calls()
-        self._server = _lean(shares_port) if lean else _grpcio(shares_port)
+        self._calls = Calls(limits)
+        self._server = _lean(shares_port, limits) if lean else _grpcio(shares_port, limits)
         self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -117,6 +120,10 @@ class RpcServer:
             raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
         return bound
+
+    def set_limits(self, limits: RpcLimits) -> None:
+        """Bound calls and streams anew, from the next one on. What bounds messages and connections stays as it was."""
+        self._calls.limits = limits
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, end the streams, let the others finish within the grace, and hang up."""
@@ -193,15 +200,31 @@ def _name(file: FileDescriptor) -> str:
     return str(service.full_name)
 
 
-def _grpcio(shares_port: bool) -> "grpc.aio.Server | Http2Server":
-    # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
-    return grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
+def _grpcio(shares_port: bool, limits: RpcLimits) -> "grpc.aio.Server | Http2Server":
+    options = {
+        # Unless workers are meant, a second gateway on the same port would silently take half of the calls.
+        "grpc.so_reuseport": int(shares_port),
+        "grpc.max_receive_message_length": limits.message_bytes,
+        "grpc.max_concurrent_streams": limits.calls_on_a_connection,
+        "grpc.max_allowed_incoming_connections": CONNECTIONS,
+        "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
+        "grpc.keepalive_time_ms": round(SILENCE_S * 1000),
+        "grpc.keepalive_timeout_ms": round(ANSWER_S * 1000),
+    }
+    if limits.connection_age_s is not None:  # grpcio adds or takes up to a tenth by itself
+        options["grpc.max_connection_age_ms"] = round(limits.connection_age_s * 1000)
+        options["grpc.max_connection_age_grace_ms"] = round(CONNECTION_AGE_GRACE_S * 1000)
+    return grpc.aio.server(options=list(options.items()))
 
 
-def _lean(shares_port: bool) -> "grpc.aio.Server | Http2Server":
-    from gateway.rpc.http2.server import Http2Server  # noqa: PLC0415 - a start does not load what it does not serve by
+def _lean(shares_port: bool, limits: RpcLimits) -> "grpc.aio.Server | Http2Server":
+    from gateway.rpc.http2.limits import Limits  # noqa: PLC0415 - a start does not load what it does not serve by
+    from gateway.rpc.http2.server import Http2Server  # noqa: PLC0415
 
-    return Http2Server(shares_port=shares_port)
+    of_one = Limits(
+        calls=limits.calls_on_a_connection, message_bytes=limits.message_bytes, age_s=limits.connection_age_s
+    )
+    return Http2Server(shares_port=shares_port, limits=of_one)
 
 
 def _context(tls: TlsFiles | ssl.SSLContext | None) -> ssl.SSLContext | None:

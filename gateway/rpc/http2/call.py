@@ -15,9 +15,6 @@ from gateway.telemetry.bugs import report_bug
 if TYPE_CHECKING:
     from gateway.rpc.http2.connection import Connection
 
-LONGEST_MESSAGE = 4 * 1024 * 1024
-"""Bytes of a request's message: grpcio's limit."""
-
 PREFIX_BYTES = 5
 """Before each message: whether it is compressed, and its length."""
 
@@ -165,6 +162,8 @@ class Call:
         if not self._opened:
             self._opened, block = True, heads.OPENING + block
         self._closing = block
+        if self.due_at is None:  # nobody has to keep an answer for ever that its caller does not take
+            self.due_at = self.connection.loop.time() + self.connection.limits.request_s
         self.pump()
 
     def pump(self) -> None:
@@ -316,10 +315,8 @@ class Call:
                     f"messages compressed with {self.head.encoding} are not taken",
                     (("grpc-accept-encoding", "identity"),),
                 )
-            if length > LONGEST_MESSAGE:
-                return Ending(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], f"a message of {length} bytes, over {LONGEST_MESSAGE}"
-                )
+            if length > (most := self.connection.limits.message_bytes):
+                return Ending(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], f"a message of {length} bytes, over {most}")
             if len(buffer) < PREFIX_BYTES + length:
                 break
             self._requests.append(bytes(buffer[PREFIX_BYTES : PREFIX_BYTES + length]))

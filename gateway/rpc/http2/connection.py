@@ -11,6 +11,7 @@ from gateway.rpc.http2 import frames, heads
 from gateway.rpc.http2.call import Call, Method
 from gateway.rpc.http2.frames import ConnectionBroken, ErrorCode, Setting
 from gateway.rpc.http2.limits import Limits
+from gateway.rpc.http2.patience import Due, Patience
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +59,8 @@ class Connection(asyncio.Protocol):
         self._receive_window = limits.connection_window
         self._idle_frames = 0
         self._draining = self._refusing = False
-        self._heard_at = self.loop.time()
-        self._asked = False
-        self._counted_from = self._heard_at
+        self._patience = Patience(limits, self.loop.time())
+        self._counted_from = self._patience.heard_at
 
     # The transport's.
 
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take whatever frames have arrived whole."""
-        self._heard_at, self._asked = self.loop.time(), False
+        self._patience.heard_at, self._patience.asked = self.loop.time(), False
         try:
             self._rest = self._taken(self._rest + data if self._rest else data)
         except ConnectionBroken as broken:
@@ -157,16 +157,16 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def tick(self, now: float) -> None:
-        """Look after time: deadlines, silence, what was counted. Called a few times a second."""
-        limits = self.limits
+        """Look after time: deadlines, silence, age, what was counted. Called a few times a second."""
         if now >= self._counted_from + 1:
             self._counted_from, self._idle_frames = now, 0
-        silent_s = now - self._heard_at
-        if silent_s > (limits.silence_s + limits.answer_s if self._begun else limits.preface_s):
-            self.abort()
-        elif silent_s > limits.silence_s and not self._asked:
-            self._asked = True
-            self.write(frames.frame(frames.PING, 0, 0, _ASKING))
+        match self._patience.due(now, begun=self._begun):
+            case Due.ASK:
+                self.write(frames.frame(frames.PING, 0, 0, _ASKING))
+            case Due.DRAIN:
+                self.drain()
+            case Due.ABORT:
+                self.abort()
         for call in list(self._calls.values()):
             if call.due_at is not None and now > call.due_at:
                 call.expire()

@@ -9,12 +9,10 @@ from typing import cast
 from gateway.rpc.http2.connection import Connection
 from gateway.rpc.http2.limits import Limits
 from gateway.rpc.http2.services import Services
+from gateway.rpc.limits import CONNECTIONS
 
 TICK_S = 0.25
 """Between two looks at deadlines and silent peers."""
-
-MOST_CONNECTIONS = 1000
-"""At once; more are closed as they come."""
 
 
 class Http2Server(Services):
@@ -76,7 +74,7 @@ class Http2Server(Services):
 
     def _taken(self, connection: Connection) -> bool:
         # Not sooner: nobody hears of the end of one that fails in TLS's handshake.
-        if self._stopping or len(self._connections) >= MOST_CONNECTIONS:
+        if self._stopping or len(self._connections) >= CONNECTIONS:
             return False
         self._connections.add(connection)
         return True

@@ -35,8 +35,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO) -> AsyncIterator[Scene]:
-    """Set it up in this folder, and take it down."""
+async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO, grpc: str = "") -> AsyncIterator[Scene]:
+    """Set it up in this folder, and take it down; `grpc` holds more lines of that section."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -48,5 +48,6 @@ async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO) -> AsyncI
                 family_table("dead", "kyren", dead),
                 family_table("private", "kyren", "http://localhost:9", allow_private_addresses="false"),
             )
-            async with running_gateway(folder, *sections, grpc=f'front_end = "{front_end}"') as gateway:
+            lines = f'front_end = "{front_end}"\n{grpc}'
+            async with running_gateway(folder, *sections, grpc=lines) as gateway:
                 yield Scene(gateway, provider)

@@ -102,7 +102,7 @@ async def test_a_call_that_is_given_up_before_it_begins_takes_no_room() -> None:
 
 async def test_connections_over_the_limit_are_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it are served."""
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "CONNECTIONS", 1)
     async with served() as (_, _, port), connected(port) as first:
         await first.until(frames.SETTINGS)
         async with connected(port, b"") as second:
