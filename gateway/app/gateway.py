@@ -15,7 +15,7 @@ from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import CallbackProvider, routes_of
 from gateway.callbacks.redelivery import Redeliveries
-from gateway.callbacks.server import CallbackServer
+from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.config import ConfigInvalid, FrontEnd, GrpcSettings, Listen, Settings
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.outbound.gate import Gate
@@ -92,7 +92,10 @@ class Gateway:
             CallbackProvider(provider.adapter, provider.account, provider.mask) for provider in self._providers.values()
         )
         self._judge = Judge(self._wallet, self._store, now)
-        self._callbacks = CallbackServer(self._callback_handler(served))
+        self._callbacks = CallbackServer(
+            self._callback_handler(served),
+            ConnectionLimits(settings.callbacks.max_connections, settings.callbacks.receive_timeout_s),
+        )
         self._rpc = rpc.RpcServer(
             self._servicers(),
             watching=self._watching,

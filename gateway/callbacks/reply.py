@@ -27,7 +27,8 @@ class WholeReply(web.StreamResponse):
 
     def __init__(self, request: web.BaseRequest, reply: HttpReply) -> None:
         super().__init__(status=reply.status)
-        self._stays_open = bool(request.keep_alive)
+        # What has not come of a body by now is not waited for.
+        self._stays_open = bool(request.keep_alive) and request.content.is_eof()
         connection = _connection(old=request.version <= HttpVersion10, stays_open=self._stays_open)
         bodiless = reply.status < 200 or reply.status in {204, 304}
         body = b"" if bodiless or request.method == "HEAD" else reply.body

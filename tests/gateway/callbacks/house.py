@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
+from ssl import SSLContext
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +24,7 @@ from gateway.callbacks.handler import BODY_LIMIT, TIME_LIMIT_S, CallbackHandler
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import CallbackProvider, routes_of
 from gateway.callbacks.redelivery import Redeliveries
-from gateway.callbacks.server import CONNECTION_LIMIT, KEEPALIVE_S, CallbackServer
+from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.store.interface import Store
 from gateway.store.open import open_store
 from gateway.store.records import Balance, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
@@ -180,8 +181,8 @@ class Furnishing:
     body_limit: int = BODY_LIMIT
     time_limit_s: float = TIME_LIMIT_S
     busy_seconds: float = 0.1
-    keepalive_s: float = KEEPALIVE_S
-    connection_limit: int = CONNECTION_LIMIT
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    ssl: SSLContext | None = None
 
 
 @asynccontextmanager
@@ -213,8 +214,8 @@ async def open_house(folder: Path, furnishing: Furnishing | None = None) -> Asyn
         time_limit_s=wanted.time_limit_s,
         metrics=wanted.metrics,
     )
-    server = CallbackServer(handler, keepalive_s=wanted.keepalive_s, connection_limit=wanted.connection_limit)
-    port = await server.start("127.0.0.1", 0)
+    server = CallbackServer(handler, wanted.limits)
+    port = await server.start("127.0.0.1", 0, wanted.ssl)
     try:
         async with aiohttp.ClientSession() as client:
             redeliveries = Redeliveries(routes, judge, store, clock, time_limit_s=wanted.time_limit_s)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.callbacks.server import ConnectionLimits
 from tests.gateway.callbacks.house import (
     EXPIRED,
     MONACO,
@@ -131,14 +132,14 @@ async def test_header_bytes_of_any_kind_are_kept_readable(house: House) -> None:
 
 async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
     """A caller that drips a head, or says nothing, must not keep its connection."""
-    async with open_house(tmp_path, Furnishing(keepalive_s=0.1)) as house:
+    async with open_house(tmp_path, Furnishing(limits=ConnectionLimits(keepalive_s=0.1))) as house:
         async with asyncio.timeout(5):
             assert await house.raw(b"POST /callbacks/mon") == b""
 
 
 async def test_connections_are_bounded(tmp_path: Path) -> None:
     """One connection too many is closed at once, and there is room again when another has gone."""
-    async with open_house(tmp_path, Furnishing(connection_limit=1)) as house, asyncio.timeout(5):
+    async with open_house(tmp_path, Furnishing(limits=ConnectionLimits(connections=1))) as house, asyncio.timeout(5):
         assert (await house.deliver(MONACO.path("SessionExpired"), EXPIRED)).json == SUCCESS  # and is kept alive
         assert await house.raw(b"") == b""
         assert (await house.deliver(MONACO.path("SessionExpired"), EXPIRED)).json == SUCCESS
