@@ -1,0 +1,64 @@
+"""What may be used of the listeners, as the configuration says it."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import CallbackSettings, ConfigInvalid, GrpcSettings
+from tests.support.configured import read
+
+MEBIBYTE = 1024 * 1024
+
+
+def test_the_usual_limits(tmp_path: Path) -> None:
+    """A gateway that nobody told anything is bounded all the same."""
+    settings = read(tmp_path, "")
+    grpc = settings.grpc
+    assert (grpc.max_calls, grpc.max_event_streams, grpc.max_message_bytes) == (1000, 1000, MEBIBYTE)
+    assert grpc.max_connection_age_s is None
+    callbacks = settings.callbacks
+    assert (callbacks.max_connections, callbacks.receive_timeout_s, callbacks.max_body_bytes) == (1000, 5.0, MEBIBYTE)
+
+
+def test_all_of_them_are_read(tmp_path: Path) -> None:
+    """Each key arrives where it belongs."""
+    settings = read(
+        tmp_path,
+        """
+        [grpc]
+        max_calls = 1
+        max_event_streams = 2
+        max_message_bytes = 16384
+        max_connection_age_s = 600
+        [callbacks]
+        max_connections = 3
+        receive_timeout_s = 0.5
+        """,
+    )
+    assert settings.grpc == GrpcSettings(
+        max_calls=1, max_event_streams=2, max_message_bytes=16384, max_connection_age_s=600.0
+    )
+    assert settings.callbacks == CallbackSettings(max_connections=3, receive_timeout_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "says"),
+    [
+        ("grpc", "max_calls", "0", "between 1 and"),
+        ("grpc", "max_calls", "1.5", "whole number"),
+        ("grpc", "max_event_streams", '"many"', "whole number"),
+        ("grpc", "max_message_bytes", "16383", "between 16384 and"),
+        ("grpc", "max_connection_age_s", "4", "between 5 and"),
+        ("callbacks", "max_connections", "0", "between 1 and"),
+        ("callbacks", "receive_timeout_s", "10.1", "between 0.1 and 10"),
+        ("callbacks", "receive_timeout_s", "0", "between 0.1 and 10"),
+        ("callbacks", "max_calls", "1", "unknown"),
+    ],
+)
+def test_what_would_be_no_limit_is_refused(tmp_path: Path, section: str, key: str, value: str, says: str) -> None:
+    """By its path, with what it may be."""
+    with pytest.raises(ConfigInvalid) as refused:
+        read(tmp_path, f"[{section}]\n{key} = {value}")
+    (problem,) = refused.value.problems
+    assert problem.path == f"{section}.{key}"
+    assert says in problem.message
