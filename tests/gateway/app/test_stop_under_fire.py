@@ -1,0 +1,104 @@
+"""A gateway that is told to stop while providers hang and callers drip: it ends in time, and has told the truth."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import grpc
+import pytest
+
+from gateway.config import FrontEnd
+from gateway.store.open import open_store
+from gateway.store.records import Balance, Direction
+from gateway.v1 import session_service_pb2 as pb
+from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.support.gateway import callback_key, configuration, family_table, told
+from tests.support.process import Serving, serving
+from tests.support.provider import ScriptedProvider, hanging, scripted_provider
+from tests.support.results import RESULT
+
+CALLS = DRIPPERS = 50
+
+URL = f"/callbacks/lucky/{callback_key('lucky')}/V4/Result"
+FIRST = [
+    b"",
+    b"POST /",
+    f"POST {URL} HTTP/1.1\r\nHost: x\r\n".encode(),
+    f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode(),
+    f"POST {URL} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n".encode(),
+]
+"""What drippers begin with; then comes a byte now and then."""
+
+
+async def drip(address: str, begun: bytes) -> None:
+    """Send on, until hung up on."""
+    host, port = address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(begun)
+    try:
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await reader.read(1000)
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def under_fire(gateway: Serving, provider: ScriptedProvider) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """Calls hang at the provider, and callbacks drip. Answers the calls, each of which is told what came of it."""
+    drippers = [
+        asyncio.create_task(drip(gateway.said["callbacks"], FIRST[number % len(FIRST)])) for number in range(DRIPPERS)
+    ]
+    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+        stub = SessionServiceStub(channel)
+
+        async def close(number: int) -> None:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await stub.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id=f"{number}"), timeout=60)
+            assert told(raised.value).certainty == "UNKNOWN"
+
+        calls = [asyncio.create_task(close(number)) for number in range(CALLS)]
+        try:
+            async with asyncio.timeout(20):
+                while len(provider.received) < CALLS:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+            yield calls
+        finally:
+            for task in drippers:
+                task.cancel()
+            await asyncio.gather(*calls, *drippers, return_exceptions=True)
+
+
+@pytest.mark.parametrize("front_end", list(FrontEnd))
+async def test_it_ends_within_ten_seconds(tmp_path: Path, front_end: FrontEnd) -> None:
+    """With exit code 0; each caller is told that the outcome is unknown, and nothing acknowledged is lost."""
+    async with scripted_provider() as provider:
+        section = family_table("lucky", "luckymonaco", provider.base_url)
+        config = configuration(tmp_path, section, grpc=f'front_end = "{front_end}"')
+        async with serving(config) as gateway, aiohttp.ClientSession() as http:
+            await gateway.open_account()
+            provider.behaviour = hanging
+            async with under_fire(gateway, provider) as calls:
+                answer = await gateway.deliver(http, json.dumps(RESULT).encode())
+                assert answer["error"] == 0
+                begun = time.monotonic()
+                gateway.process.terminate()
+                assert await asyncio.wait_for(gateway.process.wait(), 20) == 0
+                assert time.monotonic() - begun < 10
+                await asyncio.gather(*calls)
+        store = open_store(f"sqlite:///{tmp_path / 'gateway.db'}")
+        await store.open()
+        balance = await store.balance("421", "USD")
+        exchanges = await store.exchanges(limit=1000)
+        await store.close()
+    assert isinstance(balance, Balance)
+    assert balance.cash == answer["cash"]
+    assert len({one.id for one in exchanges if one.direction is Direction.OUTBOUND}) >= CALLS
