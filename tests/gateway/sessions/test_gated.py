@@ -230,14 +230,16 @@ async def test_who_waited_says_what_time_it_is_when_it_is_sent(tmp_path: Path) -
 async def test_who_waits_in_vain_is_told_that_nothing_was_sent(tmp_path: Path) -> None:
     """In time, and without a trace of a request that never was."""
     async with scene(tmp_path, limits=ONE) as (gateway, provider):
-        provider.behaviour = hanging
+        release = asyncio.Event()
+        provider.behaviour = answering_after(release)
         hung = asyncio.ensure_future(gateway.sessions.CloseSession(close(), timeout=10))
         await provider.arrived.wait()
         waiting = close()
         failure = await fails(gateway, waiting, 0.5)
         assert (failure.reason, failure.certainty) == ("PROVIDER_BUSY", "NOT_SENT")
         assert await gateway.store.find_close(waiting.request_id) is None
-        hung.cancel()
+        release.set()
+        await hung
 
 
 async def test_who_hangs_up_while_it_waits_is_not_sent(tmp_path: Path) -> None:
