@@ -21,6 +21,7 @@ from gateway.callbacks.reply import WholeReply
 from gateway.store.ids import new_id
 from gateway.store.records import Message
 from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,7 @@ class CallbackHandler:
             admission = None
         if admission is None:
             return WholeReply(request, _NOT_FOUND)
+        bind(request_id=admission.id, provider=admission.route.provider.name)  # a request has a task of its own
         verdict = await self._verdict_in_time(admission, request)
         seconds = monotonic() - begun
         self._log_verdict(admission, verdict, seconds)
@@ -101,7 +103,9 @@ class CallbackHandler:
             return None
         route = self._routes.get((provider, path.lower()))
         if route is None or request.method != route.callback.method:
-            log.info("callback not in the dialect", peer=peer, provider=provider, method=request.method)
+            log.info(
+                "callback not in the dialect", request_id=new_id(), peer=peer, provider=provider, method=request.method
+            )
             return None
         return _Admission(route, peer, new_id(), self._clock())
 

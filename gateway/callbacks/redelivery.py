@@ -21,6 +21,7 @@ from gateway.sessions.failure import Failure, Reason
 from gateway.store.ids import new_id
 from gateway.store.interface import Journal
 from gateway.store.records import Direction, Exchange, Redelivery
+from gateway.telemetry.logs import bind
 from gateway.telemetry.masking import lost_of
 from gateway.telemetry.spans import MASK
 
@@ -85,6 +86,7 @@ class Redeliveries:
             kept=kept.request,
             redelivery=Redelivery(exchange_id, by, why),
         )
+        bind(request_id=arrival.id, provider=kept.provider)
         try:
             async with asyncio.timeout(self._time_limit_s):
                 verdict = await self._judge.judge(arrival)

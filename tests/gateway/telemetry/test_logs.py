@@ -18,23 +18,7 @@ from hypothesis import strategies as st
 from adapters.contract import Secret
 from gateway.telemetry import logs
 from gateway.telemetry.logs import Rendered
-
-SECRET = "hunter22-and-more"
-Lines = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture
-def written() -> Iterator[Lines]:
-    """The log as configured for a gateway that knows SECRET; the process's own logging is put back afterwards."""
-    root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
-    before = (root.handlers[:], root.level, access.level)
-    stream = io.StringIO()
-    logs.configure("info", (Secret(SECRET),), stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    root.handlers[:], level, access_level = before
-    root.setLevel(level)
-    access.setLevel(access_level)
-    structlog.reset_defaults()
+from tests.gateway.telemetry.lines import SECRET, Lines
 
 
 def test_an_event_is_one_line_of_json(written: Lines) -> None:
