@@ -9,6 +9,7 @@ from gateway.config import ClientTls, Problem, Settings, TlsFiles
 from gateway.store.interface import StoreUnavailable
 from gateway.store.open import creditors_kept, describe, money_providers_kept
 from gateway.store.records import Creditor
+from gateway.telemetry import tracing
 
 
 def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
@@ -60,6 +61,13 @@ def unloadable(settings: Settings) -> tuple[Problem, ...]:
         describe(settings.store.url.reveal())
     except ValueError as error:  # it repeats no part of the url
         problems.append(Problem("store.url", str(error)))
+    if settings.traces.endpoint and not tracing.installed():
+        problems.append(
+            Problem(
+                "traces.endpoint",
+                f"needs OpenTelemetry, which is not installed: install {tracing.EXTRA}, or leave [traces] out",
+            )
+        )
     for section, files in (
         ("grpc", settings.grpc.tls),
         ("callbacks", settings.callbacks.tls),

@@ -18,6 +18,7 @@ from gateway.config.settings import (
     Settings,
     StoreSettings,
     TlsFiles,
+    TracesSettings,
     WalletSettings,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TlsFiles",
+    "TracesSettings",
     "WalletSettings",
     "adapter_settings",
     "load",

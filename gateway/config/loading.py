@@ -22,6 +22,7 @@ from gateway.config.settings import (
     Settings,
     StoreSettings,
     TlsFiles,
+    TracesSettings,
     WalletSettings,
 )
 from gateway.config.table import Table
@@ -49,6 +50,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         wallet=_wallet(root.table("wallet"), around),
         journal=_journal(root.table("journal")),
         log=_log(root.table("log")),
+        traces=_traces(root),
         providers=_providers(root.table("providers"), around),
     )
     root.refuse_rest()
@@ -166,6 +168,18 @@ def _journal(table: Table) -> JournalSettings:
 
 def _log(table: Table) -> LogSettings:
     settings = LogSettings(level=table.take("level", forms.log_level, LogSettings().level))
+    table.refuse_rest()
+    return settings
+
+
+def _traces(root: Table) -> TracesSettings:
+    table = root.table("traces")
+    if "traces" not in root.names():
+        return TracesSettings()
+    settings = TracesSettings(
+        endpoint=table.need("endpoint", forms.base_url, "", '"http://127.0.0.1:4318"'),
+        sample_ratio=table.take("sample_ratio", forms.number(0, 1), TracesSettings().sample_ratio),
+    )
     table.refuse_rest()
     return settings
 

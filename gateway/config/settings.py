@@ -144,6 +144,15 @@ class LogSettings(msgspec.Struct, frozen=True):
     level: str = "info"
 
 
+class TracesSettings(msgspec.Struct, frozen=True):
+    """Where OpenTelemetry's traces are sent; nowhere without an endpoint."""
+
+    endpoint: str = ""
+    """The base URL of an OTLP/HTTP collector."""
+    sample_ratio: float = 1.0
+    """Of the traces that no caller has decided on, the part that is told."""
+
+
 class ProviderSettings(msgspec.Struct, frozen=True):
     """One configured account at a vendor. Of a retired one only the name is kept: it is not served."""
 
@@ -178,5 +187,6 @@ class Settings(msgspec.Struct, frozen=True):
     wallet: WalletSettings = WalletSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
+    traces: TracesSettings = TracesSettings()
     providers: Mapping[str, ProviderSettings] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """By name, retired ones included."""
