@@ -37,6 +37,7 @@ from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.known_values import KnownValues
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics, ProviderState
+from gateway.telemetry.tracing import open_traces
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.interface import WalletUnavailable
 
@@ -78,6 +79,7 @@ class Gateway:
         self._settings = settings
         self._shares_ports = shares_ports
         self._metrics = Metrics()
+        self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
         served = dialects(settings, registry)
         secrets = KnownValues(secrets_of(settings))
         self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
@@ -103,6 +105,7 @@ class Gateway:
             shares_port=shares_ports,
             lean=settings.grpc.front_end is FrontEnd.HTTP2,
             limits=rpc_limits(settings.grpc),
+            traces=self._traces,
         )
         self._housekeeping = Housekeeping(
             self._store,
@@ -138,6 +141,8 @@ class Gateway:
         await self._switches.stop()
         await self._housekeeping.stop()
         await self._store.close()
+        if self._traces is not None:
+            await self._traces.close()
         await self._admin.stop()
 
     async def _start(self) -> Listening:
@@ -200,6 +205,7 @@ class Gateway:
             now,
             body_limit=settings.max_body_bytes,
             metrics=self._metrics,
+            traces=self._traces,
         )
 
     def _provider_states(self) -> list[ProviderState]:

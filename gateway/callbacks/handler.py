@@ -5,9 +5,11 @@ whatever happened.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -23,6 +25,10 @@ from gateway.store.records import Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Attributes, Told
+
+if TYPE_CHECKING:
+    from gateway.telemetry.traces import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +71,7 @@ class CallbackHandler:
         body_limit: int = BODY_LIMIT,
         time_limit_s: float = TIME_LIMIT_S,
         metrics: Metrics | None = None,
+        traces: "Traces | None" = None,
     ) -> None:
         self._routes = routes
         self._guard = guard
@@ -73,6 +80,7 @@ class CallbackHandler:
         self._body_limit = body_limit
         self.time_limit_s = time_limit_s
         self._metrics = metrics
+        self._traces = traces
         self._log = log.bind()  # a logger of a module is bound anew at each line
 
     async def handle(self, request: web.BaseRequest) -> WholeReply:
@@ -86,12 +94,29 @@ class CallbackHandler:
         if admission is None:
             return WholeReply(request, _NOT_FOUND)
         bind(request_id=admission.id, provider=admission.route.provider.name)  # a request has a task of its own
-        verdict = await self._verdict_in_time(admission, request)
+        verdict = await self._traced(admission, self._verdict_in_time(admission, request))
         seconds = monotonic() - begun
         self._log_verdict(admission, verdict, seconds)
         if self._metrics is not None:
             self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict), seconds=seconds)
         return WholeReply(request, verdict.reply)
+
+    def _traced(self, admission: _Admission, work: Awaitable[Verdict]) -> Awaitable[Verdict]:
+        if self._traces is None:
+            return work
+        route = admission.route
+        template = f"/callbacks/{route.provider.name}/{{callback_key}}/{route.path}"
+        attributes: Attributes = {
+            "http.request.method": route.callback.method,
+            "http.route": template,
+            "url.path": template.replace("{callback_key}", "***"),
+            "client.address": admission.peer,
+            "request_id": admission.id,
+            "provider": route.provider.name,
+        }
+        return self._traces.callback(
+            f"{route.callback.method} {template}", work, attributes=attributes, told=partial(_told_of, route)
+        )
 
     def _admit(self, request: web.BaseRequest) -> _Admission | None:
         root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
@@ -159,6 +184,12 @@ class CallbackHandler:
             detail=mask.text(verdict.detail),
             duration_ms=round(seconds * 1000, 1),
         )
+
+
+def _told_of(route: Route, verdict: Verdict) -> Told:
+    attributes: Attributes = {"http.response.status_code": verdict.reply.status, "verdict": str(verdict)}
+    ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
+    return Told(attributes, route.provider.mask.text(verdict.detail) if ours else "")
 
 
 async def _read_body(request: web.BaseRequest, limit: int) -> bytes:

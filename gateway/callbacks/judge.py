@@ -27,6 +27,7 @@ from gateway.store.ids import new_id
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.tracing import spanned
 from gateway.wallet import results
 from gateway.wallet.interface import AskingCancelled, PostingOutcome, Wallet, WalletUnavailable
 
@@ -56,7 +57,7 @@ class Judge:
     async def judge(self, arrival: Arrival) -> Verdict:
         """What to answer; durable already, unless it is TRY_AGAIN. Raises nothing, but may be cancelled."""
         try:
-            return await self._carry_out(arrival)
+            return await spanned("judge", self._carry_out(arrival))
         except (StoreUnavailable, TimeoutError) as error:
             verdict = arrival.route.try_again(f"the store did not take it: {error}")
             if isinstance(error, StoreUnavailable) and not error.unchanged:

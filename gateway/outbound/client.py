@@ -75,6 +75,21 @@ class ProviderClient:
         self._pool: Pool | None = None
         self._reading_authorities: asyncio.Future[ssl.SSLContext] | None = None
 
+    @property
+    def base_url(self) -> str:
+        """Where the provider is asked."""
+        return self._endpoint.base_url
+
+    @property
+    def host(self) -> str:
+        """The host that is asked."""
+        return self._target.host
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self._target.port
+
     async def start(self) -> None:
         """Make ready on the running loop. Connects nowhere."""
         if self._target.tls:

@@ -16,12 +16,15 @@ from gateway.rpc.status import status_of
 from gateway.sessions.attempt import gateway_error
 from gateway.sessions.failure import Failure, Reason
 from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.tracing import active
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
+
+    from gateway.telemetry.traces import Traces
 
 
 class Calls:
@@ -32,9 +35,10 @@ class Calls:
     call.
     """
 
-    def __init__(self, limits: RpcLimits | None = None) -> None:
+    def __init__(self, limits: RpcLimits | None = None, traces: "Traces | None" = None) -> None:
         self.limits = limits or RpcLimits()
         """They may be changed at any time, and hold for the next call."""
+        self._traces = traces
         self._calls = self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -56,7 +60,10 @@ class Calls:
         if handler.response_streaming:
             streaming = self._streaming(method, handler.unary_stream, decode)
             return grpc.unary_stream_rpc_method_handler(streaming, None, encode)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary, decode), None, encode)
+        unary = self._unary(method, handler.unary_unary, decode)
+        if self._traces is not None:
+            unary = self._traces.rpc(method, unary)
+        return grpc.unary_unary_rpc_method_handler(unary, None, encode)
 
     def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> Any:
@@ -107,7 +114,11 @@ class Calls:
             raise error
         failure = error if isinstance(error, Failure) else gateway_error(report_bug(error), Certainty.NOT_SENT)
         self._told(method, started, failure)
-        await context.abort_with_status(to_status(status_of(failure)))
+        status = to_status(status_of(failure))
+        if (traces := active()) is not None:
+            certainty = {"reason": failure.reason, "certainty": failure.certainty or ""}
+            traces.rpc_failed(status.code.name, certainty, failure.message)
+        await context.abort_with_status(status)
 
     def _told(self, method: str, started: float, failure: Failure | None = None) -> None:
         seconds = round(time.monotonic() - started, 6)

@@ -34,6 +34,7 @@ from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_Wallet
 
 if TYPE_CHECKING:
     from gateway.rpc.http2.server import Http2Server
+    from gateway.telemetry.traces import Traces
 
 Servicer = (
     SessionServiceServicer
@@ -80,12 +81,13 @@ class RpcServer:
         shares_port: bool = False,
         lean: bool = False,
         limits: RpcLimits | None = None,
+        traces: "Traces | None" = None,
     ) -> None:
         limits = limits or RpcLimits()
         self._watching = watching
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._calls = Calls(limits)
+        self._calls = Calls(limits, traces)
         self._server = _lean(shares_port, limits) if lean else _grpcio(shares_port, limits)
         self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -1,6 +1,6 @@
 """One attempt at a provider: what was sent, what came back, what it means, and the journal's line of it all."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from gateway.store.ids import new_id
 from gateway.store.records import Direction, Exchange, Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.masking import Mask
+from gateway.telemetry.tracing import Attributes, Kind, Told, active
 
 CLOSE_SESSION = "close_session"
 """The operation's name in the journal, the goldens and the metrics."""
@@ -119,12 +120,28 @@ async def send_close(
     clock: Callable[[], datetime],
 ) -> Sent:
     """Ask the provider once. Never raises for what the provider does, nor for an adapter's bug."""
+    sending = _send(provider, request_id, call, attempt, request, deadline, clock)
+    if (traces := active()) is None:
+        return await sending
+    attributes: Attributes = {"request_id": request_id, "provider": provider.name, "attempt": attempt.number}
+    return await traces.around("attempt", sending, kind=Kind.CLIENT, attributes=attributes, told=_told_of_attempt)
+
+
+async def _send(
+    provider: Provider,
+    request_id: str,
+    call: CloseSession,
+    attempt: Attempt,
+    request: HttpRequest,
+    deadline: Deadline,
+    clock: Callable[[], datetime],
+) -> Sent:
     reply: HttpReply | None = None
     result: Closed | Failure
     mask = mask_of(provider, call)
     started_at = clock()
     try:
-        reply = await provider.client.exchange(request, deadline)
+        reply = await _exchanged(provider, request, deadline, mask)
         closed = _close_call(provider).decode(provider.account, reply)
         result = Closed(closed.outcome, _told(closed.answer, mask))
     except ExchangeFailed as failed:
@@ -139,6 +156,32 @@ async def send_close(
     ended_at = clock()
     provider.health.told(Reason(result.reason) if isinstance(result, Failure) else None, ended_at)
     return Sent(provider, request_id, attempt, request, mask, reply, result, started_at, ended_at)
+
+
+def _exchanged(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> Awaitable[HttpReply]:
+    exchange = provider.client.exchange(request, deadline)
+    if (traces := active()) is None:
+        return exchange
+    attributes: Attributes = {
+        "http.request.method": request.method,
+        "server.address": provider.client.host,
+        "server.port": provider.client.port,
+        "url.full": provider.client.base_url + mask.text(request.path),  # without its query
+    }
+    return traces.around(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, told=_told_of_exchange)
+
+
+def _told_of_exchange(reply: HttpReply) -> Told:
+    if reply.status < 400:
+        return Told({"http.response.status_code": reply.status})
+    return Told({"http.response.status_code": reply.status, "error.type": str(reply.status)}, f"HTTP {reply.status}")
+
+
+def _told_of_attempt(sent: Sent) -> Told:
+    if isinstance(sent.result, Closed):
+        return Told({"outcome": sent.result.outcome})
+    failure = sent.result
+    return Told({"reason": failure.reason, "certainty": failure.certainty or ""}, failure.message)
 
 
 def gateway_error(error_id: str, certainty: Certainty) -> Failure:

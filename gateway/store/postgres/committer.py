@@ -36,6 +36,7 @@ from gateway.store.postgres.postings import Overtaken, account_of, held_by_other
 from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
 from gateway.store.postgres.writing import Operation, Order, Writing
 from gateway.store.records import Applied, PostingRefused
+from gateway.telemetry.tracing import spanned
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics
@@ -44,6 +45,9 @@ T = TypeVar("T")
 
 ENGINE = "postgresql"
 """In the metrics."""
+
+_COMMIT = {"db.system.name": ENGINE, "db.operation.name": "COMMIT"}
+"""On the span of a write: the wait for its turn, and for its commit."""
 
 MOST_AT_ONCE = 500
 """Works in one batch: bounds how long the first of them waits for the last."""
@@ -103,11 +107,11 @@ class Committer:
 
     async def post(self, request: PostingRequest) -> Applied | PostingRefused:
         """Post one Result. Raises what its `narrate` raises, and StoreUnavailable."""
-        return cast("Applied | PostingRefused", await self._put(request))
+        return cast("Applied | PostingRefused", await spanned("store commit", self._put(request), _COMMIT))
 
     async def run(self, operation: Operation[T], order: Order = ()) -> T:
         """Carry one operation out and answer what it returns. Raises what it raises, and StoreUnavailable."""
-        return cast("T", await self._put(operation, order))
+        return cast("T", await spanned("store commit", self._put(operation, order), _COMMIT))
 
     async def close(self) -> None:
         """Finish what is queued, then disconnect."""

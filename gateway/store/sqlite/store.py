@@ -41,12 +41,16 @@ from gateway.store.sqlite.claim import Claim
 from gateway.store.sqlite.postings import PostOne
 from gateway.store.sqlite.reader import reader_thread
 from gateway.store.sqlite.thread import ConnectionThread, Operation, tell
-from gateway.store.sqlite.writer import writer_thread
+from gateway.store.sqlite.writer import ENGINE, writer_thread
+from gateway.telemetry.tracing import spanned
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics
 
 T = TypeVar("T")
+
+_COMMIT = {"db.system.name": ENGINE, "db.operation.name": "COMMIT"}
+"""On the span of a write: the wait for its turn, and for its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ class SqliteStore:
     async def apply(
         self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
     ) -> Applied | PostingRefused:
-        return await self._open_parts().writer.run(PostOne(PostingRequest(posting, now, narrate)))
+        return await self._write(PostOne(PostingRequest(posting, now, narrate)))
 
     async def record_outcome(
         self,
@@ -244,7 +248,7 @@ class SqliteStore:
     # ------------------------------------------------------------------------------------------------------------------
 
     async def _write(self, operation: Operation[T]) -> T:
-        return await self._open_parts().writer.run(operation)
+        return await spanned("store commit", self._open_parts().writer.run(operation), _COMMIT)
 
     async def _read(self, operation: Operation[T]) -> T:
         return await self._open_parts().reader.run(operation)

@@ -121,13 +121,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def a_stage(folder: Path, *sections: str, front_end: FrontEnd = FrontEnd.GRPCIO) -> AsyncIterator[Stage]:
-    """Set it up in this folder, with these sections besides, and take it down."""
+async def a_stage(
+    folder: Path, *sections: str, front_end: FrontEnd = FrontEnd.GRPCIO, store: str = ""
+) -> AsyncIterator[Stage]:
+    """Set it up in this folder, with these sections besides, and take it down. `store` is another database's url."""
     async with scripted_provider() as provider:
         retry = "{ attempts = 2, backoff_s = 0.01, backoff_most_s = 0.01 }"
         tables = (
             family_table(PROVIDER, "luckymonaco", provider.base_url, retry=retry),
             provider_table("dead", "luckymonaco", "http://127.0.0.1:1", secure_login='"partner-1"'),
         )
-        async with running_gateway(folder, *tables, *sections, grpc=f'front_end = "{front_end}"') as gateway:
+        lines = f'front_end = "{front_end}"'
+        async with running_gateway(folder, *tables, *sections, grpc=lines, store=store) as gateway:
             yield Stage(gateway, provider)
