@@ -1,5 +1,6 @@
 """What a gateway's own traffic makes of its metrics, as a scraper sees them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,8 +46,7 @@ async def test_a_provider_that_hangs_takes_none_of_the_gateways_own_time(stage: 
 async def test_retries_beyond_the_budget_are_counted_as_refused(stage: Stage) -> None:
     """So that a provider that fails as a whole is seen to be spared."""
     stage.provider.behaviour = answering(503, b"sorry")
-    for _ in range(20):
-        await stage.close()
+    await asyncio.gather(*(stage.close() for _ in range(20)))
     assert await stage.value("session_gateway_retries_total", provider=PROVIDER, decision="refused") >= 1
 
 
