@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
 
 from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
-from tests.support.provider import answering, hanging
+from tests.support.provider import answering, answering_after, hanging
 
 
 @pytest.fixture
@@ -41,6 +42,21 @@ async def test_a_provider_that_hangs_takes_none_of_the_gateways_own_time(stage: 
     assert await stage.close(timeout_s=0.5) is grpc.StatusCode.DEADLINE_EXCEEDED
     assert await stage.value("session_gateway_call_provider_seconds_sum", provider=PROVIDER) > 0.35
     assert await stage.value("session_gateway_call_gateway_seconds_sum", provider=PROVIDER) < 0.15
+
+
+async def test_a_caller_that_leaves_while_the_provider_is_asked_waited_for_the_provider(stage: Stage) -> None:
+    """Another caller of the same request has more time, so that the exchange goes on when the first one is answered."""
+    stage.provider.behaviour = answering_after(release := asyncio.Event())
+    mine = str(uuid4())
+    first = asyncio.create_task(stage.close(mine, timeout_s=0.5))
+    await stage.provider.arrived.wait()
+    second = asyncio.create_task(stage.close(mine, timeout_s=10))
+    assert await first is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await stage.value("session_gateway_exchange_seconds_count", provider=PROVIDER) == 0
+    assert await stage.value("session_gateway_call_provider_seconds_sum", provider=PROVIDER) > 0.2
+    assert await stage.value("session_gateway_call_gateway_seconds_sum", provider=PROVIDER) < 0.15
+    release.set()
+    assert await second is grpc.StatusCode.OK
 
 
 async def test_retries_beyond_the_budget_are_counted_as_refused(stage: Stage) -> None:
