@@ -108,18 +108,19 @@ class Ground:
         module: str = "gateway",
         workers: int = 1,
         front_end: FrontEnd = FrontEnd.GRPCIO,
+        checkout: Path | None = None,
     ) -> AsyncIterator[Server]:
         """A gateway on an empty database, with the accounts of all users open."""
         config = self.configuration(await self.database(engine), front_end=front_end)
         options = ("--workers", str(workers)) if workers > 1 else ()
         command = (module, "serve", "--config", str(config), *options)
-        async with self.serving(engine + suffix, *command) as server:
+        async with self.serving(engine + suffix, *command, checkout=checkout) as server:
             await open_accounts(server)
             yield server
 
-    def serving(self, name: str, *command: str) -> AbstractAsyncContextManager[Server]:
+    def serving(self, name: str, *command: str, checkout: Path | None = None) -> AbstractAsyncContextManager[Server]:
         """A program that tells its ports in a first line."""
-        return serving(name, self.folder, *command)
+        return serving(name, self.folder, *command, checkout=checkout)
 
 
 @asynccontextmanager

@@ -44,11 +44,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(name: str, folder: Path, *command: str) -> AsyncIterator[Server]:
-    """Start a program of Python's, and wait for its first line. What it logs is in the folder."""
+async def serving(name: str, folder: Path, *command: str, checkout: Path | None = None) -> AsyncIterator[Server]:
+    """Start a program of Python's, and wait for its first line. What it logs is in the folder.
+
+    Its modules are those of `checkout`, where another one than this is meant.
+    """
     with (folder / f"{name.replace(' ', '-')}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *command, stdout=asyncio.subprocess.PIPE, stderr=log
+            sys.executable, "-m", *command, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=checkout
         )
     try:
         assert process.stdout is not None

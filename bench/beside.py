@@ -1,0 +1,80 @@
+"""`python -m bench.beside CHECKOUT`: what a change costs a good call. This gateway beside another checkout's, both
+on the same libraries, in turns; what is told is this one's part of the other's.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from bench.ground import ENGINES, SQLITE, Ground, ground
+from bench.inbound import delivering
+from bench.measuring import Drive, Load, Pace, Subject, in_turns
+from bench.outbound import UNDER_WAY, closing
+from gateway.config import FrontEnd
+
+HERE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way through a gateway."""
+
+    name: str
+    drive: Drive
+    front_end: FrontEnd = FrontEnd.GRPCIO
+
+
+async def beside(checkout: Path, engines: Sequence[str], pace: Pace) -> None:
+    """Measure and print. An odd number of rounds has a median that was seen."""
+    ways = (
+        Way("out, grpcio", closing()),
+        Way("out, http2", closing(), FrontEnd.HTTP2),
+        Way("in", delivering()),
+    )
+    async with ground(engines) as on:
+        for engine in engines:
+            for way in ways:
+                rate, processor = await _parts(on, engine, way, checkout, pace)
+                print(f"{engine:<10}{way.name:<14}rate {rate:.3f}   processor time {processor:.3f}", flush=True)
+
+
+async def _parts(on: Ground, engine: str, way: Way, checkout: Path, pace: Pace) -> tuple[float, float]:
+    """This one's rate and processor time a call, by the other's: medians over the rounds."""
+    async with AsyncExitStack() as stack:
+        subjects = [
+            Subject(
+                await stack.enter_async_context(
+                    on.gateway(engine, suffix, front_end=way.front_end, checkout=where),
+                ),
+                way.drive,
+            )
+            for suffix, where in ((" before", checkout), (" now", HERE))
+        ]
+        rates, processors = [], []
+        for turn in range(pace.rounds):
+            order = subjects if turn % 2 else subjects[::-1]
+            rows = await in_turns(order, [Load(UNDER_WAY)] * 2, Pace(1, pace.seconds, pace.warm_s))
+            before, now = rows if turn % 2 else rows[::-1]
+            rates.append(now.rate / before.rate)
+            processors.append(now.cpu_us / before.cpu_us)
+        return statistics.median(rates), statistics.median(processors)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.beside", description=__doc__)
+    parser.add_argument("checkout", type=Path, help="folder of the other checkout")
+    parser.add_argument("--engines", default=SQLITE, help=f"with commas between them, of {', '.join(ENGINES)}")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    asked = parser.parse_args(arguments)
+    uvloop.run(beside(asked.checkout.absolute(), asked.engines.split(","), Pace(asked.rounds, asked.seconds)))
+
+
+if __name__ == "__main__":
+    main()
