@@ -57,6 +57,10 @@ class KnownValues:
         """Whether this is one of the secrets."""
         return secret.reveal() in self._values
 
+    def and_of(self, secrets: Iterable[Secret]) -> "KnownValues":
+        """These, and others."""
+        return KnownValues((*map(Secret, self._values), *secrets))
+
     def stand_plainly_in(self, data: bytes) -> bool:
         """Whether any stands there as it is, or in base64: what looks through no escapes."""
         return self._has_room(data) and any(literal in data for literal in self._likely(data))
@@ -96,6 +100,21 @@ class KnownValues:
         if not self._literals or len(data) < self._shortest:
             return False
         return self._quoted or max(map(len, data.split(_QUOTE))) >= self._shortest
+
+
+class KnownSecrets:
+    """What the masks of a process know together. It only ever grows: a secret that was replaced stays one."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        self.values = KnownValues(secrets)
+        """Exchanged as a whole, since threads that log read it too."""
+
+    def learn(self, secrets: Iterable[Secret]) -> None:
+        """Know these secrets too, in every mask, from here on."""
+        if strangers := [secret for secret in secrets if not self.values.holds(secret)]:
+            self.values = self.values.and_of(strangers)
 
 
 def _is_escaped(data: bytes) -> bool:

@@ -21,6 +21,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from adapters.contract import Masked, Secret
+from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.spans import MASK
 
@@ -38,18 +39,18 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _LEVEL_NAMES = {"warn": "warning", "exception": "error"}
 
+_Logger = type("_Logger", (structlog.make_filtering_bound_logger(logging.INFO),), {})
+"""The class of our loggers, of those that are bound already too. Its base is what drops lines below the level."""
+
 _DEEPEST = 16
 _MASK = MASK.decode()
 
 
-def configure(level: str, secrets: Iterable[Secret], stream: TextIO | None = None) -> None:
+def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: TextIO | None = None) -> None:
     """Send everything at `level` and above to `stream`, standard error by default, and nowhere else.
 
     `secrets` are masked wherever they stand. Raises ValueError for a level that logging does not know.
     """
-    threshold = logging.getLevelNamesMapping().get(level.upper())
-    if threshold is None:
-        raise ValueError(f"log level {level!r} is not one of debug, info, warning, error, critical")
     enrich: list[Processor] = [structlog.contextvars.merge_contextvars, _enriched]
     rendered = Rendered(secrets)
     handler = _Handler(stream or sys.stderr)
@@ -61,14 +62,23 @@ def configure(level: str, secrets: Iterable[Secret], stream: TextIO | None = Non
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]  # another one would write the same lines unmasked
-    root.setLevel(threshold)
+    set_level(level)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # its lines hold callback keys, wrong ones too
     # Our own lines do not go through the standard library, which costs more than all the rest of a line.
     structlog.configure(
         processors=[*enrich, rendered],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=_Logger,
         logger_factory=partial(_Lines, handler),
     )
+
+
+def set_level(level: str) -> None:
+    """Write what is at this level and above, from here on. Raises ValueError for one that logging does not know."""
+    threshold = logging.getLevelNamesMapping().get(level.upper())
+    if threshold is None:
+        raise ValueError(f"log level {level!r} is not one of debug, info, warning, error, critical")
+    logging.getLogger().setLevel(threshold)
+    _Logger.__bases__ = (structlog.make_filtering_bound_logger(threshold),)
 
 
 class _Lines:
@@ -96,7 +106,7 @@ class Rendered:
     value, which costs many times as much.
     """
 
-    def __init__(self, secrets: Iterable[Secret]) -> None:
+    def __init__(self, secrets: Iterable[Secret] | KnownSecrets) -> None:
         self._mask = Mask(Masked(fields=_SECRET_FIELDS), secrets)
         self._slowly = SecretsMasked(self._mask)
         self._encode = msgspec.json.Encoder().encode

@@ -13,7 +13,7 @@ from hashlib import sha256
 from urllib.parse import quote, urlencode
 
 from adapters.contract import Headers, Masked, Secret
-from gateway.telemetry.known_values import KnownValues
+from gateway.telemetry.known_values import KnownSecrets, KnownValues
 from gateway.telemetry.named_values import NamedValues
 from gateway.telemetry.spans import MASK, masked_out
 
@@ -37,33 +37,34 @@ class Mask:
     The masks of many providers share what is known of their secrets: it grows with their number.
     """
 
-    __slots__ = ("_head", "_headers", "_known", "_named")
+    __slots__ = ("_head", "_headers", "_known", "_more", "_named")
 
-    def __init__(self, masked: Masked, secrets: Iterable[Secret] | KnownValues) -> None:
+    def __init__(self, masked: Masked, secrets: Iterable[Secret] | KnownSecrets) -> None:
         self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in masked.headers}
         self._named = NamedValues(masked.fields)
-        known = secrets if isinstance(secrets, KnownValues) else KnownValues(secrets)
-        self._known: tuple[KnownValues, ...] = (known,)
-        # A provider sends the same few headers each time.
-        self._head: Callable[[Headers], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
+        self._known = secrets if isinstance(secrets, KnownSecrets) else KnownSecrets(secrets)
+        self._more: KnownValues | None = None
+        """Secrets of one message."""
+        # A provider sends the same few headers each time. What was made with fewer secrets known is not answered again.
+        self._head: Callable[[Headers, KnownValues], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
 
     def also(self, *secrets: Secret) -> "Mask":
         """A mask that knows these secrets too, for one message: a token that the caller gave."""
-        others = [secret for secret in secrets if not any(known.holds(secret) for known in self._known)]
+        others = [secret for secret in secrets if not any(known.holds(secret) for known in self._all_known())]
         if not others:
             return self
-        return copy(self)._knowing(KnownValues(others))  # noqa: SLF001 - one of this class
+        return copy(self)._knowing(self._more.and_of(others) if self._more else KnownValues(others))  # noqa: SLF001 - one of this class
 
-    def _knowing(self, known: KnownValues) -> "Mask":
-        self._known = (*self._known, known)
+    def _knowing(self, more: KnownValues) -> "Mask":
+        self._more = more
         self._head = self._masked_head  # nothing of one message is remembered
         return self
 
     def head(self, headers: Headers) -> str:
         """Headers as 'Name: value' lines."""
-        return self._head(headers)
+        return self._head(headers, self._known.values)
 
-    def _masked_head(self, headers: Headers) -> str:
+    def _masked_head(self, headers: Headers, _: KnownValues) -> str:
         return "\n".join(
             [f"{name}: {_MASK if name.lower() in self._headers else self.text(value)}" for name, value in headers]
         )
@@ -87,9 +88,11 @@ class Mask:
                 len(body),
                 sha256(body).hexdigest().encode(),
             )
-        seen = body if len(body) <= KEPT_BYTES else body[: KEPT_BYTES + max(values.reach for values in self._known)]
+        seen = (
+            body if len(body) <= KEPT_BYTES else body[: KEPT_BYTES + max(values.reach for values in self._all_known())]
+        )
         spans = self._named.in_body(seen)
-        for values in self._known:
+        for values in self._all_known():
             spans += values.spans(seen)
         if not _is_json(body):
             spans += self._named.in_no_format(seen)
@@ -106,7 +109,7 @@ class Mask:
         if self._surely_nothing_in(data):
             return text
         spans = self._named.in_text(data)
-        for values in self._known:
+        for values in self._all_known():
             spans += values.spans(data)
         return masked_out(data, spans).decode("utf-8", "surrogatepass") if spans else text
 
@@ -124,10 +127,12 @@ class Mask:
         return b"\0" not in data and self._named.surely_absent(data) and not self._stand_plainly_in(data)
 
     def _stand_plainly_in(self, data: bytes) -> bool:
-        for known in self._known:  # noqa: SIM110 - a generator costs several times as much, for each message
-            if known.stand_plainly_in(data):
-                return True
-        return False
+        return self._known.values.stand_plainly_in(data) or (
+            self._more is not None and self._more.stand_plainly_in(data)
+        )
+
+    def _all_known(self) -> tuple[KnownValues, ...]:
+        return (self._known.values,) if self._more is None else (self._known.values, self._more)
 
 
 def lost_of(body: bytes) -> str:

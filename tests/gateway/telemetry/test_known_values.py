@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.contract import Secret
-from gateway.telemetry.known_values import _MANY, KnownValues
+from gateway.telemetry.known_values import _MANY, KnownSecrets, KnownValues
 
 
 def tokens(length: int, number: int = 200) -> list[Secret]:
@@ -46,3 +46,16 @@ def test_of_many_secrets_few_are_looked_for() -> None:
     assert len(known._literals) > _MANY
     data = b'{"userId":"player-1","token":"%s"}' % secrets[7].reveal().encode()
     assert 1 <= len(list(known._likely(data))) <= 2
+
+
+def test_what_is_learnt_is_known_beside_what_was_known() -> None:
+    """In one look at both, and only where something is learnt is anything made anew."""
+    old, new = tokens(40)[:2]
+    secrets = KnownSecrets([old])
+    before = secrets.values
+    secrets.learn([old])
+    assert secrets.values is before
+    secrets.learn([new, old])
+    assert all(secrets.values.holds(secret) for secret in (old, new))
+    data = f"{old.reveal()} {new.reveal()}".encode()
+    assert sorted(span[:2] for span in secrets.values.spans(data)) == [(0, 40), (41, 81)]

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from adapters.contract import Secret
 from gateway.telemetry import logs
+from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.logs import Rendered
 from tests.gateway.telemetry.lines import SECRET, Lines
 
@@ -314,3 +316,39 @@ def test_what_is_logged_while_a_line_is_written_is_written_too(written: Lines) -
     writing.join(5)
     assert not writing.is_alive()
     assert events(stream) == ["a line", "found 1", "found 2"]
+
+
+# --- While the gateway runs -------------------------------------------------------------------------------------------
+
+
+async def test_the_level_changes_for_loggers_that_are_bound_already(counted: Counted) -> None:
+    """Ours and a library's; and a level that logging does not know changes nothing."""
+    bound, library = structlog.get_logger().bind(of="before"), logging.getLogger("library")
+    for level in ("warning", "info", "error", "debug"):
+        logs.set_level(level)
+        with pytest.raises(ValueError, match="loud"):
+            logs.set_level("loud")
+        for log in (bound, structlog.get_logger()):
+            for method in ("debug", "info", "warning"):
+                getattr(log, method)(f"{level}: {method}")
+        library.info(f"{level}: info")
+    await asyncio.sleep(0)
+    written = Counter(events(counted))
+    assert written == {
+        "warning: warning": 2,
+        "info: info": 3,
+        "info: warning": 2,
+        "debug: debug": 2,
+        "debug: info": 3,
+        "debug: warning": 2,
+    }
+
+
+def test_secrets_that_are_learnt_are_masked(written: Lines) -> None:
+    """Beside those that were known when the log was configured, by loggers that are bound already too."""
+    secrets, stream = KnownSecrets([Secret(SECRET)]), io.StringIO()
+    logs.configure("info", secrets, stream)
+    log = structlog.get_logger().bind()
+    secrets.learn([Secret("learnt-later")])
+    log.info("said", words=f"{SECRET} and learnt-later")
+    assert json.loads(stream.getvalue())["words"] == "*** and ***"

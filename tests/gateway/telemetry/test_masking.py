@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from adapters.contract import Masked, Secret
+from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.masking import KEPT_BYTES, Mask
 from gateway.telemetry.named_values import NamedValues
 
@@ -360,3 +361,21 @@ def test_time_grows_with_the_length_and_no_faster() -> None:
     body = b"token=aaa " * 6500
     assert BY_NAME.body(body)[:9] == b"token=***"
     assert len(list(NamedValues(["token"]).in_body(body))) == 1
+
+
+def test_what_is_learnt_is_masked_from_then_on() -> None:
+    """In every mask that shares it, in one for a message too, and in headers that were seen before."""
+    secrets = KnownSecrets([Secret("known-before")])
+    mask, other = Mask(Masked(), secrets), Mask(NAMES, secrets)
+    also = mask.also(Secret("of-one-message"))
+    words = "known-before learnt-later of-one-message"
+    headers = (("X", words),)
+    assert mask.head(headers) == "X: *** learnt-later of-one-message"
+    secrets.learn([Secret("learnt-later")])
+    for each in (mask, other):
+        assert each.text(words) == "*** *** of-one-message"
+        assert each.head(headers) == "X: *** *** of-one-message"
+        assert each.body(words.encode()) == b"*** *** of-one-message"
+    assert also.text(words) == also.also(Secret("learnt-later")).text(words) == "*** *** ***"
+    assert also.also(Secret("another-one")).text(f"{words} another-one") == "*** *** *** ***"
+    assert also.head(headers) == "X: *** *** ***"
