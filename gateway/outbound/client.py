@@ -97,6 +97,13 @@ class ProviderClient:
         resolver = ThreadedResolver() if self._endpoint.allow_private_addresses else PublicResolver()
         self._pool = Pool(self._target, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
 
+    def retire(self) -> None:
+        """Another client takes over: calls that began with this one are carried out, and nothing stays open behind
+        them.
+        """
+        if self._pool is not None:
+            self._pool.retire()
+
     async def close(self) -> None:
         """Close every connection; an exchange under way fails with what it has come to."""
         if self._pool is not None:

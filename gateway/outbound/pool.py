@@ -86,6 +86,7 @@ class Pool:
         """Oldest first."""
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._retired = False
         self._closing = False
         self._all_ended = asyncio.Event()
         self._new = partial(Connection, max_answer_bytes, self._lost)
@@ -112,12 +113,22 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """To be called once for each connection taken, whatever became of it."""
-        if connection.open and not self._closing:
+        if self._retired:
+            connection.abort()
+        elif connection.open and not self._closing:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
             if self._sweep is None:
                 self._sweep = self._loop.call_later(_IDLE_S, self._close_idle)
         self._next()
+
+    def retire(self) -> None:
+        """Keep no connection any more. Exchanges under way go on, and those that come late have one of their own."""
+        self._retired = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        while self._idle:
+            self._idle.pop().abort()
 
     async def close(self) -> None:
         """End every connection, those with an exchange under way too; who waits for one hears PoolClosed."""
