@@ -2,6 +2,7 @@
 
 from gateway.config.adapter import adapter_settings
 from gateway.config.advice import warnings
+from gateway.config.changes import Changes, changes, takes_restart
 from gateway.config.loading import load
 from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.settings import (
@@ -25,6 +26,7 @@ from gateway.config.settings import (
 __all__ = [
     "AdminSettings",
     "CallbackSettings",
+    "Changes",
     "ClientTls",
     "ConfigInvalid",
     "FrontEnd",
@@ -41,6 +43,8 @@ __all__ = [
     "TracesSettings",
     "WalletSettings",
     "adapter_settings",
+    "changes",
     "load",
+    "takes_restart",
     "warnings",
 ]

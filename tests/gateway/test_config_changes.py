@@ -1,0 +1,148 @@
+"""What differs between two configurations is named by its key's path, never by its value."""
+
+from ipaddress import ip_network
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from adapters.contract import Secret
+from gateway.config import (
+    CallbackSettings,
+    ClientTls,
+    FrontEnd,
+    GrpcSettings,
+    JournalSettings,
+    Listen,
+    LogSettings,
+    ProviderSettings,
+    Settings,
+    TlsFiles,
+    WalletSettings,
+    changes,
+    takes_restart,
+)
+from gateway.outbound.limits import Limits, RetryLimits
+
+SECRETS = st.sampled_from(["secret-one", "secret-two"]).map(Secret)
+LISTEN = st.builds(Listen, st.sampled_from(["127.0.0.1", "::1"]), st.integers(1, 2))
+FILES = st.sampled_from([Path("one.pem"), Path("two.pem")])
+EXTRAS = st.dictionaries(
+    st.sampled_from(["secure_login", "verify_token", "odd key"]),
+    st.one_of(SECRETS, st.sampled_from(["a value", 7, [17], {"inner": 1}, {"inner": 2, "more": 3}])),
+)
+PROVIDERS = st.builds(
+    ProviderSettings,
+    name=st.just("any"),
+    adapter=st.sampled_from(["acme", "other"]),
+    base_url=st.sampled_from(["https://one.example", "https://two.example"]),
+    token=st.none() | SECRETS,
+    callback_keys=st.lists(SECRETS, max_size=2, unique=True).map(tuple),
+    callback_sources=st.sampled_from([(), (ip_network("192.0.2.0/24"),)]),
+    limits=st.builds(Limits, concurrent_calls=st.integers(1, 2), calls_per_s=st.none() | st.just(2.0)),
+    retry=st.builds(RetryLimits, attempts=st.integers(1, 2)),
+    extras=EXTRAS.map(MappingProxyType),
+) | st.just(ProviderSettings("any", retired=True))
+SETTINGS = st.builds(
+    Settings,
+    grpc=st.builds(
+        GrpcSettings,
+        listen=LISTEN,
+        tls=st.none() | st.builds(TlsFiles, FILES, FILES, st.none() | FILES),
+        default_deadline_s=st.sampled_from([1.0, 2.0]),
+        front_end=st.sampled_from(FrontEnd),
+    ),
+    callbacks=st.builds(CallbackSettings, listen=LISTEN, max_body_bytes=st.integers(1, 2)),
+    wallet=st.builds(WalletSettings, tls=st.none() | st.builds(ClientTls, ca=FILES)),
+    journal=st.builds(JournalSettings, st.none() | st.integers(1, 2)),
+    log=st.builds(LogSettings, st.sampled_from(["info", "debug"])),
+    providers=st.dictionaries(st.sampled_from(["kyren", "lucky"]), PROVIDERS).map(MappingProxyType),
+)
+SECTIONS = st.sets(st.sampled_from(Settings.__struct_fields__))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Settings, Settings]:
+    """Two that differ in some sections at the most, as a file does from its edited self."""
+    before, other = draw(SETTINGS), draw(SETTINGS)
+    return before, structs.replace(before, **{section: getattr(other, section) for section in draw(SECTIONS)})
+
+
+def at(settings: Settings, path: str) -> Any:
+    """The value under a path; None where there is none."""
+    value: Any = settings
+    keys = path.replace("'odd key'", "odd key").split(".")
+    for key in keys:
+        value = (
+            value.get(key) if isinstance(value, MappingProxyType | dict) else getattr(value, key, in_extras(value, key))
+        )
+    return value
+
+
+def in_extras(value: Any, key: str) -> Any:
+    return value.extras.get(key) if isinstance(value, ProviderSettings) else None
+
+
+@given(pairs())
+def test_each_difference_is_named_and_nothing_else(pair: tuple[Settings, Settings]) -> None:
+    """Between equal ones there is none; under each path the values differ; and the way back names the same."""
+    before, after = pair
+    found = changes(before, after)
+    assert bool(found) == (before != after)
+    assert changes(before, before) == changes(after, after) == type(found)()
+    back = changes(after, before)
+    assert (set(back.added), set(back.removed), set(back.changed)) == (
+        set(found.removed),
+        set(found.added),
+        set(found.changed),
+    )
+    for path in found.changed:
+        assert at(before, path) != at(after, path), path
+    served = [{name for name, each in settings.providers.items() if not each.retired} for settings in (before, after)]
+    assert (set(found.added), set(found.removed)) == (served[1] - served[0], served[0] - served[1])
+
+
+@given(pairs())
+def test_what_is_not_named_is_the_same(pair: tuple[Settings, Settings]) -> None:
+    """Each section, and each provider, of which nothing is named is equal."""
+    before, after = pair
+    found = changes(before, after)
+    for section in Settings.__struct_fields__:
+        named = any(path.startswith(f"{section}.") for path in found.changed)
+        if not named and (section != "providers" or not (found.added or found.removed)):
+            assert getattr(before, section) == getattr(after, section)
+    for name in before.providers.keys() & after.providers.keys() - {*found.added, *found.removed}:
+        if not any(path.startswith(f"providers.{name}.") for path in found.changed):
+            assert before.providers[name] == after.providers[name]
+
+
+@given(pairs())
+def test_no_value_is_told(pair: tuple[Settings, Settings]) -> None:
+    """Neither a secret nor another: paths are made of keys alone."""
+    before, after = pair
+    told = msgspec.json.encode(changes(before, after)).decode()
+    for value in ("secret-", ".example", "127.0.0.1", ".pem", "a value", "192.0.2"):
+        assert value not in told
+
+
+@given(pairs())
+def test_what_takes_a_restart_is_what_was_made_at_the_start(pair: tuple[Settings, Settings]) -> None:
+    """Listeners, their certificates, the store and the wallet; with those as before everything can be taken on."""
+    before, after = pair
+    fixed = structs.replace(
+        after,
+        grpc=structs.replace(before.grpc, default_deadline_s=after.grpc.default_deadline_s),
+        callbacks=structs.replace(before.callbacks, max_body_bytes=after.callbacks.max_body_bytes),
+        wallet=before.wallet,
+    )
+    assert takes_restart(changes(before, fixed)) == ()
+    named = {problem.path for problem in takes_restart(changes(before, after))}
+    assert named == {
+        path
+        for path in changes(before, after).changed
+        if path.startswith(("grpc.listen", "grpc.tls", "grpc.front_end", "callbacks.listen", "wallet."))
+    }
