@@ -1,24 +1,33 @@
 """The only place where things are wired together: from Settings to a gateway that serves, and back down again."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ssl import SSLContext
 
 from adapters.registry import Registry
-from gateway.app.dialects import Dialect, dialects
-from gateway.app.surroundings import exchanged, forgotten, secrets_of, ssl_context, unloadable
-from gateway.app.wallets import calls_itself, wallet_of
-from gateway.callbacks.guard import CallbackGuard, Door
+from gateway.app.certificates import Certificates
+from gateway.app.dialects import Dialect
+from gateway.app.fitting import fitting
+from gateway.app.served import callback_guard, callback_routes, provider_of, renewed
+from gateway.app.surroundings import exchanged, forgotten, secrets_of
+from gateway.app.wallets import wallet_of
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import CallbackProvider, routes_of
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
-from gateway.config import ConfigInvalid, FrontEnd, GrpcSettings, Listen, Settings
-from gateway.outbound.client import Endpoint, ProviderClient
-from gateway.outbound.gate import Gate
+from gateway.config import (
+    CallbackSettings,
+    Changes,
+    ConfigInvalid,
+    FrontEnd,
+    GrpcSettings,
+    JournalSettings,
+    Listen,
+    Settings,
+    changes,
+    takes_restart,
+)
+from gateway.outbound.client import ProviderClient
 from gateway.rpc import server as rpc
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.provider_service import ProviderService
@@ -29,13 +38,13 @@ from gateway.rpc.wallet_service import WalletService
 from gateway.rpc.watching import Watching
 from gateway.sessions.closing import Closing
 from gateway.sessions.provider import Provider
-from gateway.sessions.switch import Switch, Switches
+from gateway.sessions.providers import Providers
+from gateway.sessions.switch import Switches
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.open import open_store
 from gateway.telemetry.admin import AdminServer
-from gateway.telemetry.known_values import KnownValues
-from gateway.telemetry.masking import Mask
+from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.metrics import Metrics, ProviderState
 from gateway.telemetry.tracing import open_traces
 from gateway.wallet.builtin import BuiltinWallet
@@ -70,38 +79,55 @@ class Gateway:
     """One gateway: built from settings, started once, stopped once.
 
     `registry` is for tests; the adapters that are installed otherwise. `shares_ports` where it is one worker of
-    several, which listen on the same ports. Raises ConfigInvalid.
+    several, which listen on the same ports. `secrets` are those that the log masks: what it is configured with is added
+    to them. Raises ConfigInvalid.
     """
 
-    def __init__(self, settings: Settings, registry: Registry | None = None, *, shares_ports: bool = False) -> None:
-        if problems := (*unloadable(settings), *calls_itself(settings)):
-            raise ConfigInvalid(problems)
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry | None = None,
+        *,
+        shares_ports: bool = False,
+        secrets: KnownSecrets | None = None,
+    ) -> None:
+        self._registry = registry
+        self._served = fitting(settings, registry)
         self._settings = settings
         self._shares_ports = shares_ports
         self._metrics = Metrics()
         self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
-        served = dialects(settings, registry)
-        secrets = KnownValues(secrets_of(settings))
+        self._secrets = secrets or KnownSecrets(())
+        self._secrets.learn(secrets_of(settings))
         self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
         self._switches = Switches(self._store, now)
-        self._providers = {
-            name: _provider(dialect, secrets, self._switches.of(name)) for name, dialect in served.items()
-        }
+        self._providers = Providers(
+            {
+                name: provider_of(dialect, self._secrets, self._switches.of(name))
+                for name, dialect in self._served.items()
+            }
+        )
+        self._certificates = Certificates()
         self._wallet = wallet_of(settings.wallet, self._store, now)
         self._closing = Closing(self._store, self._providers, now, self._metrics)
         self._watching = Watching(self._store, self._metrics)
-        self._routes = routes_of(
-            CallbackProvider(provider.adapter, provider.account, provider.mask) for provider in self._providers.values()
-        )
+        routes = callback_routes(self._providers)
         self._judge = Judge(self._wallet, self._store, now)
-        self._callbacks = CallbackServer(
-            self._callback_handler(served),
-            ConnectionLimits(settings.callbacks.max_connections, settings.callbacks.receive_timeout_s),
+        self._redeliveries = Redeliveries(routes, self._judge, self._store, now)
+        self._callback_handler = CallbackHandler(
+            routes,
+            callback_guard(self._served, settings.callbacks),
+            self._judge,
+            now,
+            body_limit=settings.callbacks.max_body_bytes,
+            metrics=self._metrics,
+            traces=self._traces,
         )
+        self._callbacks = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
         self._rpc = rpc.RpcServer(
             self._servicers(),
             watching=self._watching,
-            providers=self._providers.values(),
+            providers=self._providers,
             shares_port=shares_ports,
             lean=settings.grpc.front_end is FrontEnd.HTTP2,
             limits=rpc_limits(settings.grpc),
@@ -111,7 +137,7 @@ class Gateway:
             self._store,
             now,
             alone=settings.store.is_sqlite,
-            keep_bodies=timedelta(days=days) if (days := settings.journal.keep_bodies_days) else None,
+            keep_bodies=_keep_bodies(settings.journal),
         )
         self._metrics.watch_providers(self._provider_states)
         self._metrics.watch_rpcs(lambda: self._rpc.under_way)
@@ -145,6 +171,51 @@ class Gateway:
             await self._traces.close()
         await self._admin.stop()
 
+    async def reload(self, settings: Settings) -> Changes:
+        """Take another configuration on while it serves: all of it in one step, or nothing. Answers what changed.
+
+        What is under way goes on as it began. Raises ConfigInvalid, StoreUnavailable, and whatever an adapter raises
+        that cannot even say TRY_AGAIN.
+        """
+        found = changes(self._settings, settings)
+        impossible = (*takes_restart(found), *forgotten(await self._store.money_providers(), settings))
+        served = await asyncio.to_thread(fitting, settings, self._registry, impossible)
+        renew_certificates = await asyncio.to_thread(self._certificates.read)
+        self._secrets.learn(secrets_of(settings))
+        providers = {name: self._provider(dialect) for name, dialect in served.items()}
+        routes, guard = callback_routes(providers), callback_guard(served, settings.callbacks)
+        before = self._clients()
+        for provider in providers.values():
+            if provider.client not in before:
+                await provider.client.start()
+        await self._store.remember_providers(frozenset(settings.providers))
+        # From here to the end nothing waits, so that nobody sees a part of it, and nothing fails.
+        renew_certificates()
+        self._callback_handler.replace(routes, guard, settings.callbacks.max_body_bytes)
+        self._callbacks.limits = _connection_limits(settings.callbacks)
+        self._rpc.set_limits(rpc_limits(settings.grpc))
+        self._redeliveries.replace(routes)
+        for name, provider in providers.items():
+            if provider is not self._providers.get(name):
+                limited = served[name].settings
+                provider.gate.set_limits(limited.limits, limited.retry, limited.breaker)
+        self._providers.replace(providers)
+        for client in before - self._clients():
+            client.retire()
+        self._housekeeping.keep_bodies = _keep_bodies(settings.journal)
+        self._settings, self._served = settings, served
+        return found
+
+    def _provider(self, dialect: Dialect) -> Provider:
+        """A provider as it is configured from here on."""
+        name = dialect.settings.name
+        if name not in self._providers:
+            return provider_of(dialect, self._secrets, self._switches.of(name))
+        return renewed(self._providers[name], self._served[name], dialect, self._secrets)
+
+    def _clients(self) -> frozenset[ProviderClient]:
+        return frozenset(provider.client for provider in self._providers.values())
+
     async def _start(self) -> Listening:
         await self._store.open()
         if problems := (
@@ -163,15 +234,16 @@ class Gateway:
             self._settings.callbacks.listen,
             self._settings.admin.listen,
         )
-        callbacks_tls = self._settings.callbacks.tls
         admin_port = await self._admin.start(admin_at.host, admin_at.port)
         callbacks_port = await self._callbacks.start(
             callbacks_at.host,
             callbacks_at.port,
-            ssl_context(callbacks_tls) if callbacks_tls else None,
+            self._certificates.of_callbacks(self._settings.callbacks.tls),
             shares_port=self._shares_ports,
         )
-        grpc_port = await self._rpc.start(grpc_at.host, grpc_at.port, rpc_tls(self._settings.grpc))
+        grpc_port = await self._rpc.start(
+            grpc_at.host, grpc_at.port, self._certificates.of_rpc(self._settings.grpc, self._rpc)
+        )
         self._obstacle = ""
         return Listening(
             grpc=str(Listen(grpc_at.host, grpc_port)),
@@ -180,33 +252,19 @@ class Gateway:
         )
 
     def _servicers(self) -> list[rpc.Servicer]:
-        deadline_s = self._settings.grpc.default_deadline_s
-        redeliveries = Redeliveries(self._routes, self._judge, self._store, now)
+
+        def deadline_s() -> float:
+            return self._settings.grpc.default_deadline_s
+
         servicers: list[rpc.Servicer] = [
             SessionService(self._closing, self._watching, self._providers, deadline_s),
-            ReconciliationService(self._store, redeliveries, now, deadline_s),
+            ReconciliationService(self._store, self._redeliveries, now, deadline_s),
             TransactionService(self._store, deadline_s),
             ProviderService(self._switches, self._store, self._providers, deadline_s),
         ]
         if isinstance(self._wallet, BuiltinWallet):
             servicers.append(WalletService(self._wallet, deadline_s))
         return servicers
-
-    def _callback_handler(self, served: Mapping[str, Dialect]) -> CallbackHandler:
-        settings = self._settings.callbacks
-        doors = {
-            name: Door(dialect.settings.callback_keys, dialect.settings.callback_sources)
-            for name, dialect in served.items()
-        }
-        return CallbackHandler(
-            self._routes,
-            CallbackGuard(doors, settings.trusted_proxies),
-            self._judge,
-            now,
-            body_limit=settings.max_body_bytes,
-            metrics=self._metrics,
-            traces=self._traces,
-        )
 
     def _provider_states(self) -> list[ProviderState]:
         """What a scrape of the metrics sees of the providers."""
@@ -235,24 +293,12 @@ class Gateway:
         return ()
 
 
-def _provider(dialect: Dialect, secrets: KnownValues, switch: Switch) -> Provider:
-    settings = dialect.settings
-    endpoint = Endpoint(
-        provider=settings.name,
-        base_url=settings.base_url,
-        allow_private_addresses=settings.allow_private_addresses,
-        connect_timeout_s=settings.limits.connect_timeout_s,
-        connections=settings.limits.concurrent_calls,
-    )
-    return Provider(
-        name=settings.name,
-        adapter=dialect.adapter,
-        account=dialect.account,
-        client=ProviderClient(endpoint),
-        mask=Mask(dialect.adapter.masked, secrets),
-        gate=Gate(settings.name, settings.limits, settings.retry, settings.breaker),
-        switch=switch,
-    )
+def _keep_bodies(journal: JournalSettings) -> timedelta | None:
+    return timedelta(days=journal.keep_bodies_days) if journal.keep_bodies_days else None
+
+
+def _connection_limits(settings: CallbackSettings) -> ConnectionLimits:
+    return ConnectionLimits(settings.max_connections, settings.receive_timeout_s)
 
 
 def rpc_limits(settings: GrpcSettings) -> RpcLimits:
@@ -262,16 +308,4 @@ def rpc_limits(settings: GrpcSettings) -> RpcLimits:
         event_streams=settings.max_event_streams,
         message_bytes=settings.max_message_bytes,
         connection_age_s=settings.max_connection_age_s,
-    )
-
-
-def rpc_tls(settings: GrpcSettings) -> rpc.TlsFiles | SSLContext | None:
-    """The TLS of a gRPC listener, as its front end takes it. Raises OSError."""
-    files = settings.tls
-    if files is None:
-        return None
-    if settings.front_end is FrontEnd.HTTP2:
-        return ssl_context(files)
-    return rpc.TlsFiles(
-        files.cert.read_bytes(), files.key.read_bytes(), files.client_ca.read_bytes() if files.client_ca else None
     )

@@ -2,10 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+
+from gateway.app.hangup import hangups_told, whenever
 
 
 class Server(Protocol):
@@ -16,25 +19,42 @@ class Server(Protocol):
     async def stop(self) -> None: ...
 
 
-async def run(made: Callable[[], Server], *, supervised: bool = False) -> None:
+ServerT = TypeVar("ServerT", bound=Server)
+
+
+async def run(
+    made: Callable[[], ServerT], *, reload: Callable[[ServerT], Awaitable[None]], supervised: bool = False
+) -> None:
     """Serve what is made until SIGTERM or SIGINT, or until a supervisor is gone. Raises what it and its `start` raise.
 
     Once it takes calls it prints one line with its addresses, `{"event":"serving","grpc":"127.0.0.1:40001",...}`.
+    From then on each SIGHUP has it reloaded; one that comes while it starts does so then.
     """
-    stop = asyncio.Event()
+    stop, changed = asyncio.Event(), asyncio.Event()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signalled, stop.set)
-    server = made()
-    orphan = _orphaned(stop) if supervised else None
+    with hangups_told(changed.set):
+        server = made()
+        orphan = _orphaned(stop) if supervised else None
+        try:
+            if await _started(server, stop):
+                try:
+                    await _until(stop, whenever(changed, partial(reload, server)))
+                finally:
+                    await server.stop()
+        finally:
+            if orphan is not None:
+                orphan.cancel()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Let work go on until the event is set, and have it ended then."""
+    working = asyncio.create_task(work)
     try:
-        if await _started(server, stop):
-            try:
-                await stop.wait()
-            finally:
-                await server.stop()
+        await stop.wait()
     finally:
-        if orphan is not None:
-            orphan.cancel()
+        working.cancel()
+        await asyncio.wait({working})
 
 
 def _orphaned(stop: asyncio.Event) -> asyncio.Task[None]:

@@ -5,7 +5,8 @@ For tests of a gateway with an operator's wallet, and for teams to copy: it does
 
 from dataclasses import dataclass
 
-from gateway.app.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits, rpc_tls
+from gateway.app.certificates import Certificates
+from gateway.app.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits
 from gateway.app.surroundings import exchanged, unloadable
 from gateway.config import ConfigInvalid, FrontEnd, Listen, Problem, Settings
 from gateway.rpc import server as rpc
@@ -34,7 +35,7 @@ class WalletServer:
         self._settings = settings
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
         wallet = BuiltinWallet(self._store, now)
-        services = [WalletService(wallet, settings.grpc.default_deadline_s)]
+        services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s)]
         self._rpc = rpc.RpcServer(
             services, lean=settings.grpc.front_end is FrontEnd.HTTP2, limits=rpc_limits(settings.grpc)
         )
@@ -55,7 +56,7 @@ class WalletServer:
         await self._store.open()
         if problems := exchanged(await self._store.creditors(), self._settings):
             raise ConfigInvalid(problems)
-        port = await self._rpc.start(listen.host, listen.port, rpc_tls(self._settings.grpc))
+        port = await self._rpc.start(listen.host, listen.port, Certificates().of_rpc(self._settings.grpc, self._rpc))
         return WalletListening(grpc=str(Listen(listen.host, port)))
 
     async def stop(self) -> None:

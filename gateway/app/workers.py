@@ -12,13 +12,17 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import structlog
 from msgspec import structs
 
-from gateway.config import Listen, Settings
+from gateway.app.hangup import hangups_held, hangups_told, whenever
+from gateway.app.reloading import or_told, rejudged
+from gateway.config import Listen, Settings, load
+from gateway.telemetry import logs
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +90,12 @@ class Workers:
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._admins: dict[int, str] = {}
         self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._spawning = asyncio.Lock()
+
+    def reload(self) -> None:
+        """Have all take on what the configuration says by now, once they serve, if it is good."""
+        self._changed.set()
 
     def stop(self) -> None:
         """Tell all to finish what is in flight."""
@@ -143,19 +153,9 @@ class Workers:
         print(msgspec.json.encode(said).decode(), flush=True)  # noqa: T201 - a line for programs
 
     async def _start(self, index: int, ports: Ports) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # nothing of the working folder is taken for a module
-            "-m",
-            "gateway",
-            "serve",
-            "--config",
-            str(self._config),
-            "--worker",
-            ports.as_option(),
-            stdin=asyncio.subprocess.PIPE,  # it ends with us, also where we are killed
-            stdout=asyncio.subprocess.PIPE,
-        )
+        async with self._spawning:
+            with hangups_held():
+                process = await self._spawned(ports)
         self._running[index] = process
         assert process.stdout is not None  # noqa: S101 - it was asked for
         line = await process.stdout.readline()
@@ -170,12 +170,41 @@ class Workers:
                 process.kill()
             raise WorkerFailed(await process.wait()) from None
 
+    async def _spawned(self, ports: Ports) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # nothing of the working folder is taken for a module
+            "-m",
+            "gateway",
+            "serve",
+            "--config",
+            str(self._config),
+            "--worker",
+            ports.as_option(),
+            stdin=asyncio.subprocess.PIPE,  # it ends with us, also where we are killed
+            stdout=asyncio.subprocess.PIPE,
+        )
+
     async def _keep_running(self, ports: Sequence[Ports]) -> None:
         keepers = [asyncio.create_task(self._keep(index, ports[index])) for index in range(self._number)]
+        keepers.append(asyncio.create_task(whenever(self._changed, self._reload)))
         await self._stopping.wait()
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def _reload(self) -> None:
+        """Judge the file first, so that one that is bad is told once; each worker judges it for itself all the same."""
+        settings = await or_told(rejudged(self._settings, partial(load, self._config, os.environ)))
+        if settings is None:
+            return
+        self._settings = settings
+        logs.set_level(settings.log.level)
+        # One that is being started has it waiting until it serves.
+        running = [process for process in self._running.values() if process.returncode is None]
+        for process in running:
+            process.send_signal(signal.SIGHUP)
+        log.info("configuration good: workers reload it", workers=[process.pid for process in running])
 
     async def _keep(self, index: int, ports: Ports) -> None:
         while True:
@@ -234,6 +263,7 @@ def supervise(config: Path, settings: Settings, number: int) -> None:
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signalled, workers.stop)
-        await workers.run()
+        with hangups_told(workers.reload):
+            await workers.run()
 
     asyncio.run(run())

@@ -26,7 +26,7 @@ class Door:
 
 
 class CallbackGuard:
-    """Judges callers. Built once: keys and networks are those of the configuration.
+    """Judges callers by the keys and networks of one configuration; another one gets a guard of its own.
 
     Raises ValueError for an empty key, which would open to anybody.
     """

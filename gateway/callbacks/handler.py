@@ -83,6 +83,10 @@ class CallbackHandler:
         self._traces = traces
         self._log = log.bind()  # a logger of a module is bound anew at each line
 
+    def replace(self, routes: Routes, guard: CallbackGuard, body_limit: int) -> None:
+        """Serve these from the next request on; one that came through the door goes on as it began."""
+        self._routes, self._guard, self._body_limit = routes, guard, body_limit
+
     async def handle(self, request: web.BaseRequest) -> WholeReply:
         """Answer one request. Goes on when the caller has left: what it told is carried out and kept."""
         begun = monotonic()

@@ -48,11 +48,14 @@ class Redeliveries:
         time_limit_s: float = TIME_LIMIT_S,
     ) -> None:
         self._routes = routes
-        self._names = frozenset(provider for provider, _ in routes)
         self._judge = judge
         self._journal = journal
         self._clock = clock
         self._time_limit_s = time_limit_s
+
+    def replace(self, routes: Routes) -> None:
+        """Redeliver by these from here on."""
+        self._routes = routes
 
     def obstacle(self, kept: Exchange) -> str:
         """Why a line of the journal cannot be redelivered, and what to do instead; '' where it can."""
@@ -109,7 +112,7 @@ class Redeliveries:
         """The way that a line can go once more, or why it cannot."""
         if problem := _unusable(kept):
             return problem
-        if kept.provider not in self._names:
+        if all(provider != kept.provider for provider, _ in self._routes):
             return (
                 f"provider '{kept.provider}' has no callbacks: it is retired, or not configured any more; "
                 "configure it again first"

@@ -5,6 +5,7 @@ Servers are started again and again, by supervisors and in a hurry, and do witho
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ _OPTIONS = {"serve": {"--config", "--worker"}, "wallet": {"--config"}}
 
 def main() -> None:
     """The entry point of `session-gateway`."""
+    if sys.argv[1:2] and sys.argv[1] in _OPTIONS:
+        # Until there is a server that knows what to do, and from its end on: see gateway.app.hangup.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # The core of gRPC would write lines of its own into the log, which are no JSON and pass no mask.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options = plain_options(sys.argv[1:])

@@ -1,47 +1,75 @@
 """The commands that serve until they are told to stop. What prints for people is not loaded here."""
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import structlog
 import uvloop
 
 from gateway.app import running
 from gateway.app.gateway import CannotStart, Gateway
+from gateway.app.reloading import reload
 from gateway.app.surroundings import secrets_of
-from gateway.cli.telling import EXIT_CANNOT_START, refuse, settings_of, tell
-from gateway.config import ConfigInvalid, Settings
+from gateway.cli.telling import EXIT_CANNOT_START, refuse, tell
+from gateway.config import ConfigInvalid, Settings, load
 from gateway.telemetry import logs
+from gateway.telemetry.known_values import KnownSecrets
+
+log = structlog.get_logger(__name__)
 
 
 def serve(config: str, worker: str = "") -> None:
     """Serve the gateway; `worker` holds the ports of one worker, from its supervisor. Exits where it cannot."""
-    settings = _begun(Path(config))
-    if worker:
-        from gateway.app.workers import Ports  # of no use to a gateway that is alone
-
-        settings = Ports.from_option(worker).applied_to(settings)
-    _run("gateway", Path(config), partial(Gateway, settings, shares_ports=bool(worker)), supervised=bool(worker))
+    with _explained("gateway", Path(config)):
+        settings = _read(Path(config), worker)
+        secrets = _logged(settings)
+        made = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
+        reloaded = partial(reload, read=partial(_read, Path(config), worker))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(running.run(made, reload=reloaded, supervised=bool(worker)))
 
 
 def wallet(config: str) -> None:
     """Serve the built-in ledger alone. Exits where it cannot."""
     from gateway.app.wallet_server import WalletServer  # of no use to a gateway
 
-    _run("wallet", Path(config), partial(WalletServer, _begun(Path(config))))
-
-
-def _begun(config: Path) -> Settings:
-    settings = settings_of(config)
-    logs.configure(settings.log.level, secrets_of(settings))
-    return settings
-
-
-def _run(what: str, config: Path, made: Callable[[], running.Server], *, supervised: bool = False) -> None:
-    try:
+    with _explained("wallet", Path(config)):
+        settings = _read(Path(config))
+        _logged(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(running.run(made, supervised=supervised))
+            runner.run(running.run(partial(WalletServer, settings), reload=_not_reloaded))
+
+
+def _read(config: Path, worker: str = "") -> Settings:
+    """What stands in the file, with the ports of a worker where it is one. Raises ConfigInvalid."""
+    settings = load(config, os.environ)
+    if not worker:
+        return settings
+    from gateway.app.workers import Ports  # of no use to a gateway that is alone
+
+    return Ports.from_option(worker).applied_to(settings)
+
+
+def _logged(settings: Settings) -> KnownSecrets:
+    """Log as the settings say; answers what the log masks."""
+    secrets = KnownSecrets(secrets_of(settings))
+    logs.configure(settings.log.level, secrets)
+    return secrets
+
+
+async def _not_reloaded(wallet: running.Server) -> None:
+    log.warning("SIGHUP changes nothing: a wallet reads its configuration when it starts, so restart it")
+
+
+@contextmanager
+def _explained(what: str, config: Path) -> Iterator[None]:
+    """Tell why a server cannot start, and exit."""
+    try:
+        yield
     except ConfigInvalid as invalid:
         refuse(config, invalid.problems)
     except CannotStart as error:

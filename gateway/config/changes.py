@@ -9,8 +9,12 @@ from gateway.config.settings import Listen, Settings
 
 _AT_RUN_TIME = (
     "grpc.default_deadline_s",
+    "grpc.max_calls",
+    "grpc.max_event_streams",
     "callbacks.trusted_proxies",
     "callbacks.max_body_bytes",
+    "callbacks.max_connections",
+    "callbacks.receive_timeout_s",
     "journal",
     "log",
     "providers",

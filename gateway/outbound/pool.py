@@ -125,8 +125,6 @@ class Pool:
     def retire(self) -> None:
         """Keep no connection any more. Exchanges under way go on, and those that come late have one of their own."""
         self._retired = True
-        if self._sweep is not None:
-            self._sweep.cancel()
         while self._idle:
             self._idle.pop().abort()
 

@@ -1,6 +1,6 @@
 """ProviderService, as the proto describes it."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ class ProviderService(ProviderServiceServicer):
     """Switches providers off and on, and tells who did. `providers` are the names of those that are configured."""
 
     def __init__(
-        self, switches: Switches, book: SwitchBook, providers: Container[str], default_deadline_s: float
+        self, switches: Switches, book: SwitchBook, providers: Container[str], default_deadline_s: Callable[[], float]
     ) -> None:
         self._switches = switches
         self._book = book
@@ -78,7 +78,7 @@ class ProviderService(ProviderServiceServicer):
         return (_switch(standing) if standing else None), made
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s, "the gateway's store")
+        return in_time(context, self._default_deadline_s(), "the gateway's store")
 
 
 def _switch(switch: ProviderSwitch) -> pb.ProviderSwitch:

@@ -44,7 +44,11 @@ class ReconciliationService(ReconciliationServiceServicer):
     """Shows what a person must look at, and keeps what he made of it."""
 
     def __init__(
-        self, kept: Kept, redeliveries: Redelivering, clock: Callable[[], datetime], default_deadline_s: float
+        self,
+        kept: Kept,
+        redeliveries: Redelivering,
+        clock: Callable[[], datetime],
+        default_deadline_s: Callable[[], float],
     ) -> None:
         self._kept = kept
         self._redeliveries = redeliveries
@@ -141,7 +145,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         )
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s, "the gateway's store")
+        return in_time(context, self._default_deadline_s(), "the gateway's store")
 
     def _callback(self, line: Exchange) -> pb.RefusedCallback:
         obstacle = self._redeliveries.obstacle(line)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never, cast
@@ -16,6 +16,7 @@ from gateway.rpc.calls import Calls
 from gateway.rpc.limits import ANSWER_S, CONNECTION_AGE_GRACE_S, CONNECTIONS, HANDSHAKE_S, SILENCE_S, RpcLimits
 from gateway.rpc.watching import Watching
 from gateway.sessions.provider import Provider
+from gateway.sessions.providers import Providers
 from gateway.v1 import (
     provider_service_pb2,
     reconciliation_service_pb2,
@@ -77,7 +78,7 @@ class RpcServer:
         servicers: Sequence[Servicer],
         *,
         watching: Watching | None = None,
-        providers: Iterable[Provider] = (),
+        providers: Providers | None = None,
         shares_port: bool = False,
         lean: bool = False,
         limits: RpcLimits | None = None,
@@ -87,6 +88,10 @@ class RpcServer:
         self._watching = watching
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
+        self._tls: TlsFiles | None = None
+        """To be shown from the next connection on."""
+        self._tellers: dict[str, Callable[..., None]] = {}
+        """One for each name, so that none is told of twice."""
         self._calls = Calls(limits, traces)
         self._server = _lean(shares_port, limits) if lean else _grpcio(shares_port, limits)
         self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
@@ -95,7 +100,7 @@ class RpcServer:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(reflected), self._server
         )
-        self._providers = tuple(providers)
+        self._providers = providers if providers is not None else Providers({})
 
     @property
     def under_way(self) -> int:
@@ -109,13 +114,13 @@ class RpcServer:
         """
         for name in ("", *self._services):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        for provider in self._providers:
-            await self._health.set(provider.name, _status(provider))
-            provider.watch(partial(self._told, provider))
+        self._watch_providers({})
+        await asyncio.gather(*self._health_changes)
+        self._providers.listeners.append(self._watch_providers)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if isinstance(self._server, grpc.aio.Server):
-                bound = _bind(self._server, address, tls)
+                bound = _bind(self._server, address, tls, self._renewed_tls)
             else:
                 bound = self._server.bind(host, port, _context(tls))
         except (RuntimeError, OSError) as error:
@@ -126,6 +131,15 @@ class RpcServer:
     def set_limits(self, limits: RpcLimits) -> None:
         """Bound calls and streams anew, from the next one on. What bounds messages and connections stays as it was."""
         self._calls.limits = limits
+
+    def renew_tls(self, tls: TlsFiles) -> None:
+        """Show who connects from here on another certificate. For grpcio's front end; a context renews itself."""
+        self._tls = tls
+
+    def _renewed_tls(self) -> Any:  # its stubs know no None
+        """Asked for each connection, on a thread of grpcio's; None where nothing has changed."""
+        tls, self._tls = self._tls, None
+        return None if tls is None else _certificate(tls)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, end the streams, let the others finish within the grace, and hang up."""
@@ -143,14 +157,25 @@ class RpcServer:
         idle.cancel()
         told.cancel()
 
-    def _told(self, provider: Provider) -> None:
-        change = asyncio.get_running_loop().create_task(self._health.set(provider.name, _status(provider)))
+    def _watch_providers(self, before: Mapping[str, Provider]) -> None:
+        """Tell of those that are served from here on otherwise than before, and of those that are not any more."""
+        for name, provider in self._providers.items():
+            if provider is not before.get(name):
+                provider.watch(self._tellers.setdefault(name, partial(self._tell, name)))
+                self._tell(name)
+        for name in before.keys() - self._providers.keys():
+            self._tell(name)
+
+    def _tell(self, name: str, *_: object) -> None:
+        change = asyncio.get_running_loop().create_task(self._health.set(name, _status(self._providers.get(name))))
         self._health_changes.add(change)
         change.add_done_callback(self._health_changes.discard)
 
 
-def _status(provider: Provider) -> int:
+def _status(provider: Provider | None) -> int:
     answer = health_pb2.HealthCheckResponse
+    if provider is None:  # it was served before
+        return int(answer.SERVICE_UNKNOWN)
     return int(answer.SERVING if provider.serving else answer.NOT_SERVING)
 
 
@@ -235,12 +260,19 @@ def _context(tls: TlsFiles | ssl.SSLContext | None) -> ssl.SSLContext | None:
     return tls
 
 
-def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | ssl.SSLContext | None) -> int:
+def _bind(
+    server: grpc.aio.Server,
+    address: str,
+    tls: TlsFiles | ssl.SSLContext | None,
+    renewed: Callable[[], Any],
+) -> int:
     if tls is None:
         return server.add_insecure_port(address)
     if isinstance(tls, ssl.SSLContext):
         raise TypeError("grpcio takes its TLS as files")
-    credentials = grpc.ssl_server_credentials(
-        [(tls.key, tls.cert)], root_certificates=tls.client_ca, require_client_auth=tls.client_ca is not None
-    )
+    credentials = grpc.dynamic_ssl_server_credentials(_certificate(tls), renewed, tls.client_ca is not None)
     return server.add_secure_port(address, credentials)
+
+
+def _certificate(tls: TlsFiles) -> "grpc.ServerCertificateConfiguration":
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.cert)], root_certificates=tls.client_ca)

@@ -1,7 +1,7 @@
 """SessionService, as the proto describes it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -31,7 +31,11 @@ class SessionService(SessionServiceServicer):
     """Checks requests, hands them to the rooms behind, and words their answers."""
 
     def __init__(
-        self, closing: Closing, watching: Watching, providers: Mapping[str, Provider], default_deadline_s: float
+        self,
+        closing: Closing,
+        watching: Watching,
+        providers: Mapping[str, Provider],
+        default_deadline_s: Callable[[], float],
     ) -> None:
         self._closing = closing
         self._watching = watching
@@ -97,7 +101,7 @@ class SessionService(SessionServiceServicer):
 
     def _deadline(self, context: "Context") -> float:
         """The caller's deadline by the loop's clock."""
-        return asyncio.get_running_loop().time() + seconds_left(context, self._default_deadline_s)
+        return asyncio.get_running_loop().time() + seconds_left(context, self._default_deadline_s())
 
 
 def _close_response(answer: CloseAnswer) -> pb.CloseSessionResponse:

@@ -1,5 +1,6 @@
 """TransactionService, as the proto describes it."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # generic in the stubs only
 class TransactionService(TransactionServiceServicer):
     """Looks up what stands in the ledger, and what the operator's wallet told."""
 
-    def __init__(self, ledger: Ledger, default_deadline_s: float) -> None:
+    def __init__(self, ledger: Ledger, default_deadline_s: Callable[[], float]) -> None:
         self._ledger = ledger
         self._default_deadline_s = default_deadline_s
 
@@ -64,7 +65,7 @@ class TransactionService(TransactionServiceServicer):
         )
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s, "the ledger")
+        return in_time(context, self._default_deadline_s(), "the ledger")
 
 
 def _transaction(credit: Credit) -> pb.Transaction:

@@ -1,5 +1,6 @@
 """WalletService over the built-in ledger, as the proto describes it."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,12 +30,12 @@ _TOLD = {
 class WalletService(WalletServiceServicer):
     """The built-in ledger for microservices, and for a gateway that uses it as its operator's wallet."""
 
-    def __init__(self, wallet: BuiltinWallet, default_deadline_s: float) -> None:
+    def __init__(self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float]) -> None:
         self._wallet = wallet
         self._default_deadline_s = default_deadline_s
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s, "the ledger")
+        return in_time(context, self._default_deadline_s(), "the ledger")
 
     async def ApplyResult(  # noqa: N802 - the proto's name
         self, request: pb.ApplyResultRequest, context: "Context"

@@ -87,8 +87,10 @@ class Provider:
             details=(("switched_by", off.by), ("why", off.why)),
         )
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called after each change that may bear on `serving`."""
-        self.health.listeners.append(lambda _: changed())
-        self.gate.listeners.append(lambda _: changed())
-        self.switch.listeners.append(changed)
+    def watch(self, changed: Callable[..., None]) -> None:
+        """Have `changed` called after each change that may bear on `serving`; once, also where it is watched already by
+        way of the provider that this one replaces.
+        """
+        for listeners in (self.health.listeners, self.gate.listeners, self.switch.listeners):
+            if changed not in listeners:
+                listeners.append(changed)

@@ -41,7 +41,8 @@ class Housekeeping:
         self._store = store
         self._clock = clock
         self._alone = alone
-        self._keep_bodies = keep_bodies
+        self.keep_bodies = keep_bodies
+        """May be changed at any time, and holds from the next round on."""
         self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
 
@@ -78,9 +79,9 @@ class Housekeeping:
             log.warning("closes were cut off and nobody knows their outcome: see the reconciliation items", count=found)
 
     async def _trim(self) -> None:
-        if self._keep_bodies is None:
+        if self.keep_bodies is None:
             return
-        before = self._clock() - self._keep_bodies
+        before = self._clock() - self.keep_bodies
         trimmed = 0
         while count := await self._store.trim_bodies(before, TRIMMED_AT_ONCE):
             trimmed += count

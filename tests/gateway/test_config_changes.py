@@ -55,8 +55,12 @@ SETTINGS = st.builds(
         tls=st.none() | st.builds(TlsFiles, FILES, FILES, st.none() | FILES),
         default_deadline_s=st.sampled_from([1.0, 2.0]),
         front_end=st.sampled_from(FrontEnd),
+        max_calls=st.integers(1, 2),
+        max_message_bytes=st.integers(1024, 1025),
     ),
-    callbacks=st.builds(CallbackSettings, listen=LISTEN, max_body_bytes=st.integers(1, 2)),
+    callbacks=st.builds(
+        CallbackSettings, listen=LISTEN, max_body_bytes=st.integers(1, 2), max_connections=st.integers(1, 2)
+    ),
     wallet=st.builds(WalletSettings, tls=st.none() | st.builds(ClientTls, ca=FILES)),
     journal=st.builds(JournalSettings, st.none() | st.integers(1, 2)),
     log=st.builds(LogSettings, st.sampled_from(["info", "debug"])),
@@ -135,8 +139,10 @@ def test_what_takes_a_restart_is_what_was_made_at_the_start(pair: tuple[Settings
     before, after = pair
     fixed = structs.replace(
         after,
-        grpc=structs.replace(before.grpc, default_deadline_s=after.grpc.default_deadline_s),
-        callbacks=structs.replace(before.callbacks, max_body_bytes=after.callbacks.max_body_bytes),
+        grpc=structs.replace(
+            before.grpc, default_deadline_s=after.grpc.default_deadline_s, max_calls=after.grpc.max_calls
+        ),
+        callbacks=structs.replace(after.callbacks, listen=before.callbacks.listen),
         wallet=before.wallet,
     )
     assert takes_restart(changes(before, fixed)) == ()
@@ -144,5 +150,7 @@ def test_what_takes_a_restart_is_what_was_made_at_the_start(pair: tuple[Settings
     assert named == {
         path
         for path in changes(before, after).changed
-        if path.startswith(("grpc.listen", "grpc.tls", "grpc.front_end", "callbacks.listen", "wallet."))
+        if path.startswith(
+            ("grpc.listen", "grpc.tls", "grpc.front_end", "grpc.max_message", "callbacks.listen", "wallet.")
+        )
     }

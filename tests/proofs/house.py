@@ -21,6 +21,7 @@ from msgspec import structs
 from adapters.contract import Accepted, CloseSession, Credited, HttpRequest, Rejected, Secret
 from adapters.registry import find
 from gateway.app.gateway import Gateway
+from gateway.app.served import callback_routes
 from gateway.callbacks.provider import Arrival, Verdict
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.config import StoreSettings, load
@@ -93,7 +94,7 @@ class House:
         await self._gateway._store.open()
         await self._gateway._providers[PROVIDER].client.start()
         self._judge = self._gateway._judge
-        self._routes = self._gateway._routes
+        self._routes = callback_routes(self._gateway._providers)
         self._redeliveries = Redeliveries(self._routes, self._judge, self.store, clock)
         self.reader: Reader = await self._reading.enter_async_context(reading(self._url))
 

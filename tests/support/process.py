@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import grpc
@@ -20,6 +21,13 @@ from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key
 
 COMMAND = Path(sys.executable).with_name("session-gateway")
+
+
+def connections_to(base_url: str) -> frozenset[int]:
+    """The ports of this machine from which a server on 127.0.0.1 is connected to."""
+    server = f"0100007F:{urlsplit(base_url).port or 0:04X}"
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+    return frozenset(int(line[1].partition(":")[2], 16) for line in lines if line[2:4] == [server, "01"])
 
 
 @dataclass(frozen=True)

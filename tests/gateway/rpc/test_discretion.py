@@ -76,7 +76,7 @@ def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: An
     call = providers["lucky"].adapter.close_session
     assert call is not None
     adapter = replace(providers["lucky"].adapter, close_session=replace(call, **functions))
-    monkeypatch.setitem(providers, "lucky", replace(providers["lucky"], adapter=adapter))
+    monkeypatch.setitem(providers._served, "lucky", replace(providers["lucky"], adapter=adapter))
 
 
 async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:

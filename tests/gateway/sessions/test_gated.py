@@ -19,7 +19,6 @@ from gateway.outbound.deadline import Deadline
 from gateway.sessions import carrying
 from gateway.sessions.failure import Failure
 from gateway.sessions.flight import Flight
-from gateway.sessions.provider import Provider
 from gateway.sessions.recording import CloseAnswer
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
@@ -206,7 +205,7 @@ async def test_who_waited_says_what_time_it_is_when_it_is_sent(tmp_path: Path) -
     """A request that its provider takes only while it is fresh does not grow old in the queue."""
     async with scene(tmp_path, limits=ONE) as (gateway, provider):
         told: list[datetime] = []
-        providers: dict[str, Provider] = gateway.gateway._closing._providers  # type: ignore[assignment]
+        providers = gateway.gateway._providers
         adapter = providers["lucky"].adapter
         assert adapter.close_session is not None
         encode = adapter.close_session.encode
@@ -216,7 +215,7 @@ async def test_who_waited_says_what_time_it_is_when_it_is_sent(tmp_path: Path) -
             return encode(account, call, attempt)
 
         heard = replace(adapter, close_session=replace(adapter.close_session, encode=listening))
-        providers["lucky"] = replace(providers["lucky"], adapter=heard)
+        providers.replace({"lucky": replace(providers["lucky"], adapter=heard)})
         release = asyncio.Event()
         provider.behaviour = answering_after(release)
         calls = [asyncio.ensure_future(gateway.sessions.CloseSession(close())) for _ in range(2)]

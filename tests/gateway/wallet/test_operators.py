@@ -38,7 +38,7 @@ async def a_ledger(folder: Path) -> AsyncIterator[WalletService]:
     ledger = BuiltinWallet(store, lambda: NOW)
     await ledger.open_account("421", "USD", Decimal(100))
     try:
-        yield WalletService(ledger, 10)
+        yield WalletService(ledger, lambda: 10)
     finally:
         await store.close()
 

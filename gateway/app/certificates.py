@@ -1,0 +1,74 @@
+"""Certificates of listeners, read anew while they serve: who connects from then on is shown the present ones."""
+
+from collections.abc import Callable
+from functools import partial
+from ssl import SSLContext, SSLObject, SSLSocket
+
+from gateway.app.surroundings import ssl_context
+from gateway.config import FrontEnd, GrpcSettings, TlsFiles
+from gateway.rpc import server as rpc
+
+
+class Certificates:
+    """The TLS of a process's listeners."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[], Callable[[], None]]] = []
+        """Each reads its files; what it answers puts them in force."""
+
+    def of_callbacks(self, files: TlsFiles | None) -> SSLContext | None:
+        """What to listen with. Raises OSError."""
+        return None if files is None else self._context(files)
+
+    def of_rpc(self, settings: GrpcSettings, server: rpc.RpcServer) -> rpc.TlsFiles | SSLContext | None:
+        """What a server of gRPC is to listen with, as its front end takes it. Raises OSError."""
+        if settings.tls is None:
+            return None
+        if settings.front_end is FrontEnd.HTTP2:
+            return self._context(settings.tls, "h2")
+        files = settings.tls
+        self._listeners.append(lambda: partial(server.renew_tls, _pem(files)))
+        return _pem(files)
+
+    def read(self) -> Callable[[], None]:
+        """Read all files anew. What is answered puts them in force, and does not fail. Raises OSError."""
+        renewals = [read() for read in self._listeners]
+
+        def renew() -> None:
+            for renewed in renewals:
+                renewed()
+
+        return renew
+
+    def _context(self, files: TlsFiles, *protocols: str) -> SSLContext:
+        context = _Context(files, *protocols)
+        self._listeners.append(context.read)
+        return context.listening
+
+
+class _Context:
+    """A listener cannot be given another context, but each connection can, once it has said hello."""
+
+    def __init__(self, files: TlsFiles, *protocols: str) -> None:
+        self._files = files
+        self._protocols = protocols
+        self.listening = self._present = self._made()
+        self.listening.sni_callback = self._said_hello
+
+    def read(self) -> Callable[[], None]:
+        """Read the files anew."""
+        return partial(setattr, self, "_present", self._made())
+
+    def _made(self) -> SSLContext:
+        context = ssl_context(self._files)
+        if self._protocols:
+            context.set_alpn_protocols(list(self._protocols))
+        return context
+
+    def _said_hello(self, connection: SSLObject | SSLSocket, name: str | None, context: SSLContext) -> None:
+        connection.context = self._present
+
+
+def _pem(files: TlsFiles) -> rpc.TlsFiles:
+    ca = files.client_ca.read_bytes() if files.client_ca else None
+    return rpc.TlsFiles(files.cert.read_bytes(), files.key.read_bytes(), ca)

@@ -1,0 +1,23 @@
+"""Whether a configuration can be served: all that can be said of it without the store that it names."""
+
+from collections.abc import Iterable, Mapping
+
+from adapters.registry import Registry
+from gateway.app.dialects import Dialect, dialects
+from gateway.app.surroundings import unloadable
+from gateway.app.wallets import calls_itself
+from gateway.config import ConfigInvalid, Problem, Settings
+
+
+def fitting(
+    settings: Settings, registry: Registry | None = None, others: Iterable[Problem] = ()
+) -> Mapping[str, Dialect]:
+    """The providers to serve. Raises ConfigInvalid with everything that is wrong, and with what is known already."""
+    problems = [*others, *unloadable(settings), *calls_itself(settings)]
+    try:
+        served = dialects(settings, registry)
+    except ConfigInvalid as invalid:
+        problems.extend(invalid.problems)
+    if problems:
+        raise ConfigInvalid(tuple(problems))
+    return served

@@ -1,0 +1,60 @@
+"""SIGHUP: the configuration is read anew, judged as `check` judges it, and taken on in one step, or not at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from gateway.app.fitting import fitting
+from gateway.app.surroundings import unfit_for_store
+from gateway.config import ConfigInvalid, Problem, Settings, changes, takes_restart
+from gateway.store.interface import StoreUnavailable
+from gateway.telemetry import logs
+from gateway.telemetry.bugs import report_bug
+
+if TYPE_CHECKING:
+    from gateway.app.gateway import Gateway  # a supervisor of workers reloads none
+
+log = structlog.get_logger(__name__)
+
+ValueT = TypeVar("ValueT")
+
+
+async def reload(gateway: "Gateway", read: Callable[[], Settings]) -> None:
+    """Have a gateway take on what `read` answers. Logs what changed, or why nothing did; raises neither."""
+
+    async def taken_on() -> Settings:
+        settings = await asyncio.to_thread(read)  # it reads files
+        found = await gateway.reload(settings)
+        logs.set_level("info")  # whoever asked for it is answered at any level
+        log.info("configuration reloaded", added=found.added, removed=found.removed, changed=found.changed)
+        return settings
+
+    if settings := await or_told(taken_on()):
+        logs.set_level(settings.log.level)
+
+
+async def rejudged(before: Settings, read: Callable[[], Settings]) -> Settings:
+    """What `read` answers, if gateways that serve by `before` can take it on. Raises ConfigInvalid."""
+    settings = await asyncio.to_thread(read)
+    impossible = (*takes_restart(changes(before, settings)), *await unfit_for_store(settings))
+    await asyncio.to_thread(fitting, settings, None, impossible)
+    return settings
+
+
+async def or_told(reloaded: Awaitable[ValueT]) -> ValueT | None:
+    """What it answers; None where it raises, and why nothing was reloaded is logged then."""
+    try:
+        return await reloaded
+    except ConfigInvalid as invalid:
+        problems = invalid.problems
+    except StoreUnavailable as error:
+        problems = (Problem("store.url", f"{error}; send SIGHUP again when it answers"),)
+    except Exception as bug:  # noqa: BLE001 - an adapter's, or ours: what serves goes on
+        problems = (Problem("", f"the gateway failed, error id {report_bug(bug)}"),)
+    log.error(
+        "configuration not reloaded: nothing has changed",
+        problems=[{"path": problem.path, "message": problem.message} for problem in problems],
+    )
+    return None

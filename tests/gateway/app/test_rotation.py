@@ -1,0 +1,111 @@
+"""Callback keys are rotated under load: nobody who is let in by the file that holds is ever refused."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count, pairwise
+from pathlib import Path
+
+import aiohttp
+
+from tests.support.gateway import family_table
+from tests.support.reloadable import Reloadable, reloadable
+from tests.support.results import result_body
+
+SENDERS = 8
+
+
+def keyed(*keys: str) -> str:
+    """The provider's table with these callback keys."""
+    listed = ", ".join(f'"{key}"' for key in keys)
+    return family_table("lucky", "luckymonaco", "http://127.0.0.1:1", callback_keys=f"[{listed}]")
+
+
+@dataclass
+class Stream:
+    """Callbacks without a break, each with the key that holds when it is sent."""
+
+    gateway: Reloadable
+    key: str
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """By key and status."""
+    under_way: Counter[str] = field(default_factory=Counter)
+
+    async def send(self, numbers: "count[int]") -> None:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                key = self.key
+                self.under_way[key] += 1
+                async with http.post(url(self.gateway, key), data=result_body(f"reference-{next(numbers)}")) as answer:
+                    self.answered[key, answer.status] += 1
+                    assert answer.status != 200 or b'"error":0' in await answer.read()
+                self.under_way[key] -= 1
+
+    async def further(self, key: str) -> None:
+        """Send with this key, and wait until the last one with another is answered, and a hundred with this one."""
+        self.key = key
+        wanted = self.answered[key, 200] + 100
+        async with asyncio.timeout(20):
+            while self.answered[key, 200] < wanted or self.under_way.total() > self.under_way[key]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+def url(gateway: Reloadable, key: str) -> str:
+    return f"http://{gateway.serving.said['callbacks']}/callbacks/lucky/{key}/V4/Result"
+
+
+async def test_keys_rotate_under_a_stream_of_callbacks(tmp_path: Path) -> None:
+    """Old, both, new, and so on: the senders change over while both hold, and not one callback is refused."""
+    keys = [f"key-{number}-{'k' * 40}" for number in range(4)]
+    async with reloadable(tmp_path, keyed(keys[0])) as gateway:
+        await gateway.serving.open_account(opening_balance="0")
+        stream, numbers = Stream(gateway, keys[0]), count()
+        senders = [asyncio.create_task(stream.send(numbers)) for _ in range(SENDERS)]
+        for old, new in pairwise(keys):
+            await stream.further(old)
+            assert (await gateway.reload(keyed(old, new)))["changed"] == ["providers.lucky.callback_keys"]
+            await stream.further(new)
+            await gateway.reload(keyed(new))
+            await stream.further(new)
+        for sender in senders:
+            sender.cancel()
+        ended = await asyncio.gather(*senders, return_exceptions=True)
+        assert {type(end) for end in ended} == {asyncio.CancelledError}
+        assert {status for _, status in stream.answered} == {200}
+        assert {key for key, _ in stream.answered} == set(keys)
+        async with aiohttp.ClientSession() as http, http.post(url(gateway, keys[2]), data=result_body()) as answer:
+            assert answer.status == 404
+        await gateway.serving.stop()
+        log = (tmp_path / "gateway.log").read_text()
+        assert "turned away" in log
+        assert not any(key in log for key in keys)
+
+
+async def test_a_callback_that_came_through_the_door_is_finished(tmp_path: Path) -> None:
+    """Its key holds no more when its body comes: it is credited all the same, and its connection goes on."""
+    old, new = "o" * 40, "n" * 40
+    body = result_body()
+    async with reloadable(tmp_path, keyed(old)) as gateway:
+        await gateway.serving.open_account(opening_balance="0")
+        host, _, port = gateway.serving.said["callbacks"].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /callbacks/lucky/{{}}/V4/Result HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head.format(old).encode() + b"Expect: 100-continue\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # it came through the door
+        await gateway.reload(keyed(new))
+        writer.write(body)
+        assert b'"error":0' in await answer_of(reader)
+        for key, status in ((old, b"404"), (new, b"200")):
+            writer.write(head.format(key).encode() + b"\r\n" + body)
+            assert (await answer_of(reader)).split()[1] == status
+        writer.close()
+        await writer.wait_closed()
+        assert await gateway.serving.cash() == 10
+        await gateway.serving.stop()
+
+
+async def answer_of(reader: asyncio.StreamReader) -> bytes:
+    """A whole answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    (length,) = (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    return head + await reader.readexactly(length)
