@@ -1,0 +1,158 @@
+"""A provider behind a line that breaks as it is told, and that counts what of each request the provider really got."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.faults import Blackhole, Down, Fault, Refuse
+from tests.support.faulty_link import Ledger, Line, Link
+
+_HOST = "127.0.0.1"
+_BACKLOG = 1024
+
+
+class FaultProxy:
+    """Passes requests on to a provider, one at a time on each connection, unless its `fault` is in the way.
+
+    A fault befalls requests that begin to arrive from then on; one of connecting ends all connections that there are.
+    """
+
+    def __init__(self, provider: str) -> None:
+        """`provider` is the base URL of a server that answers each request with a Content-Length."""
+        parts = urlsplit(provider)
+        self.ledger = Ledger()
+        """What the provider really got."""
+        self._line = Line((parts.hostname or _HOST, parts.port or 80), self.ledger, lambda: self._fault, self.begin)
+        self.connections = 0
+        """Connections accepted, to end them at once too."""
+        self.links: set[Link] = set()
+        self._fault: Fault | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: socket.socket | None = None
+        self._fillers: list[socket.socket] = []
+        # Bound and never listening, it keeps the port for us while nobody listens on it.
+        self._port_keeper = _bound(0)
+        self._listen()
+
+    @property
+    def port(self) -> int:
+        port: int = self._port_keeper.getsockname()[1]
+        return port
+
+    @property
+    def base_url(self) -> str:
+        """Where the gateway finds the provider."""
+        return f"http://{_HOST}:{self.port}"
+
+    @property
+    def fault(self) -> Fault | None:
+        """What befalls requests; None: nothing."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        if fault == self._fault:
+            return
+        self._let_connect_again()
+        self._fault = fault
+        if isinstance(fault, Down | Refuse | Blackhole):
+            for link in list(self.links):
+                link.reset()
+        if isinstance(fault, Down):
+            self._deafen()
+        elif isinstance(fault, Blackhole):
+            self._fill_up()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have something done that ends with the proxy at the latest."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settled(self) -> None:
+        """Wait until the provider has answered all that it got, and callers have left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def stop(self) -> None:
+        """Listen no more, and end every connection."""
+        self._deafen()
+        self._let_go_of_fillers()
+        self._port_keeper.close()
+        for link in list(self.links):
+            link.reset()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- listening ----------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._listening = _bound(self.port)
+        self._listening.listen(_BACKLOG)
+        asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
+
+    def _deafen(self) -> None:
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening.fileno())
+            self._listening.close()
+            self._listening = None
+
+    def _fill_up(self) -> None:
+        """Let the system take no connection more: it drops who asks for one beyond those that nobody accepts."""
+        assert self._listening is not None
+        asyncio.get_running_loop().remove_reader(self._listening.fileno())
+        self._listening.listen(0)
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((_HOST, self.port))
+            self._fillers.append(filler)
+
+    def _let_go_of_fillers(self) -> None:
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+
+    def _let_connect_again(self) -> None:
+        if self._fillers:  # a fresh socket, for those are still in the old one's queue
+            self._deafen()
+            self._let_go_of_fillers()
+        if self._listening is None:
+            self._listen()
+
+    def _accept(self) -> None:
+        assert self._listening is not None
+        with suppress(BlockingIOError, ConnectionAbortedError):
+            while True:
+                caller, _ = self._listening.accept()
+                self.connections += 1
+                link = Link(self._line, caller, self.links.discard)
+                self.links.add(link)
+                if isinstance(self._fault, Refuse):
+                    link.reset()
+                else:
+                    link.task = self.begin(link.serve())
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket of this port that does not listen yet."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setblocking(False)
+    bound.bind((_HOST, port))
+    return bound
+
+
+@asynccontextmanager
+async def fault_proxy(provider: str) -> AsyncIterator[FaultProxy]:
+    """A proxy in front of the provider at this base URL, on a free port."""
+    proxy = FaultProxy(provider)
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()

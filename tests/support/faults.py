@@ -1,0 +1,157 @@
+"""What can go wrong between a provider and whoever calls it, as values: `fault_proxy` makes them happen."""
+
+import random
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from functools import cache
+
+_MIB = 1024 * 1024
+
+
+@unique
+class Moment(StrEnum):
+    """When a connection is reset."""
+
+    BEFORE = "before"
+    """As the request begins to arrive, and before any of it is read."""
+    DURING = "during"
+    """With half of the request read."""
+    AFTER = "after"
+    """Once the provider has carried the request out, and before any answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Nobody listens: to connect is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Each connection is reset as soon as it is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blackhole:
+    """To connect is neither accepted nor refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """The answer comes whole, and late."""
+
+    seconds: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """The request is taken, and no answer ever comes; `carried_out` says whether the provider got it."""
+
+    carried_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The connection is lost, with a RST."""
+
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """The provider carries the request out, and its answer comes byte by byte, from its head on or only its body."""
+
+    head: bool = False
+    interval_s: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """The provider carries the request out; the connection ends, in order, in the middle of the answer's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongType:
+    """The provider carries the request out; its answer claims to be an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """The provider gets the request only where `carried_out`; these bytes are the answer, and then the end of it."""
+
+    name: str
+    answer: bytes
+    carried_out: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Huge:
+    """The provider does not get the request; the answer's body is of this size, its length not announced."""
+
+    size: int = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAliveRace:
+    """An answered connection is closed without a word, at the same moment as the next request is written to it.
+
+    `seen` says that the request got there first, for its bytes were there and nobody read them. Otherwise the end was
+    on its way, so many seconds after the answer at the most, drawn anew each time.
+    """
+
+    seen: bool = True
+    within_s: float = 0.002
+
+    def pause(self) -> float:
+        """Seconds from an answer to the end."""
+        return random.uniform(0, self.within_s)  # noqa: S311 - no secret
+
+
+Fault = (
+    Down | Refuse | Blackhole | Latency | Hang | Reset | Drip | Truncate | WrongType | Instead | Huge | KeepAliveRace
+)
+
+
+def status(code: int, reason: str = "Simulated", *, carried_out: bool = False) -> Instead:
+    """An HTTP status with a page of text and not of the dialect."""
+    return Instead(
+        f"status {code}{' though carried out' * carried_out}", _page(code, reason, "text/plain"), carried_out
+    )
+
+
+def garbage() -> Instead:
+    """What is not even HTTP."""
+    return Instead("garbage", b"\x00\xff this is not HTTP\r\n\r\n")
+
+
+def nonsense() -> Instead:
+    """A 200 in JSON that no dialect knows."""
+    return Instead("nonsense", _page(200, "OK", "application/json", b'\x00\xff{"not": any dialect'))
+
+
+def page() -> Instead:
+    """A 200 that is a page for people, as a captive portal or a balancer answers."""
+    return Instead("page", _page(200, "OK", "text/html", b"<!doctype html><title>Welcome</title>"))
+
+
+def redirect(location: str) -> Instead:
+    """A 307 to another place."""
+    head = f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    return Instead("redirect", head.encode())
+
+
+@cache
+def gzip_bomb(size: int = 300 * _MIB) -> Instead:
+    """A 200 that was asked to be as it is, comes compressed, and inflates to `size` bytes."""
+    inflated = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(inflated.compress(bytes(_MIB)) for _ in range(size // _MIB)) + inflated.flush()
+    return Instead("gzip bomb", _page(200, "OK", "application/json", bomb, "Content-Encoding: gzip\r\n"))
+
+
+def _page(code: int, reason: str, kind: str, body: bytes | None = None, more: str = "") -> bytes:
+    body = f"simulated HTTP status {code}".encode() if body is None else body
+    head = f"HTTP/1.1 {code} {reason}\r\nContent-Type: {kind}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
