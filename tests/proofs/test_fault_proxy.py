@@ -224,7 +224,7 @@ async def test_the_provider_carries_out_what_it_has_got(proxy: FaultProxy, provi
         proxy.fault = Down()
         assert await client.hear() == (b"", "reset")
     release.set()
-    await proxy.settled()
+    await proxy.carried_out()
     assert proxy.ledger.receipts == {"call-1": CARRIED_OUT}
 
 

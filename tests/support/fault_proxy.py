@@ -25,12 +25,13 @@ class FaultProxy:
         parts = urlsplit(provider)
         self.ledger = Ledger()
         """What the provider really got."""
-        self._line = Line((parts.hostname or _HOST, parts.port or 80), self.ledger, lambda: self._fault, self.begin)
+        self._line = Line((parts.hostname or _HOST, parts.port or 80), self.ledger, lambda: self._fault, self._ask)
         self.connections = 0
         """Connections accepted, to end them at once too."""
         self.links: set[Link] = set()
         self._fault: Fault | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
         self._fillers: list[socket.socket] = []
         # Bound and never listening, it keeps the port for us while nobody listens on it.
@@ -66,28 +67,22 @@ class FaultProxy:
         elif isinstance(fault, Blackhole):
             self._fill_up()
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Have something done that ends with the proxy at the latest."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def settled(self) -> None:
-        """Wait until the provider has answered all that it got, and callers have left."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    async def carried_out(self) -> None:
+        """Wait until the provider has answered all that it got."""
+        while self._asking:
+            await asyncio.wait(self._asking)
 
     async def stop(self) -> None:
         """Listen no more, and end every connection."""
         self._deafen()
         self._let_go_of_fillers()
         self._port_keeper.close()
-        for link in list(self.links):
-            link.reset()
-        for task in self._tasks:
+        for task in {*self._serving, *self._asking}:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._serving, *self._asking, return_exceptions=True)
+
+    def _ask(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return _begun(asking, self._asking)
 
     # --- listening ----------------------------------------------------------------------------------------------------
 
@@ -136,7 +131,14 @@ class FaultProxy:
                 if isinstance(self._fault, Refuse):
                     link.reset()
                 else:
-                    link.task = self.begin(link.serve())
+                    link.task = _begun(link.serve(), self._serving)
+
+
+def _begun(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)
+    return task
 
 
 def _bound(port: int) -> socket.socket:

@@ -61,6 +61,12 @@ class Ledger:
     begun: int = 0
     """Requests of which anything arrived."""
 
+    def clear(self) -> None:
+        """Begin to count anew."""
+        self.receipts.clear()
+        self.paths.clear()
+        self.begun = 0
+
     def arrived(self, data: bytes) -> Receipt:
         """Something of a request has arrived, these its first bytes. Answers the call's receipt."""
         self.begun += 1
@@ -88,8 +94,8 @@ class Line:
     ledger: Ledger
     fault: Callable[[], Fault | None]
     """What befalls a request that begins to arrive now."""
-    begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    """Has something done that outlives its connection."""
+    asking: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    """Has the provider asked, which outlives the connection."""
 
 
 class Link:
@@ -168,7 +174,7 @@ class Link:
             case Huge(size):
                 return await self._flood(size)
             case _:
-                self._asking = self._line.begin(self._ask(request, receipt))
+                self._asking = self._line.asking(self._ask(request, receipt))
                 await asyncio.shield(self._asking)
                 self._asking = None
                 return await self._pass_on(self._answer_given, fault, receipt)

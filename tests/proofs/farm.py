@@ -1,0 +1,242 @@
+"""Providers of every dialect behind lines that break as they are told, and a gateway process in front of them."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import aiohttp
+from grpc import aio
+
+from adapters.registry import find
+from adapters.simulation import PlayerSession
+from gateway.app.dialects import simulated
+from gateway.app.example import examples
+from gateway.config import load
+from gateway.simulation.host import SimulatorHost
+from gateway.v1.session_service_pb2 import CloseSessionRequest
+from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.proofs.stage import Served, Stage, resident_mib, running
+from tests.support.fault_proxy import FaultProxy, fault_proxy
+from tests.support.gateway import callback_key, told
+
+if TYPE_CHECKING:
+    from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+
+Tables = Mapping[str, Mapping[str, object]]
+"""A provider's limits as the configuration has them: `{"retry": {"attempts": 1}}`."""
+
+BARE: Tables = {"retry": {"attempts": 1}, "breaker": {"min_requests": 1_000_000}}
+"""Each fault as one request meets it."""
+
+DEFAULTS: Tables = {}
+SUCCESS = "OK"
+ADAPTERS = find().names()
+TOKEN = "configured-token"
+_NUMBERS = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call as its caller saw it end."""
+
+    marker: str
+    code: str
+    reason: str
+    certainty: str
+    seconds: float
+    request_id: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """All of it but the time."""
+        return " ".join(filter(None, (self.code, self.reason, self.certainty)))
+
+
+@dataclass(frozen=True)
+class Farmed:
+    """One provider: its simulator, and the line to it."""
+
+    name: str
+    adapter: str
+    host: SimulatorHost[Any]
+    proxy: FaultProxy
+    by_session: bool
+    """Whether its dialect names the session to close."""
+
+    def stock(self, markers: Iterable[str]) -> None:
+        """Let these players play, one session each, and nobody else."""
+        sessions = tuple(PlayerSession(marker, marker, "game-1") for marker in markers)
+        self.host._become(self.host._simulator.start(self.host._state.account, sessions))
+
+    def still_open(self) -> set[str]:
+        """Players whose sessions the provider has not closed."""
+        return {session.user_id for session in self.host.sessions}
+
+
+@dataclass(frozen=True)
+class Farm:
+    """What runs."""
+
+    gateway: Served
+    database: str
+    config: Path
+    providers: Mapping[str, Farmed]
+    channel: aio.Channel
+    stub: "SessionServiceAsyncStub" = field(repr=False)
+
+    async def close(self, provider: Farmed, marker: str = "", deadline_s: float = 5.0) -> Ended:
+        """Have a player's sessions closed."""
+        marker = marker or new_marker()
+        request = CloseSessionRequest(
+            request_id=str(uuid4()),
+            provider=provider.name,
+            user_id=marker,
+            session_id=marker if provider.by_session else "",
+            reason="self-exclusion",
+        )
+        begun = monotonic()
+        try:
+            await self.stub.CloseSession(request, timeout=deadline_s)
+        except aio.AioRpcError as error:
+            seconds = monotonic() - begun
+            return _failed(marker, error, seconds, request.request_id)
+        return Ended(marker, SUCCESS, "", "", monotonic() - begun, request.request_id)
+
+    async def close_all(
+        self, provider: Farmed, markers: Iterable[str], deadline_s: float, at_once: int = 64
+    ) -> list[Ended]:
+        """Close for each of these players, so many at a time."""
+        left = iter(markers)
+
+        async def work() -> list[Ended]:
+            return [await self.close(provider, marker, deadline_s) for marker in left]
+
+        return [each for ended in await asyncio.gather(*(work() for _ in range(at_once))) for each in ended]
+
+    async def usage(self) -> "Usage":
+        """What the gateway's process holds."""
+        async with aiohttp.ClientSession() as http, http.get(f"http://{self.gateway.admin}/metrics") as answer:
+            tasks = re.search(r"^session_gateway_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
+        links = _descriptors(self.gateway.pid)
+        return Usage(
+            resident_mib(self.gateway.pid),
+            sum(link.startswith("socket:") for link in links),
+            len(links),
+            int(float(tasks[1])) if tasks else 0,
+        )
+
+    async def at_rest(self, before: "Usage", within_s: float = 25.0) -> "Usage":
+        """What it holds once it holds no more than before, or when the time is over."""
+        until = monotonic() + within_s
+        while True:
+            usage = await self.usage()
+            if (usage.sockets <= before.sockets and usage.tasks <= before.tasks) or monotonic() > until:
+                return usage
+            await asyncio.sleep(0.25)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process holds."""
+
+    memory_mib: float
+    sockets: int
+    files: int
+    """Descriptors, the sockets among them."""
+    tasks: int
+    """Of asyncio; 0 where it does not tell."""
+
+
+def new_marker() -> str:
+    """A player nobody had before, whom the proxy knows in what it receives."""
+    return f"call-{next(_NUMBERS)}"
+
+
+def new_markers(number: int) -> list[str]:
+    return [new_marker() for _ in range(number)]
+
+
+def _failed(marker: str, error: aio.AioRpcError, seconds: float, request_id: str) -> Ended:
+    try:
+        failure = told(error)
+    except AssertionError:  # the caller's own clock was faster
+        return Ended(marker, error.code().name, "", "", seconds, request_id)
+    return Ended(marker, failure.code.name, failure.reason, failure.certainty, seconds, request_id)
+
+
+def _descriptors(pid: int) -> list[str]:
+    """What a process's file descriptors are of."""
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            links.append(str(descriptor.readlink()))
+    return links
+
+
+@asynccontextmanager
+async def farm(
+    stage: Stage, adapters: Mapping[str, str] | None = None, tables: Mapping[str, Tables] | None = None, more: str = ""
+) -> AsyncIterator[Farm]:
+    """A gateway with a provider of each of these names (by default of each adapter), each with its limits.
+
+    `more` is more of the configuration.
+    """
+    adapters = adapters or {name: name for name in ADAPTERS}
+    tables = tables or dict.fromkeys(adapters, BARE)
+    url = await stage.database()
+    path = stage.folder / f"farm-{next(_NUMBERS)}.toml"
+    path.write_text(_configuration(url, adapters, tables, {}, more))
+    settings = load(path, {})
+    async with AsyncExitStack() as stack:
+        providers = {}
+        for name, adapter in adapters.items():
+            simulator, account = simulated(settings, name)
+            host = SimulatorHost(simulator, account)
+            await host.start()
+            stack.push_async_callback(host.stop)
+            proxy = await stack.enter_async_context(fault_proxy(host.base_url))
+            close = find().load(adapter).close_session
+            assert close is not None
+            providers[name] = Farmed(name, adapter, host, proxy, "session_id" in close.needs)
+        urls = {name: each.proxy.base_url for name, each in providers.items()}
+        path.write_text(_configuration(url, adapters, tables, urls, more))
+        gateway = await stack.enter_async_context(running(path))
+        channel = await stack.enter_async_context(aio.insecure_channel(gateway.grpc))
+        await channel.channel_ready()
+        yield Farm(gateway, url, path, providers, channel, SessionServiceStub(channel))
+
+
+def _configuration(
+    url: str, adapters: Mapping[str, str], tables: Mapping[str, Tables], urls: Mapping[str, str], more: str
+) -> str:
+    """A JSON value is a TOML value, where it is no object."""
+    own = {example.adapter: example.settings for example in examples()}
+    lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("grpc", "callbacks", "admin")]
+    lines.append(f'[store]\nurl = "{url}"\n[log]\nlevel = "error"')
+    for name, adapter in adapters.items():
+        keys: dict[str, object] = {
+            "adapter": adapter,
+            "base_url": urls.get(name, "http://127.0.0.1:9"),
+            "allow_plain_http": True,
+            "allow_private_addresses": True,
+            "token": TOKEN,
+            **own[adapter],
+        }
+        if find().load(adapter).callbacks:
+            keys["callback_keys"] = [callback_key(name)]
+        lines += [f"[providers.{name}]", *_toml(keys)]
+        for table, values in tables.get(name, {}).items():
+            lines += [f"[providers.{name}.{table}]", *_toml(values)]
+    return "\n".join([*lines, more, ""])
+
+
+def _toml(values: Mapping[str, object]) -> list[str]:
+    return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
