@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,16 @@ class Farm:
 
         return [each for ended in await asyncio.gather(*(work() for _ in range(at_once))) for each in ended]
 
+    async def fill(self, calls: int, at_once: int = 64) -> float:
+        """Close so often that the store's cache of pages is full, and memory says something; answers calls a second."""
+        begun = monotonic()
+        for provider in self.providers.values():
+            provider.stock(players := new_markers(10))
+            markers = islice(cycle(players), calls // len(self.providers))
+            ended = await self.close_all(provider, markers, 10.0, at_once)
+            assert all(each.code == SUCCESS for each in ended), ended[0]
+        return calls / (monotonic() - begun)
+
     async def usage(self) -> "Usage":
         """What the gateway's process holds."""
         async with aiohttp.ClientSession() as http, http.get(f"http://{self.gateway.admin}/metrics") as answer:
@@ -183,17 +193,17 @@ def _descriptors(pid: int) -> list[str]:
 
 @asynccontextmanager
 async def farm(
-    stage: Stage, adapters: Mapping[str, str] | None = None, tables: Mapping[str, Tables] | None = None, more: str = ""
+    stage: Stage, adapters: Mapping[str, str] | None = None, tables: Mapping[str, Tables] | None = None, grpc: str = ""
 ) -> AsyncIterator[Farm]:
     """A gateway with a provider of each of these names (by default of each adapter), each with its limits.
 
-    `more` is more of the configuration.
+    `grpc` is more of that section of the configuration.
     """
     adapters = adapters or {name: name for name in ADAPTERS}
     tables = tables or dict.fromkeys(adapters, BARE)
     url = await stage.database()
     path = stage.folder / f"farm-{next(_NUMBERS)}.toml"
-    path.write_text(_configuration(url, adapters, tables, {}, more))
+    path.write_text(_configuration(url, adapters, tables, {}, grpc))
     settings = load(path, {})
     async with AsyncExitStack() as stack:
         providers = {}
@@ -207,7 +217,7 @@ async def farm(
             assert close is not None
             providers[name] = Farmed(name, adapter, host, proxy, "session_id" in close.needs)
         urls = {name: each.proxy.base_url for name, each in providers.items()}
-        path.write_text(_configuration(url, adapters, tables, urls, more))
+        path.write_text(_configuration(url, adapters, tables, urls, grpc))
         gateway = await stack.enter_async_context(running(path))
         channel = await stack.enter_async_context(aio.insecure_channel(gateway.grpc))
         await channel.channel_ready()
@@ -215,11 +225,12 @@ async def farm(
 
 
 def _configuration(
-    url: str, adapters: Mapping[str, str], tables: Mapping[str, Tables], urls: Mapping[str, str], more: str
+    url: str, adapters: Mapping[str, str], tables: Mapping[str, Tables], urls: Mapping[str, str], grpc: str
 ) -> str:
     """A JSON value is a TOML value, where it is no object."""
     own = {example.adapter: example.settings for example in examples()}
-    lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("grpc", "callbacks", "admin")]
+    lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("callbacks", "admin", "grpc")]
+    lines.append(grpc)
     lines.append(f'[store]\nurl = "{url}"\n[log]\nlevel = "error"')
     for name, adapter in adapters.items():
         keys: dict[str, object] = {
@@ -235,7 +246,7 @@ def _configuration(
         lines += [f"[providers.{name}]", *_toml(keys)]
         for table, values in tables.get(name, {}).items():
             lines += [f"[providers.{name}.{table}]", *_toml(values)]
-    return "\n".join([*lines, more, ""])
+    return "\n".join([*lines, ""])
 
 
 def _toml(values: Mapping[str, object]) -> list[str]:

@@ -1,12 +1,13 @@
 """The matrix: each fault, at each adapter, a thousand times. The caller is told the truth, and in time."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.proofs.farm import ADAPTERS, DEFAULTS, SUCCESS, Ended, Farm, Farmed, Usage, farm, new_markers
-from tests.proofs.figures import Figures, at_least, at_most, none_of, stated
+from tests.proofs.farm import ADAPTERS, DEFAULTS, SUCCESS, Farm, Farmed, Usage, farm, new_markers
+from tests.proofs.figures import Figures, at_most, none_of, stated
 from tests.proofs.stage import Stage
+from tests.proofs.truth import Told, told, truths
 from tests.support import faults
 from tests.support.faults import (
     Blackhole,
@@ -23,7 +24,6 @@ from tests.support.faults import (
     Truncate,
     WrongType,
 )
-from tests.support.faulty_link import Receipt
 
 WAITING_S = 0.5
 """The caller's deadline where no answer comes."""
@@ -86,55 +86,49 @@ class Cell:
     """What a case came to at one provider."""
 
     case: Case
-    provider: str
-    ended: Sequence[Ended]
-    receipts: Mapping[str, Receipt]
-    closed: frozenset[str]
-    """Players whose sessions the provider has closed."""
+    told: Told
     drift_mib: float
-
-    @property
-    def name(self) -> str:
-        return f"{self.case.name} at {self.provider}"
 
     def unexpected(self) -> list[str]:
         """Ends that the case does not allow."""
-        others = Counter(each.outcome for each in self.ended if each.outcome not in self.case.expected)
-        return [f"{self.name}: {times} x {outcome}" for outcome, times in others.items()]
+        others = Counter(each.outcome for each in self.told.ended if each.outcome not in self.case.expected)
+        return [f"{self.told.name}: {times} x {outcome}" for outcome, times in others.items()]
 
     def late(self) -> list[str]:
         """Calls that had no answer by their deadline."""
-        latest = max(each.seconds for each in self.ended)
-        late = sum(each.seconds > self.case.deadline_s + LATE_S for each in self.ended)
-        return [f"{self.name}: {late}, the latest after {latest:.3f} s"] if late else []
+        seconds = [each.seconds for each in self.told.ended]
+        late = sum(each > self.case.deadline_s + LATE_S for each in seconds)
+        return [f"{self.told.name}: {late}, the latest after {max(seconds):.3f} s"] if late else []
 
-    def miscounted(self) -> list[str]:
-        """Players of whom the proxy and the provider itself say different things."""
-        carried_out = {marker for marker, receipt in self.receipts.items() if receipt.carried_out}
-        return [f"{self.name}: {marker}" for marker in carried_out ^ self.closed]
+    def repeated(self) -> list[str]:
+        """Calls that were sent more than once."""
+        return [f"{self.told.name}: {marker}" for marker, got in self.told.receipts.items() if got.begun > 1]
 
 
-async def matrix(stage: Stage, *, calls: int = 1000, at_once: int = 64, warming: int = 50) -> Figures:
+async def matrix(
+    stage: Stage, *, calls: int = 1000, at_once: int = 64, warming: int = 100, filling: int = 30_000
+) -> Figures:
     """Every fault at every adapter, without retries and without a breaker; then the sockets and the tasks that stay."""
     async with farm(stage) as scene:
         before = await scene.usage()
+        await scene.fill(filling)
         for provider in scene.providers.values():
-            for case in _cases_at(provider):
+            for case in cases_at(provider):
                 await _cell(scene, provider, case, warming, at_once)
         warm = await scene.usage()
         cells = []
         for provider in scene.providers.values():
-            for case in _cases_at(provider):
+            for case in cases_at(provider):
                 stage.say(f"{case.name} at {provider.name}")
                 cells.append(await _cell(scene, provider, case, calls, at_once))
         after = await scene.usage()
         rest = await scene.at_rest(before)
     return (
-        stated("calls", sum(len(cell.ended) for cell in cells)),
+        stated("calls", sum(len(cell.told.ended) for cell in cells)),
         none_of("ended otherwise than expected", (each for cell in cells for each in cell.unexpected())),
         none_of(f"later than the deadline + {LATE_S * 1000:.0f} ms", (each for cell in cells for each in cell.late())),
-        *truths(cells),
-        none_of("requests sent more than once", (each for cell in cells for each in _repeated(cell))),
+        *truths(cell.told for cell in cells),
+        none_of("requests sent more than once", (each for cell in cells for each in cell.repeated())),
         *left_behind(before, rest),
         stated("the gateway's memory, warm and after", f"{warm.memory_mib:.0f} and {after.memory_mib:.0f} MiB"),
         at_most("drift of the gateway's memory", DRIFT_MIB, after.memory_mib - warm.memory_mib, " MiB"),
@@ -148,15 +142,16 @@ async def matrix_with_defaults(stage: Stage, *, calls: int = 100, at_once: int =
     for at in range(len(cases(""))):  # a gateway each: one case's open circuit would be the next one's
         async with farm(stage, tables=dict.fromkeys(ADAPTERS, DEFAULTS)) as scene:
             for provider in scene.providers.values():
-                cells += [await _cell(scene, provider, _cases_at(provider)[at], calls, at_once)]
+                cells += [await _cell(scene, provider, cases_at(provider)[at], calls, at_once)]
     return (
-        stated("calls", sum(len(cell.ended) for cell in cells)),
+        stated("calls", sum(len(cell.told.ended) for cell in cells)),
         none_of(f"later than the deadline + {LATE_S * 1000:.0f} ms", (each for cell in cells for each in cell.late())),
-        *truths(cells),
+        *truths(cell.told for cell in cells),
     )
 
 
-def _cases_at(provider: Farmed) -> tuple[Case, ...]:
+def cases_at(provider: Farmed) -> tuple[Case, ...]:
+    """All faults, as they are made for one provider."""
     return cases(f"{provider.proxy.base_url}/elsewhere")
 
 
@@ -168,54 +163,8 @@ async def _cell(scene: Farm, provider: Farmed, case: Case, calls: int, at_once: 
     provider.proxy.fault = case.fault
     ended = await scene.close_all(provider, markers, case.deadline_s, at_once)
     provider.proxy.fault = None
-    await provider.proxy.carried_out()
-    return Cell(
-        case,
-        provider.name,
-        ended,
-        dict(provider.proxy.ledger.receipts),
-        frozenset(markers) - provider.still_open(),
-        (await scene.usage()).memory_mib - memory,
-    )
-
-
-def truths(cells: Iterable[Cell]) -> Figures:
-    """Whether what callers were told is what the proxies counted."""
-    cells = list(cells)
-    told = [(cell, each, cell.receipts.get(each.marker, Receipt())) for cell in cells for each in cell.ended]
-    unreached = [(cell, each) for cell, each, receipt in told if not receipt.begun]
-    not_sent = [each for _, each in unreached if each.certainty == "NOT_SENT"]
-    otherwise = Counter(f"{cell.name}: {each.outcome}" for cell, each in unreached if each.certainty != "NOT_SENT")
-    return (
-        none_of(
-            "told NOT_SENT, and something had arrived",
-            (
-                f"{cell.name}: {each.marker}"
-                for cell, each, receipt in told
-                if each.certainty == "NOT_SENT" and receipt.begun
-            ),
-        ),
-        none_of(
-            "carried out, and told NOT_SENT or REFUSED",
-            (
-                f"{cell.name}: {each.marker}"
-                for cell, each, receipt in told
-                if receipt.carried_out and each.certainty in {"NOT_SENT", "REFUSED"}
-            ),
-        ),
-        none_of(
-            "told closed, and the provider had not",
-            (f"{cell.name}: {each.marker}" for cell, each, receipt in told if _untrue(each, receipt)),
-        ),
-        stated("calls of which nothing reached the provider", len(unreached)),
-        at_least("... told NOT_SENT", 0.99, len(not_sent) / len(unreached) if unreached else 1.0),
-        *(stated("... told otherwise", f"{times} x {what}") for what, times in otherwise.items()),
-        none_of("counted otherwise than the provider counts", (each for cell in cells for each in cell.miscounted())),
-    )
-
-
-def _untrue(each: Ended, receipt: Receipt) -> bool:
-    return each.code == SUCCESS and not receipt.carried_out
+    what_was_told = await told(f"{case.name} at {provider.name}", provider, ended)
+    return Cell(case, what_was_told, (await scene.usage()).memory_mib - memory)
 
 
 def left_behind(before: Usage, rest: Usage) -> Figures:
@@ -227,10 +176,6 @@ def left_behind(before: Usage, rest: Usage) -> Figures:
     )
 
 
-def _repeated(cell: Cell) -> list[str]:
-    return [f"{cell.name}: {marker}" for marker, receipt in cell.receipts.items() if receipt.begun > 1]
-
-
 def _most(cells: Iterable[Cell]) -> str:
     most = max(cells, key=lambda cell: cell.drift_mib)
-    return f"{most.drift_mib:.1f} MiB, {most.name}"
+    return f"{most.drift_mib:.1f} MiB, {most.told.name}"

@@ -1,0 +1,81 @@
+"""A thousand calls that hang: memory is bounded, and whoever calls another provider is answered."""
+
+import asyncio
+from collections import Counter
+from time import monotonic
+
+from gateway.config.settings import GrpcSettings
+from tests.proofs.farm import BARE, DEFAULTS, SUCCESS, Ended, Farm, Tables, farm, new_markers
+from tests.proofs.figures import Figures, at_most, exactly, none_of, stated
+from tests.proofs.matrix import LATE_S, left_behind
+from tests.proofs.stage import Stage, resident_mib
+from tests.proofs.truth import Told, told, truths
+from tests.support.faults import Hang
+
+SICK, WELL = "kyren", "luckymonaco"
+DEADLINE_S = 4.0
+GOOD_S = 1.0
+"""Within which the good call is answered."""
+HELD_MIB = 96.0
+"""What a thousand calls under way may take."""
+GROWTH_MIB = 10.0
+
+WIDE: Tables = {**BARE, "limits": {"concurrent_calls": 1000, "waiting_calls": 1000}}
+"""All of them get through to the provider."""
+ROOM = "max_calls = 2000" if "max_calls" in GrpcSettings.__struct_fields__ else ""
+
+
+async def hung_rpcs(stage: Stage, *, calls: int = 1000, rounds: int = 3) -> Figures:
+    """As a provider's limits are by default, then with limits that let all of them through."""
+    return (
+        *await _hung(stage, "by default", DEFAULTS, calls, rounds),
+        *await _hung(stage, "all let through", WIDE, calls, rounds),
+    )
+
+
+async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int) -> Figures:
+    adapters = {SICK: SICK, WELL: WELL}
+    async with farm(stage, adapters, {SICK: tables, WELL: DEFAULTS}, grpc=ROOM) as scene:
+        well = scene.providers[WELL]
+        well.stock(players := new_markers(1))
+        before = await scene.usage()
+        await scene.close(well, players[0])
+        peaks, good, all_told = [], [], []
+        for number in range(rounds):
+            stage.say(f"{name}, round {number + 1}")
+            hung, peak, ended = await _round(scene, calls, players[0])
+            peaks.append(peak)
+            good += ended
+            all_told.append(hung)
+        rest = await scene.at_rest(before)
+    outcomes = Counter(each.outcome for hung in all_told for each in hung.ended)
+    longest = max(each.seconds for hung in all_told for each in hung.ended)
+    return (
+        stated(f"{name}: calls", f"{rounds} x {calls}"),
+        *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
+        exactly("calls answered by the gateway, and not by their own clock", 0, outcomes["DEADLINE_EXCEEDED"]),
+        at_most("the longest of them", DEADLINE_S + LATE_S, longest, " s"),
+        none_of("good calls meanwhile that were not answered", (each for each in good if each.code != SUCCESS)),
+        at_most("... the longest of these", GOOD_S, max(each.seconds for each in good), " s"),
+        at_most("memory that they hold", HELD_MIB, peaks[0] - before.memory_mib, " MiB"),
+        at_most("... and more of it in the last round", GROWTH_MIB, peaks[-1] - peaks[0], " MiB"),
+        *truths(all_told),
+        *left_behind(before, rest),
+    )
+
+
+async def _round(scene: Farm, calls: int, player: str) -> tuple[Told, float, list[Ended]]:
+    """Hung calls, what the gateway held while they hung, and how good ones fared meanwhile."""
+    sick, well = scene.providers[SICK], scene.providers[WELL]
+    sick.stock(markers := new_markers(calls))
+    sick.proxy.ledger.clear()
+    sick.proxy.fault = Hang()
+    begun, good, peak = monotonic(), [], 0.0
+    hanging = asyncio.gather(*(scene.close(sick, marker, DEADLINE_S) for marker in markers))
+    while monotonic() - begun < DEADLINE_S * 0.8:
+        good.append(await scene.close(well, player, DEADLINE_S))
+        peak = max(peak, resident_mib(scene.gateway.pid))
+        await asyncio.sleep(0.1)
+    ended = await hanging
+    sick.proxy.fault = None
+    return await told(SICK, sick, ended), peak, good
