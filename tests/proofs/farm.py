@@ -244,9 +244,14 @@ def _configuration(
         if find().load(adapter).callbacks:
             keys["callback_keys"] = [callback_key(name)]
         lines += [f"[providers.{name}]", *_toml(keys)]
-        for table, values in tables.get(name, {}).items():
-            lines += [f"[providers.{name}.{table}]", *_toml(values)]
+        lines.append(limits_toml(name, tables.get(name, {})))
     return "\n".join([*lines, ""])
+
+
+def limits_toml(provider: str, tables: Tables) -> str:
+    """A provider's limits in the configuration."""
+    lines = [line for table, keys in tables.items() for line in (f"[providers.{provider}.{table}]", *_toml(keys))]
+    return "\n".join(lines)
 
 
 def _toml(values: Mapping[str, object]) -> list[str]:

@@ -60,12 +60,16 @@ class FaultProxy:
         self._let_connect_again()
         self._fault = fault
         if isinstance(fault, Down | Refuse | Blackhole):
-            for link in list(self.links):
-                link.reset()
+            self.cut()
         if isinstance(fault, Down):
             self._deafen()
         elif isinstance(fault, Blackhole):
             self._fill_up()
+
+    def cut(self) -> None:
+        """Reset all connections that there are."""
+        for link in list(self.links):
+            link.reset()
 
     async def carried_out(self) -> None:
         """Wait until the provider has answered all that it got."""
