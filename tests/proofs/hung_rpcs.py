@@ -27,17 +27,19 @@ WIDE: Tables = {**BARE, "limits": {"concurrent_calls": 1000, "waiting_calls": 10
 ROOM = "max_calls = 2000" if "max_calls" in GrpcSettings.__struct_fields__ else ""
 
 
-async def hung_rpcs(stage: Stage, *, calls: int = 1000, rounds: int = 4, filling: int = 30_000) -> Figures:
+async def hung_rpcs(
+    stage: Stage, *, calls: int = 1000, rounds: int = 4, filling: int = 30_000, grpc: str = ""
+) -> Figures:
     """As a provider's limits are by default, then with limits that let all of them through."""
     return (
-        *await _hung(stage, "by default", DEFAULTS, calls, rounds, filling),
-        *await _hung(stage, "all let through", WIDE, calls, rounds, filling),
+        *await _hung(stage, "by default", DEFAULTS, calls, rounds, filling, f"{grpc}\n{ROOM}"),
+        *await _hung(stage, "all let through", WIDE, calls, rounds, filling, f"{grpc}\n{ROOM}"),
     )
 
 
-async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int, filling: int) -> Figures:
+async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int, filling: int, grpc: str) -> Figures:
     adapters = {SICK: SICK, WELL: WELL}
-    async with farm(stage, adapters, {SICK: tables, WELL: DEFAULTS}, grpc=ROOM) as scene:
+    async with farm(stage, adapters, {SICK: tables, WELL: DEFAULTS}, grpc=grpc) as scene:
         well = scene.providers[WELL]
         before = await scene.usage()
         await scene.fill(filling)

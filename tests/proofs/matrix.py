@@ -106,10 +106,10 @@ class Cell:
 
 
 async def matrix(
-    stage: Stage, *, calls: int = 1000, at_once: int = 64, warming: int = 100, filling: int = 30_000
+    stage: Stage, *, calls: int = 1000, at_once: int = 64, warming: int = 100, filling: int = 30_000, grpc: str = ""
 ) -> Figures:
     """Every fault at every adapter, without retries and without a breaker; then the sockets and the tasks that stay."""
-    async with farm(stage) as scene:
+    async with farm(stage, grpc=grpc) as scene:
         before = await scene.usage()
         await scene.fill(filling)
         for provider in scene.providers.values():

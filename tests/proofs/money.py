@@ -2,31 +2,20 @@
 falls short. Progress goes to standard error.
 """
 
-import argparse
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from time import monotonic
-from typing import Any
 
-import uvloop
-
-from tests.proofs.figures import Figure, Figures, shortfalls
+from tests.proofs.figures import Figures
 from tests.proofs.kill import kill
 from tests.proofs.machine import machine_in_parts
 from tests.proofs.outages import Outage, outage, outages_of
+from tests.proofs.proving import Proof, at_scale, live, prove
 from tests.proofs.restarts import restarts
 from tests.proofs.stage import Engine, Stage
 from tests.proofs.storm import storm
 from tests.proofs.subscribers import subscribers
 from tests.proofs.sync import sync
 from tests.proofs.throughput import throughput
-from tests.support.postgres import postgres_server
 
 BOTH = tuple(Engine)
 REPLICATED = (Engine.POSTGRES,)
@@ -35,30 +24,8 @@ DRIVEN = {Outage.DATABASE_DOWN: 10_000, Outage.DATABASE_HUNG: 3000, Outage.WALLE
 """Deliveries while it lasts: about half a minute each."""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """A proof as it is asked for. `run` takes the stage and the scale."""
-
-    name: str
-    run: Callable[[Stage, float], Figures]
-    engines: tuple[Engine, ...] = BOTH
-
-
-def live(happening: Callable[..., Coroutine[Any, Any, Figures]], **scaled: int) -> Callable[[Stage, float], Figures]:
-    """A proof that runs on an event loop; the counts are for scale 1."""
-
-    def run(stage: Stage, scale: float) -> Figures:
-        return uvloop.run(happening(stage, **_at_scale(scale, scaled)))
-
-    return run
-
-
 def _machine(stage: Stage, scale: float) -> Figures:
-    return machine_in_parts(stage, **_at_scale(scale, {"examples": 2000}))
-
-
-def _at_scale(scale: float, counts: dict[str, int]) -> dict[str, int]:
-    return {name: max(1, round(count * scale)) for name, count in counts.items()}
+    return machine_in_parts(stage, **at_scale(scale, {"examples": 2000}))
 
 
 PROOFS = (
@@ -82,57 +49,5 @@ PROOFS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is asked for; 1 where a figure falls short."""
-    parser = argparse.ArgumentParser(description="What happens to money, proved with real processes and databases.")
-    parser.add_argument("--only", action="append", choices=[proof.name for proof in PROOFS], metavar="NAME")
-    parser.add_argument("--engine", action="append", type=Engine, choices=list(Engine))
-    parser.add_argument("--scale", type=float, default=1.0, help="of the counts, for trying")
-    asked = parser.parse_args(arguments)
-    begun = monotonic()
-    short = [
-        f"{proof.name} on {engine}"
-        for proof in PROOFS
-        if not asked.only or proof.name in asked.only
-        for engine in proof.engines
-        if not asked.engine or engine in asked.engine
-        if shortfalls(_prove(proof, engine, asked.scale))
-    ]
-    _write(f"\n{_minutes(monotonic() - begun)}: {'fell short: ' + ', '.join(short) if short else 'all stand'}")
-    return 1 if short else 0
-
-
-def _prove(proof: Proof, engine: Engine, scale: float) -> Figures:
-    begun = monotonic()
-    say = partial(_say, f"{proof.name} on {engine}")
-    say("begins")
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proof-")))
-        server = stack.enter_context(postgres_server()) if engine is Engine.POSTGRES else None
-        try:
-            figures = proof.run(Stage(engine, folder, server, say), scale)
-        except Exception as error:  # noqa: BLE001 - the other proofs are worth seeing all the same
-            traceback.print_exc()
-            figures = (Figure("ends", "well", f"{type(error).__name__}: {error}"[:200], holds=False),)
-    _write(f"\n{proof.name} on {engine}, {_minutes(monotonic() - begun)}")
-    for figure in figures:
-        verdict = ("ok" if figure.holds else "SHORT") if figure.demanded else ""
-        _write(f"  {verdict:<6}{figure.name:<58}{figure.demanded:>16}  {figure.seen}")
-    return figures
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _say(about: str, text: str) -> None:
-    sys.stderr.write(f"{about}: {text}\n")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(prove("What happens to money, proved with real processes and databases.", PROOFS))

@@ -21,11 +21,11 @@ PATIENCE_S = 30.0
 
 
 async def sigterm(
-    stage: Stage, *, calls: int = 50, dripping: int = 50, working: int = 16, for_s: float = 2.0
+    stage: Stage, *, calls: int = 50, dripping: int = 50, working: int = 16, for_s: float = 2.0, grpc: str = ""
 ) -> Figures:
     """Ends a gateway in the middle of it all, and reads its books."""
     async with AsyncExitStack() as stack:
-        scene = await stack.enter_async_context(farm(stage, {SICK: SICK, WELL: "luckymonaco"}))
+        scene = await stack.enter_async_context(farm(stage, {SICK: SICK, WELL: "luckymonaco"}, grpc=grpc))
         await open_accounts(scene.gateway.grpc)
         sick, well = scene.providers[SICK], scene.providers[WELL]
         well.stock(new_markers(10))

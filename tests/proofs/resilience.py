@@ -1,0 +1,46 @@
+"""What callers learn whatever a provider does, proved heavy: `python -m tests.proofs.resilience`. Prints what was seen
+beside what is demanded; exits 1 where one falls short. Progress goes to standard error.
+"""
+
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from tests.proofs.certainty import certainty
+from tests.proofs.drippers import drippers
+from tests.proofs.figures import Figures
+from tests.proofs.hung import hung
+from tests.proofs.hung_rpcs import hung_rpcs
+from tests.proofs.matrix import matrix, matrix_with_defaults
+from tests.proofs.proving import Proof, live, prove
+from tests.proofs.sigterm import sigterm
+from tests.proofs.soak import soak
+from tests.proofs.stage import Engine
+from tests.proofs.total_failure import total_failure
+
+HTTP2 = 'front_end = "http2"'
+
+
+def _proof(name: str, happening: Callable[..., Coroutine[Any, Any, Figures]], **scaled: int) -> Proof:
+    return Proof(name, live(happening, **scaled), (Engine.SQLITE,))
+
+
+PROOFS = (
+    _proof("matrix", matrix, calls=1000, warming=100, filling=30_000),
+    _proof("matrix-http2", partial(matrix, grpc=HTTP2), calls=200, warming=100, filling=30_000),
+    _proof("matrix-defaults", matrix_with_defaults, calls=100),
+    _proof("certainty", certainty, calls=3000),
+    _proof("hung", hung, pairs=7),
+    _proof("total-failure", total_failure, calls=3000),
+    _proof("drippers", drippers, pairs=7),
+    _proof("hung-rpcs", hung_rpcs, rounds=4, filling=30_000),
+    _proof("hung-rpcs-http2", partial(hung_rpcs, grpc=HTTP2), rounds=4, filling=30_000),
+    _proof("sigterm", sigterm, calls=50, dripping=50),
+    _proof("sigterm-http2", partial(sigterm, grpc=HTTP2), calls=50, dripping=50),
+    _proof("soak", soak, seconds=600, filling=30_000),
+)
+
+
+if __name__ == "__main__":
+    sys.exit(prove("What callers learn whatever a provider does, proved with real processes and faults.", PROOFS))
