@@ -3,14 +3,14 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.proofs.farm import ADAPTERS, DEFAULTS, Ended, Farmed, Tables, farm, new_markers
-from tests.proofs.figures import Figures, none_of, stated
-from tests.proofs.matrix import LATE_S, cases_at
+from tests.proofs.farm import ADAPTERS, DEFAULTS, Farmed, Tables, farm, new_markers
+from tests.proofs.figures import Figures, stated
+from tests.proofs.matrix import cases_at
 from tests.proofs.stage import Stage
-from tests.proofs.truth import told, truths
+from tests.proofs.truth import in_time, told, truths
 from tests.support.faults import Fault
 
 TRIED_AGAIN: Tables = {"breaker": {"min_requests": 1_000_000}}
@@ -44,18 +44,9 @@ async def _at_random(stage: Stage, name: str, tables: Tables, calls: int, at_onc
         stated(f"with {name}: calls", outcomes.total()),
         stated("... requests that reached the providers", attempts),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
-        none_of(f"later than the deadline + {LATE_S * 1000:.0f} ms", _late([each.ended for each in all_told])),
+        *in_time([call for each in all_told for call in each.ended], DEADLINE_S),
         *truths(all_told),
     )
-
-
-def _late(all_ended: Sequence[Sequence[Ended]]) -> list[str]:
-    return [
-        f"{each.marker} after {each.seconds:.3f} s"
-        for ended in all_ended
-        for each in ended
-        if each.seconds > DEADLINE_S + LATE_S
-    ]
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from gateway.config import load
 from gateway.simulation.host import SimulatorHost
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.proofs.pulse import Pulse
 from tests.proofs.stage import Served, Stage, resident_mib, running
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.gateway import callback_key, told
@@ -40,6 +41,8 @@ DEFAULTS: Tables = {}
 SUCCESS = "OK"
 ADAPTERS = find().names()
 TOKEN = "configured-token"
+LATE_S = 0.05
+"""After its deadline, a caller has its answer."""
 _NUMBERS = count()
 
 
@@ -53,6 +56,22 @@ class Ended:
     certainty: str
     seconds: float
     request_id: str = ""
+    held_up: bool = False
+    """Whether this process was, so that the time says nothing of the gateway."""
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether the caller heard nothing but its own clock, and it is the gateway's fault."""
+        return self.outcome == "DEADLINE_EXCEEDED" and not self.held_up
+
+    @property
+    def not_judged(self) -> bool:
+        """Whether the caller heard nothing but its own clock, and may have been too busy to hear more."""
+        return self.outcome == "DEADLINE_EXCEEDED" and self.held_up
+
+    def late(self, deadline_s: float) -> bool:
+        """Whether it had to wait longer than it may, and it is the gateway's fault."""
+        return self.seconds > deadline_s + LATE_S and not self.held_up
 
     @property
     def outcome(self) -> str:
@@ -91,6 +110,7 @@ class Farm:
     providers: Mapping[str, Farmed]
     channel: aio.Channel
     stub: "SessionServiceAsyncStub" = field(repr=False)
+    pulse: Pulse = field(repr=False)
 
     async def close(self, provider: Farmed, marker: str = "", deadline_s: float = 5.0) -> Ended:
         """Have a player's sessions closed."""
@@ -106,9 +126,16 @@ class Farm:
         try:
             await self.stub.CloseSession(request, timeout=deadline_s)
         except aio.AioRpcError as error:
-            seconds = monotonic() - begun
-            return _failed(marker, error, seconds, request.request_id)
+            return self._failed(marker, error, begun, request.request_id)
         return Ended(marker, SUCCESS, "", "", monotonic() - begun, request.request_id)
+
+    def _failed(self, marker: str, error: aio.AioRpcError, begun: float, request_id: str) -> Ended:
+        now, late = monotonic(), self.pulse.was_late(begun)
+        try:
+            failure = told(error)
+        except AssertionError:  # the caller's own clock was faster
+            return Ended(marker, error.code().name, "", "", now - begun, request_id, late)
+        return Ended(marker, failure.code.name, failure.reason, failure.certainty, now - begun, request_id, late)
 
     async def close_all(
         self, provider: Farmed, markers: Iterable[str], deadline_s: float, at_once: int = 64
@@ -174,14 +201,6 @@ def new_markers(number: int) -> list[str]:
     return [new_marker() for _ in range(number)]
 
 
-def _failed(marker: str, error: aio.AioRpcError, seconds: float, request_id: str) -> Ended:
-    try:
-        failure = told(error)
-    except AssertionError:  # the caller's own clock was faster
-        return Ended(marker, error.code().name, "", "", seconds, request_id)
-    return Ended(marker, failure.code.name, failure.reason, failure.certainty, seconds, request_id)
-
-
 def _descriptors(pid: int) -> list[str]:
     """What a process's file descriptors are of."""
     links = []
@@ -221,7 +240,8 @@ async def farm(
         gateway = await stack.enter_async_context(running(path))
         channel = await stack.enter_async_context(aio.insecure_channel(gateway.grpc))
         await channel.channel_ready()
-        yield Farm(gateway, url, path, providers, channel, SessionServiceStub(channel))
+        await stack.enter_async_context((pulse := Pulse()).beating())
+        yield Farm(gateway, url, path, providers, channel, SessionServiceStub(channel), pulse)
 
 
 def _configuration(

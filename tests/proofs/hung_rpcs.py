@@ -6,10 +6,10 @@ from time import monotonic
 
 from gateway.config.settings import GrpcSettings
 from tests.proofs.farm import BARE, DEFAULTS, SUCCESS, Ended, Farm, Tables, farm, new_markers
-from tests.proofs.figures import Figures, at_most, exactly, none_of, stated
-from tests.proofs.matrix import LATE_S, left_behind
+from tests.proofs.figures import Figures, at_most, none_of, stated
+from tests.proofs.matrix import left_behind
 from tests.proofs.stage import Stage, resident_mib
-from tests.proofs.truth import Told, told, truths
+from tests.proofs.truth import Told, in_time, told, truths
 from tests.support.faults import Hang
 
 SICK, WELL = "kyren", "luckymonaco"
@@ -54,12 +54,10 @@ async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int
             all_told.append(hung)
         rest = await scene.at_rest(before)
     outcomes = Counter(each.outcome for hung in all_told for each in hung.ended)
-    longest = max(each.seconds for hung in all_told for each in hung.ended)
     return (
         stated(f"{name}: calls", f"{rounds} x {calls}"),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
-        exactly("calls answered by the gateway, and not by their own clock", 0, outcomes["DEADLINE_EXCEEDED"]),
-        at_most("the longest of them", DEADLINE_S + LATE_S, longest, " s"),
+        *in_time([each for hung in all_told for each in hung.ended], DEADLINE_S),
         none_of("good calls meanwhile that were not answered", (each for each in good if each.code != SUCCESS)),
         at_most("... the longest of these", GOOD_S, max(each.seconds for each in good), " s"),
         at_most("memory that they hold", HELD_MIB, max(peaks) - full, " MiB"),

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.proofs.farm import ADAPTERS, DEFAULTS, SUCCESS, Farm, Farmed, Usage, farm, new_markers
+from tests.proofs.farm import ADAPTERS, DEFAULTS, LATE_S, SUCCESS, Farm, Farmed, Usage, farm, new_markers
 from tests.proofs.figures import Figures, at_most, none_of, stated
 from tests.proofs.stage import Stage
 from tests.proofs.truth import Told, told, truths
@@ -28,8 +28,6 @@ from tests.support.faults import (
 WAITING_S = 0.5
 """The caller's deadline where no answer comes."""
 ENOUGH_S = 5.0
-LATE_S = 0.05
-"""After its deadline, a caller has its answer."""
 DRIFT_MIB = 10.0
 
 NOT_SENT = "UNAVAILABLE PROVIDER_UNREACHABLE NOT_SENT"
@@ -91,14 +89,15 @@ class Cell:
 
     def unexpected(self) -> list[str]:
         """Ends that the case does not allow."""
-        others = Counter(each.outcome for each in self.told.ended if each.outcome not in self.case.expected)
+        others = Counter(
+            each.outcome for each in self.told.ended if each.outcome not in self.case.expected and not each.not_judged
+        )
         return [f"{self.told.name}: {times} x {outcome}" for outcome, times in others.items()]
 
     def late(self) -> list[str]:
         """Calls that had no answer by their deadline."""
-        seconds = [each.seconds for each in self.told.ended]
-        late = sum(each > self.case.deadline_s + LATE_S for each in seconds)
-        return [f"{self.told.name}: {late}, the latest after {max(seconds):.3f} s"] if late else []
+        late = [each.seconds for each in self.told.ended if each.late(self.case.deadline_s)]
+        return [f"{self.told.name}: {len(late)}, the latest after {max(late):.3f} s"] if late else []
 
     def repeated(self) -> list[str]:
         """Calls that were sent more than once."""

@@ -11,11 +11,12 @@ from time import monotonic
 from tests.proofs.certainty import changing
 from tests.proofs.dripping import Drippers
 from tests.proofs.farm import ADAPTERS, DEFAULTS, Ended, Farm, farm, new_markers
-from tests.proofs.figures import Figures, at_most, exactly, none_of, stated
-from tests.proofs.matrix import LATE_S, left_behind
+from tests.proofs.figures import Figures, at_most, exactly, stated
+from tests.proofs.matrix import left_behind
 from tests.proofs.sending import PROVIDER as SENDER
 from tests.proofs.sending import Load, provider
 from tests.proofs.stage import Stage, open_accounts, resident_mib
+from tests.proofs.truth import in_time
 
 SLOPE_MIB_PER_MIN = 0.2
 WARM = 0.2
@@ -34,7 +35,8 @@ class _Calls:
     scene: Farm
     rate: float
     outcomes: Counter[str] = field(default_factory=Counter)
-    late: list[str] = field(default_factory=list)
+    failed: list[Ended] = field(default_factory=list)
+    """Of those that did not succeed, what was not in time, or cannot be judged."""
     left_out: int = 0
     """Calls not made, for too many were under way."""
 
@@ -61,8 +63,8 @@ class _Calls:
     async def _call(self, name: str, player: str) -> None:
         ended = await self.scene.close(self.scene.providers[name], player, DEADLINE_S)
         self.outcomes[ended.outcome] += 1
-        if ended.seconds > DEADLINE_S + LATE_S:
-            self.late.append(_late(ended))
+        if ended.not_judged or ended.in_vain or ended.late(DEADLINE_S):
+            self.failed.append(ended)
 
 
 async def soak(stage: Stage, *, seconds: int = 600, filling: int = 30_000, wins_idle_s: float = 0.1) -> Figures:
@@ -90,8 +92,7 @@ async def soak(stage: Stage, *, seconds: int = 600, filling: int = 30_000, wins_
     return (
         stated("calls", f"{calls.outcomes.total()} at {calls.rate:.0f} a second, {calls.left_out} left out"),
         *(stated(f"... ended {outcome}", times) for outcome, times in calls.outcomes.most_common()),
-        none_of("... with nothing but the caller's own clock", ["one"] * calls.outcomes["DEADLINE_EXCEEDED"]),
-        none_of(f"... later than the deadline + {LATE_S * 1000:.0f} ms", calls.late),
+        *in_time(calls.failed, DEADLINE_S),
         stated("Results", len(load.acknowledged)),
         exactly("... that contradict another", [], load.contradictions[:3]),
         stated("drippers that came and went", len(drippers.gone)),
@@ -117,7 +118,3 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
     mean_y = sum(y for _, y in samples) / len(samples)
     spread = sum((x - mean_x) ** 2 for x, _ in samples)
     return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
-
-
-def _late(ended: Ended) -> str:
-    return f"{ended.outcome or ended.code} after {ended.seconds:.3f} s"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.proofs.farm import SUCCESS, Ended, Farmed
+from tests.proofs.farm import LATE_S, SUCCESS, Ended, Farmed
 from tests.proofs.figures import Figures, at_least, none_of, stated
 from tests.support.faulty_link import Receipt
 
@@ -73,6 +73,18 @@ def truths(all_told: Iterable[Told]) -> Figures:
         stated("calls of which nothing reached the provider", len(unreached)),
         at_least("... told NOT_SENT", TOLD_NOT_SENT, share),
         *(stated("... told otherwise", f"{times} x {what}") for what, times in otherwise.most_common(5)),
+    )
+
+
+def in_time(ended: Sequence[Ended], deadline_s: float) -> Figures:
+    """Whether all were answered, and by their deadline."""
+    return (
+        none_of("with nothing but the caller's own clock", (each.marker for each in ended if each.in_vain)),
+        none_of(
+            f"later than the deadline + {LATE_S * 1000:.0f} ms",
+            (f"{each.marker} after {each.seconds:.3f} s" for each in ended if each.late(deadline_s)),
+        ),
+        stated("not judged, for this process itself was held up", sum(each.not_judged for each in ended)),
     )
 
 
