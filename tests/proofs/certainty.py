@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.proofs.farm import ADAPTERS, DEFAULTS, Farmed, Tables, farm, new_markers
+from tests.proofs.farm import ADAPTERS, DEFAULTS, Farm, Farmed, Tables, farm, new_markers
 from tests.proofs.figures import Figures, stated
 from tests.proofs.matrix import cases_at
 from tests.proofs.stage import Stage
-from tests.proofs.truth import in_time, told, truths
+from tests.proofs.truth import Told, in_time, told, truths
 from tests.support.faults import Fault
 
 TRIED_AGAIN: Tables = {"breaker": {"min_requests": 1_000_000}}
@@ -26,18 +26,16 @@ async def certainty(stage: Stage, *, calls: int = 3000, at_once: int = 48) -> Fi
     figures: list[Figures] = []
     for name, tables in (("retries", TRIED_AGAIN), ("retries and breaker", DEFAULTS)):
         stage.say(name)
-        figures.append(await _at_random(stage, name, tables, calls, at_once))
+        figures.append(await at_random(stage, name, tables, calls, at_once))
     return tuple(figure for several in figures for figure in several)
 
 
-async def _at_random(stage: Stage, name: str, tables: Tables, calls: int, at_once: int) -> Figures:
+async def at_random(stage: Stage, name: str, tables: Tables, calls: int, at_once: int) -> Figures:
+    """So many calls at each provider, all of them at once, and what came of them."""
     async with farm(stage, tables=dict.fromkeys(ADAPTERS, tables)) as scene:
-        all_told = []
-        for provider in scene.providers.values():
-            provider.stock(markers := new_markers(calls))
-            async with changing(provider):
-                ended = await scene.close_all(provider, markers, DEADLINE_S, at_once)
-            all_told.append(await told(provider.name, provider, ended))
+        all_told = await asyncio.gather(
+            *(_at_random(scene, provider, calls, at_once // 3) for provider in scene.providers.values())
+        )
     outcomes = Counter(each.outcome for each_told in all_told for each in each_told.ended)
     attempts = sum(receipt.begun for each in all_told for receipt in each.receipts.values())
     return (
@@ -47,6 +45,13 @@ async def _at_random(stage: Stage, name: str, tables: Tables, calls: int, at_onc
         *in_time([call for each in all_told for call in each.ended], DEADLINE_S),
         *truths(all_told),
     )
+
+
+async def _at_random(scene: Farm, provider: Farmed, calls: int, at_once: int) -> Told:
+    provider.stock(markers := new_markers(calls))
+    async with changing(provider):
+        ended = await scene.close_all(provider, markers, DEADLINE_S, at_once)
+    return await told(provider.name, provider, ended)
 
 
 @asynccontextmanager

@@ -21,10 +21,23 @@ SLOWER = 1.2
 
 
 async def drippers(
-    stage: Stage, *, number: int = 200, pairs: int = 7, seconds: float = 2.5, rate: float = 250, limit_s: float = GONE_S
+    stage: Stage,
+    *,
+    number: int = 200,
+    pairs: int = 7,
+    seconds: float = 2.5,
+    rate: float = 250,
+    limit_s: float = GONE_S,
+    slower: float = SLOWER,
+    callbacks: str = "",
 ) -> Figures:
-    """Results at a steady rate, without drippers and among them, in turns; then how long each dripper lives."""
-    async with running(stage.configure(await stage.database())) as gateway:
+    """Results at a steady rate, without drippers and among them, in turns; then how long each dripper lives.
+
+    `callbacks` is more of that section of the configuration.
+    """
+    path = stage.configure(await stage.database())
+    path.write_text(path.read_text().replace("[callbacks]", f"[callbacks]\n{callbacks}"))
+    async with running(path) as gateway:
         await open_accounts(gateway.grpc)
         results = _results()
         ratios, without, among, wrong = [], [], [], []
@@ -51,7 +64,7 @@ async def drippers(
         none_of("Results answered otherwise than credited", wrong),
         stated("p99 of a Result, without", f"{statistics.median(without) * 1e3:.2f} ms"),
         stated("p99 of a Result, among drippers", f"{statistics.median(among) * 1e3:.2f} ms"),
-        at_most("among by without, median of pairs", SLOWER, statistics.median(ratios)),
+        at_most("among by without, median of pairs", slower, statistics.median(ratios)),
         stated("each pair", " ".join(f"{ratio:.2f}" for ratio in ratios)),
         stated("drippers", number),
         none_of(f"... that live longer than {limit_s:g} s", lasting),

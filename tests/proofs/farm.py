@@ -170,8 +170,14 @@ class Farm:
             int(float(tasks[1])) if tasks else 0,
         )
 
-    async def at_rest(self, before: "Usage", within_s: float = 25.0) -> "Usage":
-        """What it holds once it holds no more than before, or when the time is over."""
+    async def at_rest(self, before: "Usage", within_s: float = 30.0, *, patient: bool = True) -> "Usage":
+        """What it holds once it holds no more than before, or when the time is over.
+
+        Who is not patient has the providers end the connections that the gateway would keep for a while.
+        """
+        for provider in self.providers.values():
+            if not patient:
+                provider.proxy.cut()
         until = monotonic() + within_s
         while True:
             usage = await self.usage()

@@ -14,8 +14,6 @@ from tests.support.faults import Hang
 
 SICK, WELL = "kyren", "luckymonaco"
 DEADLINE_S = 4.0
-SPREAD_S = 2.0
-"""Over which the calls come, and so their deadlines."""
 GOOD_S = 1.0
 """Within which the good call is answered."""
 HELD_MIB = 96.0
@@ -32,12 +30,24 @@ async def hung_rpcs(
 ) -> Figures:
     """As a provider's limits are by default, then with limits that let all of them through."""
     return (
-        *await _hung(stage, "by default", DEFAULTS, calls, rounds, filling, f"{grpc}\n{ROOM}"),
-        *await _hung(stage, "all let through", WIDE, calls, rounds, filling, f"{grpc}\n{ROOM}"),
+        *await hung_with(stage, "by default", DEFAULTS, calls, rounds, filling, f"{grpc}\n{ROOM}"),
+        *await hung_with(stage, "all let through", WIDE, calls, rounds, filling, f"{grpc}\n{ROOM}"),
     )
 
 
-async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int, filling: int, grpc: str) -> Figures:
+async def hung_with(
+    stage: Stage,
+    name: str,
+    tables: Tables,
+    calls: int,
+    rounds: int,
+    filling: int,
+    grpc: str,
+    *,
+    deadline_s: float = DEADLINE_S,
+    patient: bool = True,
+) -> Figures:
+    """So many hung calls, several times over, and what they cost."""
     adapters = {SICK: SICK, WELL: WELL}
     async with farm(stage, adapters, {SICK: tables, WELL: DEFAULTS}, grpc=grpc) as scene:
         well = scene.providers[WELL]
@@ -48,16 +58,16 @@ async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int
         peaks, good, all_told = [], [], []
         for number in range(rounds):
             stage.say(f"{name}, round {number + 1}")
-            hung, peak, ended = await _round(scene, calls, player[0])
+            hung, peak, ended = await _round(scene, calls, player[0], deadline_s)
             peaks.append(peak)
             good += ended
             all_told.append(hung)
-        rest = await scene.at_rest(before)
+        rest = await scene.at_rest(before, patient=patient)
     outcomes = Counter(each.outcome for hung in all_told for each in hung.ended)
     return (
         stated(f"{name}: calls", f"{rounds} x {calls}"),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
-        *in_time([each for hung in all_told for each in hung.ended], DEADLINE_S),
+        *in_time([each for hung in all_told for each in hung.ended], deadline_s),
         none_of("good calls meanwhile that were not answered", (each for each in good if each.code != SUCCESS)),
         at_most("... the longest of these", GOOD_S, max(each.seconds for each in good), " s"),
         at_most("memory that they hold", HELD_MIB, max(peaks) - full, " MiB"),
@@ -67,8 +77,8 @@ async def _hung(stage: Stage, name: str, tables: Tables, calls: int, rounds: int
     )
 
 
-async def _round(scene: Farm, calls: int, player: str) -> tuple[Told, float, list[Ended]]:
-    """Hung calls, what the gateway held while they hung, and how good ones fared meanwhile."""
+async def _round(scene: Farm, calls: int, player: str, deadline_s: float) -> tuple[Told, float, list[Ended]]:
+    """Hung calls, over half of their time; what the gateway held while they hung, and how good ones fared meanwhile."""
     sick, well = scene.providers[SICK], scene.providers[WELL]
     sick.stock(markers := new_markers(calls))
     sick.proxy.ledger.clear()
@@ -77,11 +87,11 @@ async def _round(scene: Farm, calls: int, player: str) -> tuple[Told, float, lis
 
     async def hang(marker: str, after_s: float) -> Ended:
         await asyncio.sleep(after_s)
-        return await scene.close(sick, marker, DEADLINE_S)
+        return await scene.close(sick, marker, deadline_s)
 
-    hanging = asyncio.gather(*(hang(marker, SPREAD_S * at / calls) for at, marker in enumerate(markers)))
-    while monotonic() - begun < DEADLINE_S:
-        good.append(await scene.close(well, player, DEADLINE_S))
+    hanging = asyncio.gather(*(hang(marker, deadline_s / 2 * at / calls) for at, marker in enumerate(markers)))
+    while monotonic() - begun < deadline_s:
+        good.append(await scene.close(well, player, deadline_s))
         peak = max(peak, resident_mib(scene.gateway.pid))
         await asyncio.sleep(0.1)
     ended = await hanging

@@ -1,11 +1,12 @@
 """The matrix: each fault, at each adapter, a thousand times. The caller is told the truth, and in time."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tests.proofs.farm import ADAPTERS, DEFAULTS, LATE_S, SUCCESS, Farm, Farmed, Usage, farm, new_markers
-from tests.proofs.figures import Figures, at_most, none_of, stated
+from tests.proofs.figures import Figure, Figures, at_most, none_of, stated
 from tests.proofs.stage import Stage
 from tests.proofs.truth import Told, told, truths
 from tests.support import faults
@@ -99,6 +100,10 @@ class Cell:
         late = [each.seconds for each in self.told.ended if each.late(self.case.deadline_s)]
         return [f"{self.told.name}: {len(late)}, the latest after {max(late):.3f} s"] if late else []
 
+    def not_judged(self) -> int:
+        """Calls that say nothing of the gateway."""
+        return sum(each.not_judged for each in self.told.ended)
+
     def repeated(self) -> list[str]:
         """Calls that were sent more than once."""
         return [f"{self.told.name}: {marker}" for marker, got in self.told.receipts.items() if got.begun > 1]
@@ -123,16 +128,31 @@ async def matrix(
         after = await scene.usage()
         rest = await scene.at_rest(before)
     return (
-        stated("calls", sum(len(cell.told.ended) for cell in cells)),
-        none_of("ended otherwise than expected", (each for cell in cells for each in cell.unexpected())),
-        none_of(f"later than the deadline + {LATE_S * 1000:.0f} ms", (each for cell in cells for each in cell.late())),
-        *truths(cell.told for cell in cells),
-        none_of("requests sent more than once", (each for cell in cells for each in cell.repeated())),
+        *_what_was_told(cells),
         *left_behind(before, rest),
         stated("the gateway's memory, warm and after", f"{warm.memory_mib:.0f} and {after.memory_mib:.0f} MiB"),
         at_most("drift of the gateway's memory", DRIFT_MIB, after.memory_mib - warm.memory_mib, " MiB"),
         stated("... the most in one cell", _most(cells)),
     )
+
+
+async def matrix_in_small(stage: Stage, *, calls: int = 5) -> Figures:
+    """The same, at all adapters at once, and without what takes long to settle."""
+    async with farm(stage) as scene:
+        before = await scene.usage()
+        cells = [
+            cell
+            for several in await asyncio.gather(
+                *(_cells(scene, provider, calls) for provider in scene.providers.values())
+            )
+            for cell in several
+        ]
+        rest = await scene.at_rest(before, patient=False)
+    return (*_what_was_told(cells), *left_behind(before, rest))
+
+
+async def _cells(scene: Farm, provider: Farmed, calls: int) -> list[Cell]:
+    return [await _cell(scene, provider, case, calls, calls) for case in cases_at(provider)]
 
 
 async def matrix_with_defaults(stage: Stage, *, calls: int = 100, at_once: int = 32) -> Figures:
@@ -144,8 +164,25 @@ async def matrix_with_defaults(stage: Stage, *, calls: int = 100, at_once: int =
                 cells += [await _cell(scene, provider, cases_at(provider)[at], calls, at_once)]
     return (
         stated("calls", sum(len(cell.told.ended) for cell in cells)),
-        none_of(f"later than the deadline + {LATE_S * 1000:.0f} ms", (each for cell in cells for each in cell.late())),
+        _none_late(cells),
         *truths(cell.told for cell in cells),
+    )
+
+
+def _what_was_told(cells: Sequence[Cell]) -> Figures:
+    return (
+        stated("calls", sum(len(cell.told.ended) for cell in cells)),
+        stated("not judged, for this process itself was held up", sum(cell.not_judged() for cell in cells)),
+        none_of("ended otherwise than expected", (each for cell in cells for each in cell.unexpected())),
+        _none_late(cells),
+        *truths(cell.told for cell in cells),
+        none_of("requests sent more than once", (each for cell in cells for each in cell.repeated())),
+    )
+
+
+def _none_late(cells: Sequence[Cell]) -> Figure:
+    return none_of(
+        f"later than the deadline + {LATE_S * 1000:.0f} ms", (each for cell in cells for each in cell.late())
     )
 
 

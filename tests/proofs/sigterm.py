@@ -17,11 +17,17 @@ from tests.support.faults import Hang
 
 SICK, WELL = "kyren", PROVIDER
 EXIT_S = 10.0
-PATIENCE_S = 30.0
 
 
 async def sigterm(
-    stage: Stage, *, calls: int = 50, dripping: int = 50, working: int = 16, for_s: float = 2.0, grpc: str = ""
+    stage: Stage,
+    *,
+    calls: int = 50,
+    dripping: int = 50,
+    working: int = 16,
+    for_s: float = 2.0,
+    patience_s: float = 30.0,
+    grpc: str = "",
 ) -> Figures:
     """Ends a gateway in the middle of it all, and reads its books."""
     async with AsyncExitStack() as stack:
@@ -35,7 +41,7 @@ async def sigterm(
         await stack.enter_async_context(drippers.dripping())
         sender = await stack.enter_async_context(provider(lambda: [scene.gateway.callbacks]))
         work = _Work(scene, sender)
-        hanging = [asyncio.create_task(scene.close(sick, marker, PATIENCE_S)) for marker in markers]
+        hanging = [asyncio.create_task(scene.close(sick, marker, patience_s)) for marker in markers]
         others = [asyncio.create_task(each) for _ in range(working // 2) for each in (work.close(), work.win())]
         await asyncio.sleep(for_s)
         dripping_then = len(drippers.living)

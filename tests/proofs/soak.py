@@ -67,7 +67,9 @@ class _Calls:
             self.failed.append(ended)
 
 
-async def soak(stage: Stage, *, seconds: int = 600, filling: int = 30_000, wins_idle_s: float = 0.1) -> Figures:
+async def soak(
+    stage: Stage, *, seconds: int = 600, filling: int = 30_000, wins_idle_s: float = 0.1, patient: bool = True
+) -> Figures:
     """Closes at half of what was measured, Results and drippers beside them, faults at random at each provider."""
     async with AsyncExitStack() as stack:
         adapters = {each: each for each in ADAPTERS} | {SENDER: "luckymonaco"}
@@ -87,7 +89,7 @@ async def soak(stage: Stage, *, seconds: int = 600, filling: int = 30_000, wins_
             memory = asyncio.create_task(_memory(scene, seconds))
             await calls.make(seconds)
             samples = await memory
-        rest = await scene.at_rest(before)
+        rest = await scene.at_rest(before, patient=patient)
     steady = [sample for sample in samples if sample[0] >= WARM * seconds]
     return (
         stated("calls", f"{calls.outcomes.total()} at {calls.rate:.0f} a second, {calls.left_out} left out"),

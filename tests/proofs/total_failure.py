@@ -29,11 +29,12 @@ async def total_failure(stage: Stage, *, calls: int = 3000, at_once: int = 32) -
     for name, fault in FAILURES.items():
         for kind, tables in (("budget", TRIED_AGAIN), ("breaker too", DEFAULTS)):
             stage.say(f"{name}, {kind}")
-            figures.append(await _failing(stage, f"{name}, {kind}", fault, tables, calls, at_once))
+            figures.append(await failing(stage, f"{name}, {kind}", fault, tables, calls, at_once))
     return tuple(figure for several in figures for figure in several)
 
 
-async def _failing(stage: Stage, name: str, fault: Fault, tables: Tables, calls: int, at_once: int) -> Figures:
+async def failing(stage: Stage, name: str, fault: Fault, tables: Tables, calls: int, at_once: int) -> Figures:
+    """Calls of a provider that fails in one way, and the attempts that it saw."""
     begun = monotonic()  # what the gateway saves up before the first call is time, too
     async with farm(stage, {PROVIDER: PROVIDER}, {PROVIDER: tables}) as scene:
         provider = scene.providers[PROVIDER]

@@ -144,7 +144,7 @@ def redirect(location: str) -> Instead:
 
 
 @cache
-def gzip_bomb(size: int = 300 * _MIB) -> Instead:
+def gzip_bomb(size: int = 64 * _MIB) -> Instead:
     """A 200 that was asked to be as it is, comes compressed, and inflates to `size` bytes."""
     inflated = zlib.compressobj(9, wbits=31)
     bomb = b"".join(inflated.compress(bytes(_MIB)) for _ in range(size // _MIB)) + inflated.flush()
