@@ -27,18 +27,18 @@ def _proof(name: str, happening: Callable[..., Coroutine[Any, Any, Figures]], **
 
 
 PROOFS = (
-    _proof("matrix", matrix, calls=1000, warming=100, filling=30_000),
-    _proof("matrix-http2", partial(matrix, grpc=HTTP2), calls=200, warming=100, filling=30_000),
+    _proof("matrix", matrix, calls=1000),
+    _proof("matrix-http2", partial(matrix, grpc=HTTP2), calls=200),
     _proof("matrix-defaults", matrix_with_defaults, calls=100),
     _proof("certainty", certainty, calls=3000),
     _proof("hung", hung, pairs=7),
     _proof("total-failure", total_failure, calls=3000),
     _proof("drippers", drippers, pairs=7),
-    _proof("hung-rpcs", hung_rpcs, rounds=4, filling=30_000),
-    _proof("hung-rpcs-http2", partial(hung_rpcs, grpc=HTTP2), rounds=4, filling=30_000),
+    _proof("hung-rpcs", hung_rpcs, calls=1000),
+    _proof("hung-rpcs-http2", partial(hung_rpcs, grpc=HTTP2), calls=1000),
     _proof("sigterm", sigterm, calls=50, dripping=50),
     _proof("sigterm-http2", partial(sigterm, grpc=HTTP2), calls=50, dripping=50),
-    _proof("soak", soak, seconds=600, filling=30_000),
+    _proof("soak", soak, seconds=600),
 )
 
 
