@@ -8,7 +8,7 @@ from itertools import count
 from bench.loads import http
 from bench.loads.http import request
 from bench.loads.tally import Tally
-from tests.proofs.dripping import Drippers, outlived
+from tests.proofs.dripping import dripping_apart, outlived
 from tests.proofs.figures import Figures, at_least, at_most, exactly, none_of, stated
 from tests.proofs.sending import PROVIDER, win
 from tests.proofs.stage import Served, Stage, open_accounts, running
@@ -41,14 +41,13 @@ async def drippers(
         await open_accounts(gateway.grpc)
         results = _results()
         ratios, without, among, wrong = [], [], [], []
-        crowd = Drippers(gateway.callbacks, PROVIDER, number)
         for pair in range(pairs):
             stage.say(f"pair {pair + 1}")
             waits = []
             for dripping in (False, True):
                 async with AsyncExitStack() as stack:
                     if dripping:
-                        await stack.enter_async_context(crowd.dripping())
+                        await stack.enter_async_context(dripping_apart(gateway.callbacks, PROVIDER, number))
                     tally = await _drive(gateway, results, rate, seconds)
                 waits.append(sorted(tally.waits)[len(tally.waits) * 99 // 100])
                 wrong += [tally.first_wrong] * bool(tally.wrong)

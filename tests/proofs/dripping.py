@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from enum import StrEnum, unique
 from itertools import cycle, islice
 from time import monotonic
 
+import uvloop
+
+from tests.proofs.stage import ROOT
 from tests.support.gateway import callback_key
 from tests.support.results import result_body
 
@@ -90,7 +94,10 @@ class Drippers:
     @asynccontextmanager
     async def dripping(self) -> AsyncIterator[None]:
         """All of them, and another one for each that is gone, while the block lasts."""
-        tasks = [asyncio.create_task(self._one(kind)) for kind in islice(cycle(Kind), self.number)]
+        tasks = [
+            asyncio.create_task(self._one(kind, INTERVAL_S * at / self.number))
+            for at, kind in enumerate(islice(cycle(Kind), self.number))
+        ]
         try:
             yield
         finally:
@@ -98,7 +105,8 @@ class Drippers:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _one(self, kind: Kind) -> None:
+    async def _one(self, kind: Kind, after_s: float) -> None:
+        await asyncio.sleep(after_s)  # not all drops at the same moment
         while True:
             dripper = Dripper(kind)
             self.living.append(dripper)
@@ -112,6 +120,37 @@ class Drippers:
             self.gone.append(dripper)
 
 
+@asynccontextmanager
+async def dripping_apart(address: str, provider: str, number: int) -> AsyncIterator[None]:
+    """So many drippers in a process of their own, which does not hold up who measures, while the block lasts."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.proofs.dripping",
+        address,
+        provider,
+        str(number),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline(), "the drippers did not start"
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _drip_apart(address: str, provider: str, number: int) -> None:
+    async with Drippers(address, provider, number).dripping():
+        await asyncio.sleep(2 * INTERVAL_S)
+        sys.stdout.write("dripping\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
 async def outlived(address: str, provider: str, number: int, limit_s: float) -> Sequence[Dripper]:
     """So many drippers, each dripping until the gateway ends it, or it is a second over the limit."""
     drippers = [Dripper(kind) for kind in islice(cycle(Kind), number)]
@@ -121,3 +160,7 @@ async def outlived(address: str, provider: str, number: int, limit_s: float) -> 
         task.cancel()
     await asyncio.wait(dripping)
     return drippers
+
+
+if __name__ == "__main__":
+    uvloop.run(_drip_apart(sys.argv[1], sys.argv[2], int(sys.argv[3])))

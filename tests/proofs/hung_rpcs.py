@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from time import monotonic
 
-from gateway.config.settings import GrpcSettings
 from tests.proofs.farm import BARE, DEFAULTS, SUCCESS, Ended, Farm, Tables, farm, new_markers
 from tests.proofs.figures import Figures, at_most, none_of, stated
 from tests.proofs.matrix import left_behind
@@ -22,7 +21,7 @@ GROWTH_MIB = 10.0
 
 WIDE: Tables = {**BARE, "limits": {"concurrent_calls": 1000, "waiting_calls": 1000}}
 """All of them get through to the provider."""
-ROOM = "max_calls = 2000" if "max_calls" in GrpcSettings.__struct_fields__ else ""
+ROOM = "max_calls = 2000"
 
 
 async def hung_rpcs(
