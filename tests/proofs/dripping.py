@@ -16,7 +16,7 @@ from tests.proofs.stage import ROOT
 from tests.support.gateway import callback_key
 from tests.support.results import result_body
 
-INTERVAL_S = 0.5
+INTERVAL_S = 1.0
 """Between two bytes."""
 ENDLESS = 100_000
 """Bytes that are promised."""
