@@ -10,7 +10,7 @@ from tests.proofs.farm import ADAPTERS, DEFAULTS, Farm, Farmed, Tables, farm, ne
 from tests.proofs.figures import Figures, stated
 from tests.proofs.matrix import cases_at
 from tests.proofs.stage import Stage
-from tests.proofs.truth import Told, in_time, told, truths
+from tests.proofs.truth import TOLD_NOT_SENT, Told, in_time, told, truths
 from tests.support.faults import Fault
 
 TRIED_AGAIN: Tables = {"breaker": {"min_requests": 1_000_000}}
@@ -30,7 +30,9 @@ async def certainty(stage: Stage, *, calls: int = 3000, at_once: int = 48) -> Fi
     return tuple(figure for several in figures for figure in several)
 
 
-async def at_random(stage: Stage, name: str, tables: Tables, calls: int, at_once: int) -> Figures:
+async def at_random(
+    stage: Stage, name: str, tables: Tables, calls: int, at_once: int, not_sent: float = TOLD_NOT_SENT
+) -> Figures:
     """So many calls at each provider, all of them at once, and what came of them."""
     async with farm(stage, tables=dict.fromkeys(ADAPTERS, tables)) as scene:
         all_told = await asyncio.gather(
@@ -43,7 +45,7 @@ async def at_random(stage: Stage, name: str, tables: Tables, calls: int, at_once
         stated("... requests that reached the providers", attempts),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
         *in_time([call for each in all_told for call in each.ended], DEADLINE_S),
-        *truths(all_told),
+        *truths(all_told, not_sent),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.proofs.farm import ADAPTERS, DEFAULTS, LATE_S, SUCCESS, Farm, Farmed, Usage, farm, new_markers
 from tests.proofs.figures import Figure, Figures, at_most, none_of, stated
 from tests.proofs.stage import Stage
-from tests.proofs.truth import Told, told, truths
+from tests.proofs.truth import OF_FEW, TOLD_NOT_SENT, Told, told, truths
 from tests.support import faults
 from tests.support.faults import (
     Blackhole,
@@ -148,7 +148,7 @@ async def matrix_in_small(stage: Stage, *, calls: int = 5) -> Figures:
             for cell in several
         ]
         rest = await scene.at_rest(before, patient=False)
-    return (*_what_was_told(cells), *left_behind(before, rest))
+    return (*_what_was_told(cells, OF_FEW), *left_behind(before, rest))
 
 
 async def _cells(scene: Farm, provider: Farmed, calls: int) -> list[Cell]:
@@ -169,13 +169,13 @@ async def matrix_with_defaults(stage: Stage, *, calls: int = 100, at_once: int =
     )
 
 
-def _what_was_told(cells: Sequence[Cell]) -> Figures:
+def _what_was_told(cells: Sequence[Cell], not_sent: float = TOLD_NOT_SENT) -> Figures:
     return (
         stated("calls", sum(len(cell.told.ended) for cell in cells)),
         stated("not judged, for this process itself was held up", sum(cell.not_judged() for cell in cells)),
         none_of("ended otherwise than expected", (each for cell in cells for each in cell.unexpected())),
         _none_late(cells),
-        *truths(cell.told for cell in cells),
+        *truths((cell.told for cell in cells), not_sent),
         none_of("requests sent more than once", (each for cell in cells for each in cell.repeated())),
     )
 
