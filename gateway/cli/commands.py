@@ -71,17 +71,14 @@ def _supervise(config: Path, workers: int) -> None:
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
-    from gateway.app.dialects import dialects
-    from gateway.app.surroundings import unfit_for_store, unloadable
-    from gateway.app.wallets import calls_itself
+    from gateway.app.fitting import fitting
+    from gateway.app.surroundings import unfit_for_store
 
     settings = settings_of(config)
     try:
-        dialects(settings)
+        fitting(settings)
     except ConfigInvalid as invalid:
         refuse(config, invalid.problems)
-    if problems := (*unloadable(settings), *calls_itself(settings)):
-        refuse(config, problems)
     if problems := asyncio.run(unfit_for_store(settings)):
         refuse(config, problems)
     for advice in warnings(settings):
