@@ -18,6 +18,8 @@ GONE_S = 10.0
 LINGERING_S = 0.25
 """That this process may take to see that a dripper is gone."""
 SLOWER = 1.2
+AFTERWARDS_S = 0.6
+"""For which good Results are sent when all drippers are gone."""
 
 
 async def drippers(
@@ -56,7 +58,7 @@ async def drippers(
             ratios.append(waits[1] / waits[0])
         stage.say("until the last one is gone")
         lives = await outlived(gateway.callbacks, PROVIDER, number, limit_s)
-        tally = await _drive(gateway, results, rate, seconds / 5)
+        tally = await _drive(gateway, results, rate, AFTERWARDS_S)
     lasting = [each.kind for each in lives if each.lived_s is None]
     return (
         stated("Results a second", rate),
