@@ -9,6 +9,7 @@ import structlog
 from adapters.contract import Certainty, Closed, Outcome, ProviderAnswer
 from gateway.sessions.failure import Failure, FieldViolation, Reason
 from gateway.sessions.flight import Flight
+from gateway.store.closures import together
 from gateway.store.ids import new_id
 from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
 from gateway.store.records import (
@@ -153,10 +154,11 @@ def reused(request_id: str, field: str) -> Failure:
 
 
 def of_the_whole_call(failure: Failure, earlier: Certainty | None) -> Failure:
-    """Once one attempt may have been carried out, a later refusal does not prove that nothing was."""
-    if earlier is not Certainty.UNKNOWN or failure.certainty is Certainty.UNKNOWN:
-        return failure
-    return failure.with_certainty(Certainty.UNKNOWN)
+    """The failure with the certainty of all attempts: what was carried out perhaps, or was received and refused, is not
+    unsent because a later attempt was.
+    """
+    whole = together(earlier, failure.certainty or Certainty.NOT_SENT)
+    return failure if whole is failure.certainty else failure.with_certainty(whole)
 
 
 def _unsent(flight: Flight[CloseAnswer], refusal: Failure) -> Failure:

@@ -23,7 +23,7 @@ from gateway.sessions.recording import CloseAnswer
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
-from tests.support.provider import ScriptedProvider, answering, answering_after, hanging, scripted_provider
+from tests.support.provider import Behaviour, ScriptedProvider, answering, answering_after, hanging, scripted_provider
 from tests.support.waiting import until
 
 BREAKER = "{ min_requests = 50, open_s = 0.3, probe_s = 30 }"
@@ -81,15 +81,20 @@ async def test_an_open_circuit_refuses_without_asking(tmp_path: Path) -> None:
         assert (await gateway.sessions.CloseSession(close("other"))).outcome == pb.OUTCOME_CLOSED
 
 
-async def test_what_was_unknown_before_stays_so(tmp_path: Path) -> None:
-    """A call that is refused at the gate does not prove that the attempt before it was not carried out."""
+@pytest.mark.parametrize(
+    ("behaviour", "certainty"), [(answering(500), "UNKNOWN"), (answering(429), "REFUSED")], ids=["unknown", "refused"]
+)
+async def test_what_was_received_before_is_not_unsent(tmp_path: Path, behaviour: Behaviour, certainty: str) -> None:
+    """A call that is refused at the gate does not prove that the attempt before it was not carried out, or not even
+    received.
+    """
     async with scene(tmp_path, breaker=BREAKER.replace("0.3", "30")) as (gateway, provider):
-        provider.behaviour = answering(500)
+        provider.behaviour = behaviour
         request = close()
-        assert (await fails(gateway, request)).certainty == "UNKNOWN"
+        assert (await fails(gateway, request)).certainty == certainty
         await break_(gateway, provider)
         failure = await fails(gateway, request)
-        assert (failure.reason, failure.certainty) == ("CIRCUIT_OPEN", "UNKNOWN")
+        assert (failure.reason, failure.certainty) == ("CIRCUIT_OPEN", certainty)
 
 
 def open_circuit(gateway: Running) -> None:
