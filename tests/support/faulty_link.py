@@ -114,6 +114,7 @@ class Link:
         self._asking: asyncio.Task[None] | None = None
         self._answer_given = b""
         self._answered = False
+        self._resetting = False
 
     async def serve(self) -> None:
         """Take requests, one after the other, until either side ends the connection."""
@@ -127,17 +128,22 @@ class Link:
 
     def reset(self) -> None:
         """End it with a RST. What has arrived and was not read counts as arrived."""
-        if unread := self._peek():
-            self._line.ledger.arrived(unread)
-        self._caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETTING)
+        self._resetting = True
         if self.task is None:
             self._end()
         else:
             self.task.cancel()
 
     def _end(self) -> None:
+        if self._resetting:
+            self._caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETTING)
+            unread = self._peek()  # at the last moment: what came behind it would not be counted
+            self._caller.close()
+            if unread:
+                self._line.ledger.arrived(unread)
+        else:
+            self._caller.close()
         self._on_end(self)
-        self._caller.close()
         if self._asking is not None:  # the provider carries it out all the same
             self._asking.add_done_callback(lambda _: self._leave_provider())
         else:
