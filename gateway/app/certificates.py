@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
-from ssl import SSLContext, SSLObject, SSLSocket
+from ssl import AlertDescription, SSLContext, SSLObject, SSLSocket
+from time import time
 
 from gateway.app.surroundings import ssl_context
 from gateway.config import FrontEnd, GrpcSettings, TlsFiles
@@ -52,12 +53,23 @@ class _Context:
     def __init__(self, files: TlsFiles, *protocols: str) -> None:
         self._files = files
         self._protocols = protocols
+        self._authority = self._read_authority()
+        self._authority_since = 0.0
+        """When it replaced another one; sessions that began before hold certificates of that one."""
         self.listening = self._present = self._made()
         self.listening.sni_callback = self._said_hello
 
     def read(self) -> Callable[[], None]:
         """Read the files anew."""
-        return partial(setattr, self, "_present", self._made())
+        return partial(self._renew, self._made(), self._read_authority())
+
+    def _renew(self, present: SSLContext, authority: bytes) -> None:
+        if authority != self._authority:
+            self._authority, self._authority_since = authority, time()
+        self._present = present
+
+    def _read_authority(self) -> bytes:
+        return self._files.client_ca.read_bytes() if self._files.client_ca else b""
 
     def _made(self) -> SSLContext:
         context = ssl_context(self._files)
@@ -65,8 +77,12 @@ class _Context:
             context.set_alpn_protocols(list(self._protocols))
         return context
 
-    def _said_hello(self, connection: SSLObject | SSLSocket, name: str | None, context: SSLContext) -> None:
+    def _said_hello(self, connection: SSLObject | SSLSocket, name: str | None, context: SSLContext) -> int | None:
         connection.context = self._present
+        # Of a session that is resumed no certificate is looked at again. It tells its beginning in whole seconds.
+        if connection.session_reused and connection.session and connection.session.time <= self._authority_since:
+            return AlertDescription.ALERT_DESCRIPTION_ACCESS_DENIED
+        return None
 
 
 def _pem(files: TlsFiles) -> rpc.TlsFiles:
