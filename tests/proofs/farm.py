@@ -68,7 +68,10 @@ class Ended:
 
     @property
     def not_judged(self) -> bool:
-        """Whether the caller heard nothing but its own clock, and may have been too busy to hear more."""
+        """Whether the caller heard nothing but its own clock, and may have been too busy to hear more.
+
+        Who calls must demand that these are few: what judges nothing proves nothing.
+        """
         return self.outcome == "DEADLINE_EXCEEDED" and self.held_up
 
     def late(self, deadline_s: float) -> bool:
@@ -165,12 +168,13 @@ class Farm:
         """What the gateway's process holds."""
         async with aiohttp.ClientSession() as http, http.get(f"http://{self.gateway.admin}/metrics") as answer:
             tasks = re.search(r"^session_gateway_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
+        assert tasks, "the gateway does not tell how many tasks it has"
         links = _descriptors(self.gateway.pid)
         return Usage(
             resident_mib(self.gateway.pid),
             sum(link.startswith("socket:") for link in links),
             len(links),
-            int(float(tasks[1])) if tasks else 0,
+            int(float(tasks[1])),
         )
 
     async def at_rest(self, before: "Usage", within_s: float = 30.0, *, patient: bool = True) -> "Usage":
@@ -198,7 +202,7 @@ class Usage:
     files: int
     """Descriptors, the sockets among them."""
     tasks: int
-    """Of asyncio; 0 where it does not tell."""
+    """Of asyncio."""
 
 
 def new_marker() -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from time import monotonic
 
 from tests.proofs.farm import BARE, DEFAULTS, SUCCESS, Ended, Farm, Tables, farm, new_markers
-from tests.proofs.figures import Figures, at_most, none_of, stated
+from tests.proofs.figures import Figures, at_least, at_most, none_of, stated
 from tests.proofs.matrix import left_behind
 from tests.proofs.stage import Stage, resident_mib
 from tests.proofs.truth import Told, in_time, told, truths
@@ -30,7 +30,9 @@ async def hung_rpcs(
     """As a provider's limits are by default, then with limits that let all of them through."""
     return (
         *await hung_with(stage, "by default", DEFAULTS, calls, rounds, filling, f"{grpc}\n{ROOM}"),
-        *await hung_with(stage, "all let through", WIDE, calls, rounds, filling, f"{grpc}\n{ROOM}"),
+        *await hung_with(
+            stage, "all let through", WIDE, calls, rounds, filling, f"{grpc}\n{ROOM}", hanging=calls * rounds
+        ),
     )
 
 
@@ -45,8 +47,9 @@ async def hung_with(
     *,
     deadline_s: float = DEADLINE_S,
     patient: bool = True,
+    hanging: int = 1,
 ) -> Figures:
-    """So many hung calls, several times over, and what they cost."""
+    """So many hung calls, several times over, and what they cost; `hanging` of them at least are not refused."""
     adapters = {SICK: SICK, WELL: WELL}
     async with farm(stage, adapters, {SICK: tables, WELL: DEFAULTS}, grpc=grpc) as scene:
         well = scene.providers[WELL]
@@ -63,9 +66,11 @@ async def hung_with(
             all_told.append(hung)
         rest = await scene.at_rest(before, patient=patient)
     outcomes = Counter(each.outcome for hung in all_told for each in hung.ended)
+    reached = sum(bool(hung.receipt(each).begun) for hung in all_told for each in hung.ended)
     return (
         stated(f"{name}: calls", f"{rounds} x {calls}"),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
+        at_least("... calls that got through to the provider, and hung there", hanging, reached),
         *in_time([each for hung in all_told for each in hung.ended], deadline_s),
         none_of("good calls meanwhile that were not answered", (each for each in good if each.code != SUCCESS)),
         at_most("... the longest of these", GOOD_S, max(each.seconds for each in good), " s"),

@@ -96,13 +96,17 @@ class Cell:
         return [f"{self.told.name}: {times} x {outcome}" for outcome, times in others.items()]
 
     def late(self) -> list[str]:
-        """Calls that had no answer by their deadline."""
-        late = [each.seconds for each in self.told.ended if each.late(self.case.deadline_s)]
+        """Calls that had no answer by their deadline: the caller's own clock ends these, and hardly ever late."""
+        late = [each.seconds for each in self.told.ended if each.in_vain or each.late(self.case.deadline_s)]
         return [f"{self.told.name}: {len(late)}, the latest after {max(late):.3f} s"] if late else []
 
     def not_judged(self) -> int:
         """Calls that say nothing of the gateway."""
         return sum(each.not_judged for each in self.told.ended)
+
+    def hardly_judged(self) -> bool:
+        """Whether so few calls say something of the gateway that the case may as well not have been there."""
+        return self.not_judged() > len(self.told.ended) / 2
 
     def repeated(self) -> list[str]:
         """Calls that were sent more than once."""
@@ -173,6 +177,7 @@ def _what_was_told(cells: Sequence[Cell], not_sent: float = TOLD_NOT_SENT) -> Fi
     return (
         stated("calls", sum(len(cell.told.ended) for cell in cells)),
         stated("not judged, for this process itself was held up", sum(cell.not_judged() for cell in cells)),
+        none_of("cases most of which is not judged", (cell.told.name for cell in cells if cell.hardly_judged())),
         none_of("ended otherwise than expected", (each for cell in cells for each in cell.unexpected())),
         _none_late(cells),
         *truths((cell.told for cell in cells), not_sent),

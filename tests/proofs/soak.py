@@ -10,8 +10,8 @@ from time import monotonic
 
 from tests.proofs.certainty import changing
 from tests.proofs.dripping import Drippers
-from tests.proofs.farm import ADAPTERS, DEFAULTS, Ended, Farm, farm, new_markers
-from tests.proofs.figures import Figures, at_most, exactly, stated
+from tests.proofs.farm import ADAPTERS, DEFAULTS, SUCCESS, Ended, Farm, farm, new_markers
+from tests.proofs.figures import Figures, at_least, at_most, exactly, stated
 from tests.proofs.matrix import left_behind
 from tests.proofs.sending import PROVIDER as SENDER
 from tests.proofs.sending import Load, provider
@@ -23,6 +23,8 @@ WARM = 0.2
 """The part of the time after which memory is looked at."""
 DEADLINE_S = 2.0
 MOST_AT_ONCE = 256
+MADE = 0.9
+"""Of the calls that half load is: of fewer it is not half load."""
 DRIPPERS = 20
 FAULT_S = 2.0
 """The longest that one fault lasts."""
@@ -94,7 +96,9 @@ async def soak(
     return (
         stated("calls", f"{calls.outcomes.total()} at {calls.rate:.0f} a second, {calls.left_out} left out"),
         *(stated(f"... ended {outcome}", times) for outcome, times in calls.outcomes.most_common()),
-        *in_time(calls.failed, DEADLINE_S),
+        at_least("... part that was made", MADE, 1 - calls.left_out / (calls.outcomes.total() + calls.left_out)),
+        at_least("... ended well", 1, calls.outcomes[SUCCESS]),
+        *in_time(calls.failed, DEADLINE_S, of=calls.outcomes.total()),
         stated("Results", len(load.acknowledged)),
         exactly("... that contradict another", [], load.contradictions[:3]),
         stated("drippers that came and went", len(drippers.gone)),

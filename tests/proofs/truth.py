@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.proofs.farm import LATE_S, SUCCESS, Ended, Farmed
-from tests.proofs.figures import Figures, at_least, none_of, stated
+from tests.proofs.figures import Figures, at_least, at_most, none_of, stated
 from tests.support.faulty_link import Receipt
 
 TOLD_NOT_SENT = 0.99
 """Of the calls of which nothing reached the provider. The rest are those whose connection ends as they are sent."""
 OF_FEW = 0.8
 """The same of so few that one is more than a hundredth."""
+NOT_JUDGED = 0.1
+"""Of all calls, so many may say nothing of the gateway: of more, a proof says nothing."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,16 @@ def truths(all_told: Iterable[Told], not_sent: float = TOLD_NOT_SENT) -> Figures
     )
 
 
-def in_time(ended: Sequence[Ended], deadline_s: float) -> Figures:
-    """Whether all were answered, and by their deadline."""
+def in_time(ended: Sequence[Ended], deadline_s: float, of: int = 0) -> Figures:
+    """Whether all were answered, and by their deadline; these are those of so many that may not have been."""
+    not_judged = sum(each.not_judged for each in ended)
     return (
         none_of("with nothing but the caller's own clock", (each.marker for each in ended if each.in_vain)),
         none_of(
             f"later than the deadline + {LATE_S * 1000:.0f} ms",
             (f"{each.marker} after {each.seconds:.3f} s" for each in ended if each.late(deadline_s)),
         ),
-        stated("not judged, for this process itself was held up", sum(each.not_judged for each in ended)),
+        at_most("part not judged, for this process itself was held up", NOT_JUDGED, not_judged / (of or len(ended))),
     )
 
 
