@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.web_protocol import _ErrInfo
 
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.reply import SERVER
@@ -147,7 +148,7 @@ class _Connection(web.RequestHandler):
     idle, and nothing else.
     """
 
-    __slots__ = ("_due_at", "_now", "_server", "_wire")
+    __slots__ = ("_due_at", "_now", "_server", "_unreadable", "_wire")
 
     def __init__(self, http: web.Server, server: CallbackServer) -> None:
         loop = asyncio.get_running_loop()
@@ -163,6 +164,8 @@ class _Connection(web.RequestHandler):
         self._due_at = inf
         """When it is cut off; never while it is idle between requests."""
         self._wire: asyncio.Transport | None = None
+        self._unreadable = False
+        """What came was not HTTP, which is answered, and nothing behind it is looked at."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it where there is room."""
@@ -181,9 +184,16 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """With the first byte of a request its time begins."""
+        if self._unreadable:
+            return
         if data and self._due_at == inf:  # aiohttp calls it without data too
             self._due_at = self._now() + self._server.limits.receive_s
         super().data_received(data)
+        if self._messages and isinstance(wrong := self._messages[-1][0], _ErrInfo):
+            # aiohttp would say so of each piece that follows, and the traceback would keep all of them until garbage
+            # is collected: some megabytes for each stranger's connection.
+            self._unreadable = True
+            wrong.exc.__traceback__ = None
 
     def begun(self) -> None:
         """A head is whole: the handler bounds the body, and what is behind it the time to take the answer."""
