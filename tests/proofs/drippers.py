@@ -15,6 +15,8 @@ from tests.proofs.stage import Served, Stage, open_accounts, running
 from tests.support.gateway import callback_key
 
 GONE_S = 10.0
+DRIPS_S = 0.5
+"""Who is gone sooner was turned away, and has not dripped."""
 LINGERING_S = 0.25
 """That this process may take to see that a dripper is gone."""
 SLOWER = 1.2
@@ -72,6 +74,7 @@ async def drippers(
         at_most(
             "... the longest life", limit_s + LINGERING_S, max(each.lived_s or limit_s + 1 for each in lives), " s"
         ),
+        at_least("... the shortest life", DRIPS_S, min(each.lived_s or limit_s + 1 for each in lives), " s"),
         exactly("Results answered wrongly afterwards", 0, tally.wrong),
         at_least("... and well", 1, tally.answered),
     )

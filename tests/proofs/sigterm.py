@@ -57,7 +57,8 @@ async def sigterm(
         lost_closes = await _not_in_store(scene, work)
         books = await read_books(scene.database)
     return (
-        stated("calls hanging, and drippers", f"{calls} and {dripping_then}"),
+        stated("calls hanging", calls),
+        at_least("drippers dripping", max(1, dripping // 4), dripping_then),
         exactly("exit code", 0, scene.gateway.process.returncode),
         at_most("seconds until the exit", EXIT_S, seconds, " s"),
         stated("hanging calls ended", ", ".join(f"{n} x {how}" for how, n in _outcomes(ended).items())),
