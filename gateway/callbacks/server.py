@@ -39,7 +39,9 @@ class ConnectionLimits:
     """What callers together, and each one, may use of the listener."""
 
     connections: int = 1000
-    """At once; more are closed as they come."""
+    """At once; more are closed as they come. One whose TLS handshake is under way is not counted yet: `receive_s` and
+    the system's limit of open files bound these.
+    """
     receive_s: float = 5.0
     """From accepting a connection, or from the first byte of a later request, to the whole head. TLS's handshake has as
     long before that.
