@@ -58,11 +58,11 @@ class Carrying:
             if wait_s is None:
                 flight.land(flight.last)
             recorded = await self._recording.failed(flight, sent.result, earlier, sent.exchange())
-            if wait_s is None or not recorded:
+            if wait_s is None or not recorded or not flight.wanted:  # whoever asked may have left meanwhile
                 raise flight.last
             flight.stage = Stage.BEGINNING
             await flight.deadline.sleep(wait_s)
-            if not flight.deadline.remaining():
+            if flight.deadline.remaining() < SHORTEST_S:  # the store may have taken its time
                 raise flight.last
 
     async def _begun(

@@ -77,18 +77,17 @@ class Flight(Generic[AnswerT]):
         """The flight's answer. Raises its Failure, or one that tells how far it had come by `until` (the loop's clock).
 
         Never cancels the flight: others may wait for it, and what was sent has to be recorded. But where the last one
-        is cancelled who waits, and nothing is on its way, nothing more is sent.
+        leaves who waits, cancelled or out of time, and nothing is on its way, nothing more is sent.
         """
         self._callers += 1
+        landed = False
         try:
             landed = await wait_until(self._landing, until)
-        except asyncio.CancelledError:
-            if self._callers == 1 and self.stage is Stage.BEGINNING:
-                self.abandoned = True
-                self.deadline.cap(asyncio.get_running_loop().time())
-            raise
         finally:
             self._callers -= 1
+            if not landed and not self.wanted and self.stage is Stage.BEGINNING:
+                self.abandoned = True
+                self.deadline.cap(asyncio.get_running_loop().time())
         if not landed:
             raise self._left_behind(until)
         outcome = self._landing.result()
@@ -114,7 +113,7 @@ class Flight(Generic[AnswerT]):
                 "repeat it with the same request_id to learn its outcome",
                 certainty=Certainty.UNKNOWN,
             )
-        nothing_goes_out = self.stage is Stage.BEGINNING and self.deadline.at <= until
+        nothing_goes_out = self.stage is Stage.BEGINNING and (self.abandoned or self.deadline.at <= until)
         if self.last is not None:
             return self.last if nothing_goes_out else self.last.with_certainty(Certainty.UNKNOWN)
         return Failure(
