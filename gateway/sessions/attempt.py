@@ -154,7 +154,6 @@ async def _send(
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
         result = gateway_error(report_bug(bug, mask), Certainty.UNKNOWN)
     ended_at = clock()
-    provider.health.told(Reason(result.reason) if isinstance(result, Failure) else None, ended_at)
     return Sent(provider, request_id, attempt, request, mask, reply, result, started_at, ended_at)
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from datetime import datetime
 from time import monotonic
+from typing import NoReturn
 
 from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequest
 from gateway.outbound.breaker import Circuit
@@ -11,7 +12,7 @@ from gateway.outbound.deadline import Deadline
 from gateway.outbound.gate import SHORTEST_S, GateRefused, Permit
 from gateway.outbound.retry import backoff_s
 from gateway.sessions.attempt import Sent, encode_close, gateway_error, mask_of, may_be_repeated, send_close
-from gateway.sessions.failure import OF_GATE, RETRYABLE, Failure, provider_failed
+from gateway.sessions.failure import OF_GATE, RETRYABLE, Failure, Reason, provider_failed
 from gateway.sessions.flight import Flight, Stage
 from gateway.sessions.provider import Provider
 from gateway.sessions.recording import CloseAnswer, Recording, kept, of_the_whole_call
@@ -85,6 +86,7 @@ class Carrying:
             record = await self._recording.intend(flight)
             if record.settled:
                 return kept(flight.request_id, record.settled)
+            await self._refused_where_off(flight, provider, record)
             attempt = first
             if record.attempts != first.number or not ready:
                 attempt = Attempt(record.attempts, new_id(), self._clock())
@@ -95,8 +97,15 @@ class Carrying:
             flight.asked_at = monotonic()
             in_haste = flight.deadline.remaining() < SHORTEST_S
             sent = await self._sent(flight, provider, call, attempt, request)
-            permit.told(failed=_failed(sent, in_haste))
+            permit.told(failed=_judged(provider, sent, in_haste))
             return sent, record.certainty
+
+    async def _refused_where_off(self, flight: Flight[CloseAnswer], provider: Provider, record: CloseRecord) -> None:
+        """Send nothing to a provider that was switched off while the store took the intent. Raises Failure."""
+        try:
+            provider.refuse_where_off()
+        except Failure as refusal:
+            await self._not_sent(flight, refusal, record)
 
     async def _encoded_again(
         self,
@@ -110,8 +119,14 @@ class Carrying:
         try:
             return encode_close(provider, call, attempt)
         except Failure as refusal:
-            await self._recording.failed(flight, refusal, record.certainty)
-            raise
+            await self._not_sent(flight, refusal, record)
+
+    async def _not_sent(self, flight: Flight[CloseAnswer], refusal: Failure, record: CloseRecord) -> NoReturn:
+        """Conclude an attempt whose intent stands, and of which nothing was sent. Raises Failure."""
+        told = flight.last or of_the_whole_call(refusal, record.certainty)
+        flight.land(told)
+        await self._recording.failed(flight, refusal, record.certainty)
+        raise told from None
 
     async def _sent(
         self,
@@ -170,8 +185,14 @@ def _certainty_of_a_bug(flight: Flight[CloseAnswer]) -> Certainty:
     return (flight.last and flight.last.certainty) or Certainty.NOT_SENT
 
 
-def _failed(sent: Sent, in_haste: bool) -> bool | None:
-    """Whether the provider failed; None where nothing is known of that, as where the caller gave it no time."""
+def _judged(provider: Provider, sent: Sent, in_haste: bool) -> bool | None:
+    """Whether the provider failed, which its health is told too; None where nothing is known of that, as where the
+    caller gave it no time.
+    """
     if isinstance(sent.result, Closed):
+        provider.health.told(None, sent.ended_at)
         return False
-    return None if in_haste and sent.reply is None else provider_failed(sent.result)
+    failed = None if in_haste and sent.reply is None else provider_failed(sent.result)
+    if failed is not None:
+        provider.health.told(Reason(sent.result.reason), sent.ended_at)
+    return failed

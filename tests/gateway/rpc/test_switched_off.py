@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -15,7 +16,7 @@ from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.scene import Scene
 from tests.gateway.rpc.switching import health_of, is_serving, switch_off, switch_on
 from tests.support.gateway import family_table, running_gateway, told
-from tests.support.provider import answering, answering_after, scripted_provider
+from tests.support.provider import answering, answering_after, hanging, scripted_provider
 
 NARROW = {
     "limits": "{ concurrent_calls = 2, waiting_calls = 1 }",
@@ -171,3 +172,44 @@ async def test_a_circuit_is_shown_and_bears_on_health(narrow: Scene) -> None:
     assert (await close(narrow)).outcome == pb.OUTCOME_CLOSED
     assert (await health_of(narrow.gateway)).circuit == pb.CIRCUIT_STATE_CLOSED
     assert await is_serving(narrow.gateway)
+
+
+async def test_nothing_is_sent_where_it_was_switched_off_while_the_store_took_the_intent(tmp_path: Path) -> None:
+    """Once the switch is answered no request leaves, and the intent stands for an attempt that was not made."""
+    async with bounded(tmp_path) as scene:
+        store, intended, go_on = scene.gateway.store, asyncio.Event(), asyncio.Event()
+        begin, request_id = store.begin_close, str(uuid4())
+
+        async def slowly(*args: Any) -> Any:
+            record = await begin(*args)
+            intended.set()
+            await go_on.wait()
+            return record
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "begin_close", slowly)
+            calling = asyncio.ensure_future(scene.fails(request_id=request_id))
+            await intended.wait()
+            await switch_off(scene.gateway)
+            go_on.set()
+            failure = await calling
+        assert (failure.reason, failure.certainty) == ("PROVIDER_DISABLED", "NOT_SENT")
+        assert not scene.provider.received
+        await scene.gateway.gateway._closing.drain()
+        record = await store.find_close(request_id)
+        assert record is not None
+        assert (record.attempts, record.certainty) == (1, "NOT_SENT")
+
+
+async def test_a_hasty_caller_does_not_take_a_provider_out_of_service(tmp_path: Path) -> None:
+    """Who leaves it no time to answer says nothing of its health, as of its circuit."""
+    async with bounded(tmp_path) as scene:
+        await close(scene)
+        scene.provider.behaviour = hanging
+        with pytest.raises(grpc.aio.AioRpcError):
+            await scene.gateway.sessions.CloseSession(
+                pb.CloseSessionRequest(provider="lucky", user_id="tester"), timeout=0.15
+            )
+        await scene.gateway.gateway._closing.drain()
+        assert await is_serving(scene.gateway)
+        assert (await health_of(scene.gateway)).state == pb.HEALTH_STATE_ANSWERING
