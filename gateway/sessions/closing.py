@@ -80,12 +80,12 @@ class Closing:
         self, request_id: str, name: str, call: CloseSession, reason: str, deadline_at: float
     ) -> CloseAnswer:
         started = monotonic()
+        work_until, answer_by = min(deadline_at - WORK_MARGIN_S, self._latest), deadline_at - ANSWER_MARGIN_S
         target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
         provider = self._providers.get(name)
         if provider is None:
             unknown = f"no provider '{name}' is configured: ListProviders tells which are"
-            return await self._recording.kept_or(Failure(Reason.PROVIDER_UNKNOWN, unknown), request_id, target)
-        work_until, answer_by = min(deadline_at - WORK_MARGIN_S, self._latest), deadline_at - ANSWER_MARGIN_S
+            return await self._kept_or(Failure(Reason.PROVIDER_UNKNOWN, unknown), request_id, target, answer_by)
         while flight := self._flights.get(request_id):
             if field := flight.target.first_difference(target):
                 raise reused(request_id, field)
@@ -96,7 +96,7 @@ class Closing:
             await flight.finished(answer_by)
         if work_until <= asyncio.get_running_loop().time():
             no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
-            return await self._recording.kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target)
+            return await self._kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target, answer_by)
         flight = self._take_off(request_id, provider, call, target, work_until)
         try:
             answer = await flight.outcome(answer_by)
@@ -105,6 +105,17 @@ class Closing:
             raise
         self._metrics.latency(name, monotonic() - started, flight.seconds_asked())
         return answer
+
+    async def _kept_or(self, refusal: Failure, request_id: str, target: Target, answer_by: float) -> CloseAnswer:
+        """What is kept, or the refusal; the refusal too where the store does not tell by `answer_by`. A caller without
+        time has that of a short look all the same.
+        """
+        at_least = asyncio.get_running_loop().time() + WORK_MARGIN_S - ANSWER_MARGIN_S
+        try:
+            async with asyncio.timeout_at(max(answer_by, at_least)):
+                return await self._recording.kept_or(refusal, request_id, target)
+        except TimeoutError:
+            raise refusal from None
 
     def _take_off(
         self, request_id: str, provider: Provider, call: CloseSession, target: Target, work_until: float

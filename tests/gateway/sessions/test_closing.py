@@ -328,3 +328,20 @@ async def test_a_hasty_caller_is_not_told_that_nothing_is_sent(gateway: Running,
     assert raised.value.certainty is Certainty.UNKNOWN
     release.set()
     assert (await patient).outcome == pb.OUTCOME_CLOSED
+
+
+@pytest.mark.parametrize("provider_name", ["lucky", "nobody"], ids=["no time to ask", "not configured"])
+async def test_a_slow_store_makes_no_refusal_late(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, provider_name: str
+) -> None:
+    """Whether a success is kept is looked up within the deadline, as all else."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(gateway.store, "find_close", never)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + (0.06 if provider_name == "lucky" else 0.3)
+    async with asyncio.timeout_at(deadline):
+        with pytest.raises(Failure):
+            await gateway.gateway._closing.close(str(uuid4()), provider_name, CloseSession("u"), "", deadline)
