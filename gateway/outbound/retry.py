@@ -1,7 +1,8 @@
 """Whether and when a provider is asked once more.
 
 When a provider fails altogether, every call would be tried again, and what it needs to get well is the contrary. So all
-calls together have a budget: the attempts of any time are at most 1.2 for each call in it, and ten for each second.
+calls together have a budget: from when a provider begins to fail its attempts are at most 1.2 for each call, and ten
+for each second.
 """
 
 import random
@@ -24,7 +25,7 @@ class RetryBudget:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._left = KEPT
-        self._counted_at = clock() + KEPT / PER_S  # what the first second brings is there from its beginning
+        self._counted_at = clock()
 
     def call(self) -> None:
         """A call is tried for the first time."""
@@ -38,6 +39,8 @@ class RetryBudget:
             self._counted_at = now
         if self._left < 1:
             return False
+        if self._left >= KEPT:  # what was saved up in a quiet time is what this second brings, and not on top of it
+            self._counted_at = now + KEPT / PER_S
         self._left -= 1
         return True
 

@@ -41,8 +41,22 @@ def test_the_rare_call_is_tried_again() -> None:
     assert sum(budget.spend() for _ in range(100)) == PER_S
     hands.pass_(2)
     assert sum(budget.spend() for _ in range(100)) == PER_S
-    hands.pass_(0.5)
+    hands.pass_(1.5)
     assert sum(budget.spend() for _ in range(100)) == PER_S / 2
+
+
+def test_what_a_quiet_hour_left_is_not_on_top_of_what_the_seconds_bring() -> None:
+    """From the first failure on, each second has its ten, and the first has them once."""
+    hands = Hands()
+    budget = RetryBudget(hands)
+    hands.pass_(3600)
+    granted = 0
+    for tenth in range(50):
+        budget.call()
+        granted += sum(budget.spend() for _ in range(100))
+        assert granted <= PER_CALL * (tenth + 1) + PER_S * max(1.0, tenth / 10) + 1e-6
+        hands.pass_(0.1)
+    assert granted >= PER_S * 4
 
 
 @given(attempts=st.integers(1, 10))
