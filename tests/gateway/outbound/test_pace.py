@@ -1,5 +1,6 @@
 """A vendor's contract on how often it may be asked is kept, and nobody waits longer than it takes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +39,15 @@ def test_without_a_contract_nobody_waits() -> None:
     pace = Pace(None, Hands())
     assert [pace.take() for _ in range(100)] == [0.0] * 100
     assert pace.wait_s() == 0
+
+
+def test_another_rate_holds_from_the_next_moment_on() -> None:
+    """Who had set it a thousand times too low does not wait for what it would have come to."""
+    hands = Hands()
+    pace = Pace(0.01, hands)
+    pace.take()
+    assert pace.wait_s() == 100
+    pace.calls_per_s = 10.0
+    assert pace.wait_s() == pytest.approx(0.1)
+    pace.calls_per_s = 0.5
+    assert pace.wait_s() == pytest.approx(2)
