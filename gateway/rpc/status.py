@@ -16,7 +16,12 @@ from gateway.store.records import PostingFault
 DOMAIN = "session-gateway"
 
 LONGEST_MESSAGE = 1000
-"""Characters of a message or a description: large trailers break HTTP/2 peers."""
+"""Bytes of a message or a description in UTF-8, of which each may take three to travel: trailers over 8 KiB are refused
+by grpcio's clients, and the caller learns nothing of what they held.
+"""
+
+
+_CUT = "…".encode()
 
 
 @unique
@@ -115,7 +120,9 @@ def status_of(failure: Failure) -> Status:
 
 
 def _cut(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """The text, or what of it and an ellipsis fit into so many bytes."""
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= longest else encoded[: longest - len(_CUT)].decode(errors="ignore") + _CUT.decode()
 
 
 def _duration(seconds: float) -> Duration:

@@ -213,3 +213,12 @@ async def test_a_hasty_caller_does_not_take_a_provider_out_of_service(tmp_path: 
         await scene.gateway.gateway._closing.drain()
         assert await is_serving(scene.gateway)
         assert (await health_of(scene.gateway)).state == pb.HEALTH_STATE_ANSWERING
+
+
+@pytest.mark.parametrize("letter", ["x", "я", "退", "😀"])
+async def test_a_long_reason_does_not_hide_what_happened(scene: Scene, letter: str) -> None:
+    """In whatever script it is written, the status with its details is small enough for a client to take."""
+    await switch_off(scene.gateway, by=letter * 255, why=letter * 1000)
+    failure = await scene.fails()
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "PROVIDER_DISABLED")
+    assert failure.certainty == "NOT_SENT"
