@@ -38,7 +38,8 @@ class Breaker:
     """Counts what requests came to. `clock` is monotonic, in seconds; `changed` is called when the state has changed.
 
     Whoever is admitted holds a ticket and tells once what came of it. A ticket of an earlier state tells nothing: a
-    request that was sent before the circuit opened does not close it.
+    request that was sent before the circuit opened does not close it. A probe that was given up and is answered after
+    all does: else a provider that takes longer than `probe_s` would be shut for good.
     """
 
     def __init__(self, limits: BreakerLimits, clock: Callable[[], float], changed: Callable[[Circuit], None]) -> None:
@@ -52,6 +53,8 @@ class Breaker:
         """When the probe that is under way is given up; None where there is none."""
         self._term = 0
         """One more with each change, and with each probe."""
+        self._turned_at = 0
+        """The term in which the state changed last: later ones are those of probes."""
 
     def set_limits(self, limits: BreakerLimits) -> None:
         """From here on these hold. An open circuit stays open for as long as it was going to."""
@@ -87,7 +90,8 @@ class Breaker:
 
     def told(self, ticket: int, *, failed: bool | None) -> None:
         """What came of a request: whether the provider failed, or None where it was not asked in the end."""
-        if ticket != self._term:
+        late = self._open_until is not None and self._turned_at < ticket < self._term
+        if ticket != self._term and not (late and failed is False):
             return
         if self._open_until is not None:
             self._probed(failed)
@@ -128,6 +132,7 @@ class Breaker:
         was_closed = self._open_until is None
         self._open_until = open_until
         self._term += 1
+        self._turned_at = self._term
         self._slots.clear()
         if was_closed or open_until is None:
             self._changed(self.circuit)

@@ -117,7 +117,7 @@ def test_a_probe_that_fails_shuts_it_again() -> None:
 
 
 def test_a_probe_that_stalls_is_given_up() -> None:
-    """Another is let through, and what the stalled one says later is not listened to."""
+    """Another is let through, and if the stalled one fails later it is not listened to."""
     house = House().opened()
     house.hands.pass_(LIMITS.open_s)
     stalled = house.breaker.admit()
@@ -125,11 +125,39 @@ def test_a_probe_that_stalls_is_given_up() -> None:
     probe = house.breaker.admit()
     assert stalled is not None
     assert probe is not None
-    house.breaker.told(stalled, failed=False)
+    house.breaker.told(stalled, failed=True)
+    house.breaker.told(stalled, failed=None)
     assert house.circuit() is Circuit.HALF_OPEN
     assert house.breaker.admit() is None
     house.breaker.told(probe, failed=False)
     assert house.circuit() is Circuit.CLOSED
+
+
+def test_a_provider_that_answers_slowly_is_not_shut_for_good() -> None:
+    """Each probe takes longer than probes are waited for, and another has begun by then: its answer counts."""
+    house = House().opened()
+    house.hands.pass_(LIMITS.open_s)
+    slow = house.breaker.admit()
+    house.hands.pass_(LIMITS.probe_s)
+    next_one = house.breaker.admit()
+    assert slow is not None
+    assert next_one is not None
+    house.breaker.told(slow, failed=False)
+    assert house.circuit() is Circuit.CLOSED
+    house.breaker.told(next_one, failed=True)
+    assert house.circuit() is Circuit.CLOSED
+
+
+def test_a_slow_probe_of_before_another_failed_proves_nothing() -> None:
+    """The circuit has opened anew since then."""
+    house = House().opened()
+    house.hands.pass_(LIMITS.open_s)
+    slow = house.breaker.admit()
+    house.hands.pass_(LIMITS.probe_s)
+    house.ask(failed=True)
+    assert slow is not None
+    house.breaker.told(slow, failed=False)
+    assert house.circuit() is Circuit.OPEN
 
 
 def test_what_was_sent_before_tells_nothing_of_after() -> None:
@@ -171,11 +199,13 @@ class BreakerMachine(RuleBasedStateMachine):
         self.out: list[int] = []
         self.shut_at: float | None = None
         self.probe: tuple[int, float] | None = None
+        self.given_up: set[int] = set()
 
     def _seen(self) -> None:
         """Notice whether the circuit has turned."""
         if self.house.circuit() is Circuit.CLOSED:
             self.shut_at = self.probe = None
+            self.given_up.clear()
         elif self.shut_at is None:
             self.shut_at = self.house.hands.now
 
@@ -222,6 +252,8 @@ class BreakerMachine(RuleBasedStateMachine):
             return
         assert now >= self.shut_at + LIMITS.open_s, "a request went out while the circuit was open"
         assert self.probe is None or now >= self.probe[1] + LIMITS.probe_s, "two probes at a time"
+        if self.probe is not None:
+            self.given_up.add(self.probe[0])
         self.probe = (ticket, now)
 
     def _tell(self, ticket: int, *, failed: bool | None) -> None:
@@ -230,12 +262,15 @@ class BreakerMachine(RuleBasedStateMachine):
         self.house.breaker.told(ticket, failed=failed)
         after = self.house.circuit()
         mine = self.probe is not None and self.probe[0] == ticket
-        if was_open and not mine:
+        if ticket in self.given_up and failed is False:
+            assert after is Circuit.CLOSED, "an answer was not listened to"
+        elif was_open and not mine:
             assert after is before, "what was sent before the circuit opened has turned it"
         if mine:
             self.probe = None
             if failed:
                 self.shut_at = self.house.hands.now
+                self.given_up.clear()
         self._seen()
 
 
