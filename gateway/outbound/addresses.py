@@ -4,8 +4,9 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+from gateway.outbound.resolver import Resolver
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv4 address as an IPv6-only network sees it, in the last 32 bits."""
@@ -63,7 +64,7 @@ class PublicResolver(AbstractResolver):
     """Resolves names to public addresses only. What it answers is connected to: there is no second look-up."""
 
     def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
+        self._resolver = Resolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

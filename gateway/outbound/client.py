@@ -9,14 +9,13 @@ import ssl
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
-from aiohttp import ThreadedResolver
-
 from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound.addresses import AddressRefused, PublicResolver, literal_private_address
 from gateway.outbound.answer import AnswerRefused
 from gateway.outbound.connection import Connection, ConnectionLost
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.pool import Pool, PoolClosed, tls_ready
+from gateway.outbound.resolver import Resolver
 from gateway.outbound.target import Target
 
 
@@ -94,7 +93,7 @@ class ProviderClient:
         """Make ready on the running loop. Connects nowhere."""
         if self._target.tls:
             self._reading_authorities = tls_ready()  # before the first call asks for it
-        resolver = ThreadedResolver() if self._endpoint.allow_private_addresses else PublicResolver()
+        resolver = Resolver() if self._endpoint.allow_private_addresses else PublicResolver()
         self._pool = Pool(self._target, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
 
     def retire(self) -> None:
