@@ -29,16 +29,20 @@ class Way:
     front_end: FrontEnd = FrontEnd.GRPCIO
 
 
-async def beside(checkout: Path, engines: Sequence[str], pace: Pace) -> None:
-    """Measure and print. An odd number of rounds has a median that was seen."""
-    ways = (
-        Way("out, grpcio", closing()),
-        Way("out, http2", closing(), FrontEnd.HTTP2),
-        Way("in", delivering()),
+def ways() -> tuple[Way, ...]:
+    """Through both front ends, and in."""
+    return (
+        Way("grpcio", closing()),
+        Way("http2", closing(), FrontEnd.HTTP2),
+        Way("callbacks", delivering()),
     )
+
+
+async def beside(checkout: Path, engines: Sequence[str], asked: Sequence[str], pace: Pace) -> None:
+    """Measure and print. An odd number of rounds has a median that was seen."""
     async with ground(engines) as on:
         for engine in engines:
-            for way in ways:
+            for way in (each for each in ways() if each.name in asked):
                 rate, processor = await _parts(on, engine, way, checkout, pace)
                 print(f"{engine:<10}{way.name:<14}rate {rate:.3f}   processor time {processor:.3f}", flush=True)
 
@@ -70,10 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.beside", description=__doc__)
     parser.add_argument("checkout", type=Path, help="folder of the other checkout")
     parser.add_argument("--engines", default=SQLITE, help=f"with commas between them, of {', '.join(ENGINES)}")
+    names = [way.name for way in ways()]
+    parser.add_argument("--ways", default=",".join(names), help=f"with commas between them, of {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=2.0)
     asked = parser.parse_args(arguments)
-    uvloop.run(beside(asked.checkout.absolute(), asked.engines.split(","), Pace(asked.rounds, asked.seconds)))
+    pace = Pace(asked.rounds, asked.seconds)
+    uvloop.run(beside(asked.checkout.absolute(), asked.engines.split(","), asked.ways.split(","), pace))
 
 
 if __name__ == "__main__":
