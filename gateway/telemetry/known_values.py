@@ -99,7 +99,15 @@ class KnownValues:
         """Whether there is a piece long enough for the shortest: the time it takes does not grow with the secrets."""
         if not self._literals or len(data) < self._shortest:
             return False
-        return self._quoted or max(map(len, data.split(_QUOTE))) >= self._shortest
+        if self._quoted:
+            return True
+        at, last = 0, len(data) - self._shortest
+        while at <= last:  # no piece that long lies over the last quote of as many bytes
+            quote = data.rfind(_QUOTE, at, at + self._shortest)
+            if quote < 0:
+                return True
+            at = quote + 1
+        return False
 
 
 class KnownSecrets:

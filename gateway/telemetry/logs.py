@@ -11,9 +11,12 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from math import isfinite
+from time import time_ns
+from types import MappingProxyType
 from typing import TextIO
 
 import msgspec
@@ -25,8 +28,19 @@ from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.spans import MASK
 
-bind = structlog.contextvars.bind_contextvars
-"""`bind(request_id=…, provider=…)`: every line that this task logs from here on carries these, and its tasks' lines."""
+_BOUND: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
+
+
+def bind(**words: object) -> None:
+    """`bind(request_id=…, provider=…)`: every line that this task and its tasks log from here on carries these.
+
+    In one context variable: structlog has one for each word, and looks through all that there are at each line.
+    """
+    _BOUND.set({**_BOUND.get(), **words})
+
+
+bound = _BOUND.get
+"""What this task has bound."""
 
 _SECRET_WORDS = ("authorization", "callback_key", "cookie", "credential", "password", "secret", "token")
 """A key with one of these in it is masked, whatever its value."""
@@ -51,7 +65,7 @@ def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: Text
 
     `secrets` are masked wherever they stand. Raises ValueError for a level that logging does not know.
     """
-    enrich: list[Processor] = [structlog.contextvars.merge_contextvars, _enriched]
+    enrich: list[Processor] = [_enriched]
     rendered = Rendered(secrets)
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter(
@@ -240,16 +254,26 @@ _STACK = structlog.processors.StackInfoRenderer()
 
 
 def _enriched(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The event with its level, its logger, its time, and its traceback where it has one: each of it costs a call."""
+    """The event with what is bound, its level, its logger, its time, and its traceback where it has one: each of it
+    costs a call.
+    """
+    event = {**_BOUND.get(), **event}
     record = event.get("_record")  # a library's, by the standard library's logging
     event["level"] = record.levelname.lower() if record is not None else _LEVEL_NAMES.get(method, method)
     event["logger"] = record.name if record is not None else getattr(logger, "name", "")
-    event["time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    second, millisecond = divmod(time_ns() // 1_000_000, 1000)
+    event["time"] = f"{_iso(second)}.{millisecond:03}+00:00"
     if "stack_info" in event:
         event = _STACK(logger, method, event)
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, method, event)
     return event
+
+
+@lru_cache(maxsize=4)
+def _iso(second: int) -> str:
+    """A second of the clock, as ISO 8601 writes it without its zone. Many lines are of the same."""
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 @lru_cache(maxsize=1024)

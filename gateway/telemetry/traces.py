@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from structlog.contextvars import get_contextvars
 
+from gateway.telemetry.logs import bound
 from gateway.telemetry.tracing import NOTHING, Attributes, Kind, Told, enter, leave
 
 T = TypeVar("T")
@@ -88,8 +88,8 @@ class Traces:
                     self.rpc_failed("CANCELLED")
                     raise
                 finally:
-                    bound = get_contextvars()
-                    span.set_attributes({key: str(bound[key]) for key in _OF_THE_LOG if key in bound})
+                    words = bound()
+                    span.set_attributes({key: str(words[key]) for key in _OF_THE_LOG if key in words})
                 span.set_attribute("rpc.response.status_code", "OK")
                 return response
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from structlog.contextvars import get_contextvars
 
 from adapters.contract import HttpReply
 from gateway.config import FrontEnd
 from gateway.store.interface import StoreUnavailable
+from gateway.telemetry.logs import bound
 from gateway.v1.reconciliation_service_pb2 import RedeliverCallbackRequest
 from tests.gateway.rpc.test_discretion import replace_close
 from tests.gateway.telemetry.lines import Lines
@@ -105,10 +105,10 @@ async def test_callbacks_at_once_do_not_mix(stage: Stage, written: Lines, monkey
     inner = stage.gateway.store.apply
 
     async def talkative(*arguments: Any) -> Any:
-        mine = dict(get_contextvars())
+        mine = dict(bound())
         await asyncio.sleep(0)
         logging.getLogger("library").warning("asked", extra={})
-        assert get_contextvars() == mine
+        assert bound() == mine
         return await inner(*arguments)
 
     monkeypatch.setattr(stage.gateway.store, "apply", talkative)
