@@ -1,7 +1,6 @@
 """What the configuration says reaches the part that it is about."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import asyncpg
 from gateway.store.open import open_store
 from gateway.store.records import Direction, Exchange, Message
 from tests.support.gateway import family_table, running_gateway
+from tests.support.waiting import until
 
 LUCKY = family_table("lucky", "luckymonaco", "http://127.0.0.1:9")
 
@@ -50,13 +50,6 @@ async def test_pool_size_bounds_a_gateways_connections(tmp_path: Path, postgres_
         )
         await db.close()
     assert held == 3
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something of the gateway's own time holds."""
-    async with asyncio.timeout(10):
-        while not await holds():  # noqa: ASYNC110 - housekeeping wakes nobody
-            await asyncio.sleep(0.02)
 
 
 async def test_providers_share_what_is_known_of_their_secrets(tmp_path: Path) -> None:

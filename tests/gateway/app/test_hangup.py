@@ -16,11 +16,12 @@ import pytest
 from gateway.app.hangup import hangups_held, hangups_told, whenever
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.gateway.app.test_workers import configured, migrating, started, until
+from tests.gateway.app.test_workers import configured, migrating, started
 from tests.support.gateway import configuration, family_table
 from tests.support.process import Serving, serving
 from tests.support.provider import hanging, scripted_provider
 from tests.support.results import result_body
+from tests.support.waiting import until
 
 RELOADED = "configuration reloaded"
 NOT_RELOADED = "configuration not reloaded: nothing has changed"

@@ -21,6 +21,7 @@ from gateway.store.postgres import migrations
 from tests.support.gateway import configuration, family_table
 from tests.support.process import COMMAND, Serving, run, serving
 from tests.support.results import result_body
+from tests.support.waiting import until
 
 REFERENCES = 30
 DELIVERIES = 4
@@ -80,13 +81,6 @@ def is_running(pid: int) -> bool:
         os.kill(pid, 0)
         return True
     return False
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something of another process's holds: nothing here could wake us."""
-    async with asyncio.timeout(30):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def test_workers_are_kept_running_and_end_with_their_supervisor(tmp_path: Path, postgres_url: str) -> None:

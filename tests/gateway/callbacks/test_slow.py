@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from math import inf
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.gateway.callbacks.house import (
     altered,
     open_house,
 )
+from tests.support.waiting import until
 
 PATH = MONACO.path("SessionExpired")
 BODY = json.dumps(EXPIRED).encode()
@@ -123,12 +124,6 @@ def held(house: House) -> int:
     http = house.server._http
     assert http is not None
     return len(http.connections)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(GONE_S):
-        while not holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.scene import Scene, a_scene
 from tests.support.gateway import Running, Told, told
 from tests.support.provider import answering, answering_after
+from tests.support.waiting import until
 
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "GATEWAY_BUSY", "NOT_SENT", True)
 
@@ -55,12 +56,6 @@ async def hanging_calls(scene: Scene, count: int) -> AsyncIterator[None]:
         scene.provider.received.clear()
     assert [answer.outcome for answer in answers] == [pb.OUTCOME_CLOSED] * count
     scene.provider.behaviour = answering()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
 
 
 async def watching(gateway: Running) -> grpc.aio.UnaryStreamCall[Any, Any]:

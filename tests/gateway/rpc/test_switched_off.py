@@ -1,7 +1,7 @@
 """Calls to a provider that is switched off, and how a provider's circuit and queue are shown, over both front ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tests.gateway.rpc.scene import Scene
 from tests.gateway.rpc.switching import health_of, is_serving, switch_off, switch_on
 from tests.support.gateway import family_table, running_gateway, told
 from tests.support.provider import answering, answering_after, hanging, scripted_provider
+from tests.support.waiting import until
 
 NARROW = {
     "limits": "{ concurrent_calls = 2, waiting_calls = 1 }",
@@ -45,13 +46,6 @@ def close(scene: Scene, provider: str = "lucky", request_id: str = "") -> Awaita
     """End a player's sessions."""
     request = pb.CloseSessionRequest(provider=provider, user_id="tester", request_id=request_id or str(uuid4()))
     return scene.gateway.sessions.CloseSession(request, timeout=5)
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something holds that is only seen from outside."""
-    async with asyncio.timeout(5):
-        while not await holds():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.01)
 
 
 async def test_nothing_is_sent_to_a_provider_that_is_switched_off(scene: Scene) -> None:

@@ -1,7 +1,7 @@
 """What each gateway does to its store from time to time, on each engine: bodies go by age, and nothing else does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +27,7 @@ from tests.gateway.store.samples import (
     target,
     told,
 )
+from tests.support.waiting import until
 
 KEPT = timedelta(days=90)
 
@@ -89,12 +90,6 @@ async def kept_for(
     counted = Counted(store)
     async with keeping(cast("Store", counted), clock, alone=alone, keep_bodies=keep_bodies):
         await counted.for_rounds(2)
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while not await holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 # --- Bodies -----------------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from gateway.store.postgres import events as postgres_events
 from gateway.store.records import Event, EventFilter, EventType
 from gateway.store.sqlite import events as sqlite_events
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.postgres.sequencing import until
 from tests.gateway.store.samples import event, exchange, is_told, item
+from tests.support.waiting import until
 
 ALL = EventFilter()
 

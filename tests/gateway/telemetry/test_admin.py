@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -11,6 +11,7 @@ import pytest
 from gateway.telemetry import admin
 from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.metrics import Metrics
+from tests.support.waiting import until
 
 
 async def nothing() -> tuple[str, ...]:
@@ -43,12 +44,6 @@ def held(server: AdminServer) -> int:
     http = server._runner.server
     assert http is not None
     return len(http.connections)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
-        while not holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from gateway.store.postgres.connection import PATIENT, WRITING, Connection, conn
 from gateway.store.postgres.sequencer import Sequencer
 from gateway.store.records import Event, EventFilter
 from tests.gateway.store.samples import event
+from tests.support.waiting import until
 
 ALL = EventFilter()
 
@@ -55,16 +56,6 @@ async def replicas(url: str, count: int = 1) -> AsyncIterator[list[Replica]]:
             await replica.sequencer.start()
             stack.push_async_callback(replica.sequencer.stop)
         yield running
-
-
-async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
-    """Look again and again until it holds."""
-    async with asyncio.timeout(seconds):
-        while True:
-            held = holds()
-            if held if isinstance(held, bool) else await held:
-                return
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -19,9 +19,9 @@ from tests.gateway.store.postgres.sequencing import (
     numberings,
     replicas,
     session,
-    until,
     write,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture

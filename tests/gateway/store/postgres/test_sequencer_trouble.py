@@ -25,10 +25,10 @@ from tests.gateway.store.postgres.sequencing import (
     replica_process,
     replicas,
     session,
-    until,
     who_numbers,
 )
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.waiting import until
 
 LOST = (StoreUnavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What a writer or a reader meets while the server is away."""
