@@ -15,6 +15,7 @@ from gateway.config import FrontEnd
 from gateway.store.interface import StoreUnavailable
 from gateway.telemetry.logs import bound
 from gateway.v1.reconciliation_service_pb2 import RedeliverCallbackRequest
+from gateway.v1.session_service_pb2 import ListProvidersRequest
 from tests.gateway.rpc.test_discretion import replace_close
 from tests.gateway.telemetry.lines import Lines
 from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
@@ -40,6 +41,16 @@ def belonging(written: Lines) -> list[dict[str, Any]]:
 def of(lines: list[dict[str, Any]], request_id: str) -> list[dict[str, Any]]:
     """A request's lines."""
     return [line for line in lines if line.get("request_id") == request_id]
+
+
+async def test_what_a_call_binds_is_not_on_the_next_ones_line(stage: Stage, written: Lines) -> None:
+    """What operations find a call by stands on its last line, and not on another's that came behind it."""
+    request_id = str(uuid4())
+    await stage.close(request_id)
+    await stage.gateway.sessions.ListProviders(ListProvidersRequest())
+    close, listing = (line for line in belonging(written) if "SessionService" in line.get("method", ""))
+    assert (close["request_id"], close["provider"]) == (request_id, PROVIDER)
+    assert "request_id" not in listing
 
 
 async def test_every_line_of_a_call_says_whose_it_is(stage: Stage, written: Lines) -> None:
