@@ -9,9 +9,9 @@ protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc
 demo: .venv/run.stamp
 	@$(BIN)/session-gateway demo
 
-# Three at once, on two cores too: much of it waits for processes to start, and for time limits to pass.
+# Four at once, on two cores too: much of it waits for processes to start, and for time limits to pass.
 test: .venv/dev.stamp
-	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
+	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal
 
 # What happens to money, heavy: some twenty minutes. To try a part: make prove-money ARGS="--only storm --scale 0.1"
 prove-money: .venv/dev.stamp
