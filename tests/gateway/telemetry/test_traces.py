@@ -18,6 +18,7 @@ from gateway.telemetry.traces import Traces
 from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
 from tests.support.gateway import callback_key, locked
 from tests.support.provider import answering, hanging
+from tests.support.waiting import until
 
 CLOSE = "gateway.v1.SessionService/CloseSession"
 RESULT = f"POST /callbacks/{PROVIDER}/{{callback_key}}/V4/Result"
@@ -66,9 +67,14 @@ def trees(spans: tuple[ReadableSpan, ...], root: str) -> list[Tree]:
     return [tree(span) for span in spans if span.name == root]
 
 
+def named(told: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    """The spans of this name that have ended."""
+    return [span for span in told.get_finished_spans() if span.name == name]
+
+
 def one(told: InMemorySpanExporter, name: str) -> ReadableSpan:
     """The one span of this name."""
-    (span,) = (span for span in told.get_finished_spans() if span.name == name)
+    (span,) = named(told, name)
     return span
 
 
@@ -159,6 +165,7 @@ async def test_failures_say_their_reason_and_certainty(stage: Stage, told: InMem
     """What is the caller's own fault is no error of this server's."""
     stage.provider.behaviour = hanging
     assert await stage.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: named(told, CLOSE))  # a failure is told before its span ends
     late = one(told, CLOSE)
     assert late.attributes
     assert late.attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
@@ -169,6 +176,7 @@ async def test_failures_say_their_reason_and_certainty(stage: Stage, told: InMem
     assert asked["error.type"] == "TIMEOUT"
     told.clear()
     assert await stage.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
+    await until(lambda: named(told, CLOSE))
     unknown = one(told, CLOSE)
     assert unknown.attributes
     assert unknown.attributes["reason"] == "PROVIDER_UNKNOWN"
