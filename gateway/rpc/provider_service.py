@@ -8,7 +8,7 @@ import grpc
 
 from gateway.rpc.deadline import in_time
 from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, next_page, timestamp
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.failure import provider_unknown
 from gateway.sessions.switch import Switches
 from gateway.store.interface import SwitchBook
 from gateway.store.records import Position, ProviderSwitch
@@ -71,8 +71,7 @@ class ProviderService(ProviderServiceServicer):
         why = fields.statement("reason", request.reason, longest=LONGEST_REASON)
         fields.check(provider=provider)
         if provider not in self._providers:
-            unknown = f"no provider '{provider}' is configured: ListProviders tells which are"
-            raise Failure(Reason.PROVIDER_UNKNOWN, unknown, provider=provider)
+            raise provider_unknown(provider)
         async with self._in_time(context):
             standing, made = await self._switches.switch(provider, to, by, why)
         return (_switch(standing) if standing else None), made

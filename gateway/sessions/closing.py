@@ -16,7 +16,7 @@ from adapters.contract import CloseSession
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.attempt import CLOSE_SESSION
 from gateway.sessions.carrying import Carrying
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.failure import Failure, Reason, provider_unknown
 from gateway.sessions.flight import Flight
 from gateway.sessions.provider import Provider
 from gateway.sessions.recording import CloseAnswer, Recording, reused
@@ -84,8 +84,7 @@ class Closing:
         target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
         provider = self._providers.get(name)
         if provider is None:
-            unknown = f"no provider '{name}' is configured: ListProviders tells which are"
-            return await self._kept_or(Failure(Reason.PROVIDER_UNKNOWN, unknown), request_id, target, answer_by)
+            return await self._kept_or(provider_unknown(name), request_id, target, answer_by)
         while flight := self._flights.get(request_id):
             if field := flight.target.first_difference(target):
                 raise reused(request_id, field)

@@ -90,6 +90,12 @@ class Failure(Exception):
         )
 
 
+def provider_unknown(name: str) -> Failure:
+    """No provider of this name is served here."""
+    message = f"no provider '{name}' is configured: ListProviders tells which are"
+    return Failure(Reason.PROVIDER_UNKNOWN, message, provider=name)
+
+
 OF_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
     RefusalKind.THROTTLED: (Reason.PROVIDER_FAILED, Certainty.REFUSED),
     RefusalKind.FAILED: (Reason.PROVIDER_FAILED, Certainty.UNKNOWN),
