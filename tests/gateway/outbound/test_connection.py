@@ -7,7 +7,10 @@ import struct
 
 import pytest
 
+from gateway.outbound.client import ExchangeFault
 from gateway.outbound.connection import Connection
+from tests.gateway.outbound.calling import client, failure
+from tests.gateway.outbound.raw_provider import Peer, raw_provider
 
 
 @pytest.mark.parametrize("linger_s", [None, 0], ids=["FIN", "RST"])
@@ -29,3 +32,16 @@ async def test_an_end_that_nobody_has_read_yet_is_seen(linger_s: int | None) -> 
         assert connection.open
         assert not connection.stands()
         connection.abort()
+
+
+async def test_nothing_is_written_to_a_connection_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh one whose other end is gone already is as if there were none: the call is told NOT_SENT."""
+    monkeypatch.setattr(Connection, "stands", lambda _: False)
+
+    async def take_whatever_comes(peer: Peer) -> None:
+        await peer.hang()
+
+    async with raw_provider(take_whatever_comes) as provided, client(provided.base_url, connections=1) as c:
+        for _ in range(2):  # and its place is free again
+            failed = await failure(c)
+            assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)

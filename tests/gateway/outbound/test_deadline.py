@@ -84,3 +84,18 @@ async def test_cancellation_by_the_caller_passes_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_part_ends_with_its_own_bound_or_with_the_whole() -> None:
+    """Whichever comes first, also where the whole is moved while the part is waited for; afterwards they are apart."""
+    loop = asyncio.get_running_loop()
+    whole = Deadline.after(LONG)
+    with whole.part(LONG / 2) as part:
+        assert LONG / 3 < part.remaining() <= LONG / 2
+        whole.extend(loop.time() + 2 * LONG)
+        assert part.remaining() <= LONG / 2
+        whole.cap(loop.time() + 1)
+        assert part.remaining() <= 1
+    with whole.part(None) as part:
+        assert part is whole
+    assert not whole._waits
