@@ -18,7 +18,7 @@ _OPTIONS = {"serve": {"--config", "--worker"}, "wallet": {"--config"}}
 def main() -> None:
     """The entry point of `session-gateway`."""
     if sys.argv[1:2] and sys.argv[1] in _OPTIONS:
-        # Until there is a server that knows what to do, and from its end on: see gateway.app.hangup.
+        # Until there is a server that knows what to do, and from its end on: see gateway.server.signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # The core of gRPC would write lines of its own into the log, which are no JSON and pass no mask.

@@ -49,8 +49,8 @@ def serve(
 
 
 def _supervise(config: Path, workers: int) -> None:
-    from gateway.app.surroundings import secrets_of
-    from gateway.app.workers import WorkerFailed, supervise
+    from gateway.server.supervisor import WorkerFailed, supervise
+    from gateway.server.validation import secrets_of
     from gateway.telemetry import logs
 
     settings = settings_of(config)
@@ -71,8 +71,8 @@ def _supervise(config: Path, workers: int) -> None:
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
-    from gateway.app.fitting import fitting
-    from gateway.app.surroundings import unfit_for_store
+    from gateway.server.fitting import fitting
+    from gateway.server.validation import unfit_for_store
 
     settings = settings_of(config)
     try:
@@ -105,12 +105,12 @@ def verify(config: ConfigFile) -> None:
 
     Exit 0 if they do, 1 if not, with a line for each difference that names its field; 3 where they cannot be read.
     """
-    from gateway.app import upkeep
+    from gateway.server import maintenance
 
     settings = settings_of(config)
     try:
-        found = asyncio.run(upkeep.verify(settings))
-    except upkeep.NotDone as error:
+        found = asyncio.run(maintenance.verify(settings))
+    except maintenance.NotDone as error:
         tell(f"The books could not be verified: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
     _tell_audit(found)
@@ -124,20 +124,20 @@ def backup(
 
     Exit 0 once the copy is on the disk and sound, 1 where its books do not add up, 3 where there is no copy.
     """
-    from gateway.app import upkeep
+    from gateway.server import maintenance
 
     settings = settings_of(config)
     try:
-        found = upkeep.back_up(settings, to)
-    except upkeep.NotDone as error:
+        found = maintenance.back_up(settings, to)
+    except maintenance.NotDone as error:
         tell(f"No backup was made: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
-    out.print(upkeep.after_backup(settings, to), markup=False)
+    out.print(maintenance.after_backup(settings, to), markup=False)
     _tell_audit(found)
 
 
 def _tell_audit(found: "Audit") -> None:
-    from gateway.app.upkeep import describe
+    from gateway.server.maintenance import describe
 
     for difference in found.discrepancies:
         tell(describe(difference))
@@ -167,8 +167,8 @@ def simulate(
     Prints one line of JSON with its address once it listens: the base_url that the gateway needs.
     """
     from adapters.simulation import PlayerSession
-    from gateway.app.dialects import simulated
     from gateway.config.forms import listen as parse_listen
+    from gateway.server.dialects import simulated
     from gateway.simulation import parse_fault, run_simulator
 
     settings = settings_of(config)
@@ -205,8 +205,8 @@ def demo() -> None:
 
     DEMO_FAULT=ADAPTER:FAULT, the fault as `simulate --fault` takes it, puts one into a simulator: the demo then fails.
     """
-    from gateway.app.example import examples as find_examples
-    from gateway.demo import Stage, run_demo
+    from gateway.cli.demo import Stage, run_demo
+    from gateway.cli.demo.examples import examples as find_examples
 
     examples = find_examples()
     adapter, _, fault = os.environ.get("DEMO_FAULT", "").partition(":")

@@ -10,12 +10,12 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from gateway.app import running
-from gateway.app.gateway import CannotStart, Gateway
-from gateway.app.reloading import reload
-from gateway.app.surroundings import secrets_of
 from gateway.cli.telling import EXIT_CANNOT_START, refuse, tell
 from gateway.config import ConfigInvalid, Settings, load
+from gateway.server import runner
+from gateway.server.gateway import CannotStart, Gateway
+from gateway.server.reload import reload
+from gateway.server.validation import secrets_of
 from gateway.telemetry import logs
 from gateway.telemetry.known_values import KnownSecrets
 
@@ -29,19 +29,19 @@ def serve(config: str, worker: str = "") -> None:
         secrets = _logged(settings)
         made = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
         reloaded = partial(reload, read=partial(_read, Path(config), worker))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(running.run(made, reload=reloaded, supervised=bool(worker)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            loop.run(runner.run(made, reload=reloaded, supervised=bool(worker)))
 
 
 def wallet(config: str) -> None:
     """Serve the built-in ledger alone. Exits where it cannot."""
-    from gateway.app.wallet_server import WalletServer  # of no use to a gateway
+    from gateway.server.wallet_server import WalletServer  # of no use to a gateway
 
     with _explained("wallet", Path(config)):
         settings = _read(Path(config))
         _logged(settings)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(running.run(partial(WalletServer, settings), reload=_not_reloaded))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            loop.run(runner.run(partial(WalletServer, settings), reload=_not_reloaded))
 
 
 def _read(config: Path, worker: str = "") -> Settings:
@@ -49,7 +49,7 @@ def _read(config: Path, worker: str = "") -> Settings:
     settings = load(config, os.environ)
     if not worker:
         return settings
-    from gateway.app.workers import Ports  # of no use to a gateway that is alone
+    from gateway.server.supervisor import Ports  # of no use to a gateway that is alone
 
     return Ports.from_option(worker).applied_to(settings)
 
@@ -61,7 +61,7 @@ def _logged(settings: Settings) -> KnownSecrets:
     return secrets
 
 
-async def _not_reloaded(wallet: running.Server) -> None:
+async def _not_reloaded(wallet: runner.Server) -> None:
     log.warning("SIGHUP changes nothing: a wallet reads its configuration when it starts, so restart it")
 
 

@@ -9,12 +9,12 @@ from gateway.cli import plain_options
 from tests.support.gateway import configuration, family_table
 from tests.support.process import serving
 
-FOR_PEOPLE = ("typer", "rich.console", "pygments", "pydantic", "gateway.console", "gateway.demo")
+FOR_PEOPLE = ("typer", "rich.console", "pygments", "pydantic", "gateway.console", "gateway.cli.demo")
 FOR_OTHERS = (
     "asyncpg",
     "gateway.store.postgres",
     "gateway.wallet.operators",
-    "gateway.app.workers",
+    "gateway.server.supervisor",
     "gateway.simulation",
     "adapters.simulation",
     "adapters.golden",

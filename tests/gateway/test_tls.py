@@ -11,8 +11,8 @@ import grpc
 import pytest
 import trustme
 
-from gateway.app.gateway import Gateway, Listening
 from gateway.config import ConfigInvalid, load
+from gateway.server.gateway import Gateway, Listening
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.gateway import callback_key, configuration, family_table

@@ -17,9 +17,9 @@ from grpc import aio
 
 from adapters.registry import find
 from adapters.simulation import PlayerSession
-from gateway.app.dialects import simulated
-from gateway.app.example import examples
+from gateway.cli.demo.examples import examples
 from gateway.config import load
+from gateway.server.dialects import simulated
 from gateway.simulation.host import SimulatorHost
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub

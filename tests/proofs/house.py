@@ -20,11 +20,11 @@ from msgspec import structs
 
 from adapters.contract import Accepted, CloseSession, Credited, HttpRequest, Rejected, Secret
 from adapters.registry import find
-from gateway.app.gateway import Gateway
-from gateway.app.served import callback_routes
 from gateway.callbacks.provider import Arrival, Verdict
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.config import StoreSettings, load
+from gateway.server.gateway import Gateway
+from gateway.server.providers import callback_routes
 from gateway.sessions.failure import Failure
 from gateway.store.interface import ContentDiffers
 from gateway.store.records import EventFilter, ItemFilter, Message, Target

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import msgspec
 import uvloop
 
-from gateway.app.gateway import Gateway
-from gateway.app.surroundings import secrets_of
-from gateway.app.wallet_server import WalletServer
 from gateway.config import Settings, load
+from gateway.server.gateway import Gateway
+from gateway.server.validation import secrets_of
+from gateway.server.wallet_server import WalletServer
 from gateway.telemetry import logs
 
 START = "start"

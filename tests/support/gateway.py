@@ -14,8 +14,8 @@ from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from adapters.registry import Registry, find
-from gateway.app.gateway import Gateway, Listening
 from gateway.config import load
+from gateway.server.gateway import Gateway, Listening
 from gateway.store.interface import Store
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceStub
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub

@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from adapters.registry import find
-from gateway.app.gateway import CannotStart, Gateway
 from gateway.config import load
+from gateway.server.gateway import CannotStart, Gateway
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.buf import buf_curl
 from tests.support.gateway import Running, configuration, family_table, locked, provider_table, running_gateway

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.app import gateway as app
 from gateway.config import FrontEnd
+from gateway.server import gateway as app
 from gateway.telemetry.traces import Traces
 from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
 from tests.support.gateway import callback_key, locked

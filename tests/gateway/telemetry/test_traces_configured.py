@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.app.surroundings import unloadable
 from gateway.config import ConfigInvalid, TracesSettings, load
+from gateway.server.validation import unloadable
 from gateway.telemetry import tracing
 from tests.gateway.telemetry.stage import PROVIDER, a_stage
 from tests.support.gateway import configuration, family_table

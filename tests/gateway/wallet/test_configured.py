@@ -10,9 +10,9 @@ import grpc
 import pytest
 import trustme
 
-from gateway.app.gateway import Gateway
-from gateway.app.wallets import calls_itself
 from gateway.config import ConfigInvalid, GrpcSettings, Listen, Settings, WalletSettings, load
+from gateway.server.gateway import Gateway
+from gateway.server.wallets import calls_itself
 from gateway.v1 import wallet_service_pb2 as pb
 from tests.support.gateway import configuration, family_table, running_gateway
 from tests.support.process import run, run_here, serving

@@ -14,10 +14,10 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.app.example import Example
-from gateway.demo.children import Started
-from gateway.demo.stage import Stage, StepFailed
-from gateway.demo.world import Simulated, World, world
+from gateway.cli.demo.children import Started
+from gateway.cli.demo.environment import Simulated, World, world
+from gateway.cli.demo.examples import Example
+from gateway.cli.demo.printer import Stage, StepFailed
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1 import wallet_service_pb2 as wallet
 

@@ -5,12 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from adapters.registry import Registry
-from gateway.app.certificates import Certificates
-from gateway.app.dialects import Dialect
-from gateway.app.fitting import fitting
-from gateway.app.served import callback_guard, callback_routes, provider_of, renewed
-from gateway.app.surroundings import exchanged, forgotten, secrets_of
-from gateway.app.wallets import wallet_of
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.redelivery import Redeliveries
@@ -36,6 +30,12 @@ from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
 from gateway.rpc.watching import Watching
+from gateway.server.dialects import Dialect
+from gateway.server.fitting import fitting
+from gateway.server.providers import callback_guard, callback_routes, provider_of, renewed
+from gateway.server.tls import Certificates
+from gateway.server.validation import exchanged, forgotten, secrets_of
+from gateway.server.wallets import wallet_of
 from gateway.sessions.closing import Closing
 from gateway.sessions.provider import Provider
 from gateway.sessions.providers import Providers

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.surroundings import secrets_of
+from gateway.server.validation import secrets_of
 from tests.support.configured import GOOD_PROVIDER, KEY, read
 
 

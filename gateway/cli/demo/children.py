@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.app.example import Example
-from gateway.demo.process import Family, child
+from gateway.cli.demo.examples import Example
+from gateway.cli.demo.processes import Family, child
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.app.example import Example
-from gateway.demo.children import Started
+from gateway.cli.demo.children import Started
+from gateway.cli.demo.examples import Example
 
 
 class StepFailed(Exception):

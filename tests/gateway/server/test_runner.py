@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.gateway import Gateway
-from gateway.app.running import Server
-from gateway.app.wallet_server import WalletServer
 from gateway.config import Settings, load
+from gateway.server.gateway import Gateway
+from gateway.server.runner import Server
+from gateway.server.wallet_server import WalletServer
 from tests.support.gateway import configuration
 
 

@@ -5,9 +5,9 @@ from functools import partial
 from ssl import AlertDescription, SSLContext, SSLObject, SSLSocket
 from time import time
 
-from gateway.app.surroundings import ssl_context
 from gateway.config import FrontEnd, GrpcSettings, TlsFiles
 from gateway.rpc import server as rpc
+from gateway.server.validation import ssl_context
 
 
 class Certificates:

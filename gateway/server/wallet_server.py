@@ -5,12 +5,12 @@ For tests of a gateway with an operator's wallet, and for teams to copy: it does
 
 from dataclasses import dataclass
 
-from gateway.app.certificates import Certificates
-from gateway.app.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits
-from gateway.app.surroundings import exchanged, unloadable
 from gateway.config import ConfigInvalid, FrontEnd, Listen, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
+from gateway.server.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits
+from gateway.server.tls import Certificates
+from gateway.server.validation import exchanged, unloadable
 from gateway.store.interface import StoreUnavailable
 from gateway.store.open import open_store
 from gateway.wallet.builtin import BuiltinWallet

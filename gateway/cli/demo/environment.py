@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from grpc import aio
 
-from gateway.app.example import Example
-from gateway.demo.children import Started
+from gateway.cli.demo.children import Started
+from gateway.cli.demo.examples import Example
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 

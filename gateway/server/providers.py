@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from gateway.app.dialects import Dialect
 from gateway.callbacks.guard import CallbackGuard, Door
 from gateway.callbacks.provider import CallbackProvider, Routes, routes_of
 from gateway.config import CallbackSettings, ProviderSettings
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.outbound.gate import Gate
+from gateway.server.dialects import Dialect
 from gateway.sessions.provider import Provider
 from gateway.sessions.switch import Switch
 from gateway.telemetry.known_values import KnownSecrets

@@ -13,10 +13,10 @@ import aiohttp
 import grpc
 import pytest
 
-from gateway.app.hangup import hangups_held, hangups_told, whenever
+from gateway.server.signals import hangups_held, hangups_told, whenever
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.gateway.app.test_workers import configured, migrating, started
+from tests.gateway.server.test_supervisor import configured, migrating, started
 from tests.support.gateway import configuration, family_table
 from tests.support.process import Serving, serving
 from tests.support.provider import hanging, scripted_provider

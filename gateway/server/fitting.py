@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from adapters.registry import Registry
-from gateway.app.dialects import Dialect, dialects
-from gateway.app.surroundings import unloadable
-from gateway.app.wallets import calls_itself
 from gateway.config import ConfigInvalid, Problem, Settings
+from gateway.server.dialects import Dialect, dialects
+from gateway.server.validation import unloadable
+from gateway.server.wallets import calls_itself
 
 
 def fitting(

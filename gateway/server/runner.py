@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.app.hangup import hangups_told, whenever
+from gateway.server.signals import hangups_told, whenever
 
 
 class Server(Protocol):
@@ -58,7 +58,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _orphaned(stop: asyncio.Event) -> asyncio.Task[None]:
-    from gateway.app.workers import orphaned  # noqa: PLC0415 - of no use to one that is alone
+    from gateway.server.supervisor import orphaned  # noqa: PLC0415 - of no use to one that is alone
 
     return asyncio.create_task(orphaned(stop))
 

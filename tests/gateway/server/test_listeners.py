@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from adapters.registry import find
-from gateway.app.gateway import Gateway
 from gateway.config import load
+from gateway.server.gateway import Gateway
 from tests.support.gateway import configuration, family_table
 
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from gateway.app.fitting import fitting
-from gateway.app.surroundings import unfit_for_store
 from gateway.config import ConfigInvalid, Problem, Settings, changes, takes_restart
+from gateway.server.fitting import fitting
+from gateway.server.validation import unfit_for_store
 from gateway.store.interface import StoreUnavailable
 from gateway.telemetry import logs
 from gateway.telemetry.bugs import report_bug
 
 if TYPE_CHECKING:
-    from gateway.app.gateway import Gateway  # a supervisor of workers reloads none
+    from gateway.server.gateway import Gateway  # a supervisor of workers reloads none
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.gateway.app.test_certificates import HTTP2, MUTUAL, issue
+from tests.gateway.server.test_tls import HTTP2, MUTUAL, issue
 from tests.support.gateway import configuration
 from tests.support.process import serving
 from tests.support.reloadable import Reloadable

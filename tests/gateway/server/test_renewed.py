@@ -11,8 +11,8 @@ import pytest
 from adapters.contract import Account, Adapter, CallbackAnswer, HttpReply
 from adapters.luckymonaco import ADAPTER
 from adapters.registry import Registry
-from gateway.app.reloading import or_told
 from gateway.config import load
+from gateway.server.reload import or_told
 from gateway.sessions.provider import HealthState, Provider
 from gateway.store.interface import StoreUnavailable
 from gateway.store.records import Position

@@ -15,8 +15,8 @@ import aiohttp
 import asyncpg
 import pytest
 
-from gateway.app.workers import WorkerFailed, Workers
 from gateway.config import AdminSettings, Listen, Settings, load
+from gateway.server.supervisor import WorkerFailed, Workers
 from gateway.store.postgres import migrations
 from tests.support.gateway import configuration, family_table
 from tests.support.process import COMMAND, Serving, run, serving

@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from gateway.app.example import Example
-from gateway.demo.children import Started, started
-from gateway.demo.process import ChildFailed
-from gateway.demo.stage import Stage, StepFailed
+from gateway.cli.demo.children import Started, started
+from gateway.cli.demo.examples import Example
+from gateway.cli.demo.printer import Stage, StepFailed
+from gateway.cli.demo.processes import ChildFailed
 
 Perform = Callable[[Stage, Sequence[Example], Started], Awaitable[None]]
 
@@ -34,6 +34,6 @@ async def run_demo(examples: Sequence[Example], faults: Mapping[str, str], stage
 
 def _load() -> Perform:
     """What the steps call with takes as long to load as the processes take to start: it is loaded meanwhile."""
-    from gateway.demo.steps import perform  # noqa: PLC0415 - see above
+    from gateway.cli.demo.steps import perform
 
     return perform

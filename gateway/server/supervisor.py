@@ -19,9 +19,9 @@ import msgspec
 import structlog
 from msgspec import structs
 
-from gateway.app.hangup import hangups_held, hangups_told, whenever
-from gateway.app.reloading import or_told, rejudged
 from gateway.config import Listen, Settings, load
+from gateway.server.reload import or_told, rejudged
+from gateway.server.signals import hangups_held, hangups_told, whenever
 from gateway.telemetry import logs
 
 log = structlog.get_logger(__name__)
