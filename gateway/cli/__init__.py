@@ -31,11 +31,11 @@ def main() -> None:
         return
     # structlog loads rich wherever it finds it, for tracebacks on a terminal: a tenth of a start.
     with _nothing_collected(), _absent("rich"):
-        from gateway.cli import serving
+        from gateway.cli import serve
     if sys.argv[1] == "serve":
-        serving.serve(options["--config"], options.get("--worker", ""))
+        serve.serve(options["--config"], options.get("--worker", ""))
     else:
-        serving.wallet(options["--config"])
+        serve.wallet(options["--config"])
 
 
 def plain_options(arguments: Sequence[str]) -> Mapping[str, str] | None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from gateway.cli.telling import EXIT_CANNOT_START, EXIT_NOT_DONE, EXIT_UNSOUND, refuse, settings_of, tell
+from gateway.cli.admin.provider import provider_commands
+from gateway.cli.admin.reconcile import reconcile
+from gateway.cli.output import EXIT_CANNOT_START, EXIT_NOT_DONE, EXIT_UNSOUND, refuse, settings_of, tell
 from gateway.config import ConfigInvalid, warnings
-from gateway.console.commands import reconcile
-from gateway.console.providers import provider_commands
 
 if TYPE_CHECKING:
     from gateway.store.discrepancies import Audit
@@ -43,9 +43,9 @@ def serve(
     if workers > 1:
         _supervise(config, workers)
         return
-    from gateway.cli import serving
+    from gateway.cli import serve
 
-    serving.serve(str(config), worker)
+    serve.serve(str(config), worker)
 
 
 def _supervise(config: Path, workers: int) -> None:
@@ -94,9 +94,9 @@ def wallet(config: ConfigFile) -> None:
     Takes [grpc] and [store] of the file; the database is its own, and not that gateway's. Prints one line of JSON with
     its address once it takes calls.
     """
-    from gateway.cli import serving
+    from gateway.cli import serve
 
-    serving.wallet(str(config))
+    serve.wallet(str(config))
 
 
 @cli.command()

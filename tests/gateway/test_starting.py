@@ -9,7 +9,7 @@ from gateway.cli import plain_options
 from tests.support.gateway import configuration, family_table
 from tests.support.process import serving
 
-FOR_PEOPLE = ("typer", "rich.console", "pygments", "pydantic", "gateway.console", "gateway.cli.demo")
+FOR_PEOPLE = ("typer", "rich.console", "pygments", "pydantic", "gateway.cli.admin", "gateway.cli.demo")
 FOR_OTHERS = (
     "asyncpg",
     "gateway.store.postgres",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.admin.target import NoWay, Tls, TlsOptions, Way, way_to
 from gateway.config import GrpcSettings, Listen, TlsFiles
-from gateway.console.way import NoWay, Tls, TlsOptions, Way, way_to
 
 NOTHING = TlsOptions()
 

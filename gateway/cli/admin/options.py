@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from gateway.cli.admin.target import NoWay, TlsOptions, Way, way_to
 from gateway.config import ConfigInvalid, GrpcSettings, load
-from gateway.console.way import NoWay, TlsOptions, Way, way_to
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -49,8 +49,8 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         way = _way(config, target, TlsOptions(ca, cert, key, server_name))
         # gRPC takes as long to load as all the rest of a command that does not call.
-        from gateway.console.caller import CallFailed, called  # noqa: PLC0415
-        from gateway.console.show import Show  # noqa: PLC0415
+        from gateway.cli.admin.client import CallFailed, called
+        from gateway.cli.admin.render import Show
 
         try:
             with called(way) as gateway:

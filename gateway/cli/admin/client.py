@@ -8,7 +8,7 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
-from gateway.console.way import Way
+from gateway.cli.admin.target import Way
 from gateway.v1 import provider_service_pb2 as switching
 from gateway.v1 import reconciliation_service_pb2 as reconciliation
 from gateway.v1 import session_service_pb2 as sessions

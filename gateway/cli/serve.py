@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from gateway.cli.telling import EXIT_CANNOT_START, refuse, tell
+from gateway.cli.output import EXIT_CANNOT_START, refuse, tell
 from gateway.config import ConfigInvalid, Settings, load
 from gateway.server import runner
 from gateway.server.gateway import CannotStart, Gateway

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.console.options import EXIT_FAILED, By, Limit, Provider, User, Why, on_gateway
+from gateway.cli.admin.options import EXIT_FAILED, By, Limit, Provider, User, Why, on_gateway
 
 if TYPE_CHECKING:
-    from gateway.console.caller import Gateway
-    from gateway.console.show import Show
+    from gateway.cli.admin.client import Gateway
+    from gateway.cli.admin.render import Show
 
 reconcile = typer.Typer(
     help="Look at what the gateway could not settle, and settle it. Exits 1 where the gateway refuses, 2 on bad usage.",

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.console.options import By, Limit, Why, on_gateway
+from gateway.cli.admin.options import By, Limit, Why, on_gateway
 
 if TYPE_CHECKING:
-    from gateway.console.caller import Gateway
-    from gateway.console.show import Show
+    from gateway.cli.admin.client import Gateway
+    from gateway.cli.admin.render import Show
 
 provider_commands = typer.Typer(
     help="See how providers fare, and switch them off and on. Exits 1 where the gateway refuses, 2 on bad usage.",
