@@ -167,7 +167,7 @@ def simulate(
     Prints one line of JSON with its address once it listens: the base_url that the gateway needs.
     """
     from adapters.simulation import PlayerSession
-    from gateway.config.forms import listen as parse_listen
+    from gateway.config.values import listen as parse_listen
     from gateway.server.dialects import simulated
     from gateway.simulation import parse_fault, run_simulator
 

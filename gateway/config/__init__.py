@@ -2,8 +2,8 @@
 
 from gateway.config.adapter import adapter_settings
 from gateway.config.advice import warnings
-from gateway.config.changes import Changes, changes, takes_restart
-from gateway.config.loading import load
+from gateway.config.diff import Changes, changes, takes_restart
+from gateway.config.load import load
 from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.settings import (
     AdminSettings,

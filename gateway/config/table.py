@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from gateway.config.forms import kind
 from gateway.config.problems import Problem, Wrong, dotted, unknown_key
+from gateway.config.values import kind
 
 T = TypeVar("T")
 DefaultT = TypeVar("DefaultT")

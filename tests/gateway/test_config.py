@@ -23,8 +23,8 @@ from gateway.config import (
     adapter_settings,
     load,
 )
-from gateway.config.forms import base_url, listen
 from gateway.config.problems import Wrong
+from gateway.config.values import base_url, listen
 from tests.support.configured import GOOD_PROVIDER, KEY, read
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.contract import Secret
-from gateway.config.forms import kind, store_url, text
 from gateway.config.problems import Wrong, unknown_key
+from gateway.config.values import kind, store_url, text
 
 _WAYS = 'a string, { env = "NAME" } or { file = "path" }'
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from adapters.contract import Secret
-from gateway.config import forms, limiting
-from gateway.config.files import Surroundings
+from gateway.config import limiting, values
 from gateway.config.problems import ConfigInvalid, Problem
+from gateway.config.references import Surroundings
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
@@ -80,20 +80,20 @@ def _parse(path: Path) -> dict[str, object]:
 def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
     usual = GrpcSettings()
     settings = GrpcSettings(
-        listen=table.take("listen", forms.listen, usual.listen),
+        listen=table.take("listen", values.listen, usual.listen),
         tls=_tls(table, around),
         # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
-        default_deadline_s=table.take("default_deadline_s", forms.seconds(0.1, 3600), usual.default_deadline_s),
-        front_end=table.take("front_end", forms.front_end, usual.front_end),
-        max_calls=table.take("max_calls", forms.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
+        default_deadline_s=table.take("default_deadline_s", values.seconds(0.1, 3600), usual.default_deadline_s),
+        front_end=table.take("front_end", values.front_end, usual.front_end),
+        max_calls=table.take("max_calls", values.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
         max_event_streams=table.take(
-            "max_event_streams", forms.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
+            "max_event_streams", values.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
         ),
         max_message_bytes=table.take(
-            "max_message_bytes", forms.whole_number(16 * 1024, 64 * 1024 * 1024), usual.max_message_bytes
+            "max_message_bytes", values.whole_number(16 * 1024, 64 * 1024 * 1024), usual.max_message_bytes
         ),
         # Less than a few seconds and callers would do nothing but connect.
-        max_connection_age_s=table.take("max_connection_age_s", forms.seconds(5, 604_800), usual.max_connection_age_s),
+        max_connection_age_s=table.take("max_connection_age_s", values.seconds(5, 604_800), usual.max_connection_age_s),
     )
     table.refuse_rest()
     return settings
@@ -102,20 +102,20 @@ def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
 def _callbacks(table: Table, around: Surroundings) -> CallbackSettings:
     usual = CallbackSettings()
     settings = CallbackSettings(
-        listen=table.take("listen", forms.listen, usual.listen),
+        listen=table.take("listen", values.listen, usual.listen),
         tls=_tls(table, around),
-        trusted_proxies=table.each("trusted_proxies", forms.network, '["10.0.0.0/8"]'),
-        max_body_bytes=table.take("max_body_bytes", forms.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes),
-        max_connections=table.take("max_connections", forms.whole_number(1, _MOST_AT_ONCE), usual.max_connections),
+        trusted_proxies=table.each("trusted_proxies", values.network, '["10.0.0.0/8"]'),
+        max_body_bytes=table.take("max_body_bytes", values.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes),
+        max_connections=table.take("max_connections", values.whole_number(1, _MOST_AT_ONCE), usual.max_connections),
         # A provider that has not said what it wants in ten seconds has long given up.
-        receive_timeout_s=table.take("receive_timeout_s", forms.seconds(0.1, 10), usual.receive_timeout_s),
+        receive_timeout_s=table.take("receive_timeout_s", values.seconds(0.1, 10), usual.receive_timeout_s),
     )
     table.refuse_rest()
     return settings
 
 
 def _admin(table: Table) -> AdminSettings:
-    settings = AdminSettings(listen=table.take("listen", forms.listen, AdminSettings().listen))
+    settings = AdminSettings(listen=table.take("listen", values.listen, AdminSettings().listen))
     table.refuse_rest()
     return settings
 
@@ -124,7 +124,7 @@ def _store(table: Table, around: Surroundings) -> StoreSettings:
     usual = StoreSettings()
     settings = StoreSettings(
         url=table.take("url", around.store_url, usual.url),
-        pool_size=table.take("pool_size", forms.whole_number(3, 100), usual.pool_size),
+        pool_size=table.take("pool_size", values.whole_number(3, 100), usual.pool_size),
     )
     table.refuse_rest()
     return settings
@@ -133,11 +133,11 @@ def _store(table: Table, around: Surroundings) -> StoreSettings:
 def _wallet(table: Table, around: Surroundings) -> WalletSettings:
     usual = WalletSettings()
     settings = WalletSettings(
-        target=table.take("target", forms.wallet_target, usual.target),
+        target=table.take("target", values.wallet_target, usual.target),
         tls=_client_tls(table, around),
         # A provider waits four seconds at the most: a longer attempt leaves no time for a second one.
-        attempt_timeout_s=table.take("attempt_timeout_s", forms.seconds(0.05, 3), usual.attempt_timeout_s),
-        took_over=table.take("took_over", forms.boolean, usual.took_over),
+        attempt_timeout_s=table.take("attempt_timeout_s", values.seconds(0.05, 3), usual.attempt_timeout_s),
+        took_over=table.take("took_over", values.boolean, usual.took_over),
     )
     if settings.is_builtin and settings.tls is not None:
         table.note("tls", "belongs to a target elsewhere; the built-in ledger is not called over a network")
@@ -161,13 +161,13 @@ def _client_tls(client: Table, around: Surroundings) -> ClientTls | None:
 
 
 def _journal(table: Table) -> JournalSettings:
-    days = table.take("keep_bodies_days", forms.whole_number(1, 36_500), None)
+    days = table.take("keep_bodies_days", values.whole_number(1, 36_500), None)
     table.refuse_rest()
     return JournalSettings(days)
 
 
 def _log(table: Table) -> LogSettings:
-    settings = LogSettings(level=table.take("level", forms.log_level, LogSettings().level))
+    settings = LogSettings(level=table.take("level", values.log_level, LogSettings().level))
     table.refuse_rest()
     return settings
 
@@ -177,8 +177,8 @@ def _traces(root: Table) -> TracesSettings:
     if "traces" not in root.names():
         return TracesSettings()
     settings = TracesSettings(
-        endpoint=table.need("endpoint", forms.base_url, "", '"http://127.0.0.1:4318"'),
-        sample_ratio=table.take("sample_ratio", forms.number(0, 1), TracesSettings().sample_ratio),
+        endpoint=table.need("endpoint", values.base_url, "", '"http://127.0.0.1:4318"'),
+        sample_ratio=table.take("sample_ratio", values.number(0, 1), TracesSettings().sample_ratio),
     )
     table.refuse_rest()
     return settings
@@ -200,7 +200,7 @@ def _tls(listener: Table, around: Surroundings) -> TlsFiles | None:
 def _providers(table: Table, around: Surroundings) -> Mapping[str, ProviderSettings]:
     providers = {}
     for name in table.names():
-        if not forms.is_provider_name(name):
+        if not values.is_provider_name(name):
             table.note(
                 name, "a provider's name has at most 63 of a-z, 0-9, _ and -, and begins with a letter or a digit"
             )
@@ -209,19 +209,19 @@ def _providers(table: Table, around: Surroundings) -> Mapping[str, ProviderSetti
 
 
 def _provider(name: str, table: Table, around: Surroundings) -> ProviderSettings:
-    if table.take("retired", forms.boolean, default=False):
+    if table.take("retired", values.boolean, default=False):
         # What it was served with may stay in the file, but its secrets and files need not exist any more.
         return ProviderSettings(name=name, retired=True)
-    allow_plain_http = table.take("allow_plain_http", forms.boolean, default=False)
+    allow_plain_http = table.take("allow_plain_http", values.boolean, default=False)
     settings = ProviderSettings(
         name=name,
-        adapter=table.need("adapter", forms.text, "", "the name of an adapter, in quotes"),
-        base_url=table.need("base_url", forms.base_url, "", '"https://…", as the vendor gave it'),
+        adapter=table.need("adapter", values.text, "", "the name of an adapter, in quotes"),
+        base_url=table.need("base_url", values.base_url, "", '"https://…", as the vendor gave it'),
         allow_plain_http=allow_plain_http,
-        allow_private_addresses=table.take("allow_private_addresses", forms.boolean, default=False),
+        allow_private_addresses=table.take("allow_private_addresses", values.boolean, default=False),
         token=table.take("token", around.secret, None),
         callback_keys=_callback_keys(table, around),
-        callback_sources=table.each("callback_sources", forms.network, '["203.0.113.0/24"]'),
+        callback_sources=table.each("callback_sources", values.network, '["203.0.113.0/24"]'),
         limits=limiting.limits(table.table("limits")),
         retry=limiting.retry(table.table("retry")),
         breaker=limiting.breaker(table.table("breaker")),
