@@ -17,7 +17,7 @@ from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReque
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.callbacks.judge import Judge
 from gateway.callbacks.provider import Arrival, Route, Routes
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.errors import Failure, Reason
 from gateway.store.ids import new_id
 from gateway.store.interface import Journal
 from gateway.store.records import Direction, Exchange, Redelivery

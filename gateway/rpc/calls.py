@@ -14,7 +14,7 @@ from adapters.contract import Certainty
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.status import status_of
 from gateway.sessions.attempt import gateway_error
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.errors import Failure, Reason
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.tracing import active
 

@@ -9,8 +9,8 @@ import grpc
 import structlog
 
 from adapters.contract import Certainty
-from gateway.sessions.closing import ANSWER_MARGIN_S
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.close_service import ANSWER_MARGIN_S
+from gateway.sessions.errors import Failure, Reason
 from gateway.store.interface import StoreUnavailable
 
 if TYPE_CHECKING:  # generic in the stubs only

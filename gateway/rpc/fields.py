@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.sessions.failure import Failure, FieldViolation, Reason
+from gateway.sessions.errors import Failure, FieldViolation, Reason
 from gateway.store.interface import PageTokenUnknown
 from gateway.wallet import forms
 from gateway.wallet.forms import LONGEST_ID

@@ -8,8 +8,8 @@ import grpc
 
 from gateway.rpc.deadline import in_time
 from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, next_page, timestamp
-from gateway.sessions.failure import provider_unknown
-from gateway.sessions.switch import Switches
+from gateway.sessions.errors import provider_unknown
+from gateway.sessions.provider_switch import Switches
 from gateway.store.interface import SwitchBook
 from gateway.store.records import Position, ProviderSwitch
 from gateway.v1 import provider_service_pb2 as pb

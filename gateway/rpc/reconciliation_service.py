@@ -10,7 +10,7 @@ import grpc
 from gateway.rpc.deadline import in_time
 from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.rpc.status import ApiReason
-from gateway.sessions.failure import Failure
+from gateway.sessions.errors import Failure
 from gateway.store.interface import AlreadyResolved, Items, Journal
 from gateway.store.records import Direction, Exchange, ItemFilter, ItemKind, ReconciliationItem
 from gateway.v1 import reconciliation_service_pb2 as pb

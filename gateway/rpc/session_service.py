@@ -11,9 +11,9 @@ from adapters.contract import CloseSession, Device, Outcome, Secret
 from gateway.rpc.deadline import seconds_left
 from gateway.rpc.fields import LONGEST_TOKEN, Fields, timestamp
 from gateway.rpc.watching import Watching
-from gateway.sessions.closing import Closing
+from gateway.sessions.close_recorder import CloseAnswer
+from gateway.sessions.close_service import Closing
 from gateway.sessions.provider import Provider
-from gateway.sessions.recording import CloseAnswer
 from gateway.store.records import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer

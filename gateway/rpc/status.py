@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.errors import Failure, Reason
 from gateway.store.records import PostingFault
 
 DOMAIN = "session-gateway"

@@ -9,7 +9,7 @@ import grpc
 from gateway.rpc.deadline import in_time
 from gateway.rpc.fields import Fields, known_page, next_page, timestamp
 from gateway.rpc.status import ApiReason
-from gateway.sessions.failure import Failure
+from gateway.sessions.errors import Failure
 from gateway.store.interface import Ledger
 from gateway.store.records import Credit
 from gateway.v1 import transaction_service_pb2 as pb

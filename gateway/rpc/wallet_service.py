@@ -10,7 +10,7 @@ from adapters.contract import PromoPrize, Result
 from gateway.rpc.deadline import in_time
 from gateway.rpc.fields import Fields
 from gateway.rpc.status import ApiReason
-from gateway.sessions.failure import Failure, FieldViolation
+from gateway.sessions.errors import Failure, FieldViolation
 from gateway.store.interface import ContentDiffers
 from gateway.store.records import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb

@@ -36,10 +36,10 @@ from gateway.server.providers import callback_guard, callback_routes, provider_o
 from gateway.server.tls import Certificates
 from gateway.server.validation import exchanged, forgotten, secrets_of
 from gateway.server.wallets import wallet_of
-from gateway.sessions.closing import Closing
+from gateway.sessions.close_service import Closing
 from gateway.sessions.provider import Provider
+from gateway.sessions.provider_switch import Switches
 from gateway.sessions.providers import Providers
-from gateway.sessions.switch import Switches
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.open import open_store

@@ -9,7 +9,7 @@ from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.outbound.gate import Gate
 from gateway.server.dialects import Dialect
 from gateway.sessions.provider import Provider
-from gateway.sessions.switch import Switch
+from gateway.sessions.provider_switch import Switch
 from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.masking import Mask
 

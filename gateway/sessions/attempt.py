@@ -22,7 +22,7 @@ from adapters.contract import (
 from gateway.outbound.client import CannotBeSent, ExchangeFailed
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.retry import retry_after_s
-from gateway.sessions.failure import OF_EXCHANGE, OF_REFUSAL, RETRYABLE, Failure, FieldViolation, Reason
+from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, RETRYABLE, Failure, FieldViolation, Reason
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
 from gateway.store.records import Direction, Exchange, Message

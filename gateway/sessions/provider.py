@@ -10,8 +10,8 @@ from adapters.contract import Account, Adapter
 from gateway.outbound.breaker import Circuit
 from gateway.outbound.client import ProviderClient
 from gateway.outbound.gate import Gate
-from gateway.sessions.failure import Failure, Reason
-from gateway.sessions.switch import Switch
+from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.provider_switch import Switch
 from gateway.telemetry.masking import Mask
 
 

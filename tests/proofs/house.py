@@ -25,7 +25,7 @@ from gateway.callbacks.redelivery import Redeliveries
 from gateway.config import StoreSettings, load
 from gateway.server.gateway import Gateway
 from gateway.server.providers import callback_routes
-from gateway.sessions.failure import Failure
+from gateway.sessions.errors import Failure
 from gateway.store.interface import ContentDiffers
 from gateway.store.records import EventFilter, ItemFilter, Message, Target
 from tests.proofs.books import Books, Reader, books_of, reading

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.errors import Failure, Reason
 from gateway.store.records import EventType, Exchange
 from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, House
 

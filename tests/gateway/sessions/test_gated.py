@@ -16,10 +16,10 @@ from aiohttp import web
 from adapters.contract import Account, Attempt, CloseSession, HttpRequest, Outcome
 from gateway.outbound.breaker import Circuit
 from gateway.outbound.deadline import Deadline
-from gateway.sessions import carrying
-from gateway.sessions.failure import Failure
-from gateway.sessions.flight import Flight
-from gateway.sessions.recording import CloseAnswer
+from gateway.sessions import close_execution
+from gateway.sessions.close_recorder import CloseAnswer
+from gateway.sessions.errors import Failure
+from gateway.sessions.in_flight import Flight
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
@@ -122,7 +122,7 @@ async def test_who_waited_to_try_again_as_the_circuit_opened_hears_of_his_attemp
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Retries that are cut off tell the last attempt's reason, and what it left unknown stays so."""
-    monkeypatch.setattr(carrying, "backoff_s", lambda *_: 0.3)
+    monkeypatch.setattr(close_execution, "backoff_s", lambda *_: 0.3)
     async with scene(tmp_path, retry="{ attempts = 2 }") as (gateway, provider):
         provider.behaviour = answering(503)
         request = close()

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from gateway.outbound.retry import RetryBudget
-from gateway.sessions import carrying
+from gateway.sessions import close_execution
 from gateway.store.interface import StoreUnavailable
 from gateway.store.records import ItemFilter
 from gateway.v1 import session_service_pb2 as pb
@@ -253,7 +253,7 @@ async def test_a_bug_between_attempts_proves_nothing(
         monkeypatch.setattr(gateway.gateway._closing._carrying, "_clock", None)
         return 0.0
 
-    monkeypatch.setattr(carrying, "backoff_s", broken)
+    monkeypatch.setattr(close_execution, "backoff_s", broken)
     failure = await fails(gateway, close())
     assert (failure.reason, failure.certainty) == ("GATEWAY_ERROR", certainty)
     assert len(provider.received) == 1
@@ -262,7 +262,7 @@ async def test_a_bug_between_attempts_proves_nothing(
 async def test_a_hasty_caller_hears_of_the_attempt_that_was_made(house: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another is waited for; and since that may still be carried out, nothing is certain for it."""
     gateway, provider = house
-    monkeypatch.setattr(carrying, "backoff_s", lambda *_: 1.5)
+    monkeypatch.setattr(close_execution, "backoff_s", lambda *_: 1.5)
     provider.behaviour = one_after_the_other(answering(429), answering())
     request = close()
     patient = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=20))

@@ -7,8 +7,8 @@ import msgspec
 import structlog
 
 from adapters.contract import Certainty, Closed, Outcome, ProviderAnswer
-from gateway.sessions.failure import Failure, FieldViolation, Reason
-from gateway.sessions.flight import Flight
+from gateway.sessions.errors import Failure, FieldViolation, Reason
+from gateway.sessions.in_flight import Flight
 from gateway.store.closures import together
 from gateway.store.ids import new_id
 from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable

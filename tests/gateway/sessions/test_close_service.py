@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Certainty, CloseSession
-from gateway.sessions.failure import Failure
+from gateway.sessions.errors import Failure
 from gateway.store.records import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway, told

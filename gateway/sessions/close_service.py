@@ -15,11 +15,11 @@ from msgspec import structs
 from adapters.contract import CloseSession
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.attempt import CLOSE_SESSION
-from gateway.sessions.carrying import Carrying
-from gateway.sessions.failure import Failure, Reason, provider_unknown
-from gateway.sessions.flight import Flight
+from gateway.sessions.close_execution import Carrying
+from gateway.sessions.close_recorder import CloseAnswer, Recording, reused
+from gateway.sessions.errors import Failure, Reason, provider_unknown
+from gateway.sessions.in_flight import Flight
 from gateway.sessions.provider import Provider
-from gateway.sessions.recording import CloseAnswer, Recording, reused
 from gateway.store.interface import Closures
 from gateway.store.records import Target
 from gateway.telemetry.logs import bind

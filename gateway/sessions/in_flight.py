@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from adapters.contract import Certainty
 from gateway.outbound.deadline import Deadline
-from gateway.sessions.failure import Failure, Reason
+from gateway.sessions.errors import Failure, Reason
 from gateway.store.records import Target
 
 AnswerT = TypeVar("AnswerT")

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gateway.outbound.deadline import Deadline
-from gateway.sessions.failure import Failure, Reason
-from gateway.sessions.flight import Flight, wait_until
+from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.in_flight import Flight, wait_until
 from gateway.store.records import Target
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.sessions.switch import SwitchedOff, Switches
+from gateway.sessions.provider_switch import SwitchedOff, Switches
 from gateway.store.interface import Store, StoreUnavailable, SwitchBook
 from gateway.store.open import open_store
 from gateway.store.records import Position, ProviderSwitch

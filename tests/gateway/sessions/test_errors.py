@@ -3,7 +3,7 @@
 import pytest
 
 from adapters.contract import Certainty
-from gateway.sessions.failure import Failure, Reason, provider_failed
+from gateway.sessions.errors import Failure, Reason, provider_failed
 
 SICK = [
     (Reason.PROVIDER_UNREACHABLE, Certainty.NOT_SENT),

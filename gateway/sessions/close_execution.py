@@ -12,10 +12,10 @@ from gateway.outbound.deadline import Deadline
 from gateway.outbound.gate import SHORTEST_S, GateRefused, Permit
 from gateway.outbound.retry import backoff_s
 from gateway.sessions.attempt import Sent, encode_close, gateway_error, mask_of, may_be_repeated, send_close
-from gateway.sessions.failure import OF_GATE, RETRYABLE, Failure, Reason, provider_failed
-from gateway.sessions.flight import Flight, Stage
+from gateway.sessions.close_recorder import CloseAnswer, Recording, kept, of_the_whole_call
+from gateway.sessions.errors import OF_GATE, RETRYABLE, Failure, Reason, provider_failed
+from gateway.sessions.in_flight import Flight, Stage
 from gateway.sessions.provider import Provider
-from gateway.sessions.recording import CloseAnswer, Recording, kept, of_the_whole_call
 from gateway.store.ids import new_id
 from gateway.store.records import CloseRecord
 from gateway.telemetry.bugs import report_bug
