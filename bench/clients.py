@@ -26,8 +26,8 @@ import uvloop
 
 from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFailed, ProviderClient
+from gateway.outbound.connection_pool import tls_context
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.pool import tls_context
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 from tests.gateway.outbound.test_not_sent import free_port, full_backlog
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from adapters.contract import HttpReply, HttpRequest
-from gateway.outbound.addresses import AddressRefused, PublicResolver, literal_private_address
-from gateway.outbound.answer import AnswerRefused
+from gateway.outbound.address_guard import AddressRefused, PublicResolver, literal_private_address
 from gateway.outbound.connection import Connection, ConnectionLost
+from gateway.outbound.connection_pool import Pool, PoolClosed, tls_ready
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.pool import Pool, PoolClosed, tls_ready
+from gateway.outbound.request_writer import Target
 from gateway.outbound.resolver import Resolver
-from gateway.outbound.target import Target
+from gateway.outbound.response_parser import AnswerRefused
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import cast
 
 from adapters.contract import HttpReply
-from gateway.outbound.answer import AnswerReader, AnswerRefused
 from gateway.outbound.deadline import Deadline
+from gateway.outbound.response_parser import AnswerReader, AnswerRefused
 
 _EARLY_S = 0.001
 """Seconds by which a timer may go off early: uvloop counts in whole milliseconds."""

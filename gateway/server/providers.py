@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from gateway.callbacks.guard import CallbackGuard, Door
 from gateway.callbacks.provider import CallbackProvider, Routes, routes_of
 from gateway.config import CallbackSettings, ProviderSettings
+from gateway.outbound.admission import Gate
 from gateway.outbound.client import Endpoint, ProviderClient
-from gateway.outbound.gate import Gate
 from gateway.server.dialects import Dialect
 from gateway.sessions.provider import Provider
 from gateway.sessions.provider_switch import Switch

@@ -7,9 +7,9 @@ from time import monotonic
 from typing import NoReturn
 
 from adapters.contract import Attempt, Certainty, Closed, CloseSession, HttpRequest
-from gateway.outbound.breaker import Circuit
+from gateway.outbound.admission import SHORTEST_S, GateRefused, Permit
+from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.gate import SHORTEST_S, GateRefused, Permit
 from gateway.outbound.retry import backoff_s
 from gateway.sessions.attempt import Sent, encode_close, gateway_error, mask_of, may_be_repeated, send_close
 from gateway.sessions.close_recorder import CloseAnswer, Recording, kept, of_the_whole_call

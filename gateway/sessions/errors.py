@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from adapters.contract import Certainty, RefusalKind
+from gateway.outbound.admission import GateFault
 from gateway.outbound.client import ExchangeFault
-from gateway.outbound.gate import GateFault
 
 
 @unique

@@ -12,8 +12,8 @@ import pytest
 from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
+from gateway.outbound.connection_pool import Pool
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.pool import Pool
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SECRET, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.outbound import pool as pools
+from gateway.outbound import connection_pool as pools
 from gateway.outbound.client import ExchangeFault
-from gateway.outbound.pool import made_tls_context
+from gateway.outbound.connection_pool import made_tls_context
 from tests.gateway.outbound.calling import client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 

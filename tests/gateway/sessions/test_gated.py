@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Account, Attempt, CloseSession, HttpRequest, Outcome
-from gateway.outbound.breaker import Circuit
+from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
 from gateway.sessions import close_execution
 from gateway.sessions.close_recorder import CloseAnswer

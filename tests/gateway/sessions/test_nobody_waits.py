@@ -10,7 +10,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from gateway.outbound.gate import SHORTEST_S
+from gateway.outbound.admission import SHORTEST_S
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, answering_after, scripted_provider

@@ -14,7 +14,7 @@ from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver
 
 from gateway.outbound.connection import Connection
-from gateway.outbound.target import Target
+from gateway.outbound.request_writer import Target
 
 _IDLE_S = 15.0
 """Seconds for which a connection without an exchange is kept: less than a usual server's, so that we close first."""

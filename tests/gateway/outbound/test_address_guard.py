@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.outbound.addresses import AddressRefused, PublicResolver, is_private, literal_private_address
+from gateway.outbound.address_guard import AddressRefused, PublicResolver, is_private, literal_private_address
 
 PRIVATE = [
     "127.0.0.1",

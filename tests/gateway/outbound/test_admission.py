@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from gateway.outbound.breaker import Circuit
+from gateway.outbound.admission import SHORTEST_S, Gate, GateFault, GateRefused
+from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.gate import SHORTEST_S, Gate, GateFault, GateRefused
 from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
 from tests.gateway.outbound.hands import Hands
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from adapters.contract import HttpRequest
-from gateway.outbound.target import Target
+from gateway.outbound.request_writer import Target
 
 
 def lines_of(base_url: str, request: HttpRequest) -> list[str]:

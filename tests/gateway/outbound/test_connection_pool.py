@@ -9,12 +9,12 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from adapters.contract import HttpReply, HttpRequest
-from gateway.outbound import pool as pools
+from gateway.outbound import connection_pool as pools
 from gateway.outbound.client import ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
+from gateway.outbound.connection_pool import Addresses, Pool, PoolClosed
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.pool import Addresses, Pool, PoolClosed
-from gateway.outbound.target import Target
+from gateway.outbound.request_writer import Target
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 

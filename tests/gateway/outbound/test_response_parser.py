@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract import HttpReply
-from gateway.outbound.answer import AnswerReader, AnswerRefused
+from gateway.outbound.response_parser import AnswerReader, AnswerRefused
 
 LIMIT = 1000
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -7,11 +7,11 @@ from types import TracebackType
 
 import structlog
 
-from gateway.outbound.breaker import Breaker, Circuit
 from gateway.outbound.bulkhead import Bulkhead, NoPlace
+from gateway.outbound.circuit_breaker import Breaker, Circuit
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
-from gateway.outbound.pace import Pace
+from gateway.outbound.rate_limiter import Pace
 from gateway.outbound.retry import RetryBudget
 
 log = structlog.get_logger(__name__)

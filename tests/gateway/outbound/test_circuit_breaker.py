@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.outbound.breaker import Breaker, Circuit
+from gateway.outbound.circuit_breaker import Breaker, Circuit
 from gateway.outbound.limits import BreakerLimits
 from tests.gateway.outbound.hands import Hands
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.outbound.pace import Pace
+from gateway.outbound.rate_limiter import Pace
 from tests.gateway.outbound.hands import Hands
 
 
