@@ -16,10 +16,10 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest, Rejected
-from gateway.callbacks.guard import CallbackGuard
-from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import Arrival, Route, Routes, Verdict
-from gateway.callbacks.reply import WholeReply
+from gateway.callbacks.auth import CallbackGuard
+from gateway.callbacks.processor import Judge
+from gateway.callbacks.response import WholeReply
+from gateway.callbacks.routing import Arrival, Route, Routes, Verdict
 from gateway.store.ids import new_id
 from gateway.store.records import Message
 from gateway.telemetry.bugs import report_bug

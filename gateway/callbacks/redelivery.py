@@ -15,8 +15,8 @@ import structlog
 
 from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Notification, Readable
 from gateway.callbacks.handler import TIME_LIMIT_S
-from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import Arrival, Route, Routes
+from gateway.callbacks.processor import Judge
+from gateway.callbacks.routing import Arrival, Route, Routes
 from gateway.sessions.errors import Failure, Reason
 from gateway.store.ids import new_id
 from gateway.store.interface import Journal

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway.callbacks.handler import CallbackHandler
-from gateway.callbacks.reply import SERVER
+from gateway.callbacks.response import SERVER
 
 log = structlog.get_logger(__name__)
 

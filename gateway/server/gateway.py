@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.registry import Registry
 from gateway.callbacks.handler import CallbackHandler
-from gateway.callbacks.judge import Judge
+from gateway.callbacks.processor import Judge
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.config import (

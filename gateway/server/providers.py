@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from gateway.callbacks.guard import CallbackGuard, Door
-from gateway.callbacks.provider import CallbackProvider, Routes, routes_of
+from gateway.callbacks.auth import CallbackGuard, Door
+from gateway.callbacks.routing import CallbackProvider, Routes, routes_of
 from gateway.config import CallbackSettings, ProviderSettings
 from gateway.outbound.admission import Gate
 from gateway.outbound.client import Endpoint, ProviderClient

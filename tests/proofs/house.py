@@ -20,8 +20,8 @@ from msgspec import structs
 
 from adapters.contract import Accepted, CloseSession, Credited, HttpRequest, Rejected, Secret
 from adapters.registry import find
-from gateway.callbacks.provider import Arrival, Verdict
 from gateway.callbacks.redelivery import Redeliveries
+from gateway.callbacks.routing import Arrival, Verdict
 from gateway.config import StoreSettings, load
 from gateway.server.gateway import Gateway
 from gateway.server.providers import callback_routes

@@ -19,11 +19,11 @@ import aiohttp
 from adapters.contract import Account, Adapter, Secret
 from adapters.kyren import ADAPTER as KYREN
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.callbacks.guard import CallbackGuard, Door, Network
+from gateway.callbacks.auth import CallbackGuard, Door, Network
 from gateway.callbacks.handler import BODY_LIMIT, TIME_LIMIT_S, CallbackHandler
-from gateway.callbacks.judge import Judge
-from gateway.callbacks.provider import CallbackProvider, routes_of
+from gateway.callbacks.processor import Judge
 from gateway.callbacks.redelivery import Redeliveries
+from gateway.callbacks.routing import CallbackProvider, routes_of
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.store.interface import Store
 from gateway.store.open import open_store

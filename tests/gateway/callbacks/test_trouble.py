@@ -23,7 +23,7 @@ from adapters.contract import (
     Secret,
 )
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.callbacks.guard import Address, CallbackGuard
+from gateway.callbacks.auth import Address, CallbackGuard
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.records import EventType, Exchange
 from gateway.store.sqlite import SqliteStore

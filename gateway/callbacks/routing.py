@@ -21,7 +21,7 @@ from adapters.contract import (
     Notification,
     Rejected,
 )
-from gateway.callbacks.reply import refuse_unsendable
+from gateway.callbacks.response import refuse_unsendable
 from gateway.store.records import Direction, Exchange, Message, Redelivery
 from gateway.telemetry.masking import Mask
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import HttpReply
-from gateway.callbacks.reply import WholeReply
+from gateway.callbacks.response import WholeReply
 
 JSON = (("Content-Type", "application/json"), ("X-Twice", "a"), ("X-Twice", "b"))
 REPLIES = (

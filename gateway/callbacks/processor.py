@@ -21,7 +21,7 @@ from adapters.contract import (
     Result,
     SessionExpired,
 )
-from gateway.callbacks.provider import Arrival, Verdict
+from gateway.callbacks.routing import Arrival, Verdict
 from gateway.sessions.expiry import record_expiry
 from gateway.store.ids import new_id
 from gateway.store.interface import Store, StoreUnavailable

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.contract import Secret
-from gateway.callbacks.guard import CallbackGuard, Door
+from gateway.callbacks.auth import CallbackGuard, Door
 
 HERE = ip_address("192.0.2.1")
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
