@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from gateway.rpc.deadline import in_time
-from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, next_page, timestamp
+from gateway.rpc.validation import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.sessions.errors import provider_unknown
 from gateway.sessions.provider_switch import Switches
 from gateway.store.interface import SwitchBook

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc
 
 from gateway.rpc.deadline import in_time
-from gateway.rpc.fields import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.rpc.status import ApiReason
+from gateway.rpc.validation import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.sessions.errors import Failure
 from gateway.store.interface import AlreadyResolved, Items, Journal
 from gateway.store.records import Direction, Exchange, ItemFilter, ItemKind, ReconciliationItem

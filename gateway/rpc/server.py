@@ -12,9 +12,9 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from gateway.rpc.calls import Calls
+from gateway.rpc.event_stream import Watching
+from gateway.rpc.interceptor import Calls
 from gateway.rpc.limits import ANSWER_S, CONNECTION_AGE_GRACE_S, CONNECTIONS, HANDSHAKE_S, SILENCE_S, RpcLimits
-from gateway.rpc.watching import Watching
 from gateway.sessions.provider import Provider
 from gateway.sessions.providers import Providers
 from gateway.v1 import (

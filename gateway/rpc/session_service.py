@@ -9,8 +9,8 @@ import grpc
 
 from adapters.contract import CloseSession, Device, Outcome, Secret
 from gateway.rpc.deadline import seconds_left
-from gateway.rpc.fields import LONGEST_TOKEN, Fields, timestamp
-from gateway.rpc.watching import Watching
+from gateway.rpc.event_stream import Watching
+from gateway.rpc.validation import LONGEST_TOKEN, Fields, timestamp
 from gateway.sessions.close_recorder import CloseAnswer
 from gateway.sessions.close_service import Closing
 from gateway.sessions.provider import Provider

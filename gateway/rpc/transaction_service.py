@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from gateway.rpc.deadline import in_time
-from gateway.rpc.fields import Fields, known_page, next_page, timestamp
 from gateway.rpc.status import ApiReason
+from gateway.rpc.validation import Fields, known_page, next_page, timestamp
 from gateway.sessions.errors import Failure
 from gateway.store.interface import Ledger
 from gateway.store.records import Credit

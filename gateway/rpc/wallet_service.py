@@ -8,8 +8,8 @@ import grpc
 
 from adapters.contract import PromoPrize, Result
 from gateway.rpc.deadline import in_time
-from gateway.rpc.fields import Fields
 from gateway.rpc.status import ApiReason
+from gateway.rpc.validation import Fields
 from gateway.sessions.errors import Failure, FieldViolation
 from gateway.store.interface import ContentDiffers
 from gateway.store.records import PostingFault, PostingRefused

@@ -23,13 +23,13 @@ from gateway.config import (
 )
 from gateway.outbound.client import ProviderClient
 from gateway.rpc import server as rpc
+from gateway.rpc.event_stream import Watching
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.provider_service import ProviderService
 from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
-from gateway.rpc.watching import Watching
 from gateway.server.dialects import Dialect
 from gateway.server.fitting import fitting
 from gateway.server.providers import callback_guard, callback_routes, provider_of, renewed

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.rpc import recent_events, watching
+from gateway.rpc import event_stream, recent_events
+from gateway.rpc.event_stream import Watching
 from gateway.rpc.recent_events import RecentEvents
-from gateway.rpc.watching import Watching
 from gateway.store.interface import Store
 from gateway.store.open import open_store
 from gateway.store.records import Event, EventFilter, EventType
@@ -69,8 +69,8 @@ async def test_every_stream_sees_exactly_what_it_wants(steps: list[tuple[str, in
     expected: list[tuple[EventFilter, int, list[Event]]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recent_events, "MOST", most)
-        patch.setattr(watching, "BATCH", batch)
-        patch.setattr(watching, "PACE_S", 0.0)
+        patch.setattr(event_stream, "BATCH", batch)
+        patch.setattr(event_stream, "PACE_S", 0.0)
         async with an_open_store() as store, asyncio.timeout(30):
             streams = Watching(store, Metrics())
             tasks: list[asyncio.Task[None]] = []

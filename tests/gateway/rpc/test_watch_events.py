@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import pytest
 
-from gateway.rpc import recent_events, watching
+from gateway.rpc import event_stream, recent_events
 from gateway.store.interface import Store
 from gateway.store.records import Event, EventBatch, EventFilter
 from gateway.v1 import session_service_pb2 as pb
@@ -305,7 +305,7 @@ async def test_under_load_many_events_are_read_at_once(gateway: Running, monkeyp
     for _ in range(100):
         told = samples.event()
         await gateway.store.record_exchange(samples.exchange(), samples.item(reference=told.id), told)
-    assert reads.times <= (asyncio.get_running_loop().time() - began) / watching.PACE_S + 2
+    assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.PACE_S + 2
     for _ in range(100):
         await following(call)
     call.cancel()
