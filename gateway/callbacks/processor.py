@@ -28,8 +28,8 @@ from gateway.store.interface import Store, StoreUnavailable
 from gateway.store.records import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.tracing import spanned
-from gateway.wallet import results
-from gateway.wallet.interface import AskingCancelled, PostingOutcome, Wallet, WalletUnavailable
+from gateway.wallet import records
+from gateway.wallet.base import AskingCancelled, PostingOutcome, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -126,14 +126,14 @@ class Judge:
         exchange = arrival.exchange(verdict, self._clock())
         concerns_money = arrival.route.callback.notification is Result and readable.reference
         if concerns_money and refused.fault not in _NO_MATTER_FOR_A_PERSON:
-            lost = results.RefusedResult(
+            lost = records.RefusedResult(
                 reference=readable.reference,
                 user_id=readable.user_id,
                 session_id=readable.session_id,
                 fault=refused.fault,
                 field=refused.field,
             )
-            told = results.refusal(lost, exchange)
+            told = records.refusal(lost, exchange)
             await self._store.record_exchange(exchange, told.item, told.event)
         else:
             await self._store.record_exchange(exchange)
@@ -152,7 +152,7 @@ class Judge:
         """
         try:
             exchange = arrival.exchange(verdict, self._clock())
-            item = results.unknown(unknown, exchange) if unknown else None
+            item = records.unknown(unknown, exchange) if unknown else None
             await self._store.record_exchange(exchange, item)
         except StoreUnavailable as error:
             log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))
@@ -166,4 +166,4 @@ def _verdict(arrival: Arrival, result: Result, outcome: PostingOutcome) -> Verdi
         credited = Credited(outcome.transaction_id, outcome.currency, outcome.cash, outcome.bonus)
         return arrival.route.verdict(credited, reference=result.reference)
     answer = Rejected(_TOLD[outcome.fault], outcome.field)
-    return arrival.route.verdict(answer, results.explain(result, outcome), result.reference)
+    return arrival.route.verdict(answer, records.explain(result, outcome), result.reference)

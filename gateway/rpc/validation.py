@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.sessions.errors import Failure, FieldViolation, Reason
 from gateway.store.interface import PageTokenUnknown
-from gateway.wallet import forms
-from gateway.wallet.forms import LONGEST_ID
+from gateway.wallet import formats
+from gateway.wallet.formats import LONGEST_ID
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,7 +58,7 @@ class Fields:
             self.wrong(field, "is required")
         elif len(value) > longest:
             self.wrong(field, f"is longer than {longest} characters")
-        elif forms.has_control(value):
+        elif formats.has_control(value):
             self.wrong(field, "has a control character")
         return value
 
@@ -95,7 +95,7 @@ class Fields:
         """ISO 4217 or a vendor's code of a crypto currency."""
         if not value:
             self.wrong(field, "is required")
-        elif not forms.is_currency(value):
+        elif not formats.is_currency(value):
             self.wrong(field, "is not a currency code: 3 to 10 of A-Z and 0-9, such as EUR")
         return value
 
@@ -105,7 +105,7 @@ class Fields:
             if required:
                 self.wrong(field, "is required")
             return Decimal(0)
-        amount = forms.money(value)
+        amount = formats.money(value)
         if amount is None:
             self.wrong(
                 field,

@@ -47,8 +47,8 @@ from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.metrics import Metrics, ProviderState
 from gateway.telemetry.tracing import open_traces
+from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.interface import WalletUnavailable
 
 STOP_GRACE_S = 8.0
 """What is in flight when the gateway is told to stop has this long to finish."""

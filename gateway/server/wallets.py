@@ -11,8 +11,8 @@ from gateway.store.interface import Store
 from gateway.wallet.builtin import BuiltinWallet
 
 if TYPE_CHECKING:
-    from gateway.wallet.connection import ClientPem
-    from gateway.wallet.operators import OperatorsWallet
+    from gateway.wallet.channel import ClientPem
+    from gateway.wallet.remote import OperatorsWallet
 
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)?/*(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>[0-9]{1,5})")
 
@@ -23,8 +23,8 @@ def wallet_of(
     """The wallet that the configuration names. Raises OSError where a file of `wallet.tls` cannot be read."""
     if settings.is_builtin:
         return BuiltinWallet(store, clock)
-    from gateway.wallet.connection import WalletAddress  # noqa: PLC0415 - of no use beside the built-in ledger
-    from gateway.wallet.operators import OperatorsWallet  # noqa: PLC0415
+    from gateway.wallet.channel import WalletAddress  # noqa: PLC0415 - of no use beside the built-in ledger
+    from gateway.wallet.remote import OperatorsWallet  # noqa: PLC0415
 
     address = WalletAddress(settings.target, _pem(settings.tls) if settings.tls else None)
     return OperatorsWallet(address, store, clock, attempt_timeout_s=settings.attempt_timeout_s)
@@ -49,7 +49,7 @@ def _is_own(target: str, listen: Listen) -> bool:
 
 
 def _pem(files: ClientTls) -> "ClientPem":
-    from gateway.wallet.connection import ClientPem  # noqa: PLC0415
+    from gateway.wallet.channel import ClientPem  # noqa: PLC0415
 
     return ClientPem(*(file.read_bytes() if file else None for file in (files.ca, files.cert, files.key)))
 

@@ -8,8 +8,8 @@ from adapters.contract import Result
 from gateway.store.ids import new_id
 from gateway.store.interface import Narrative, Store, StoreUnavailable
 from gateway.store.records import AccountOpened, Balance, Exchange, PostingRefused
-from gateway.wallet import results
-from gateway.wallet.interface import PostingOutcome, WalletUnavailable
+from gateway.wallet import records
+from gateway.wallet.base import PostingOutcome, WalletUnavailable
 
 
 class BuiltinWallet:
@@ -35,9 +35,9 @@ class BuiltinWallet:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
 
         def tell(outcome: PostingOutcome) -> Narrative:
-            return results.narrative(result, outcome, narrate(outcome))
+            return records.narrative(result, outcome, narrate(outcome))
 
-        return await self._store.apply(results.posting(provider, result), self._clock(), tell)
+        return await self._store.apply(records.posting(provider, result), self._clock(), tell)
 
     async def ready(self) -> None:
         try:
@@ -55,9 +55,9 @@ class BuiltinWallet:
         def tell(outcome: PostingOutcome) -> Narrative:
             if isinstance(outcome, PostingRefused):
                 return Narrative(exchange=None)
-            return Narrative(exchange=None, event=results.credited(provider, result, event_id, now))
+            return Narrative(exchange=None, event=records.credited(provider, result, event_id, now))
 
-        return await self._store.apply(results.posting(provider, result), now, tell)
+        return await self._store.apply(records.posting(provider, result), now, tell)
 
     async def open_account(self, user_id: str, currency: str, opening: Decimal) -> AccountOpened:
         """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""

@@ -13,7 +13,7 @@ FOR_PEOPLE = ("typer", "rich.console", "pygments", "pydantic", "gateway.cli.admi
 FOR_OTHERS = (
     "asyncpg",
     "gateway.store.postgres",
-    "gateway.wallet.operators",
+    "gateway.wallet.remote",
     "gateway.server.supervisor",
     "gateway.simulation",
     "adapters.simulation",

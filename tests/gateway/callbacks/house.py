@@ -31,8 +31,8 @@ from gateway.store.records import Balance, Event, EventFilter, Exchange, ItemFil
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics
+from gateway.wallet.base import Wallet
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.interface import Wallet
 
 MONACO_KEY = "monaco-key-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 MONACO_NEXT_KEY = "monaco-next-BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"

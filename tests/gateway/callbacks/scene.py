@@ -9,8 +9,8 @@ from typing import Any
 
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.interface import Store
-from gateway.wallet.connection import WalletAddress
-from gateway.wallet.operators import OperatorsWallet
+from gateway.wallet.channel import WalletAddress
+from gateway.wallet.remote import OperatorsWallet
 from tests.gateway.callbacks.house import (
     MONACO,
     Furnishing,

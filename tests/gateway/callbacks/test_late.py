@@ -12,8 +12,8 @@ import asyncpg
 
 from adapters.contract import Result
 from gateway.store.records import Exchange
+from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.interface import PostingOutcome
 from tests.gateway.callbacks.house import MONACO, SEND_AGAIN, Furnishing, House, clock, open_house
 from tests.gateway.store.postgres.proxy import proxied
 from tests.support.postgres import PostgresServer

@@ -13,9 +13,9 @@ import structlog
 from adapters.contract import Result
 from gateway.store.interface import Store
 from gateway.store.records import Exchange, ItemFilter, ItemKind
-from gateway.wallet.connection import WalletAddress
-from gateway.wallet.interface import PostingOutcome
-from gateway.wallet.operators import OperatorsWallet
+from gateway.wallet.base import PostingOutcome
+from gateway.wallet.channel import WalletAddress
+from gateway.wallet.remote import OperatorsWallet
 from tests.gateway.callbacks.house import (
     MONACO,
     SEND_AGAIN,

@@ -12,8 +12,8 @@ import structlog
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.store.records import EventType, Redelivery
+from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.interface import PostingOutcome
 from tests.gateway.callbacks.house import (
     EXPIRED,
     MONACO,

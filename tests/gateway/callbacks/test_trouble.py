@@ -28,8 +28,8 @@ from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.records import EventType, Exchange
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.masking import Mask
+from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.interface import PostingOutcome, WalletUnavailable
 from tests.gateway.callbacks.house import (
     EXPIRED,
     MONACO,

@@ -11,9 +11,9 @@ import pytest
 from adapters.contract import Result
 from gateway.store.records import Applied, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
-from gateway.wallet.connection import ClientPem, WalletAddress
-from gateway.wallet.interface import PostingOutcome, WalletUnavailable
-from gateway.wallet.operators import OperatorsWallet
+from gateway.wallet.base import PostingOutcome, WalletUnavailable
+from gateway.wallet.channel import ClientPem, WalletAddress
+from gateway.wallet.remote import OperatorsWallet
 from tests.gateway.wallet.stories import NOW, RESULT, exchange
 
 HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "patience_s": 0.6}

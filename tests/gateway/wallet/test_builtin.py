@@ -22,8 +22,8 @@ from gateway.store.records import (
     PostingRefused,
 )
 from gateway.store.sqlite import SqliteStore
+from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.interface import PostingOutcome, WalletUnavailable
 from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
 
 

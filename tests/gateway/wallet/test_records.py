@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from gateway.store.records import Applied, EventType, Posting, PostingFault, PostingRefused
-from gateway.wallet import results
+from gateway.wallet import records
 from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
 
 
@@ -22,29 +22,29 @@ def test_a_result_becomes_a_posting() -> None:
         game_id="Im_60_tumblefortune",
         session_id=RESULT.session_id,
     )
-    assert results.posting("monaco", RESULT) == plain
+    assert records.posting("monaco", RESULT) == plain
     with_prize = structs.replace(plain, promo_amount=PRIZE.amount, promo_reference=PRIZE.reference)
-    assert results.posting("monaco", replace(RESULT, promo=PRIZE)) == with_prize
+    assert records.posting("monaco", replace(RESULT, promo=PRIZE)) == with_prize
 
 
 def test_a_credited_result_is_told_as_such() -> None:
     """An applied posting makes a RESULT_CREDITED event and no item; telling it again tells the same."""
     line = exchange("CREDITED")
     applied = Applied("t1", "USD", RESULT.amount, replayed=False)
-    told = results.narrative(RESULT, applied, line)
+    told = records.narrative(RESULT, applied, line)
     assert told.exchange is line
     assert told.item is None
     assert told.event is not None
     assert (told.event.id, told.event.type, told.event.time) == (line.id, EventType.RESULT_CREDITED, NOW)
     assert (told.event.provider, told.event.user_id) == ("monaco", "421")
     assert (told.event.session_id, told.event.reference) == (RESULT.session_id, RESULT.reference)
-    assert results.narrative(RESULT, applied, line) == told
+    assert records.narrative(RESULT, applied, line) == told
 
 
 def test_a_refused_result_is_told_with_an_item() -> None:
     """A refused posting makes an item that names fault and field, points to the journal, and an event."""
     line = exchange("REFERENCE_REUSED", "in the journal's words")
-    told = results.narrative(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
+    told = records.narrative(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
     assert told.item is not None
     assert told.event is not None
     assert (told.item.id, told.item.exchange_id, told.item.created_at) == (line.id, line.id, NOW)
@@ -58,7 +58,7 @@ def test_a_refused_result_is_told_with_an_item() -> None:
 @pytest.mark.parametrize("fault", PostingFault)
 def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
     """What a person reads must name what is at fault, whatever it is."""
-    said = results.explain(replace(RESULT, user_id="{x}"), PostingRefused(fault, "round_id"))
+    said = records.explain(replace(RESULT, user_id="{x}"), PostingRefused(fault, "round_id"))
     wanted = {
         PostingFault.ACCOUNT_UNKNOWN: ("{x}", "open one"),
         PostingFault.CURRENCY_MISMATCH: ("{x}", "USD", "open one"),
@@ -70,14 +70,14 @@ def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
 
 def test_a_refusal_without_a_field_is_said_in_whole_words() -> None:
     """Where a wallet does not say which field it is about, the sentence still reads as one."""
-    said = results.explain(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, ""))
+    said = records.explain(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, ""))
     assert "another content" in said
 
 
 def test_an_unknown_outcome_is_an_item_of_its_own_kind() -> None:
     """What the wallet may have credited is told with the reference, the player and the journal's line."""
     line = exchange("TRY_AGAIN", "in the journal's words")
-    item = results.unknown(RESULT, line)
+    item = records.unknown(RESULT, line)
     assert (item.kind, item.fault, item.field) == ("RESULT_UNKNOWN", "OUTCOME_UNKNOWN", "")
     assert (item.id, item.provider, item.reference) == (line.id, "monaco", RESULT.reference)
     assert (item.user_id, item.exchange_id, item.created_at) == ("421", line.id, NOW)

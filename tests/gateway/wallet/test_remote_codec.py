@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status
 
 from gateway.store.records import Applied, Credit, CreditKind, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
-from gateway.wallet import results
+from gateway.wallet import records
 from tests.gateway.wallet.scene import HASTY, Asking, asking
 from tests.gateway.wallet.stories import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, ScriptedWallet, answering, failing, scripted_wallet
@@ -125,7 +125,7 @@ async def test_a_credit_is_kept_with_its_story(scene: Scene, bonus: str | None, 
     applied = Applied("wallet-1", "USD", Decimal(110), replayed, Decimal(bonus) if bonus else None)
     for _ in range(2):
         assert await scene.gateway.credit() == applied
-    posting = results.posting("monaco", RESULT)
+    posting = records.posting("monaco", RESULT)
     kept = await scene.gateway.store.credit("monaco", RESULT.reference)
     assert kept == Credit(CreditKind.RESULT, "wallet-1", posting, NOW)
     (event,) = await scene.gateway.events()

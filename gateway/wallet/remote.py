@@ -16,10 +16,10 @@ from adapters.contract import Result
 from gateway.store.interface import Narrative, Store
 from gateway.store.records import Exchange, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
-from gateway.wallet import answers, results
-from gateway.wallet.answers import Trouble
-from gateway.wallet.connection import WalletAddress, open_channel
-from gateway.wallet.interface import AskingCancelled, PostingOutcome, WalletUnavailable
+from gateway.wallet import records, remote_codec
+from gateway.wallet.base import AskingCancelled, PostingOutcome, WalletUnavailable
+from gateway.wallet.channel import WalletAddress, open_channel
+from gateway.wallet.remote_codec import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -88,9 +88,9 @@ class OperatorsWallet:
         outcome = await self._ask(provider, result)
 
         def tell(told: PostingOutcome) -> Narrative:
-            return results.narrative(result, told, narrate(told))
+            return records.narrative(result, told, narrate(told))
 
-        return await self._store.record_outcome(results.posting(provider, result), outcome, tell, self._clock())
+        return await self._store.record_outcome(records.posting(provider, result), outcome, tell, self._clock())
 
     async def ready(self) -> None:
         channel = self._open()
@@ -112,7 +112,7 @@ class OperatorsWallet:
             )
         self._under_way += 1
         try:
-            return await self._insist(answers.request_of(provider, result), result)
+            return await self._insist(remote_codec.request_of(provider, result), result)
         except asyncio.CancelledError as left:
             raise AskingCancelled from left
         finally:
@@ -144,13 +144,13 @@ class OperatorsWallet:
             answer = await apply_result(request, timeout=min(self._attempt_timeout_s, left_s))
         except grpc.aio.AioRpcError as error:
             return self._failed(error)
-        return answers.applied(answer, result.currency)
+        return remote_codec.applied(answer, result.currency)
 
     def _failed(self, error: grpc.aio.AioRpcError) -> PostingRefused | Trouble:
-        meant = answers.failed(error)
+        meant = remote_codec.failed(error)
         if isinstance(meant, PostingRefused) and meant.fault is PostingFault.FIELD_INVALID:
             # The provider can do little about it: what the wallet says is for whoever runs the wallet.
-            log.warning("the operator's wallet refused a field", field=meant.field, detail=answers.words_of(error))
+            log.warning("the operator's wallet refused a field", field=meant.field, detail=remote_codec.words_of(error))
         return meant
 
     def _open(self) -> grpc.aio.Channel:

@@ -9,8 +9,8 @@ import structlog
 import trustme
 
 from gateway.store.records import Applied
-from gateway.wallet.connection import ClientPem
-from gateway.wallet.interface import WalletUnavailable
+from gateway.wallet.base import WalletUnavailable
+from gateway.wallet.channel import ClientPem
 from tests.gateway.wallet.scene import HASTY, asking
 from tests.support.wallet import scripted_wallet
 

@@ -20,11 +20,11 @@ from gateway.store.interface import StoreUnavailable
 from gateway.store.records import Applied, Balance
 from gateway.store.sqlite import SqliteStore
 from gateway.v1 import wallet_service_pb2 as pb
-from gateway.wallet.answers import Trouble
+from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from gateway.wallet.connection import WalletAddress
-from gateway.wallet.interface import WalletUnavailable
-from gateway.wallet.operators import OperatorsWallet, _pause_s
+from gateway.wallet.channel import WalletAddress
+from gateway.wallet.remote import OperatorsWallet, _pause_s
+from gateway.wallet.remote_codec import Trouble
 from tests.gateway.wallet.scene import HASTY, Asking, asking
 from tests.gateway.wallet.stories import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet

@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from adapters.contract import Result
 from gateway.store.records import Applied, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
-from gateway.wallet import forms
+from gateway.wallet import formats
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -78,7 +78,7 @@ def request_of(provider: str, result: Result) -> bytes:
         reference=result.reference,
         user_id=result.user_id,
         currency=result.currency,
-        amount=forms.money_text(result.amount),
+        amount=formats.money_text(result.amount),
         round_id=result.round_id,
         game_id=result.game_id,
         session_id=result.session_id,
@@ -87,7 +87,7 @@ def request_of(provider: str, result: Result) -> bytes:
         promo_campaign_type=result.promo_campaign_type,
     )
     if result.promo is not None:
-        request.promo_amount = forms.money_text(result.promo.amount)
+        request.promo_amount = formats.money_text(result.promo.amount)
         request.promo_reference = result.promo.reference
     return request.SerializeToString()
 
@@ -99,14 +99,14 @@ def applied(answer: bytes, currency: str) -> Applied | Trouble:
     except DecodeError:
         return _malformed("it is no ApplyResultResponse")
     transaction_id = response.transaction_id
-    if not transaction_id or len(transaction_id) > forms.LONGEST_ID or forms.has_control(transaction_id):
+    if not transaction_id or len(transaction_id) > formats.LONGEST_ID or formats.has_control(transaction_id):
         return _malformed("transaction_id is not an id of 1 to 255 characters")
     if response.currency != currency:
         return _malformed(f"currency is not the Result's, {currency}")
-    cash = forms.money(response.cash)
+    cash = formats.money(response.cash)
     if cash is None:
         return _malformed("cash is not an amount")
-    bonus = forms.money(response.bonus) if response.bonus else None
+    bonus = formats.money(response.bonus) if response.bonus else None
     if response.bonus and bonus is None:
         return _malformed("bonus is neither empty nor an amount")
     return Applied(transaction_id, currency, cash, response.replayed, bonus)
