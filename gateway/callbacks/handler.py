@@ -21,7 +21,7 @@ from gateway.callbacks.processor import Judge
 from gateway.callbacks.response import WholeReply
 from gateway.callbacks.routing import Arrival, Route, Routes, Verdict
 from gateway.store.ids import new_id
-from gateway.store.records import Message
+from gateway.store.models import Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics

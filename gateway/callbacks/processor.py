@@ -23,9 +23,9 @@ from adapters.contract import (
 )
 from gateway.callbacks.routing import Arrival, Verdict
 from gateway.sessions.expiry import record_expiry
+from gateway.store.base import Store, StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.records import Applied, Exchange, PostingFault
+from gateway.store.models import Applied, Exchange, PostingFault
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.tracing import spanned
 from gateway.wallet import records

@@ -18,9 +18,9 @@ from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.callbacks.processor import Judge
 from gateway.callbacks.routing import Arrival, Route, Routes
 from gateway.sessions.errors import Failure, Reason
+from gateway.store.base import Journal
 from gateway.store.ids import new_id
-from gateway.store.interface import Journal
-from gateway.store.records import Direction, Exchange, Redelivery
+from gateway.store.models import Direction, Exchange, Redelivery
 from gateway.telemetry.logs import bind
 from gateway.telemetry.masking import lost_of
 from gateway.telemetry.spans import MASK

@@ -22,7 +22,7 @@ from adapters.contract import (
     Rejected,
 )
 from gateway.callbacks.response import refuse_unsendable
-from gateway.store.records import Direction, Exchange, Message, Redelivery
+from gateway.store.models import Direction, Exchange, Message, Redelivery
 from gateway.telemetry.masking import Mask
 
 

@@ -14,7 +14,7 @@ from gateway.cli.output import EXIT_CANNOT_START, EXIT_NOT_DONE, EXIT_UNSOUND, r
 from gateway.config import ConfigInvalid, warnings
 
 if TYPE_CHECKING:
-    from gateway.store.discrepancies import Audit
+    from gateway.store.audit import Audit
 
 cli = typer.Typer(
     help="One gRPC service for every provider's sessions: closes them provably, and pays each result once.",

@@ -11,7 +11,7 @@ import structlog
 from adapters.contract import Certainty
 from gateway.sessions.close_service import ANSWER_MARGIN_S
 from gateway.sessions.errors import Failure, Reason
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 
 if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from gateway.rpc.recent_events import RecentEvents
 from gateway.rpc.status import ApiReason
 from gateway.sessions.errors import Failure, Reason
-from gateway.store.interface import Events, EventUnknown, StoreUnavailable
-from gateway.store.records import Event, EventFilter
+from gateway.store.base import Events, EventUnknown, StoreUnavailable
+from gateway.store.models import Event, EventFilter
 from gateway.telemetry.metrics import Metrics
 
 BATCH = 200

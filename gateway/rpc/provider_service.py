@@ -10,8 +10,8 @@ from gateway.rpc.deadline import in_time
 from gateway.rpc.validation import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.sessions.errors import provider_unknown
 from gateway.sessions.provider_switch import Switches
-from gateway.store.interface import SwitchBook
-from gateway.store.records import Position, ProviderSwitch
+from gateway.store.base import SwitchBook
+from gateway.store.models import Position, ProviderSwitch
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer
 

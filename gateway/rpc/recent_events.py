@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from gateway.store.interface import Events, EventUnknown
-from gateway.store.records import Event, EventFilter
+from gateway.store.base import Events, EventUnknown
+from gateway.store.models import Event, EventFilter
 
 MOST = 1000
 """Events that are surely held, and that are read at once. Up to twice as many are."""

@@ -11,8 +11,8 @@ from gateway.rpc.deadline import in_time
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import LONGEST_REASON, Fields, known_page, next_page, timestamp
 from gateway.sessions.errors import Failure
-from gateway.store.interface import AlreadyResolved, Items, Journal
-from gateway.store.records import Direction, Exchange, ItemFilter, ItemKind, ReconciliationItem
+from gateway.store.base import AlreadyResolved, Items, Journal
+from gateway.store.models import Direction, Exchange, ItemFilter, ItemKind, ReconciliationItem
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceServicer
 

@@ -14,7 +14,7 @@ from gateway.rpc.validation import LONGEST_TOKEN, Fields, timestamp
 from gateway.sessions.close_recorder import CloseAnswer
 from gateway.sessions.close_service import Closing
 from gateway.sessions.provider import Provider
-from gateway.store.records import EventFilter, EventType
+from gateway.store.models import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer
 

@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gateway.sessions.errors import Failure, Reason
-from gateway.store.records import PostingFault
+from gateway.store.models import PostingFault
 
 DOMAIN = "session-gateway"
 

@@ -10,8 +10,8 @@ from gateway.rpc.deadline import in_time
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import Fields, known_page, next_page, timestamp
 from gateway.sessions.errors import Failure
-from gateway.store.interface import Ledger
-from gateway.store.records import Credit
+from gateway.store.base import Ledger
+from gateway.store.models import Credit
 from gateway.v1 import transaction_service_pb2 as pb
 from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer
 

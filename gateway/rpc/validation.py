@@ -10,7 +10,7 @@ from hashlib import sha256
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.sessions.errors import Failure, FieldViolation, Reason
-from gateway.store.interface import PageTokenUnknown
+from gateway.store.base import PageTokenUnknown
 from gateway.wallet import formats
 from gateway.wallet.formats import LONGEST_ID
 

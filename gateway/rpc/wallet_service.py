@@ -11,8 +11,8 @@ from gateway.rpc.deadline import in_time
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import Fields
 from gateway.sessions.errors import Failure, FieldViolation
-from gateway.store.interface import ContentDiffers
-from gateway.store.records import PostingFault, PostingRefused
+from gateway.store.base import ContentDiffers
+from gateway.store.models import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer
 from gateway.wallet.builtin import BuiltinWallet

@@ -40,9 +40,9 @@ from gateway.sessions.close_service import Closing
 from gateway.sessions.provider import Provider
 from gateway.sessions.provider_switch import Switches
 from gateway.sessions.providers import Providers
+from gateway.store.base import Store, StoreUnavailable
+from gateway.store.factory import open_store
 from gateway.store.housekeeping import Housekeeping
-from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.open import open_store
 from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.metrics import Metrics, ProviderState

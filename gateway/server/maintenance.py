@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from gateway.config import Settings
-from gateway.store.discrepancies import Audit
-from gateway.store.interface import StoreUnavailable
-from gateway.store.open import audit_kept, store_location
-from gateway.store.records import Discrepancy
+from gateway.store.audit import Audit
+from gateway.store.base import StoreUnavailable
+from gateway.store.factory import audit_kept, store_location
+from gateway.store.models import Discrepancy
 from gateway.store.sqlite.backup import BackupFailed
 from gateway.store.sqlite.backup import back_up as back_up_file
 

@@ -9,7 +9,7 @@ import structlog
 from gateway.config import ConfigInvalid, Problem, Settings, changes, takes_restart
 from gateway.server.fitting import fitting
 from gateway.server.validation import unfit_for_store
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
 from gateway.telemetry.bugs import report_bug
 

@@ -6,9 +6,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from adapters.contract import Secret
 from gateway.config import ClientTls, Problem, Settings, TlsFiles
-from gateway.store.interface import StoreUnavailable
-from gateway.store.open import creditors_kept, describe, money_providers_kept
-from gateway.store.records import Creditor
+from gateway.store.base import StoreUnavailable
+from gateway.store.factory import creditors_kept, describe, money_providers_kept
+from gateway.store.models import Creditor
 from gateway.telemetry import tracing
 
 

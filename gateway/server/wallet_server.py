@@ -11,8 +11,8 @@ from gateway.rpc.wallet_service import WalletService
 from gateway.server.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits
 from gateway.server.tls import Certificates
 from gateway.server.validation import exchanged, unloadable
-from gateway.store.interface import StoreUnavailable
-from gateway.store.open import open_store
+from gateway.store.base import StoreUnavailable
+from gateway.store.factory import open_store
 from gateway.wallet.builtin import BuiltinWallet
 
 

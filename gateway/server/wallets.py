@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gateway.config import ClientTls, Listen, Problem, Settings, WalletSettings
-from gateway.store.interface import Store
+from gateway.store.base import Store
 from gateway.wallet.builtin import BuiltinWallet
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from gateway.outbound.retry import retry_after_s
 from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, RETRYABLE, Failure, FieldViolation, Reason
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
-from gateway.store.records import Direction, Exchange, Message
+from gateway.store.models import Direction, Exchange, Message
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.masking import Mask
 from gateway.telemetry.tracing import Attributes, Kind, Told, active

@@ -17,7 +17,7 @@ from gateway.sessions.errors import OF_GATE, RETRYABLE, Failure, Reason, provide
 from gateway.sessions.in_flight import Flight, Stage
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
-from gateway.store.records import CloseRecord
+from gateway.store.models import CloseRecord
 from gateway.telemetry.bugs import report_bug
 from gateway.telemetry.metrics import Metrics
 

@@ -9,10 +9,10 @@ import structlog
 from adapters.contract import Certainty, Closed, Outcome, ProviderAnswer
 from gateway.sessions.errors import Failure, FieldViolation, Reason
 from gateway.sessions.in_flight import Flight
+from gateway.store.base import Closures, ContentDiffers, StoreUnavailable
 from gateway.store.closures import together
 from gateway.store.ids import new_id
-from gateway.store.interface import Closures, ContentDiffers, StoreUnavailable
-from gateway.store.records import (
+from gateway.store.models import (
     CloseRecord,
     Event,
     EventType,

@@ -20,8 +20,8 @@ from gateway.sessions.close_recorder import CloseAnswer, Recording, reused
 from gateway.sessions.errors import Failure, Reason, provider_unknown
 from gateway.sessions.in_flight import Flight
 from gateway.sessions.provider import Provider
-from gateway.store.interface import Closures
-from gateway.store.records import Target
+from gateway.store.base import Closures
+from gateway.store.models import Target
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
 

@@ -1,9 +1,9 @@
 """Sessions that end at the provider's side."""
 
 from adapters.contract import SessionExpired
+from gateway.store.base import Events
 from gateway.store.ids import new_id
-from gateway.store.interface import Events
-from gateway.store.records import Event, EventType, Exchange
+from gateway.store.models import Event, EventType, Exchange
 
 
 async def record_expiry(events: Events, expired: SessionExpired, exchange: Exchange) -> bool:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from adapters.contract import Certainty
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.errors import Failure, Reason
-from gateway.store.records import Target
+from gateway.store.models import Target
 
 AnswerT = TypeVar("AnswerT")
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import structlog
 
-from gateway.store.interface import StoreUnavailable, SwitchBook
-from gateway.store.records import Position, ProviderSwitch
+from gateway.store.base import StoreUnavailable, SwitchBook
+from gateway.store.models import Position, ProviderSwitch
 from gateway.telemetry.bugs import report_bug
 
 log = structlog.get_logger(__name__)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from adapters.contract import Certainty
 from gateway.store.ids import new_id
-from gateway.store.records import ItemKind, ReconciliationItem
+from gateway.store.models import ItemKind, ReconciliationItem
 
 _RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
 

@@ -4,7 +4,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
 
-from gateway.store.interface import PageTokenUnknown
+from gateway.store.base import PageTokenUnknown
 
 LONGEST_TOKEN = 4096
 """Characters. Longer than any that `encode` makes of keys that the contract allows."""

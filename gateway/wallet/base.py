@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.contract import Result
-from gateway.store.records import Applied, Exchange, PostingRefused
+from gateway.store.models import Applied, Exchange, PostingRefused
 
 PostingOutcome = Applied | PostingRefused
 """What came of a Result: it stands, or it is refused for as long as its cause lasts."""

@@ -5,9 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from adapters.contract import Result
+from gateway.store.base import Narrative, Store, StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.interface import Narrative, Store, StoreUnavailable
-from gateway.store.records import AccountOpened, Balance, Exchange, PostingRefused
+from gateway.store.models import AccountOpened, Balance, Exchange, PostingRefused
 from gateway.wallet import records
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.contract import Result
-from gateway.store.interface import Narrative
-from gateway.store.records import (
+from gateway.store.base import Narrative
+from gateway.store.models import (
     Applied,
     Event,
     EventType,

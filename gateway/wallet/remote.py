@@ -13,8 +13,8 @@ import grpc
 import structlog
 
 from adapters.contract import Result
-from gateway.store.interface import Narrative, Store
-from gateway.store.records import Exchange, PostingFault, PostingRefused
+from gateway.store.base import Narrative, Store
+from gateway.store.models import Exchange, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records, remote_codec
 from gateway.wallet.base import AskingCancelled, PostingOutcome, WalletUnavailable

@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from adapters.contract import Result
-from gateway.store.records import Applied, PostingFault, PostingRefused
+from gateway.store.models import Applied, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import formats
 

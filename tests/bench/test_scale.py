@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench import scale, sized
-from gateway.store.open import audit_kept
+from gateway.store.factory import audit_kept
 from tests.support.postgres import PostgresServer
 
 STORED = 100

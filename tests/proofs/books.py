@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from gateway.store.open import open_store
+from gateway.store.factory import open_store
 from tests.proofs.figures import Figures, exactly, none_of, stated
 from tests.proofs.sending import Win
 

@@ -26,8 +26,8 @@ from gateway.config import StoreSettings, load
 from gateway.server.gateway import Gateway
 from gateway.server.providers import callback_routes
 from gateway.sessions.errors import Failure
-from gateway.store.interface import ContentDiffers
-from gateway.store.records import EventFilter, ItemFilter, Message, Target
+from gateway.store.base import ContentDiffers
+from gateway.store.models import EventFilter, ItemFilter, Message, Target
 from tests.proofs.books import Books, Reader, books_of, reading
 from tests.proofs.killable import Point
 from tests.proofs.model import ItemKey, Said

@@ -16,7 +16,7 @@ from grpc import aio
 from adapters.registry import Registry, find
 from gateway.config import load
 from gateway.server.gateway import Gateway, Listening
-from gateway.store.interface import Store
+from gateway.store.base import Store
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceStub
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.store.numbered import BREAKS, Migration, migrations
+from gateway.store.migration_files import BREAKS, Migration, migrations
 from tests.upgrades.additive import hindrances
 
 LATER = [

@@ -4,9 +4,9 @@ from hashlib import sha256
 
 import msgspec
 
+from gateway.store.models import Event, Exchange, ItemKind, ReconciliationItem
 from gateway.store.postgres import items, transactions
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import Event, Exchange, ItemKind, ReconciliationItem
+from gateway.store.postgres.unit_of_work import Writing
 
 _EXPIRE = """
 INSERT INTO expiries (digest, provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5, $6)

@@ -11,13 +11,9 @@ import asyncpg
 import msgspec
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
+from gateway.store.base import ContentDiffers
 from gateway.store.closures import abandoned, together
-from gateway.store.interface import ContentDiffers
-from gateway.store.postgres import items
-from gateway.store.postgres.columns import Row, arrays, journal_text, moment
-from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import (
+from gateway.store.models import (
     CloseRecord,
     ClosureKind,
     Event,
@@ -28,6 +24,10 @@ from gateway.store.records import (
     Settled,
     Target,
 )
+from gateway.store.postgres import items
+from gateway.store.postgres.codecs import Row, arrays, journal_text, moment
+from gateway.store.postgres.connection import Connection
+from gateway.store.postgres.unit_of_work import Writing
 
 # Sorted, so that two gateways that begin the same requests wait for each other in one order.
 _INTEND = """

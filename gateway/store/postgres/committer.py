@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import asyncpg
 import msgspec
 
-from gateway.store.books import PostingRequest
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Applied, PostingRefused
 from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import (
     TROUBLES,
@@ -34,8 +34,8 @@ from gateway.store.postgres.connection import (
 )
 from gateway.store.postgres.postings import Overtaken, account_of, held_by_others
 from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
-from gateway.store.postgres.writing import Operation, Order, Writing
-from gateway.store.records import Applied, PostingRefused
+from gateway.store.postgres.unit_of_work import Operation, Order, Writing
+from gateway.store.posting import PostingRequest
 from gateway.telemetry.tracing import spanned
 
 if TYPE_CHECKING:  # a store that nobody counts does without

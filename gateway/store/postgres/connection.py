@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 from asyncpg.connect_utils import SessionAttribute
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.store.postgres.address import Address
 
 if TYPE_CHECKING:

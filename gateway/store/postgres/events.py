@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 
-from gateway.store.interface import EventUnknown
-from gateway.store.postgres.columns import arrays, journal_text, moment
+from gateway.store.base import EventUnknown
+from gateway.store.models import Event, EventBatch, EventFilter, EventType
+from gateway.store.postgres.codecs import arrays, journal_text, moment
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Event, EventBatch, EventFilter, EventType
 
 LOOKED_AT = 20_000
 """Events that one batch is looked for among: where few are wanted, no read takes long all the same."""

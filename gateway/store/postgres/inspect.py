@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from gateway.store.discrepancies import Audit
-from gateway.store.interface import StoreUnavailable
-from gateway.store.postgres import discrepancies, ledger, migrations
+from gateway.store.audit import Audit
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Creditor
+from gateway.store.postgres import ledger, migrations
 from gateway.store.postgres.address import parse
+from gateway.store.postgres.audit import find_discrepancies
 from gateway.store.postgres.connection import PATIENT, READING, TROUBLES, Connection, close, connect, unavailable
-from gateway.store.records import Creditor
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ async def audit(url: str) -> Audit:
         accounts, transactions = await db.fetchrow(
             "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transactions)"
         ) or (0, 0)
-        return Audit(accounts, transactions, await discrepancies.find(db))
+        return Audit(accounts, transactions, await find_discrepancies(db))
     except TROUBLES as error:
         raise unavailable(address, error) from error
     finally:

@@ -6,10 +6,10 @@ from datetime import datetime
 import asyncpg
 
 from gateway.store import paging
-from gateway.store.interface import AlreadyResolved
-from gateway.store.postgres.columns import arrays, journal_text, moment
+from gateway.store.base import AlreadyResolved
+from gateway.store.models import Event, ItemFilter, ItemKind, Page, Posting, ReconciliationItem, Resolution
+from gateway.store.postgres.codecs import arrays, journal_text, moment
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Event, ItemFilter, ItemKind, Page, Posting, ReconciliationItem, Resolution
 
 CREDITED = "credited"
 """Why an item is resolved whose Result was applied after all."""

@@ -7,9 +7,9 @@ import asyncpg
 
 from adapters.contract import Certainty
 from gateway.store import paging
-from gateway.store.postgres.columns import Row, arrays, journal_text, moment
+from gateway.store.models import Direction, Exchange, Message, Page, Redelivery
+from gateway.store.postgres.codecs import Row, arrays, journal_text, moment
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Direction, Exchange, Message, Page, Redelivery
 
 _COLUMNS = """
 id, direction, provider, operation, method, path, request_head, request_body, reply_head, reply_body, started_at,

@@ -4,13 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.store import books
-from gateway.store.interface import ContentDiffers, Narrative
-from gateway.store.postgres import items, transactions
-from gateway.store.postgres.columns import moment, money
-from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import (
+from gateway.store.base import ContentDiffers, Narrative
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
@@ -22,6 +17,11 @@ from gateway.store.records import (
     PostingFault,
     PostingRefused,
 )
+from gateway.store.postgres import items, transactions
+from gateway.store.postgres.codecs import moment, money
+from gateway.store.postgres.connection import Connection
+from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.posting import told_again
 
 _OPEN = """
 INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES ($1, $2, $3, $3, $4)
@@ -99,7 +99,7 @@ async def _wallet_credited(
     if await transactions.keep_wallets(db, Credit(CreditKind.RESULT, told.transaction_id, posting, now)):
         await items.resolve_credited(db, [(posting, now)])
         return True, told
-    outcome = books.told_again(await transactions.wallets(db, posting.provider, posting.reference), posting, told)
+    outcome = told_again(await transactions.wallets(db, posting.provider, posting.reference), posting, told)
     if isinstance(outcome, Applied):
         # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
         await items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from gateway.store.interface import StoreUnavailable
-from gateway.store.numbered import Migration, migrations
+from gateway.store.base import StoreUnavailable
+from gateway.store.migration_files import Migration, migrations
 from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import Connection
 

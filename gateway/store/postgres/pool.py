@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import TROUBLES, Connection, close, is_broken, told
 

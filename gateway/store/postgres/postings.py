@@ -7,12 +7,12 @@ What is kept under a reference is read in a statement after that, which sees wha
 from collections.abc import Sequence
 from decimal import Decimal
 
-from gateway.store.books import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference, needs, post
+from gateway.store.models import Credit, Posting
 from gateway.store.postgres import items, transactions
-from gateway.store.postgres.columns import arrays, money
+from gateway.store.postgres.codecs import arrays, money
 from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import Credit, Posting
+from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.posting import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference, needs, post
 
 _LOCK_ACCOUNTS = """
 SELECT user_id, currency, cash

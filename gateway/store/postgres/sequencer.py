@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import asyncpg
 import structlog
 
-from gateway.store.event_commits import EventCommits
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
+from gateway.store.commit_notifier import EventCommits
 from gateway.store.postgres.connection import Connection, close, is_outage
 from gateway.telemetry.bugs import report_bug
 

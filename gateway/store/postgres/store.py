@@ -8,38 +8,9 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.store.books import PostingRequest
-from gateway.store.event_commits import EventCommits
-from gateway.store.interface import Narrative, StoreUnavailable
-from gateway.store.postgres import (
-    callbacks,
-    closures,
-    discrepancies,
-    events,
-    items,
-    journal,
-    ledger,
-    switches,
-    transactions,
-)
-from gateway.store.postgres.address import parse
-from gateway.store.postgres.committer import Committer
-from gateway.store.postgres.connection import (
-    PATIENT,
-    READING,
-    TROUBLES,
-    WRITING,
-    Connection,
-    close,
-    connect,
-    connect_committer,
-    unavailable,
-)
-from gateway.store.postgres.migrations import migrate
-from gateway.store.postgres.pool import Pool, Read
-from gateway.store.postgres.sequencer import Sequencer
-from gateway.store.postgres.writing import Operation, Order
-from gateway.store.records import (
+from gateway.store.base import Narrative, StoreUnavailable
+from gateway.store.commit_notifier import EventCommits
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
@@ -62,6 +33,26 @@ from gateway.store.records import (
     Settled,
     Target,
 )
+from gateway.store.postgres import callbacks, closures, events, items, journal, ledger, switches, transactions
+from gateway.store.postgres.address import parse
+from gateway.store.postgres.audit import find_discrepancies
+from gateway.store.postgres.committer import Committer
+from gateway.store.postgres.connection import (
+    PATIENT,
+    READING,
+    TROUBLES,
+    WRITING,
+    Connection,
+    close,
+    connect,
+    connect_committer,
+    unavailable,
+)
+from gateway.store.postgres.migrations import migrate
+from gateway.store.postgres.pool import Pool, Read
+from gateway.store.postgres.sequencer import Sequencer
+from gateway.store.postgres.unit_of_work import Operation, Order
+from gateway.store.posting import PostingRequest
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics
@@ -244,7 +235,7 @@ class PostgresStore:
         async with self._looking:
             db = await connect(self._address, "discrepancies", PATIENT)
             try:
-                return await discrepancies.find(db)
+                return await find_discrepancies(db)
             except TROUBLES as error:
                 raise unavailable(self._address, error) from error
             finally:

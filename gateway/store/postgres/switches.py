@@ -7,10 +7,10 @@ import asyncpg
 
 from gateway.store import paging
 from gateway.store.ids import new_id
-from gateway.store.postgres.columns import journal_text, moment
+from gateway.store.models import Page, Position, ProviderSwitch
+from gateway.store.postgres.codecs import journal_text, moment
 from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import Page, Position, ProviderSwitch
+from gateway.store.postgres.unit_of_work import Writing
 
 _COLUMNS = "id, provider, number, switched_at, switched_by, reason"
 

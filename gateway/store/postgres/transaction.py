@@ -6,11 +6,11 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from gateway.store.books import PostingRequest
-from gateway.store.interface import AlreadyResolved, ContentDiffers
+from gateway.store.base import AlreadyResolved, ContentDiffers
 from gateway.store.postgres.closures import BeginClose, FailClose, SettleClose, begin_together, settle_together
 from gateway.store.postgres.postings import post_together
-from gateway.store.postgres.writing import Operation, Writing
+from gateway.store.postgres.unit_of_work import Operation, Writing
+from gateway.store.posting import PostingRequest
 
 Work = PostingRequest | Operation[Any]
 """What one caller wants done."""

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import asyncpg
 
 from gateway.store import paging
-from gateway.store.interface import PageTokenUnknown
-from gateway.store.postgres.columns import Row, moment, money
+from gateway.store.base import PageTokenUnknown
+from gateway.store.models import Credit, CreditKind, Page, Posting, ReconciliationItem
+from gateway.store.postgres.codecs import Row, moment, money
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Credit, CreditKind, Page, Posting, ReconciliationItem
 
 COLUMNS = """
 provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id, promo_amount,

@@ -10,9 +10,9 @@ from decimal import Decimal
 from functools import reduce
 from itertools import groupby
 
-from gateway.store.books import EXACT
-from gateway.store.discrepancies import Audit, account_missing, cash_differs, events_differ, transaction_missing
-from gateway.store.records import Discrepancy
+from gateway.store.audit import Audit, account_missing, cash_differs, events_differ, transaction_missing
+from gateway.store.models import Discrepancy
+from gateway.store.posting import EXACT
 from gateway.store.sqlite.ledger import has_wallet_credits
 
 _CASH = """

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from gateway.store.discrepancies import Audit
+from gateway.store.audit import Audit
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.inspect import looking
 

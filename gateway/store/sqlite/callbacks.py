@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from gateway.store.records import Event, Exchange, ItemKind, ReconciliationItem
+from gateway.store.models import Event, Exchange, ItemKind, ReconciliationItem
 from gateway.store.sqlite import events, items, journal, ledger
 
 

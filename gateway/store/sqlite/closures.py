@@ -8,9 +8,9 @@ import sqlite3
 from datetime import datetime
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
+from gateway.store.base import ContentDiffers
 from gateway.store.closures import abandoned, together
-from gateway.store.interface import ContentDiffers
-from gateway.store.records import (
+from gateway.store.models import (
     CloseRecord,
     ClosureKind,
     Event,
@@ -22,7 +22,7 @@ from gateway.store.records import (
     Target,
 )
 from gateway.store.sqlite import events, items, journal
-from gateway.store.sqlite.columns import time_of, time_text
+from gateway.store.sqlite.codecs import time_of, time_text
 
 
 def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> CloseRecord:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.store.sqlite.migrations import migrate
 
 _ADVICE = {

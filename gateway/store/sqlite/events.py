@@ -6,9 +6,9 @@ One writer gives the positions, so that their order is the order of the commits.
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from gateway.store.interface import EventUnknown
-from gateway.store.records import Event, EventBatch, EventFilter, EventType
-from gateway.store.sqlite.columns import time_of, time_text
+from gateway.store.base import EventUnknown
+from gateway.store.models import Event, EventBatch, EventFilter, EventType
+from gateway.store.sqlite.codecs import time_of, time_text
 
 LOOKED_AT = 20_000
 """Events that one batch is looked for among: where few are wanted, no read takes long all the same."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from gateway.store.discrepancies import Audit
-from gateway.store.interface import StoreUnavailable
-from gateway.store.records import Creditor
+from gateway.store.audit import Audit
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Creditor
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.connection import connect_reader, unavailable
 from gateway.store.sqlite.ledger import creditors, money_providers

@@ -4,9 +4,9 @@ import sqlite3
 from datetime import datetime
 
 from gateway.store import paging
-from gateway.store.interface import AlreadyResolved
-from gateway.store.records import ItemFilter, ItemKind, Page, Posting, ReconciliationItem, Resolution
-from gateway.store.sqlite.columns import time_of, time_text
+from gateway.store.base import AlreadyResolved
+from gateway.store.models import ItemFilter, ItemKind, Page, Posting, ReconciliationItem, Resolution
+from gateway.store.sqlite.codecs import time_of, time_text
 
 CREDITED = "credited"
 """Why an item is resolved whose Result was applied after all."""

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from adapters.contract import Certainty
 from gateway.store import paging
-from gateway.store.records import Direction, Exchange, Message, Page, Redelivery
-from gateway.store.sqlite.columns import time_of, time_text
+from gateway.store.models import Direction, Exchange, Message, Page, Redelivery
+from gateway.store.sqlite.codecs import time_of, time_text
 
 _KEEP = """
     INSERT INTO exchanges (

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.store import books, paging
-from gateway.store.interface import ContentDiffers, Narrative
-from gateway.store.records import (
+from gateway.store import paging
+from gateway.store.base import ContentDiffers, Narrative
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
@@ -21,8 +21,9 @@ from gateway.store.records import (
     PostingRefused,
     ReconciliationItem,
 )
+from gateway.store.posting import told_again
 from gateway.store.sqlite import events, items, journal
-from gateway.store.sqlite.columns import money_text, time_of, time_text
+from gateway.store.sqlite.codecs import money_text, time_of, time_text
 
 COLUMNS = (
     "provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id, "
@@ -107,7 +108,7 @@ def _wallet_credited(
         return True, told
     known = _kept("wallet_credits", db, posting.provider, posting.reference)
     assert known is not None  # noqa: S101 - what was in the way of the new one
-    outcome = books.told_again(known, posting, told)
+    outcome = told_again(known, posting, told)
     if isinstance(outcome, Applied):
         # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
         items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)

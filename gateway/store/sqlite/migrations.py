@@ -7,8 +7,8 @@ first step only one that breaks with them raises it.
 import sqlite3
 from collections.abc import Iterator
 
-from gateway.store.interface import StoreUnavailable
-from gateway.store.numbered import Migration, migrations
+from gateway.store.base import StoreUnavailable
+from gateway.store.migration_files import Migration, migrations
 
 ENGINE = "sqlite"
 

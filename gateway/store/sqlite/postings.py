@@ -1,4 +1,4 @@
-"""Postings, as many at once as have come: few statements for all of them, and the rules of gateway.store.books.
+"""Postings, as many at once as have come: few statements for all of them, and the rules of gateway.store.posting.
 
 What is read and written grows with the batch, the number of statements hardly: each statement hands the interpreter
 over to the event loop and waits to get it back.
@@ -12,9 +12,8 @@ from itertools import chain
 
 import msgspec
 
-from gateway.store import books
-from gateway.store.books import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference
-from gateway.store.records import Applied, Credit, Event, PostingRefused, ReconciliationItem
+from gateway.store.models import Applied, Credit, Event, PostingRefused, ReconciliationItem
+from gateway.store.posting import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference, needs, post
 from gateway.store.sqlite import events, items, journal, ledger
 
 
@@ -35,8 +34,8 @@ def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest]) ->
 
     Raises sqlite3.Error, and what a bug raises; what was written by then is the caller's to roll back.
     """
-    needs = books.needs(request.posting for request in requests)
-    posted, entries = books.post(requests, _kept(db, needs))
+    needed = needs(request.posting for request in requests)
+    posted, entries = post(requests, _kept(db, needed))
     _write(db, entries)
     return posted
 

@@ -9,10 +9,9 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.store.books import PostingRequest
-from gateway.store.event_commits import EventCommits
-from gateway.store.interface import Narrative, StoreUnavailable
-from gateway.store.records import (
+from gateway.store.base import Narrative, StoreUnavailable
+from gateway.store.commit_notifier import EventCommits
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
@@ -35,9 +34,10 @@ from gateway.store.records import (
     Settled,
     Target,
 )
+from gateway.store.posting import PostingRequest
 from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger, switches
 from gateway.store.sqlite.audit import audit
-from gateway.store.sqlite.claim import Claim
+from gateway.store.sqlite.file_lock import Claim
 from gateway.store.sqlite.postings import PostOne
 from gateway.store.sqlite.reader import reader_thread
 from gateway.store.sqlite.thread import ConnectionThread, Operation, tell

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.ids import new_id
-from gateway.store.records import Page, Position, ProviderSwitch
+from gateway.store.models import Page, Position, ProviderSwitch
 from gateway.store.sqlite import journal
-from gateway.store.sqlite.columns import time_of, time_text
+from gateway.store.sqlite.codecs import time_of, time_text
 
 _KEEP = """
     INSERT INTO provider_switches (id, provider, number, switched_at, switched_by, reason) VALUES (?, ?, ?, ?, ?, ?)

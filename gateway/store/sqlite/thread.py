@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.sessions.errors import Failure, Reason
-from gateway.store.records import EventType, Exchange
+from gateway.store.models import EventType, Exchange
 from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, House
 
 

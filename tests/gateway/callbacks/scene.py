@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.callbacks.handler import TIME_LIMIT_S
-from gateway.store.interface import Store
+from gateway.store.base import Store
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import OperatorsWallet
 from tests.gateway.callbacks.house import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from adapters.contract import Result
-from gateway.store.records import Exchange
+from gateway.store.models import Exchange
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
 from tests.gateway.callbacks.house import MONACO, SEND_AGAIN, Furnishing, House, clock, open_house

@@ -13,7 +13,7 @@ import pytest
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result, Secret, SessionExpired
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.sessions.errors import Failure, Reason
-from gateway.store.records import Direction, Exchange, Message
+from gateway.store.models import Direction, Exchange, Message
 from tests.gateway.callbacks.house import (
     EXPIRED,
     KYREN_EU,

@@ -11,8 +11,8 @@ import pytest
 import structlog
 
 from adapters.contract import Result
-from gateway.store.interface import Store
-from gateway.store.records import Exchange, ItemFilter, ItemKind
+from gateway.store.base import Store
+from gateway.store.models import Exchange, ItemFilter, ItemKind
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import OperatorsWallet

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from gateway.store.records import ItemKind
+from gateway.store.models import ItemKind
 from gateway.v1 import wallet_service_pb2 as pb
 from tests.gateway.callbacks.house import (
     SEND_AGAIN,

@@ -11,7 +11,7 @@ import structlog
 
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.store.records import EventType, Redelivery
+from gateway.store.models import EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
 from tests.gateway.callbacks.house import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store.records import EventType
+from gateway.store.models import EventType
 from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, MONACO, SUCCESS, UNREADABLE, Doorway, House
 from tests.support.results import RESULT
 

@@ -13,7 +13,7 @@ from adapters.contract import RefusalKind
 from gateway.outbound.client import ExchangeFault
 from gateway.rpc.status import TABLE, ApiReason, status_of
 from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
-from gateway.store.records import PostingFault
+from gateway.store.models import PostingFault
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.scene import Scene
 from tests.support.gateway import locked

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gateway.rpc import event_stream, recent_events
 from gateway.rpc.event_stream import Watching
 from gateway.rpc.recent_events import RecentEvents
-from gateway.store.interface import Store
-from gateway.store.open import open_store
-from gateway.store.records import Event, EventFilter, EventType
+from gateway.store.base import Store
+from gateway.store.factory import open_store
+from gateway.store.models import Event, EventFilter, EventType
 from gateway.telemetry.metrics import Metrics
 from tests.gateway.store.samples import event, exchange, item
 

@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from gateway.rpc import event_stream, recent_events
-from gateway.store.interface import Store
-from gateway.store.records import Event, EventBatch, EventFilter
+from gateway.store.base import Store
+from gateway.store.models import Event, EventBatch, EventFilter
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.gateway.store import samples

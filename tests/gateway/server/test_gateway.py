@@ -6,8 +6,8 @@ from pathlib import Path
 
 import asyncpg
 
-from gateway.store.open import open_store
-from gateway.store.records import Direction, Exchange, Message
+from gateway.store.factory import open_store
+from gateway.store.models import Direction, Exchange, Message
 from tests.support.gateway import family_table, running_gateway
 from tests.support.waiting import until
 

@@ -14,8 +14,8 @@ from adapters.registry import Registry
 from gateway.config import load
 from gateway.server.reload import or_told
 from gateway.sessions.provider import HealthState, Provider
-from gateway.store.interface import StoreUnavailable
-from gateway.store.records import Position
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Position
 from gateway.v1.reconciliation_service_pb2 import ListRefusedCallbacksRequest, RedeliverCallbackRequest
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from tests.support.gateway import Running, configuration, family_table, locked, running_gateway, told

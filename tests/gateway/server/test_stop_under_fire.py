@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from gateway.config import FrontEnd
-from gateway.store.open import open_store
-from gateway.store.records import Balance, Direction
+from gateway.store.factory import open_store
+from gateway.store.models import Balance, Direction
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.gateway import callback_key, configuration, family_table, told

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from adapters.contract import Certainty, CloseSession
 from gateway.sessions.errors import Failure
-from gateway.store.records import Target
+from gateway.store.models import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway, told
 from tests.support.provider import (

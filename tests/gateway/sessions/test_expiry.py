@@ -9,7 +9,7 @@ import pytest
 
 from adapters.contract import SessionExpired
 from gateway.sessions.expiry import record_expiry
-from gateway.store.records import Direction, EventFilter, EventType, Exchange, Message
+from gateway.store.models import Direction, EventFilter, EventType, Exchange, Message
 from gateway.store.sqlite import SqliteStore
 
 EXPIRED = SessionExpired(provider_id="Luckymonaco", session_id="6fd2d6f3bb8f4c5a9fadf15d81206af2", user_id="123456")

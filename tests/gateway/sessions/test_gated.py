@@ -20,7 +20,7 @@ from gateway.sessions import close_execution
 from gateway.sessions.close_recorder import CloseAnswer
 from gateway.sessions.errors import Failure
 from gateway.sessions.in_flight import Flight
-from gateway.store.records import Target
+from gateway.store.models import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
 from tests.support.provider import Behaviour, ScriptedProvider, answering, answering_after, hanging, scripted_provider

@@ -7,7 +7,7 @@ import pytest
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.errors import Failure, Reason
 from gateway.sessions.in_flight import Flight, wait_until
-from gateway.store.records import Target
+from gateway.store.models import Target
 
 
 def in_(seconds: float) -> float:

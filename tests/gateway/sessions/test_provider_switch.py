@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.sessions.provider_switch import SwitchedOff, Switches
-from gateway.store.interface import Store, StoreUnavailable, SwitchBook
-from gateway.store.open import open_store
-from gateway.store.records import Position, ProviderSwitch
+from gateway.store.base import Store, StoreUnavailable, SwitchBook
+from gateway.store.factory import open_store
+from gateway.store.models import Position, ProviderSwitch
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 OFF, ON = Position.OFF, Position.ON

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from gateway.outbound.retry import RetryBudget
 from gateway.sessions import close_execution
-from gateway.store.interface import StoreUnavailable
-from gateway.store.records import ItemFilter
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import ItemFilter
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, running_gateway, told
 from tests.support.provider import (

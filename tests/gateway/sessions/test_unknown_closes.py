@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from adapters.contract import Certainty
-from gateway.store.records import Target
+from gateway.store.models import Target
 from gateway.v1 import reconciliation_service_pb2 as reconciliation
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, family_table, running_gateway

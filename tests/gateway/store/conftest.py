@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gateway.store.interface import Store
-from gateway.store.open import open_store
+from gateway.store.base import Store
+from gateway.store.factory import open_store
 
 
 @dataclass(frozen=True, slots=True)

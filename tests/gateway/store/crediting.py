@@ -5,9 +5,9 @@ import sys
 from decimal import Decimal
 from itertools import count
 
-from gateway.store.interface import Store
-from gateway.store.open import open_store
-from gateway.store.records import Applied
+from gateway.store.base import Store
+from gateway.store.factory import open_store
+from gateway.store.models import Applied
 from tests.gateway.store.samples import NOW, deliver, posting
 
 AMOUNT = Decimal("0.1")

@@ -10,8 +10,8 @@ from uuid import uuid4
 from msgspec import structs
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
-from gateway.store.interface import EventUnknown, Narrative, Store
-from gateway.store.records import (
+from gateway.store.base import EventUnknown, Narrative, Store
+from gateway.store.models import (
     Applied,
     Direction,
     Event,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
-from gateway.store.interface import ContentDiffers, Store
-from gateway.store.records import CloseRecord, EventType, ItemFilter, ItemKind, Resolution
+from gateway.store.base import ContentDiffers, Store
+from gateway.store.models import CloseRecord, EventType, ItemFilter, ItemKind, Resolution
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import (
     NOW,

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from gateway.store.interface import ContentDiffers, Store
-from gateway.store.records import CloseRecord, EventType
+from gateway.store.base import ContentDiffers, Store
+from gateway.store.models import CloseRecord, EventType
 from tests.gateway.store.samples import NOW, event, open_items, outbound, settled, target, told, unknown_close
 
 IDS = tuple(f"7f0cbd16-2a29-4a0e-9a8f-{number:012}" for number in range(6))

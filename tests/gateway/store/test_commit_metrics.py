@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.open import open_store
+from gateway.store.base import Store, StoreUnavailable
+from gateway.store.factory import open_store
 from gateway.telemetry.metrics import Metrics
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.records import Applied, Balance
+from gateway.store.models import Applied, Balance
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.crediting import AMOUNT
 from tests.gateway.store.samples import deliver, posting, told

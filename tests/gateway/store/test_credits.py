@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.store.interface import Narrative, Store
-from gateway.store.records import (
+from gateway.store.base import Narrative, Store
+from gateway.store.models import (
     Applied,
     Credit,
     CreditKind,

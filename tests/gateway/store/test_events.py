@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.interface import EventUnknown, Store, StoreUnavailable
-from gateway.store.records import Event, EventFilter, EventType
+from gateway.store.base import EventUnknown, Store, StoreUnavailable
+from gateway.store.models import Event, EventFilter, EventType
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, deliver, event, exchange, is_told, item, posting, told
 

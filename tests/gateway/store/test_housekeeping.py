@@ -13,9 +13,9 @@ from msgspec import structs
 from structlog.testing import capture_logs
 
 from gateway.store import housekeeping
+from gateway.store.base import Store, StoreUnavailable
 from gateway.store.housekeeping import ABANDONED_AFTER, Housekeeping
-from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.records import Applied, Exchange, ItemKind, Message
+from gateway.store.models import Applied, Exchange, ItemKind, Message
 from tests.gateway.store.samples import (
     NOW,
     deliver,

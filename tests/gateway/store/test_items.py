@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.store.interface import AlreadyResolved, Store
-from gateway.store.records import ItemFilter, ItemKind, ReconciliationItem, Resolution
+from gateway.store.base import AlreadyResolved, Store
+from gateway.store.models import ItemFilter, ItemKind, ReconciliationItem, Resolution
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
 
 LATER = NOW + timedelta(hours=1)

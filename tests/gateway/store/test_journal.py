@@ -7,9 +7,9 @@ import pytest
 from msgspec import structs
 
 from adapters.contract import Certainty
-from gateway.store.interface import PageTokenUnknown, Store
+from gateway.store.base import PageTokenUnknown, Store
+from gateway.store.models import Direction, EventType, Exchange, ItemFilter, Message, Redelivery
 from gateway.store.paging import encode
-from gateway.store.records import Direction, EventType, Exchange, ItemFilter, Message, Redelivery
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.store.interface import ContentDiffers, Narrative, Store
-from gateway.store.records import (
+from gateway.store.base import ContentDiffers, Narrative, Store
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,

@@ -8,8 +8,8 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.store.interface import Store
-from gateway.store.records import Applied, Balance, Posting, PostingFault, PostingRefused
+from gateway.store.base import Store
+from gateway.store.models import Applied, Balance, Posting, PostingFault, PostingRefused
 from tests.gateway.store.samples import NOW, deliver
 
 _examples = count(1)

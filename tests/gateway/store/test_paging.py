@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.store.interface import PageTokenUnknown
+from gateway.store.base import PageTokenUnknown
 from gateway.store.paging import decode, encode
 
 

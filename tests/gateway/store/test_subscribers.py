@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.open import open_store
+from gateway.store.base import Store, StoreUnavailable
+from gateway.store.factory import open_store
+from gateway.store.models import Event, EventFilter, EventType
 from gateway.store.postgres import events as postgres_events
-from gateway.store.records import Event, EventFilter, EventType
 from gateway.store.sqlite import events as sqlite_events
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import event, exchange, is_told, item

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.store.interface import PageTokenUnknown, Store
-from gateway.store.records import Direction, Position, ProviderSwitch
+from gateway.store.base import PageTokenUnknown, Store
+from gateway.store.models import Direction, Position, ProviderSwitch
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, exchange
 

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.contract import HttpReply
 from gateway.config import FrontEnd
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.telemetry.logs import bound
 from gateway.v1.reconciliation_service_pb2 import RedeliverCallbackRequest
 from gateway.v1.session_service_pb2 import ListProvidersRequest

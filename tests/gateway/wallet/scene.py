@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.contract import Result
-from gateway.store.records import Applied, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
+from gateway.store.models import Applied, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.channel import ClientPem, WalletAddress

@@ -5,7 +5,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 from adapters.contract import PromoPrize, Result
-from gateway.store.records import Direction, Exchange, Message
+from gateway.store.models import Direction, Exchange, Message
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from gateway.store.interface import ContentDiffers, StoreUnavailable
-from gateway.store.records import (
+from gateway.store.base import ContentDiffers, StoreUnavailable
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,

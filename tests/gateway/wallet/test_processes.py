@@ -13,8 +13,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.store.open import open_store
-from gateway.store.records import EventFilter
+from gateway.store.factory import open_store
+from gateway.store.models import EventFilter
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import configuration, family_table, locked

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from gateway.store.records import Applied, EventType, Posting, PostingFault, PostingRefused
+from gateway.store.models import Applied, EventType, Posting, PostingFault, PostingRefused
 from gateway.wallet import records
 from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
 

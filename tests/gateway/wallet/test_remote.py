@@ -16,8 +16,8 @@ import grpc
 import pytest
 
 from gateway.rpc.wallet_service import WalletService
-from gateway.store.interface import StoreUnavailable
-from gateway.store.records import Applied, Balance
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Applied, Balance
 from gateway.store.sqlite import SqliteStore
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet.base import WalletUnavailable

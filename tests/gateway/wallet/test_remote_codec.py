@@ -13,7 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.store.records import Applied, Credit, CreditKind, PostingFault, PostingRefused
+from gateway.store.models import Applied, Credit, CreditKind, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records
 from tests.gateway.wallet.scene import HASTY, Asking, asking

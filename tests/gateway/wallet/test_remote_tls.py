@@ -8,7 +8,7 @@ import pytest
 import structlog
 import trustme
 
-from gateway.store.records import Applied
+from gateway.store.models import Applied
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.channel import ClientPem
 from tests.gateway.wallet.scene import HASTY, asking

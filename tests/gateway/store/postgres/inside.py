@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import asyncpg
 
-from gateway.store.interface import Store
+from gateway.store.base import Store
+from gateway.store.models import Balance
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.pool import Pool
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import Balance
+from gateway.store.postgres.unit_of_work import Writing
 from tests.gateway.store.samples import NOW
 
 

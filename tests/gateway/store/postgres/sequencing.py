@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.store.event_commits import EventCommits
+from gateway.store.commit_notifier import EventCommits
+from gateway.store.models import Event, EventFilter
 from gateway.store.postgres import PostgresStore, events
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.connection import PATIENT, WRITING, Connection, connect
 from gateway.store.postgres.sequencer import Sequencer
-from gateway.store.records import Event, EventFilter
 from tests.gateway.store.samples import event
 from tests.support.waiting import until
 

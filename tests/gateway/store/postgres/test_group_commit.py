@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 
 from adapters.contract import Certainty
-from gateway.store.interface import AlreadyResolved, ContentDiffers, Narrative, StoreUnavailable
+from gateway.store.base import AlreadyResolved, ContentDiffers, Narrative, StoreUnavailable
+from gateway.store.models import Applied, Message
 from gateway.store.postgres import PostgresStore, sequencer
 from gateway.store.postgres import committer as module
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import Applied, Message
+from gateway.store.postgres.unit_of_work import Writing
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
 from tests.gateway.store.samples import NOW, deliver, event, exchange, failed, item, posting, target, told
 

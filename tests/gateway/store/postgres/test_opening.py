@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 import structlog
 
-from gateway.store.interface import StoreUnavailable
-from gateway.store.numbered import BREAKS, Migration, migrations
-from gateway.store.open import describe, money_providers_kept
+from gateway.store.base import StoreUnavailable
+from gateway.store.factory import describe, money_providers_kept
+from gateway.store.migration_files import BREAKS, Migration, migrations
+from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore, connection
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.migrations import migrate
-from gateway.store.records import Applied
 from tests.gateway.store.postgres.inside import opened, pool, value
 from tests.gateway.store.samples import deliver, posting
 from tests.support.postgres import PostgresServer

@@ -13,10 +13,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.committer import MOST_WAITING
-from gateway.store.records import Applied
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, pool, value
 from tests.gateway.store.postgres.proxy import Proxy, proxied
 from tests.gateway.store.samples import deliver, exchange, posting

@@ -3,7 +3,7 @@
 import asyncpg
 
 from bench.filling import Part, fill_postgres
-from gateway.store.open import money_providers_kept
+from gateway.store.factory import money_providers_kept
 from gateway.store.postgres.ledger import MONEY_PROVIDERS
 
 

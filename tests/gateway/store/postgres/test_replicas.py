@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from adapters.contract import Certainty
-from gateway.store.interface import Narrative
+from gateway.store.base import Narrative
+from gateway.store.models import Applied, Position, PostingFault, PostingRefused
 from gateway.store.postgres import PostgresStore
-from gateway.store.postgres.writing import Writing
-from gateway.store.records import Applied, Position, PostingFault, PostingRefused
+from gateway.store.postgres.unit_of_work import Writing
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
 from tests.gateway.store.samples import (
     NOW,

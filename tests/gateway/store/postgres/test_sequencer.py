@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.store.interface import EventUnknown, StoreUnavailable
+from gateway.store.base import EventUnknown, StoreUnavailable
+from gateway.store.models import Event
 from gateway.store.postgres import events, sequencer
-from gateway.store.records import Event
 from tests.gateway.store.postgres.sequencing import (
     ALL,
     Replica,

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Event
 from gateway.store.postgres import events, sequencer
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Event
 from tests.gateway.store.postgres.sequencing import (
     ALL,
     commit,

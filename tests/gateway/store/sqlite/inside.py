@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
-from gateway.store.interface import Store
-from gateway.store.records import Balance
+from gateway.store.base import Store
+from gateway.store.models import Balance
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.thread import ConnectionThread
 from tests.gateway.store.samples import NOW

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.discrepancies import Audit
-from gateway.store.numbered import migrations
-from gateway.store.records import Applied, Discrepancy
+from gateway.store.audit import Audit
+from gateway.store.migration_files import migrations
+from gateway.store.models import Applied, Discrepancy
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.inspect import audit_file

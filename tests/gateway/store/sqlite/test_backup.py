@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.discrepancies import Audit
-from gateway.store.records import Applied, Message
+from gateway.store.audit import Audit
+from gateway.store.models import Applied, Message
 from gateway.store.sqlite import SqliteStore, backup
 from gateway.store.sqlite.backup import BackupFailed, back_up
 from gateway.store.sqlite.inspect import looking

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.thread import Operation
 

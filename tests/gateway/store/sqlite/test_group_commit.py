@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.interface import Narrative, StoreUnavailable
-from gateway.store.records import Applied, Message
+from gateway.store.base import Narrative, StoreUnavailable
+from gateway.store.models import Applied, Message
 from gateway.store.sqlite import SqliteStore, thread
 from tests.gateway.store.samples import NOW, deliver, exchange, posting
 from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer

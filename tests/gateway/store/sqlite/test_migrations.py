@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from gateway.store.interface import StoreUnavailable
-from gateway.store.numbered import BREAKS, Migration, migrations
+from gateway.store.base import StoreUnavailable
+from gateway.store.migration_files import BREAKS, Migration, migrations
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.migrations import ENGINE, _apply, _user_version, applied, migrate
 

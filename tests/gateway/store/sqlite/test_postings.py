@@ -9,8 +9,8 @@ from decimal import Decimal, Inexact
 import pytest
 from msgspec import structs
 
-from gateway.store.interface import Narrative, StoreUnavailable
-from gateway.store.records import Applied, EventType, Message, Posting, PostingFault, PostingRefused
+from gateway.store.base import Narrative, StoreUnavailable
+from gateway.store.models import Applied, EventType, Message, Posting, PostingFault, PostingRefused
 from gateway.store.sqlite import SqliteStore
 from tests.gateway.store.samples import NOW, deliver, event, exchange, narrate, open_items, posting, told
 from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer

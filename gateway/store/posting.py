@@ -13,9 +13,9 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
 import msgspec
 from msgspec import structs
 
+from gateway.store.base import Narrative
 from gateway.store.ids import new_id
-from gateway.store.interface import Narrative
-from gateway.store.records import (
+from gateway.store.models import (
     Applied,
     Credit,
     CreditKind,

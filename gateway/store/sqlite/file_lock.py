@@ -4,7 +4,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 
 
 class Claim:

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from gateway.store.books import plain
+from gateway.store.posting import plain
 
 Row = tuple[Any, ...]
 """Values in the order of an INSERT's columns."""

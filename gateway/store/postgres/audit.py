@@ -6,10 +6,10 @@ credited is in nobody's account here, and stands only for its event.
 
 from collections.abc import Sequence
 
-from gateway.store.discrepancies import account_missing, cash_differs, events_differ, transaction_missing
-from gateway.store.postgres.columns import money
+from gateway.store.audit import account_missing, cash_differs, events_differ, transaction_missing
+from gateway.store.models import Discrepancy
+from gateway.store.postgres.codecs import money
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Discrepancy
 
 _CASH = """
 SELECT user_id, currency, cash, opening + coalesce(credited, 0)
@@ -64,7 +64,7 @@ ORDER BY provider, reference
 """  # noqa: S608 - fixed fragments only
 
 
-async def find(db: Connection) -> Sequence[Discrepancy]:
+async def find_discrepancies(db: Connection) -> Sequence[Discrepancy]:
     """Look at everything. The connection is the caller's alone, and may take minutes."""
     async with db.transaction(isolation="repeatable_read", readonly=True):
         return (

@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.store.discrepancies import Audit
-from gateway.store.interface import Store, StoreUnavailable
-from gateway.store.records import Creditor
+from gateway.store.audit import Audit
+from gateway.store.base import Store, StoreUnavailable
+from gateway.store.models import Creditor
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics

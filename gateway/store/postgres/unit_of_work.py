@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway.store.models import Event, Exchange
 from gateway.store.postgres import events, journal
 from gateway.store.postgres.connection import Connection
-from gateway.store.records import Event, Exchange
 
 T = TypeVar("T")
 

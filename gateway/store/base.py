@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.store.records import (
+from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
@@ -175,7 +175,7 @@ class Ledger(Protocol):
 
         Answers what it comes to, and `narrate` is called with that inside the transaction, as in `apply`: the line of
         an outcome that comes after its caller has left says so. It is the wallet's outcome, unless it tells a credit
-        that contradicts the one that is kept (see gateway.store.books.told_again).
+        that contradicts the one that is kept (see gateway.store.posting.told_again).
 
         The credit is kept once, by (provider, reference), with the wallet's transaction id; the event only with a new
         credit or a new item. A credit resolves the posting's open items. Accounts of the built-in ledger stay as they

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.interface import Narrative, Store
-from gateway.store.records import Applied, Discrepancy
+from gateway.store.base import Narrative, Store
+from gateway.store.models import Applied, Discrepancy
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, deliver, exchange, narrate, posting
 

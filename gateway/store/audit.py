@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.store.records import Discrepancy
+from gateway.store.models import Discrepancy
 
 
 @dataclass(frozen=True, slots=True)

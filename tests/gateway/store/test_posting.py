@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.store.books import Entries, Kept, Posted, PostingRequest, first_difference, needs, plain, post
-from gateway.store.interface import Narrative
-from gateway.store.records import (
+from gateway.store.base import Narrative
+from gateway.store.models import (
     Applied,
     Credit,
     CreditKind,
@@ -22,7 +21,8 @@ from gateway.store.records import (
     PostingFault,
     PostingRefused,
 )
-from gateway.store.sqlite.columns import money_text
+from gateway.store.posting import Entries, Kept, Posted, PostingRequest, first_difference, needs, plain, post
+from gateway.store.sqlite.codecs import money_text
 from tests.gateway.store.samples import NOW, event, exchange, narrate, posting
 
 REUSED = PostingFault.REFERENCE_REUSED

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.interface import StoreUnavailable
-from gateway.store.open import describe, open_store, store_location
+from gateway.store.base import StoreUnavailable
+from gateway.store.factory import describe, open_store, store_location
 from gateway.store.postgres.address import parse
 
 

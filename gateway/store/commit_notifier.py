@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.store.interface import StoreUnavailable
+from gateway.store.base import StoreUnavailable
 
 
 class EventCommits:
