@@ -22,13 +22,13 @@ from gateway.callbacks.response import WholeReply
 from gateway.callbacks.routing import Arrival, Route, Routes, Verdict
 from gateway.store.ids import new_id
 from gateway.store.models import Message
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Attributes, Told
 
 if TYPE_CHECKING:
-    from gateway.telemetry.traces import Traces
+    from gateway.telemetry.otel import Traces
 
 log = structlog.get_logger(__name__)
 

@@ -26,7 +26,7 @@ from gateway.sessions.expiry import record_expiry
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.ids import new_id
 from gateway.store.models import Applied, Exchange, PostingFault
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 from gateway.telemetry.tracing import spanned
 from gateway.wallet import records
 from gateway.wallet.base import AskingCancelled, PostingOutcome, Wallet, WalletUnavailable

@@ -17,13 +17,13 @@ from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReque
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.callbacks.processor import Judge
 from gateway.callbacks.routing import Arrival, Route, Routes
+from gateway.masking.mask import lost_of
+from gateway.masking.ranges import MASK
 from gateway.sessions.errors import Failure, Reason
 from gateway.store.base import Journal
 from gateway.store.ids import new_id
 from gateway.store.models import Direction, Exchange, Redelivery
 from gateway.telemetry.logs import bind
-from gateway.telemetry.masking import lost_of
-from gateway.telemetry.spans import MASK
 
 log = structlog.get_logger(__name__)
 

@@ -22,8 +22,8 @@ from adapters.contract import (
     Rejected,
 )
 from gateway.callbacks.response import refuse_unsendable
+from gateway.masking.mask import Mask
 from gateway.store.models import Direction, Exchange, Message, Redelivery
-from gateway.telemetry.masking import Mask
 
 
 @dataclass(frozen=True, slots=True)

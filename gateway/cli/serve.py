@@ -12,12 +12,12 @@ import uvloop
 
 from gateway.cli.output import EXIT_CANNOT_START, refuse, tell
 from gateway.config import ConfigInvalid, Settings, load
+from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.server.reload import reload
 from gateway.server.validation import secrets_of
 from gateway.telemetry import logs
-from gateway.telemetry.known_values import KnownSecrets
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from gateway.rpc.limits import RpcLimits
 from gateway.rpc.status import status_of
 from gateway.sessions.attempt import gateway_error
 from gateway.sessions.errors import Failure, Reason
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 from gateway.telemetry.tracing import active
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
 
-    from gateway.telemetry.traces import Traces
+    from gateway.telemetry.otel import Traces
 
 
 class Calls:

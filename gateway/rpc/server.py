@@ -35,7 +35,7 @@ from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_Wallet
 
 if TYPE_CHECKING:
     from gateway.rpc.http2.server import Http2Server
-    from gateway.telemetry.traces import Traces
+    from gateway.telemetry.otel import Traces
 
 Servicer = (
     SessionServiceServicer

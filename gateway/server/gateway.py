@@ -21,6 +21,7 @@ from gateway.config import (
     changes,
     takes_restart,
 )
+from gateway.masking.by_value import KnownSecrets
 from gateway.outbound.client import ProviderClient
 from gateway.rpc import server as rpc
 from gateway.rpc.event_stream import Watching
@@ -44,7 +45,6 @@ from gateway.store.base import Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.housekeeping import Housekeeping
 from gateway.telemetry.admin import AdminServer
-from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.metrics import Metrics, ProviderState
 from gateway.telemetry.tracing import open_traces
 from gateway.wallet.base import WalletUnavailable

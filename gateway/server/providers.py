@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from gateway.callbacks.auth import CallbackGuard, Door
 from gateway.callbacks.routing import CallbackProvider, Routes, routes_of
 from gateway.config import CallbackSettings, ProviderSettings
+from gateway.masking.by_value import KnownSecrets
+from gateway.masking.mask import Mask
 from gateway.outbound.admission import Gate
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.server.dialects import Dialect
 from gateway.sessions.provider import Provider
 from gateway.sessions.provider_switch import Switch
-from gateway.telemetry.known_values import KnownSecrets
-from gateway.telemetry.masking import Mask
 
 
 def provider_of(dialect: Dialect, secrets: KnownSecrets, switch: Switch) -> Provider:

@@ -11,7 +11,7 @@ from gateway.server.fitting import fitting
 from gateway.server.validation import unfit_for_store
 from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 
 if TYPE_CHECKING:
     from gateway.server.gateway import Gateway  # a supervisor of workers reloads none

@@ -19,6 +19,7 @@ from adapters.contract import (
     ProviderRefused,
     Unsupported,
 )
+from gateway.masking.mask import Mask
 from gateway.outbound.client import CannotBeSent, ExchangeFailed
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.retry import retry_after_s
@@ -26,8 +27,7 @@ from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, RETRYABLE, Failure,
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
 from gateway.store.models import Direction, Exchange, Message
-from gateway.telemetry.bugs import report_bug
-from gateway.telemetry.masking import Mask
+from gateway.telemetry.errors import report_bug
 from gateway.telemetry.tracing import Attributes, Kind, Told, active
 
 CLOSE_SESSION = "close_session"

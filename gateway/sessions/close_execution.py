@@ -18,7 +18,7 @@ from gateway.sessions.in_flight import Flight, Stage
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
 from gateway.store.models import CloseRecord
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 from gateway.telemetry.metrics import Metrics
 
 

@@ -7,12 +7,12 @@ from enum import StrEnum, unique
 from typing import Any
 
 from adapters.contract import Account, Adapter
+from gateway.masking.mask import Mask
 from gateway.outbound.admission import Gate
 from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.client import ProviderClient
 from gateway.sessions.errors import Failure, Reason
 from gateway.sessions.provider_switch import Switch
-from gateway.telemetry.masking import Mask
 
 
 @unique

@@ -10,7 +10,7 @@ import structlog
 
 from gateway.store.base import StoreUnavailable, SwitchBook
 from gateway.store.models import Position, ProviderSwitch
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 
 log = structlog.get_logger(__name__)
 

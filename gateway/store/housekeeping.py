@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.store.base import Store, StoreUnavailable
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 
 log = structlog.get_logger(__name__)
 

@@ -24,9 +24,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from adapters.contract import Masked, Secret
-from gateway.telemetry.known_values import KnownSecrets
-from gateway.telemetry.masking import Mask
-from gateway.telemetry.spans import MASK
+from gateway.masking.by_value import KnownSecrets
+from gateway.masking.mask import Mask
+from gateway.masking.ranges import MASK
 
 _BOUND: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.telemetry.traces import Traces
+    from gateway.telemetry.otel import Traces
 
 T = TypeVar("T")
 
@@ -69,6 +69,6 @@ def open_traces(endpoint: str, sample_ratio: float) -> "Traces | None":
     """Traces that are sent to an OTLP/HTTP collector; None for no endpoint. Raises ImportError: see `installed`."""
     if not endpoint:
         return None
-    from gateway.telemetry.traces import Traces, sent_to  # noqa: PLC0415 - who has no traces needs no OpenTelemetry
+    from gateway.telemetry.otel import Traces, sent_to  # noqa: PLC0415 - who has no traces needs no OpenTelemetry
 
     return Traces(sent_to(endpoint), sample_ratio)

@@ -10,7 +10,7 @@ import grpc
 
 from gateway.rpc.http2 import heads
 from gateway.rpc.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, ErrorCode, frame, reset
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 
 if TYPE_CHECKING:
     from gateway.rpc.http2.connection import Connection

@@ -21,7 +21,7 @@ import structlog
 from gateway.store.base import StoreUnavailable
 from gateway.store.commit_notifier import EventCommits
 from gateway.store.postgres.connection import Connection, close, is_outage
-from gateway.telemetry.bugs import report_bug
+from gateway.telemetry.errors import report_bug
 
 log = structlog.get_logger(__name__)
 

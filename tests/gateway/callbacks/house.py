@@ -25,11 +25,11 @@ from gateway.callbacks.processor import Judge
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import CallbackProvider, routes_of
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
+from gateway.masking.mask import Mask
 from gateway.store.base import Store
 from gateway.store.factory import open_store
 from gateway.store.models import Balance, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
-from gateway.telemetry.masking import Mask
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.base import Wallet
 from gateway.wallet.builtin import BuiltinWallet

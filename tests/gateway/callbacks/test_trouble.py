@@ -25,9 +25,9 @@ from adapters.contract import (
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.auth import Address, CallbackGuard
 from gateway.callbacks.handler import TIME_LIMIT_S
+from gateway.masking.mask import Mask
 from gateway.store.models import EventType, Exchange
 from gateway.store.sqlite import SqliteStore
-from gateway.telemetry.masking import Mask
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 from tests.gateway.callbacks.house import (

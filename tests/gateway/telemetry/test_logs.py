@@ -17,8 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.contract import Secret
+from gateway.masking.by_value import KnownSecrets
 from gateway.telemetry import logs
-from gateway.telemetry.known_values import KnownSecrets
 from gateway.telemetry.logs import Rendered
 from tests.gateway.telemetry.lines import SECRET, Lines
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import structlog
 
-from gateway.telemetry.masking import Mask
+from gateway.masking.mask import Mask
 
 log = structlog.get_logger(__name__)
 

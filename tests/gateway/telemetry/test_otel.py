@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.config import FrontEnd
 from gateway.server import gateway as app
-from gateway.telemetry.traces import Traces
+from gateway.telemetry.otel import Traces
 from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
 from tests.support.gateway import callback_key, locked
 from tests.support.provider import answering, hanging

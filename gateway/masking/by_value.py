@@ -4,8 +4,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 
 from adapters.contract import Secret
-from gateway.telemetry.spans import MASK, Span
-from gateway.telemetry.views import View, views
+from gateway.masking.encodings import View, views
+from gateway.masking.ranges import MASK, Span
 
 SHORTEST = 4
 """Secrets of fewer characters are masked by name only. One such as '7' stands in every amount and every id: masking it

@@ -13,9 +13,9 @@ from hashlib import sha256
 from urllib.parse import quote, urlencode
 
 from adapters.contract import Headers, Masked, Secret
-from gateway.telemetry.known_values import KnownSecrets, KnownValues
-from gateway.telemetry.named_values import NamedValues
-from gateway.telemetry.spans import MASK, masked_out
+from gateway.masking.by_field_name import NamedValues
+from gateway.masking.by_value import KnownSecrets, KnownValues
+from gateway.masking.ranges import MASK, masked_out
 
 KEPT_BYTES = 64 * 1024
 """Of a longer body only the beginning is kept."""

@@ -13,9 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from adapters.contract import Masked, Secret
-from gateway.telemetry.known_values import KnownSecrets
-from gateway.telemetry.masking import KEPT_BYTES, Mask
-from gateway.telemetry.named_values import NamedValues
+from gateway.masking.by_field_name import NamedValues
+from gateway.masking.by_value import KnownSecrets
+from gateway.masking.mask import KEPT_BYTES, Mask
 
 NAMES = Masked(headers=frozenset({"SessionID"}), fields=frozenset({"token", "secureLogin", "hash"}))
 SECRET = 'p\\q/"r é+&k€y😀 0123'

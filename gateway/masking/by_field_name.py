@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from gateway.telemetry.spans import MASK, Span
+from gateway.masking.ranges import MASK, Span
 
 # No group in here is possessive: before Python 3.11.5 such a group matched wrongly where something in it backtracks.
 _SPACE = rb"(?:\s|\\{1,8}[nrt])*"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.contract import Secret
-from gateway.telemetry.known_values import _MANY, KnownSecrets, KnownValues
+from gateway.masking.by_value import _MANY, KnownSecrets, KnownValues
 
 
 def tokens(length: int, number: int = 200) -> list[Secret]:
