@@ -1,7 +1,7 @@
 """Hosts a pure simulator as a real HTTP server: a provider for the demo, for tests and for a team's staging."""
 
 from gateway.simulation.control import control_routes
-from gateway.simulation.exchange import Exchange
+from gateway.simulation.delivery import Exchange
 from gateway.simulation.faults import (
     DialectCode,
     Drip,
@@ -18,8 +18,8 @@ from gateway.simulation.faults import (
     Status,
     parse_fault,
 )
-from gateway.simulation.host import NowhereToDeliver, SimulatorHost
 from gateway.simulation.run import run_simulator
+from gateway.simulation.server import NowhereToDeliver, SimulatorHost
 
 __all__ = [
     "DialectCode",

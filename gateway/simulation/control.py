@@ -20,9 +20,9 @@ from aiohttp import web
 
 from adapters.contract import PromoPrize
 from adapters.simulation import Expire, Happening, NotInThisDialect, PlayerSession, Win
-from gateway.simulation.exchange import Exchange
+from gateway.simulation.delivery import Exchange
 from gateway.simulation.faults import FaultUnknown, parse_fault
-from gateway.simulation.host import SimulatorHost
+from gateway.simulation.server import SimulatorHost
 
 OrderT = TypeVar("OrderT", bound="Order")
 

@@ -11,7 +11,7 @@ from adapters.contract import Account
 from adapters.simulation import PlayerSession, Simulator
 from gateway.simulation.control import control_routes
 from gateway.simulation.faults import Planned
-from gateway.simulation.host import SimulatorHost
+from gateway.simulation.server import SimulatorHost
 
 StateT = TypeVar("StateT")
 

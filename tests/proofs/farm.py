@@ -20,7 +20,7 @@ from adapters.simulation import PlayerSession
 from gateway.cli.demo.examples import examples
 from gateway.config import load
 from gateway.server.dialects import simulated
-from gateway.simulation.host import SimulatorHost
+from gateway.simulation.server import SimulatorHost
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.proofs.pulse import Pulse

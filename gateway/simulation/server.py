@@ -15,9 +15,9 @@ from aiohttp import web
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
 from adapters.simulation import Delivery, Happening, PlayerSession, Simulator
-from gateway.simulation.exchange import Exchange, head_of, send
+from gateway.simulation.delivery import Exchange, head_of, send
 from gateway.simulation.faults import DialectCode, Fault, Moment, Plan, Planned, Reset, befall, is_carried_out
-from gateway.simulation.sabotage import instead, reset, respond
+from gateway.simulation.wire_faults import instead, reset, respond
 
 StateT = TypeVar("StateT")
 

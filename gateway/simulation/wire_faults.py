@@ -8,7 +8,7 @@ import struct
 from aiohttp import web
 
 from adapters.contract import HttpReply
-from gateway.simulation.exchange import headers_to_send
+from gateway.simulation.delivery import headers_to_send
 from gateway.simulation.faults import Drip, Fault, Garbage, Hang, Huge, Moment, Redirect, Reset, Slow, Status
 
 _CHUNK = b" " * 65536
