@@ -16,21 +16,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from adapters.conformance import altering, answering, asking, discreet, exact, hearing, pure, simulated, telling
-from adapters.conformance.subject import ConformanceFailure, Subject
+from adapters.conformance import (
+    callbacks,
+    goldens,
+    mutations,
+    purity,
+    requests,
+    responses,
+    secrecy,
+    simulator,
+    simulator_callbacks,
+)
+from adapters.conformance.case import ConformanceFailure, Subject
 
 __all__ = ["Check", "ConformanceFailure", "Subject", "checks_of", "checks_on"]
 
 _JUDGES = (
-    *pure.CHECKS,
-    *exact.CHECKS,
-    *asking.CHECKS,
-    *hearing.CHECKS,
-    *altering.CHECKS,
-    *answering.CHECKS,
-    *discreet.CHECKS,
-    *simulated.CHECKS,
-    *telling.CHECKS,
+    *purity.CHECKS,
+    *goldens.CHECKS,
+    *requests.CHECKS,
+    *callbacks.CHECKS,
+    *mutations.CHECKS,
+    *responses.CHECKS,
+    *secrecy.CHECKS,
+    *simulator.CHECKS,
+    *simulator_callbacks.CHECKS,
 )
 
 

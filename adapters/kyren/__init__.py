@@ -6,10 +6,10 @@ Document: 001_2be22584ec1b1196.txt (CloseSession). The callbacks are LuckyMonaco
 from types import MappingProxyType
 
 from adapters.contract import Adapter
-from adapters.luckymonaco_family import MASKED
-from adapters.luckymonaco_family.callbacks import result, session_expired
-from adapters.luckymonaco_family.closing import close_session
-from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_common import MASKED
+from adapters.luckymonaco_common.callbacks import result, session_expired
+from adapters.luckymonaco_common.closing import close_session
+from adapters.luckymonaco_common.settings import FamilySettings
 
 ADAPTER = Adapter(
     name="kyren",

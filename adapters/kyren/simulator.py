@@ -1,6 +1,6 @@
 """Kyren's side of its dialect."""
 
-from adapters.luckymonaco_family.simulator import simulator
-from adapters.luckymonaco_family.simulator_deliveries import Member
+from adapters.luckymonaco_common.simulator import simulator
+from adapters.luckymonaco_common.simulator_deliveries import Member
 
 SIMULATOR = simulator(Member(version="v1", provider_id="kyren", result_names_session=True))

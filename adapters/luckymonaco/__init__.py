@@ -7,10 +7,10 @@ Documents: 000_b8e14c1351e36174.txt (CloseSession), 002_7007c2a68586bb11.txt (Se
 from types import MappingProxyType
 
 from adapters.contract import Adapter
-from adapters.luckymonaco_family import MASKED
-from adapters.luckymonaco_family.callbacks import result, session_expired
-from adapters.luckymonaco_family.closing import close_session
-from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_common import MASKED
+from adapters.luckymonaco_common.callbacks import result, session_expired
+from adapters.luckymonaco_common.closing import close_session
+from adapters.luckymonaco_common.settings import FamilySettings
 
 ADAPTER = Adapter(
     name="luckymonaco",

@@ -1,6 +1,6 @@
 """LuckyMonaco's side of its dialect."""
 
-from adapters.luckymonaco_family.simulator import simulator
-from adapters.luckymonaco_family.simulator_deliveries import Member
+from adapters.luckymonaco_common.simulator import simulator
+from adapters.luckymonaco_common.simulator_deliveries import Member
 
 SIMULATOR = simulator(Member(version="V4", provider_id="luckymonaco", clears_history=True))

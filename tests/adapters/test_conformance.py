@@ -7,7 +7,7 @@ import pytest
 
 from adapters import registry
 from adapters.conformance import Check, ConformanceFailure, checks_of, checks_on
-from adapters.conformance.subject import ACCOUNT_MARKER, CALL_MARKER
+from adapters.conformance.case import ACCOUNT_MARKER, CALL_MARKER
 from adapters.contract import Account, Attempt, CloseSession, HttpRequest
 from tests.adapters.broken import GOOD as GOOD_SUBJECT
 from tests.adapters.broken import Broken, callbacks, calls, guesses, in_json, surroundings, with_call

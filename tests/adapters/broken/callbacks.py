@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 
-from adapters.conformance.answering import CREDITED
+from adapters.conformance.responses import CREDITED
 from adapters.contract import (
     Account,
     CallbackAnswer,

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.contract import CloseSession, Masked, Result, SessionExpired, Unsupported
 from adapters.kyren import ADAPTER
-from tests.adapters.luckymonaco_family.messages import ACCOUNT, ATTEMPT, RESULT, posted
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT, RESULT, posted
 
 CALL = ADAPTER.close_session
 

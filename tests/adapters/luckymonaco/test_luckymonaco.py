@@ -6,7 +6,7 @@ import pytest
 
 from adapters.contract import CloseSession, Masked, Result, SessionExpired, Unsupported
 from adapters.luckymonaco import ADAPTER
-from tests.adapters.luckymonaco_family.messages import ACCOUNT, ATTEMPT
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
 
 CALL = ADAPTER.close_session
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.luckymonaco_family.money import NotMoney, plain, read_money
+from adapters.luckymonaco_common.money import NotMoney, plain, read_money
 
 _WHOLE = st.integers(0, 10**14 - 1).map(str)
 _FRACTION = st.text("0123456789", min_size=1, max_size=18)

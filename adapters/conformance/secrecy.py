@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from adapters.conformance import wire
-from adapters.conformance.subject import ACCOUNT_MARKER, CALL_MARKER, Subject
-from adapters.conformance.telling import WIN, told
+from adapters.conformance.case import ACCOUNT_MARKER, CALL_MARKER, Subject
+from adapters.conformance.simulator_callbacks import WIN, told
 from adapters.contract import (
     AdapterRefusal,
     CallbackRefused,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_common.settings import FamilySettings
 
 
 def test_defaults() -> None:

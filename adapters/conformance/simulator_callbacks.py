@@ -10,9 +10,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from adapters.conformance import wire
-from adapters.conformance.answering import CREDITED, amounts
-from adapters.conformance.exact import received
-from adapters.conformance.subject import ConformanceFailure, Subject, examples
+from adapters.conformance.case import ConformanceFailure, Subject, examples
+from adapters.conformance.goldens import received
+from adapters.conformance.responses import CREDITED, amounts
 from adapters.contract import (
     Accepted,
     Account,

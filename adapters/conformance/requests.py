@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.conformance.places import statements
-from adapters.conformance.subject import ACCOUNT_MARKER, CALL_MARKER, Subject, examples
+from adapters.conformance.case import ACCOUNT_MARKER, CALL_MARKER, Subject, examples
+from adapters.conformance.substitutions import statements
 from adapters.contract import (
     Account,
     Attempt,

@@ -15,11 +15,11 @@ from adapters.contract import (
 )
 from adapters.kyren.simulator import SIMULATOR as KYREN_SIMULATOR
 from adapters.luckymonaco.simulator import SIMULATOR as LUCKYMONACO_SIMULATOR
-from adapters.luckymonaco_family.settings import FamilySettings
-from adapters.luckymonaco_family.simulator import REMEMBERED_UUIDS, State
+from adapters.luckymonaco_common.settings import FamilySettings
+from adapters.luckymonaco_common.simulator import REMEMBERED_UUIDS, State
 from adapters.simulation import Expire, Simulator
-from tests.adapters.luckymonaco_family.messages import ACCOUNT, ATTEMPT
-from tests.adapters.luckymonaco_family.simulated import REQUIRED, SESSIONS, close_posted, members
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
+from tests.adapters.luckymonaco_common.simulated import REQUIRED, SESSIONS, close_posted, members
 
 
 def _said(reply: HttpReply) -> tuple[int, str]:

@@ -22,9 +22,9 @@ from adapters.contract import (
 )
 from adapters.kyren import ADAPTER as KYREN
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from adapters.luckymonaco_family.codes import KINDS
-from adapters.luckymonaco_family.settings import FamilySettings
-from tests.adapters.luckymonaco_family.messages import ACCOUNT, ATTEMPT
+from adapters.luckymonaco_common.codes import KINDS
+from adapters.luckymonaco_common.settings import FamilySettings
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
 
 MEMBERS = [LUCKYMONACO.close_session, KYREN.close_session]
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)

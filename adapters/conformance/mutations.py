@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from adapters.conformance import wire
-from adapters.conformance.exact import received
-from adapters.conformance.places import Place, places
-from adapters.conformance.subject import Subject
+from adapters.conformance.case import Subject
+from adapters.conformance.goldens import received
+from adapters.conformance.substitutions import Place, places
 from adapters.contract import Callback, CallbackFault, CallbackRefused, HttpRequest, Notification, Result
 from adapters.golden import CallbackGolden, FaultExpected
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 
 from adapters import golden as goldens
-from adapters.conformance.sources import sources_of
+from adapters.conformance.source_scan import sources_of
 from adapters.contract import (
     Account,
     Adapter,

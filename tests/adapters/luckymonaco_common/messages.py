@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpRequest, Secret
-from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_common.settings import FamilySettings
 
 ACCOUNT = Account("p", FamilySettings(secure_login="partner"), Secret("t0ken"))
 ATTEMPT = Attempt(1, "0123456789abcdef0123456789abcdef", datetime(2026, 11, 1, tzinfo=UTC))

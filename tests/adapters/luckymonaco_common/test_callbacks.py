@@ -24,10 +24,10 @@ from adapters.contract import (
 )
 from adapters.kyren import ADAPTER as KYREN
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from adapters.luckymonaco_family.callbacks import result, session_expired
-from adapters.luckymonaco_family.settings import FamilySettings
-from tests.adapters.luckymonaco_family.messages import ACCOUNT, RESULT, SESSION_EXPIRED, posted
-from tests.adapters.luckymonaco_family.test_money import AMOUNTS
+from adapters.luckymonaco_common.callbacks import result, session_expired
+from adapters.luckymonaco_common.settings import FamilySettings
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, RESULT, SESSION_EXPIRED, posted
+from tests.adapters.luckymonaco_common.test_money import AMOUNTS
 
 EXPIRED_REQUIRED = ["providerId", "sessionId", "userId"]
 RESULT_REQUIRED = list(RESULT)

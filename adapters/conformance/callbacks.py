@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.conformance import wire
-from adapters.conformance.places import Place, speaking
-from adapters.conformance.subject import Subject, examples
+from adapters.conformance.case import Subject, examples
+from adapters.conformance.substitutions import Place, speaking
 from adapters.contract import (
     Account,
     Closed,

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.luckymonaco_family.simulator_deliveries import Deliveries, Member, told
+from adapters.luckymonaco_common.simulator_deliveries import Deliveries, Member, told
 from adapters.simulation import Delivery, Expire, Happening, PlayerSession, Simulator
 
 REMEMBERED_UUIDS = 1000

@@ -24,12 +24,12 @@ from adapters.contract import (
 )
 from adapters.kyren.simulator import SIMULATOR as KYREN_SIMULATOR
 from adapters.luckymonaco.simulator import SIMULATOR as LUCKYMONACO_SIMULATOR
-from adapters.luckymonaco_family.replies import encode_reply
-from adapters.luckymonaco_family.settings import FamilySettings
-from adapters.luckymonaco_family.simulator import State
+from adapters.luckymonaco_common.replies import encode_reply
+from adapters.luckymonaco_common.settings import FamilySettings
+from adapters.luckymonaco_common.simulator import State
 from adapters.simulation import Delivery, Expire, Simulator, Win
-from tests.adapters.luckymonaco_family.messages import ACCOUNT, ATTEMPT
-from tests.adapters.luckymonaco_family.simulated import REQUIRED, SESSIONS, close_posted, members
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
+from tests.adapters.luckymonaco_common.simulated import REQUIRED, SESSIONS, close_posted, members
 
 WIN = Win("s-1", "r-1", "ref-1", "USD", Decimal("10.0"))
 

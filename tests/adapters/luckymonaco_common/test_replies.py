@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract import Accepted, CallbackAnswer, CallbackFault, Credited, Rejected
-from adapters.luckymonaco_family.replies import encode_reply
-from tests.adapters.luckymonaco_family.messages import ACCOUNT
-from tests.adapters.luckymonaco_family.test_money import AMOUNTS
+from adapters.luckymonaco_common.replies import encode_reply
+from tests.adapters.luckymonaco_common.messages import ACCOUNT
+from tests.adapters.luckymonaco_common.test_money import AMOUNTS
 
 CODES = {
     CallbackFault.UNREADABLE: 57,

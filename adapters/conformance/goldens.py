@@ -3,7 +3,7 @@
 from typing import Any
 
 from adapters.conformance import wire
-from adapters.conformance.subject import Subject
+from adapters.conformance.case import Subject
 from adapters.contract import (
     Account,
     Callback,

@@ -24,9 +24,9 @@ from adapters.contract import (
     kind_by_status,
     own_words,
 )
-from adapters.luckymonaco_family.codes import CODE, KINDS, SUCCESS
-from adapters.luckymonaco_family.settings import FamilySettings
-from adapters.luckymonaco_family.strict_json import SURROGATE, NotStrictJson, Number, read_object
+from adapters.luckymonaco_common.codes import CODE, KINDS, SUCCESS
+from adapters.luckymonaco_common.settings import FamilySettings
+from adapters.luckymonaco_common.strict_json import SURROGATE, NotStrictJson, Number, read_object
 
 _WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 

@@ -21,10 +21,10 @@ from adapters.contract import (
     SessionExpired,
     unsigned,
 )
-from adapters.luckymonaco_family.money import NotMoney, read_money
-from adapters.luckymonaco_family.replies import encode_reply
-from adapters.luckymonaco_family.settings import FamilySettings
-from adapters.luckymonaco_family.strict_json import Json, NotStrictJson, Number, read_object
+from adapters.luckymonaco_common.money import NotMoney, read_money
+from adapters.luckymonaco_common.replies import encode_reply
+from adapters.luckymonaco_common.settings import FamilySettings
+from adapters.luckymonaco_common.strict_json import Json, NotStrictJson, Number, read_object
 
 _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
 _CURRENCY = re.compile(r"[A-Z0-9]{3,10}")

@@ -3,8 +3,8 @@
 import msgspec
 
 from adapters.contract import AdapterSettings
-from adapters.luckymonaco_family.codes import CODE, SUCCESS
-from adapters.luckymonaco_family.strict_json import SURROGATE
+from adapters.luckymonaco_common.codes import CODE, SUCCESS
+from adapters.luckymonaco_common.strict_json import SURROGATE
 
 
 class FamilySettings(AdapterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

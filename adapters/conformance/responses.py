@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.conformance import wire
-from adapters.conformance.hearing import bytes_like
-from adapters.conformance.places import places, statements
-from adapters.conformance.subject import CALL_MARKER, Subject, examples, shown
+from adapters.conformance.callbacks import bytes_like
+from adapters.conformance.case import CALL_MARKER, Subject, examples, shown
+from adapters.conformance.substitutions import places, statements
 from adapters.contract import (
     Accepted,
     Account,

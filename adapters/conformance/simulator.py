@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 
 from adapters.conformance import wire
-from adapters.conformance.asking import ids
-from adapters.conformance.subject import Subject, examples, shown
-from adapters.conformance.telling import ATTEMPT, BYSTANDER, SESSION, WIN, told
+from adapters.conformance.case import Subject, examples, shown
+from adapters.conformance.requests import ids
+from adapters.conformance.simulator_callbacks import ATTEMPT, BYSTANDER, SESSION, WIN, told
 from adapters.contract import (
     Account,
     Attempt,

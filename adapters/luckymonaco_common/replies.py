@@ -14,8 +14,8 @@ from adapters.contract import (
     HttpReply,
     Rejected,
 )
-from adapters.luckymonaco_family.money import plain
-from adapters.luckymonaco_family.settings import FamilySettings
+from adapters.luckymonaco_common.money import plain
+from adapters.luckymonaco_common.settings import FamilySettings
 
 
 class _Status(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ from datetime import date
 from types import FrameType
 from typing import Any
 
-from adapters.conformance import sources
-from adapters.conformance.subject import Subject
+from adapters.conformance import source_scan
+from adapters.conformance.case import Subject
 from adapters.contract import Adapter, AdapterRefusal, AdapterSettings, CallbackRefused, Result, SessionExpired
 from adapters.golden import Golden
 
@@ -43,7 +43,7 @@ def _malformed(adapter: Adapter[Any], package: str) -> Iterator[tuple[str, str]]
 def sources_are_pure(subject: Subject) -> None:
     """No module of the adapter imports or calls I/O, a clock, randomness, logging, threads or a stranger's package."""
     for module, source in sorted(subject.sources.items()):
-        for offence in sources.forbidden(module, source, subject.package):
+        for offence in source_scan.forbidden(module, source, subject.package):
             raise subject.failure(
                 f"{module} {offence}",
                 mend="Take it from the arguments: the attempt is the only clock and the only randomness.",
