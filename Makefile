@@ -4,7 +4,7 @@ PROTOS := $(wildcard protos/gateway/v1/*.proto)
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
 protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)
 
-.PHONY: demo test prove-money prove-resilience bench bench-scale check generate release-contract lock clean
+.PHONY: demo test stress-money stress-resilience bench bench-scale check generate release-contract lock clean
 
 demo: .venv/run.stamp
 	@$(BIN)/session-gateway demo
@@ -13,13 +13,13 @@ demo: .venv/run.stamp
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal
 
-# What happens to money, heavy: some twenty minutes. To try a part: make prove-money ARGS="--only storm --scale 0.1"
-prove-money: .venv/dev.stamp
+# What happens to money, heavy: some twenty minutes. To try a part: make stress-money ARGS="--only storm --scale 0.1"
+stress-money: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.money $(ARGS)
 
 # What callers learn whatever a provider does, heavy: some thirty minutes, ten of them a soak. To try a part:
-# make prove-resilience ARGS="--only matrix --scale 0.1"
-prove-resilience: .venv/dev.stamp
+# make stress-resilience ARGS="--only matrix --scale 0.1"
+stress-resilience: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.resilience $(ARGS)
 
 # What the gateway costs beside what it stands on and what would be used instead: some ten minutes on two cores that

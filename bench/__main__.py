@@ -10,11 +10,11 @@ from pathlib import Path
 import uvloop
 
 from bench import inbound, memory, outbound, starting, workers
-from bench.ground import Ground, ground
-from bench.measuring import Pace, Row
+from bench.environment import Ground, ground
 from bench.plot import draw
 from bench.report import show
 from bench.results import RESULTS, Figure, append_trend, results_of, write
+from bench.rounds import Pace, Row
 
 Measure = Callable[[Ground, Pace], Awaitable[Sequence[Row] | Sequence[Figure]]]
 

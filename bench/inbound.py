@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bench.ground import ENGINES, Ground, ground
-from bench.loads.requests import results
-from bench.measuring import Drive, Pace, Row, Subject, at_full, at_less, posting
+from bench.environment import ENGINES, Ground, ground
+from bench.load.requests import results
+from bench.rounds import Drive, Pace, Row, Subject, at_full, at_less, posting
 
 EMPTY = "empty aiohttp"
 ONE_BY_ONE = "one by one"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from bench.ground import ENGINES, USERS, Ground, providers
-from bench.measuring import Pace
+from bench.environment import ENGINES, USERS, Ground, providers
 from bench.outbound import FLOOR
 from bench.processes import Server
 from bench.results import Figure
+from bench.rounds import Pace
 from bench.servers.provider import ANSWER
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
@@ -76,7 +76,7 @@ async def measure(ground: Ground, _pace: Pace) -> list[Figure]:
 
 async def _command(ground: Ground, name: str, provider: str) -> tuple[str, ...]:
     if name == FLOOR:
-        return "bench.servers.floor", f"http://{provider}", str(OPEN)
+        return "bench.servers.baseline", f"http://{provider}", str(OPEN)
     config = ground.configuration(await ground.database(name), provider=provider, names=PROVIDERS)
     return "gateway", "serve", "--config", str(config)
 

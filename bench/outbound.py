@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bench.ground import ENGINES, USERS, Ground
-from bench.loads.requests import CLOSE_SESSION, closes, json_closes
-from bench.measuring import Drive, Pace, Row, Subject, at_full, at_less, calling, posting
+from bench.environment import ENGINES, USERS, Ground
+from bench.load.requests import CLOSE_SESSION, closes, json_closes
+from bench.rounds import Drive, Pace, Row, Subject, at_full, at_less, calling, posting
 from bench.servers import envoy
 from gateway.config import FrontEnd
 
@@ -34,8 +34,8 @@ async def subjects(ground: Ground) -> AsyncIterator[list[Subject]]:
     json_drive = posting("http", json_closes(), b'"outcome":"CLOSED"')
     envoy_drive = calling(envoy.CLOSE_SESSION, envoy.closes(ground.folder, USERS))
     starting = {
-        FLOOR: (drive, ground.serving(FLOOR, "bench.servers.floor", base_url)),
-        LEAN_FLOOR: (drive, ground.serving(LEAN_FLOOR, "bench.servers.floor", base_url, "lean")),
+        FLOOR: (drive, ground.serving(FLOOR, "bench.servers.baseline", base_url)),
+        LEAN_FLOOR: (drive, ground.serving(LEAN_FLOOR, "bench.servers.baseline", base_url, "lean")),
         **{engine: (drive, ground.gateway(engine)) for engine in ENGINES},
         **{f"{each}{LEAN}": (drive, ground.gateway(each, LEAN, front_end=FrontEnd.HTTP2)) for each in ENGINES},
         FASTAPI: (json_drive, ground.serving(FASTAPI, "bench.servers.fastapi_httpx", base_url)),

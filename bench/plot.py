@@ -7,11 +7,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bench.ground import ENGINES, SQLITE
+from bench.environment import ENGINES, SQLITE
 from bench.inbound import ONE_BY_ONE
-from bench.measuring import Row
 from bench.outbound import FLOOR, LEAN
 from bench.results import Results
+from bench.rounds import Row
 
 PICTURE = "results.png"
 

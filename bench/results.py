@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.ground import ENGINES
+from bench.environment import ENGINES
 from bench.inbound import EMPTY, WIDTHS
-from bench.measuring import Load, Row
 from bench.outbound import ENVOY, FASTAPI, FLOOR, LEAN, LEAN_FLOOR, UNDER_WAY
+from bench.rounds import Load, Row
 
 RESULTS = Path(__file__).parent / "results"
 JSON = "results.json"

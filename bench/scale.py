@@ -21,9 +21,9 @@ from uuid import uuid4
 
 import uvloop
 
-from bench.filling import ACCOUNTS, RESULTS_A_CLOSE, Part, fill_sqlite
-from bench.loads.http import drive, request
-from bench.sized import FEW_PROVIDERS, Filled, Server, gateway, provider, secret_of
+from bench.load.http import drive, request
+from bench.seed import ACCOUNTS, RESULTS_A_CLOSE, Part, fill_sqlite
+from bench.sized_gateways import FEW_PROVIDERS, Filled, Server, gateway, provider, secret_of
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest
 from tests.support.postgres import postgres_server
 from tests.support.results import result_body

@@ -3,9 +3,9 @@
 import asyncio
 
 from bench import startup
-from bench.ground import SQLITE, Ground
-from bench.measuring import Pace
+from bench.environment import SQLITE, Ground
 from bench.results import Figure
+from bench.rounds import Pace
 
 
 async def measure(_ground: Ground, pace: Pace) -> list[Figure]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.ground import LISTENERS
+from bench.environment import LISTENERS
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest, OpenAccountResponse
 
 PROVIDER = """

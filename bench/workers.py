@@ -3,10 +3,10 @@
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from bench.ground import POSTGRES, Ground
+from bench.environment import POSTGRES, Ground
 from bench.inbound import delivering
-from bench.measuring import Pace, Row, Subject, at_full
 from bench.outbound import UNDER_WAY, closing
+from bench.rounds import Pace, Row, Subject, at_full
 
 NUMBERS = (1, 2, 4)
 

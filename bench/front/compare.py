@@ -16,9 +16,9 @@ from pathlib import Path
 
 import uvloop
 
-from bench.loads import grpc
-from bench.loads.requests import CLOSE_SESSION, closes
-from bench.measuring import HOST
+from bench.load import grpc
+from bench.load.requests import CLOSE_SESSION, closes
+from bench.rounds import HOST
 
 WARM_S = 0.4
 CONNECTIONS = 4

@@ -15,7 +15,7 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
-from bench.loads.grpc import Call
+from bench.load.grpc import Call
 
 CLOSE_SESSION = "/bench.v1.ProviderService/CloseSession"
 DESCRIPTORS = "envoy.binpb"

@@ -7,7 +7,7 @@ import grpc
 import requests
 from requests.adapters import HTTPAdapter
 
-from bench.servers.floor import answered, asked_of
+from bench.servers.baseline import answered, asked_of
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.measuring import Load, Row
 from bench.report import show
 from bench.results import JSON, TREND, Figure, Results, append_trend, key_ratios, results_of, write
+from bench.rounds import Load, Row
 
 
 def row(name: str, ratio: float, load: Load, cpu_us: float) -> Row:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import scale, sized
+from bench import scale, sized_gateways
 from gateway.store.factory import audit_kept
 from tests.support.postgres import PostgresServer
 
@@ -12,13 +12,13 @@ STORED = 100
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer) -> sized.Filled:
-    return sized.Filled(tmp_path, "large", postgres if request.param == "postgres" else None)
+def filled(request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer) -> sized_gateways.Filled:
+    return sized_gateways.Filled(tmp_path, "large", postgres if request.param == "postgres" else None)
 
 
-async def test_what_is_filled_in_is_known_to_a_gateway(filled: sized.Filled) -> None:
+async def test_what_is_filled_in_is_known_to_a_gateway(filled: sized_gateways.Filled) -> None:
     """Sent again, a Result is not credited and a close is not sent; with new ones, each is."""
-    async with sized.provider() as port:
+    async with sized_gateways.provider() as port:
         await filled.grow(STORED, port)
         await filled.grow(3 * STORED, port)
         async with filled.serving(port) as server:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from itertools import count
 
-from bench.loads import http
-from bench.loads.http import request
-from bench.loads.tally import Tally
+from bench.load import http
+from bench.load.http import request
+from bench.load.tally import Tally
 from tests.proofs.dripping import dripping_apart, outlived
 from tests.proofs.figures import Figures, at_least, at_most, exactly, none_of, stated
 from tests.proofs.sending import PROVIDER, win

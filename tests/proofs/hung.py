@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from itertools import count, cycle
 from uuid import uuid4
 
-from bench.loads import grpc
-from bench.loads.grpc import Call
-from bench.loads.requests import CLOSE_SESSION
-from bench.loads.tally import Tally
+from bench.load import grpc
+from bench.load.grpc import Call
+from bench.load.requests import CLOSE_SESSION
+from bench.load.tally import Tally
 from bench.processes import serving
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest, CloseSessionResponse
 from tests.proofs.farm import DEFAULTS, Tables, limits_toml

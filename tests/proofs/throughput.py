@@ -1,7 +1,7 @@
 """Throughput: durable Results beside an empty handler in the same run, and what grouping commits buys."""
 
 from bench.inbound import EMPTY, ONE_BY_ONE, measure_alone
-from bench.measuring import Pace
+from bench.rounds import Pace
 from tests.proofs.figures import Figures, at_least, stated
 from tests.proofs.stage import Stage
 

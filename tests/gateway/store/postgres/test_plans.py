@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from bench.filling import Part, fill_postgres
+from bench.seed import Part, fill_postgres
 from gateway.store.factory import money_providers_kept
 from gateway.store.postgres.ledger import MONEY_PROVIDERS
 

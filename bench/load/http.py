@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
-from bench.loads.tally import Tally, counted, ended, paced
+from bench.load.tally import Tally, counted, ended, paced
 
 END = b"\r\n\r\n"
 LENGTH = b"content-length: "

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
-from bench.filling import Part, fill_postgres, fill_sqlite
-from bench.ground import LISTENERS
+from bench.environment import LISTENERS
+from bench.seed import Part, fill_postgres, fill_sqlite
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.postgres import PostgresServer
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.loads import grpc, http
-from bench.loads.grpc import Call
-from bench.loads.tally import Tally
+from bench.load import grpc, http
+from bench.load.grpc import Call
+from bench.load.tally import Tally
 from bench.processes import Server
 
 HOST = "127.0.0.1"

@@ -8,16 +8,16 @@ from itertools import repeat
 
 import pytest
 
-from bench.ground import SQLITE, Ground, ground
+from bench.environment import SQLITE, Ground, ground
 from bench.inbound import EMPTY, delivering
-from bench.loads import grpc, http
-from bench.loads.grpc import Call
-from bench.loads.http import request
-from bench.loads.requests import CLOSE_SESSION, closes, results
-from bench.loads.tally import Tally
-from bench.measuring import HOST, Load, Pace, Subject, at_full, at_less, posting
+from bench.load import grpc, http
+from bench.load.grpc import Call
+from bench.load.http import request
+from bench.load.requests import CLOSE_SESSION, closes, results
+from bench.load.tally import Tally
 from bench.outbound import FLOOR, closing
 from bench.processes import Server
+from bench.rounds import HOST, Load, Pace, Subject, at_full, at_less, posting
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 
 SECONDS = 0.3
@@ -38,7 +38,7 @@ async def gateway(on: Ground) -> AsyncIterator[Server]:
 
 @pytest.fixture(scope="module")
 async def floor(on: Ground) -> AsyncIterator[Server]:
-    async with on.serving(FLOOR, "bench.servers.floor", f"http://{on.provider}") as server:
+    async with on.serving(FLOOR, "bench.servers.baseline", f"http://{on.provider}") as server:
         yield server
 
 

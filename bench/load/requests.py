@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import count, cycle
 from uuid import UUID, uuid4
 
-from bench.ground import KEY, PROVIDERS, USERS
-from bench.loads.grpc import Call
-from bench.loads.http import request
+from bench.environment import KEY, PROVIDERS, USERS
+from bench.load.grpc import Call
+from bench.load.http import request
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest, CloseSessionResponse
 from tests.support.results import result_body
 

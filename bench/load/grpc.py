@@ -12,7 +12,7 @@ from functools import partial
 from itertools import cycle
 from typing import NamedTuple, cast
 
-from bench.loads.tally import Tally, counted, ended, paced
+from bench.load.tally import Tally, counted, ended, paced
 
 DEADLINE = b"10S"
 """What each call says of its caller's patience, in gRPC's words."""

@@ -1,5 +1,6 @@
-"""`python -m bench.beside CHECKOUT`: what a change costs a good call. This gateway beside another checkout's, both
-on the same libraries, in turns; what is told is this one's part of the other's.
+"""`python -m bench.compare_checkouts CHECKOUT`: compares this checkout with another one, with the same libraries.
+
+Both gateways run in turns. The figures are ratios: this checkout divided by the other.
 """
 
 import argparse
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import uvloop
 
-from bench.ground import ENGINES, SQLITE, Ground, ground
+from bench.environment import ENGINES, SQLITE, Ground, ground
 from bench.inbound import delivering
-from bench.measuring import Drive, Load, Pace, Subject, in_turns
 from bench.outbound import UNDER_WAY, closing
+from bench.rounds import Drive, Load, Pace, Subject, in_turns
 from gateway.config import FrontEnd
 
 HERE = Path(__file__).parent.parent
@@ -71,7 +72,7 @@ async def _parts(on: Ground, engine: str, way: Way, checkout: Path, pace: Pace) 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.beside", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.compare_checkouts", description=__doc__)
     parser.add_argument("checkout", type=Path, help="folder of the other checkout")
     parser.add_argument("--engines", default=SQLITE, help=f"with commas between them, of {', '.join(ENGINES)}")
     names = [way.name for way in ways()]
