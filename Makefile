@@ -15,12 +15,12 @@ test: .venv/dev.stamp
 
 # What happens to money, heavy: some twenty minutes. To try a part: make stress-money ARGS="--only storm --scale 0.1"
 stress-money: .venv/dev.stamp
-	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.money $(ARGS)
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.stress.money $(ARGS)
 
 # What callers learn whatever a provider does, heavy: some thirty minutes, ten of them a soak. To try a part:
 # make stress-resilience ARGS="--only matrix --scale 0.1"
 stress-resilience: .venv/dev.stamp
-	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.proofs.resilience $(ARGS)
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.stress.resilience $(ARGS)
 
 # What the gateway costs beside what it stands on and what would be used instead: some ten minutes on two cores that
 # are left alone. To try a part: make bench ARGS="--only outbound --servers floor,sqlite --rounds 3 --seconds 1"

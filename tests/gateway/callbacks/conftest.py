@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.callbacks.house import KYREN_EU, MONACO, Doorway, House, open_house
-from tests.gateway.callbacks.scene import Scene, a_scene
+from tests.gateway.callbacks.clients import Scene, a_scene
+from tests.gateway.callbacks.harness import KYREN_EU, MONACO, Doorway, House, open_house
 
 
 @pytest.fixture

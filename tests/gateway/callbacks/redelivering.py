@@ -4,7 +4,7 @@ import pytest
 
 from gateway.sessions.errors import Failure, Reason
 from gateway.store.models import EventType, Exchange
-from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, House
+from tests.gateway.callbacks.harness import EXPIRED, KYREN_EU, House
 
 
 async def refused(house: House, verdict: str) -> Exchange:

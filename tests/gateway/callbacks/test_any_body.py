@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.gateway.callbacks.house import EXPIRED, Doorway, House
+from tests.gateway.callbacks.harness import EXPIRED, Doorway, House
 from tests.support.results import RESULT
 
 ODD = st.one_of(

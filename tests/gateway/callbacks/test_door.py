@@ -20,7 +20,7 @@ from adapters.contract import (
 )
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.telemetry.metrics import Metrics
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     KYREN_EU,
     KYREN_KEY,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.gateway.callbacks.house import open_house
+from tests.gateway.callbacks.harness import open_house
 
 MIB = 1024 * 1024
 STRANGER = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

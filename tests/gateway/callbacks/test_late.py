@@ -14,7 +14,7 @@ from adapters.contract import Result
 from gateway.store.models import Exchange
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
-from tests.gateway.callbacks.house import MONACO, SEND_AGAIN, Furnishing, House, clock, open_house
+from tests.gateway.callbacks.harness import MONACO, SEND_AGAIN, Furnishing, House, clock, open_house
 from tests.gateway.store.postgres.proxy import proxied
 from tests.support.postgres import PostgresServer
 from tests.support.results import RESULT

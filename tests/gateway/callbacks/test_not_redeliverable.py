@@ -14,7 +14,7 @@ from adapters.contract import Account, CallbackFault, CallbackRefused, HttpReque
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.sessions.errors import Failure, Reason
 from gateway.store.models import Direction, Exchange, Message
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     KYREN_EU,
     MONACO,

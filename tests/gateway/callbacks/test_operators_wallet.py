@@ -16,7 +16,8 @@ from gateway.store.models import Exchange, ItemFilter, ItemKind
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import OperatorsWallet
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.clients import Scene, a_scene
+from tests.gateway.callbacks.harness import (
     MONACO,
     SEND_AGAIN,
     SUCCESS,
@@ -25,7 +26,6 @@ from tests.gateway.callbacks.house import (
     clock,
     open_house,
 )
-from tests.gateway.callbacks.scene import Scene, a_scene
 from tests.support.results import RESULT
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
 

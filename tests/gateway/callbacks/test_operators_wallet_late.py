@@ -14,11 +14,11 @@ import asyncpg
 
 from gateway.store.models import ItemKind
 from gateway.v1 import wallet_service_pb2 as pb
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.clients import a_scene
+from tests.gateway.callbacks.harness import (
     SEND_AGAIN,
     House,
 )
-from tests.gateway.callbacks.scene import a_scene
 from tests.support.results import RESULT
 from tests.support.wallet import answering, hanging
 

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gateway.callbacks.server import ConnectionLimits
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     MONACO,
     SEND_AGAIN,

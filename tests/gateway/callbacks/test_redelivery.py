@@ -14,7 +14,7 @@ from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.store.models import EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     MONACO,
     Doorway,

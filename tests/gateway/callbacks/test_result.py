@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.store.models import EventType
-from tests.gateway.callbacks.house import EXPIRED, KYREN_EU, MONACO, SUCCESS, UNREADABLE, Doorway, House
+from tests.gateway.callbacks.harness import EXPIRED, KYREN_EU, MONACO, SUCCESS, UNREADABLE, Doorway, House
 from tests.support.results import RESULT
 
 REFERENCE = str(RESULT["reference"])

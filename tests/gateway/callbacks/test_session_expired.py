@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.store.models import EventType
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     MONACO,
     SUCCESS,

@@ -17,7 +17,7 @@ from adapters.contract import Account, CallbackAnswer, HttpReply
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks import server as callback_server
 from gateway.callbacks.server import ConnectionLimits
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     MONACO,
     SEND_AGAIN,

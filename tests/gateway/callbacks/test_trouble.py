@@ -30,7 +30,7 @@ from gateway.store.models import EventType, Exchange
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from tests.gateway.callbacks.house import (
+from tests.gateway.callbacks.harness import (
     EXPIRED,
     MONACO,
     SEND_AGAIN,

@@ -8,7 +8,7 @@ from gateway.outbound.admission import SHORTEST_S, Gate, GateFault, GateRefused
 from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
-from tests.gateway.outbound.hands import Hands
+from tests.gateway.outbound.clocks import Hands
 
 LONG = 30.0
 

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.outbound.circuit_breaker import Breaker, Circuit
 from gateway.outbound.limits import BreakerLimits
-from tests.gateway.outbound.hands import Hands
+from tests.gateway.outbound.clocks import Hands
 
 LIMITS = BreakerLimits(window_s=10, min_requests=50, failure_ratio=0.5, open_s=5, probe_s=3)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.outbound.rate_limiter import Pace
-from tests.gateway.outbound.hands import Hands
+from tests.gateway.outbound.clocks import Hands
 
 
 @given(

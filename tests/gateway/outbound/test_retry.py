@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from adapters.contract import HttpReply
 from gateway.outbound.limits import RetryLimits
 from gateway.outbound.retry import KEPT, LONGEST_RETRY_AFTER_S, PER_CALL, PER_S, RetryBudget, backoff_s, retry_after_s
-from tests.gateway.outbound.hands import Hands
+from tests.gateway.outbound.clocks import Hands
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from([0.0, 0.001, 0.1, 2.0]), st.integers(0, 30)), max_size=120))

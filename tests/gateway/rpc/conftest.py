@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import FrontEnd
-from tests.gateway.rpc.scene import Scene, a_scene
+from tests.gateway.rpc.harness import Scene, a_scene
 
 
 @pytest.fixture(params=list(FrontEnd))

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
-from tests.gateway.rpc.scene import Scene
+from tests.gateway.rpc.harness import Scene
 from tests.support.gateway import told
 from tests.support.provider import (
     answering,

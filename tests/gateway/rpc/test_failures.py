@@ -15,7 +15,7 @@ from gateway.rpc.status import TABLE, ApiReason, status_of
 from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
 from gateway.store.models import PostingFault
 from gateway.v1 import session_service_pb2 as pb
-from tests.gateway.rpc.scene import Scene
+from tests.gateway.rpc.harness import Scene
 from tests.support.gateway import locked
 from tests.support.provider import (
     Behaviour,

@@ -19,7 +19,7 @@ from gateway.rpc.http2 import limits as http2_limits
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.v1 import session_service_pb2 as pb
-from tests.gateway.rpc.scene import Scene, a_scene
+from tests.gateway.rpc.harness import Scene, a_scene
 from tests.support.gateway import Running, Told, told
 from tests.support.provider import answering, answering_after
 from tests.support.waiting import until

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import wallet_service_pb2 as wallet
-from tests.gateway.rpc.scene import Scene
+from tests.gateway.rpc.harness import Scene
 from tests.gateway.rpc.switching import (
     NOT_SERVING,
     SERVING,

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.config import FrontEnd
 from gateway.v1 import session_service_pb2 as pb
-from tests.gateway.rpc.scene import Scene
+from tests.gateway.rpc.harness import Scene
 from tests.gateway.rpc.switching import health_of, is_serving, switch_off, switch_on
 from tests.support.gateway import family_table, running_gateway, told
 from tests.support.provider import answering, answering_after, hanging, scripted_provider

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.simulation import SimulatorHost, control_routes
-from tests.gateway.simulation.ear import Ear, listening
+from tests.gateway.simulation.harness import Ear, listening
 from tests.gateway.simulation.plain import ACCOUNT, PLAIN, SESSION, State
 
 WIN = {"session_id": "s1", "round_id": "r1", "reference": "ref-1", "currency": "EUR", "amount": "12.50"}

@@ -11,7 +11,7 @@ import pytest_asyncio
 from adapters.contract import HttpReply
 from adapters.simulation import Expire, PlayerSession, Win
 from gateway.simulation import Hang, NowhereToDeliver, Planned, Redirect, SimulatorHost
-from tests.gateway.simulation.ear import Ear, listening
+from tests.gateway.simulation.harness import Ear, listening
 from tests.gateway.simulation.plain import ACCOUNT, PLAIN, SESSION, State
 
 WIN = Win("s1", "r1", "ref-1", "EUR", Decimal("12.50"))

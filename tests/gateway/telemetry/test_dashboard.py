@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.metrics_core import Metric
 
+from tests.gateway.telemetry.harness import a_stage
 from tests.gateway.telemetry.promql import Matcher, named
-from tests.gateway.telemetry.stage import a_stage
 
 DOCS = Path(__file__).parents[3] / "docs"
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_text())

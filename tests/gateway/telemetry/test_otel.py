@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from gateway.config import FrontEnd
 from gateway.server import gateway as app
 from gateway.telemetry.otel import Traces
-from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
+from tests.gateway.telemetry.harness import PROVIDER, Stage, a_stage
 from tests.support.gateway import callback_key, locked
 from tests.support.provider import answering, hanging
 from tests.support.waiting import until

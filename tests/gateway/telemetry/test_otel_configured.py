@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from gateway.config import ConfigInvalid, TracesSettings, load
 from gateway.server.validation import unloadable
 from gateway.telemetry import tracing
-from tests.gateway.telemetry.stage import PROVIDER, a_stage
+from tests.gateway.telemetry.harness import PROVIDER, a_stage
 from tests.support.gateway import configuration, family_table
 from tests.support.process import run_here, serving
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
+from tests.gateway.telemetry.harness import PROVIDER, Stage, a_stage
 from tests.support.provider import answering, answering_after, hanging
 
 

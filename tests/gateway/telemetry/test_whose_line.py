@@ -17,8 +17,8 @@ from gateway.telemetry.logs import bound
 from gateway.v1.reconciliation_service_pb2 import RedeliverCallbackRequest
 from gateway.v1.session_service_pb2 import ListProvidersRequest
 from tests.gateway.rpc.test_discretion import replace_close
+from tests.gateway.telemetry.harness import PROVIDER, Stage, a_stage
 from tests.gateway.telemetry.lines import Lines
-from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
 from tests.support.gateway import locked
 from tests.support.provider import answering, hanging
 from tests.support.results import result_body

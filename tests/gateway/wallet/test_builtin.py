@@ -24,7 +24,7 @@ from gateway.store.models import (
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
+from tests.gateway.wallet.journal import NOW, PRIZE, RESULT, exchange
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from gateway.store.models import Applied, EventType, Posting, PostingFault, PostingRefused
 from gateway.wallet import records
-from tests.gateway.wallet.stories import NOW, PRIZE, RESULT, exchange
+from tests.gateway.wallet.journal import NOW, PRIZE, RESULT, exchange
 
 
 def test_a_result_becomes_a_posting() -> None:

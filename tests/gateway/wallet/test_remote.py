@@ -25,8 +25,8 @@ from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import OperatorsWallet, _pause_s
 from gateway.wallet.remote_codec import Trouble
-from tests.gateway.wallet.scene import HASTY, Asking, asking
-from tests.gateway.wallet.stories import NOW, PRIZE, RESULT
+from tests.gateway.wallet.harness import HASTY, Asking, asking
+from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
 
 

@@ -16,8 +16,8 @@ from google.rpc.status_pb2 import Status
 from gateway.store.models import Applied, Credit, CreditKind, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records
-from tests.gateway.wallet.scene import HASTY, Asking, asking
-from tests.gateway.wallet.stories import NOW, PRIZE, RESULT
+from tests.gateway.wallet.harness import HASTY, Asking, asking
+from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, ScriptedWallet, answering, failing, scripted_wallet
 
 REFUSALS = [

@@ -11,7 +11,7 @@ import trustme
 from gateway.store.models import Applied
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.channel import ClientPem
-from tests.gateway.wallet.scene import HASTY, asking
+from tests.gateway.wallet.harness import HASTY, asking
 from tests.support.wallet import scripted_wallet
 
 AUTHORITY, STRANGER = trustme.CA(), trustme.CA()

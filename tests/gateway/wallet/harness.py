@@ -1,0 +1,64 @@
+"""An operator's wallet asked over a real connection, with a real store to keep what it tells."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.contract import Result
+from gateway.store.models import Applied, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
+from gateway.store.sqlite import SqliteStore
+from gateway.wallet.base import PostingOutcome, WalletUnavailable
+from gateway.wallet.channel import ClientPem, WalletAddress
+from gateway.wallet.remote import OperatorsWallet
+from tests.gateway.wallet.journal import NOW, RESULT, exchange
+
+HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "patience_s": 0.6}
+"""A provider with less patience than real ones, for tests of what uses it up."""
+
+
+def narrate(outcome: PostingOutcome) -> Exchange:
+    return exchange("CREDITED" if isinstance(outcome, Applied) else outcome.fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A gateway's side of an operator's wallet."""
+
+    wallet: OperatorsWallet
+    store: SqliteStore
+    path: Path
+
+    async def credit(self, result: Result = RESULT) -> PostingOutcome:
+        return await self.wallet.credit("monaco", result, narrate)
+
+    async def fails(self, result: Result = RESULT) -> str:
+        """What is said where the outcome stays unknown."""
+        with pytest.raises(WalletUnavailable) as raised:
+            await self.credit(result)
+        assert raised.value.asked
+        return str(raised.value)
+
+    async def events(self) -> list[Event]:
+        return list(await self.store.events_after("", EventFilter(), 1000))
+
+    async def items(self) -> list[ReconciliationItem]:
+        return list((await self.store.items(ItemFilter())).entries)
+
+
+@asynccontextmanager
+async def asking(folder: Path, target: str, tls: ClientPem | None = None, **patience: Any) -> AsyncIterator[Asking]:
+    """Ask the wallet at this target."""
+    path = folder / "gateway.db"
+    store = SqliteStore(str(path), busy_seconds=0.1)
+    await store.open()
+    wallet = OperatorsWallet(WalletAddress(target, tls), store, lambda: NOW, **patience)
+    await wallet.start()
+    try:
+        yield Asking(wallet, store, path)
+    finally:
+        await wallet.close()
+        await store.close()
