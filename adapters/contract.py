@@ -127,15 +127,15 @@ class Call(Generic[SettingsT, RequestT, AnswerT]):
 
     encode: Callable[[Account[SettingsT], RequestT, Attempt], HttpRequest]
     decode: Callable[[Account[SettingsT], HttpReply], AnswerT]
-    needs: frozenset[str] = frozenset()
+    required_fields: frozenset[str] = frozenset()
     """Fields of the request, beyond user_id, without which `encode` refuses (`token` may come from the account)."""
-    accepts: frozenset[str] = frozenset()
+    optional_fields: frozenset[str] = frozenset()
     """Optional fields that travel; `encode` refuses the others of game_id, session_id and clear_history when given."""
     ends_all_sessions: bool = False
     """Whether one call without session_id and game_id ends every session of the user at this provider."""
     idempotent: bool = False
     """Whether to ask the same once more does no harm, also where nobody knows what came of the first time."""
-    caution: str = ""
+    warning: str = ""
     """What the provider's document warns of and no gateway can check."""
 
 
@@ -248,7 +248,7 @@ class Callback(Generic[SettingsT, NotificationT_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Masked:
+class SensitiveFields:
     """Where a dialect's messages carry secrets, names in any case: what the journal must not keep."""
 
     headers: frozenset[str] = frozenset()
@@ -263,7 +263,7 @@ class Adapter(Generic[SettingsT]):
     name: str
     display_name: str
     settings: type[SettingsT]
-    masked: Masked
+    masked: SensitiveFields
     close_session: CloseSessionCall[SettingsT] | None = None
     callbacks: Mapping[str, Callback[SettingsT, Notification]] = field(default_factory=lambda: MappingProxyType({}))
     """By path relative to the callback URL, without a leading slash, as the provider's document writes it."""
@@ -340,7 +340,7 @@ def kind_by_status(status: int) -> RefusalKind | None:
     return None
 
 
-def own_words(account: Account[Any], text: str) -> str:
+def sanitize_text(account: Account[Any], text: str) -> str:
     """A provider's words as a ProviderAnswer may carry them: printable, and our token masked.
 
     The core masks the caller's token too, and only then cuts the words short: a cut could leave half of a token.
@@ -352,7 +352,7 @@ def own_words(account: Account[Any], text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class PartialCallback:
     """What could be read of a callback that was refused, for the person who must look; empty where it could not."""
 
     reference: str = ""
@@ -364,10 +364,10 @@ class CallbackRefused(Exception):
     """A callback is refused. `field` is the dialect's name of the field at fault, or empty."""
 
     def __init__(
-        self, fault: CallbackFault, message: str, *, field: str = "", readable: Readable | None = None
+        self, fault: CallbackFault, message: str, *, field: str = "", readable: PartialCallback | None = None
     ) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
         self.field = field
-        self.readable = readable or Readable()
+        self.readable = readable or PartialCallback()

@@ -43,7 +43,7 @@ class Win:
     promo: PromoPrize | None = None
 
 
-Happening = Expire | Win
+SimulatedEvent = Expire | Win
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Simulator(Generic[StateT]):
     open_session: Callable[[StateT, PlayerSession], StateT]
     answer: Callable[[StateT, HttpRequest], tuple[StateT, HttpReply]]
     fail_with: Callable[[StateT, str], StateT]
-    happen: Callable[[StateT, Happening, Attempt], StateT]
-    due: Callable[[StateT], tuple[Delivery, ...]]
-    heard: Callable[[StateT, Delivery, HttpReply | None], StateT]
+    happen: Callable[[StateT, SimulatedEvent, Attempt], StateT]
+    pending: Callable[[StateT], tuple[Delivery, ...]]
+    on_reply: Callable[[StateT, Delivery, HttpReply | None], StateT]
     open_sessions: Callable[[StateT], tuple[PlayerSession, ...]]
     required: Mapping[str, frozenset[str]]
     """By operation ('close_session', or a callback's path): the parameters that the document marks Required."""

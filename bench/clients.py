@@ -55,7 +55,7 @@ async def ours(base_url: str, authority: bytes, seconds: float) -> AsyncIterator
     await client.start()
 
     async def ask() -> bytes:
-        return (await client.exchange(request, Deadline.after(seconds))).body
+        return (await client.send(request, Deadline.after(seconds))).body
 
     yield ask
     await client.close()

@@ -157,45 +157,47 @@ class _Bare:
             golden=self.golden,
             expected=f"{refusal.__name__} naming {field}",
             got=got,
-            mend=f"Raise {refusal.__name__}({field!r}, …); or mend `needs` and `accepts`.",
+            mend=f"Raise {refusal.__name__}({field!r}, …); or mend `required_fields` and `optional_fields`.",
         )
 
 
 def _bare_calls(subject: Subject) -> Iterator[_Bare]:
     """One call, if there is a golden to take it from."""
     for close, golden in subject.sent[:1]:
-        needed: dict[str, Any] = {field: getattr(golden.call, field) for field in OPTIONAL if field in close.needs}
+        needed: dict[str, Any] = {
+            field: getattr(golden.call, field) for field in OPTIONAL if field in close.required_fields
+        }
         yield _Bare(subject, close, golden, CloseSession(golden.call.user_id, token=golden.call.token, **needed))
 
 
 def capabilities_are_true(subject: Subject) -> None:
-    """A field in `accepts` or `needs` travels; one in neither is refused where given, for it would close more."""
+    """A field in `optional_fields` or `required_fields` travels; one in neither is refused where given, for it would close more."""
     for bare in _bare_calls(subject):
         for field in OPTIONAL:
-            if field in bare.close.needs:
+            if field in bare.close.required_fields:
                 bare.travels(field, f"{getattr(bare.call, field)}7")
-            elif field in bare.close.accepts:
+            elif field in bare.close.optional_fields:
                 bare.travels(field, _value(subject, field))
             else:
                 bare.is_refused(Unsupported, field, _value(subject, field))
         if bare.close.ends_all_sessions:
             bare.travels("user_id", f"{bare.call.user_id}7")
         device = Device("Android", "1.0.10")
-        if "device" in bare.close.accepts:
+        if "device" in bare.close.optional_fields:
             bare.travels("device", device)
         elif bare.encode(device=device) != bare.encode():
             raise subject.failure(
-                "the device travels, though `accepts` does not name it",
+                "the device travels, though `optional_fields` does not name it",
                 golden=bare.golden,
-                mend="Add 'device' to `accepts`.",
+                mend="Add 'device' to `optional_fields`.",
             )
 
 
 def fields_do_not_speak_for_each_other(subject: Subject) -> None:
     """Each accepted field travels beside each other one, and nothing else says that a history is to be cleared."""
     for bare in _bare_calls(subject):
-        values = {field: _value(subject, field) for field in OPTIONAL if field in bare.close.accepts}
-        if "device" in bare.close.accepts:
+        values = {field: _value(subject, field) for field in OPTIONAL if field in bare.close.optional_fields}
+        if "device" in bare.close.optional_fields:
             values["device"] = Device("Android", "1.0.10")
         for one, other in permutations(values, 2):
             alone, both = (
@@ -237,9 +239,9 @@ def _value(subject: Subject, field: str) -> object:
 
 
 def needed_fields_are_asked_for(subject: Subject) -> None:
-    """Without a field in `needs` the encoder raises FieldInvalid naming it; the capabilities do not contradict."""
+    """Without a field in `required_fields` the encoder raises FieldInvalid naming it; the capabilities do not contradict."""
     for bare in _bare_calls(subject):
-        needs, accepts = bare.close.needs, bare.close.accepts
+        needs, accepts = bare.close.required_fields, bare.close.optional_fields
         if unknown := (needs | accepts) - {*OPTIONAL, "token", "device"}:
             raise subject.failure(
                 f"the capabilities name {sorted(unknown)}",
@@ -257,7 +259,7 @@ def needed_fields_are_asked_for(subject: Subject) -> None:
 def either_token_is_enough(subject: Subject) -> None:
     """Where a token is needed the account's or the caller's will do, the caller's wins, and none is refused."""
     for bare in _bare_calls(subject):
-        if "token" not in bare.close.needs:
+        if "token" not in bare.close.required_fields:
             continue
         configured, without = (replace(bare.golden.account, token=token) for token in (Secret(ACCOUNT_MARKER), None))
         bare.is_refused(FieldInvalid, "token", None, without)
@@ -294,7 +296,7 @@ LOOKALIKES = (
 def ids_travel_as_they_are(subject: Subject) -> None:
     """Two ids that differ in case, zeros, space, spelling or their last character make two requests, or are refused."""
     for bare in _bare_calls(subject):
-        travelling = (bare.close.needs | bare.close.accepts) & {"session_id", "game_id"}
+        travelling = (bare.close.required_fields | bare.close.optional_fields) & {"session_id", "game_id"}
         if bare.encode(user_id=f"{bare.call.user_id}7") != bare.encode():
             travelling |= {"user_id"}
         for field, pair in product(sorted(travelling), LOOKALIKES):

@@ -24,7 +24,7 @@ from adapters.contract import (
     HttpReply,
     HttpRequest,
     Notification,
-    Readable,
+    PartialCallback,
     Rejected,
     Result,
     Secret,
@@ -100,7 +100,9 @@ def _received(subject: Subject, callback: _Callback, golden: CallbackGolden, req
 
 def _unsound(result: object, callback: _Callback) -> Iterator[str]:
     match result:
-        case CallbackRefused(fault=CallbackFault() as fault, field=str() as field, readable=Readable() as readable):
+        case CallbackRefused(
+            fault=CallbackFault() as fault, field=str() as field, readable=PartialCallback() as readable
+        ):
             if fault is CallbackFault.FIELD_MISSING and not field:
                 yield "FIELD_MISSING without the field's name"
             if not _is_text(field, *astuple(readable)):

@@ -128,7 +128,7 @@ def any_id_reaches_the_provider(subject: Subject) -> None:
 
 
 def _judge_any_id(subject: Subject, close: CloseSessionCall[Any], golden: CallGolden) -> None:
-    travelling = close.needs | close.accepts
+    travelling = close.required_fields | close.optional_fields
 
     @examples
     @given(user_id=ids, session_id=ids, game_id=ids)
@@ -241,7 +241,7 @@ def simulator_is_pure(subject: Subject) -> None:
 
 def _view(subject: Subject, answered: tuple[Any, HttpReply]) -> tuple[object, ...]:
     state, reply = answered
-    return reply, subject.simulator.open_sessions(state), subject.simulator.due(state)
+    return reply, subject.simulator.open_sessions(state), subject.simulator.pending(state)
 
 
 CHECKS = (

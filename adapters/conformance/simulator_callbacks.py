@@ -28,7 +28,7 @@ from adapters.contract import (
     Result,
     SessionExpired,
 )
-from adapters.simulation import Delivery, Expire, Happening, NotInThisDialect, PlayerSession, Win
+from adapters.simulation import Delivery, Expire, NotInThisDialect, PlayerSession, SimulatedEvent, Win
 
 ATTEMPT = Attempt(1, "0123456789abcdef0123456789abcdef", datetime(2026, 1, 1, tzinfo=UTC))
 SESSION = PlayerSession("5e55104a7e57", "tester", "game7")
@@ -47,7 +47,7 @@ class Told:
     callback: Callback[Any, Notification]
 
 
-def told(subject: Subject, happening: Happening, session: PlayerSession = SESSION) -> tuple[Told, ...]:
+def told(subject: Subject, happening: SimulatedEvent, session: PlayerSession = SESSION) -> tuple[Told, ...]:
     """What the simulated provider tells of this happening; nothing where its dialect cannot."""
     account = subject.account
     if account is None:
@@ -59,7 +59,7 @@ def told(subject: Subject, happening: Happening, session: PlayerSession = SESSIO
         return ()
     return tuple(
         Told(account, state, delivery, *_callback_of(subject, delivery.request))
-        for delivery in subject.simulator.due(state)
+        for delivery in subject.simulator.pending(state)
     )
 
 
@@ -76,7 +76,7 @@ def _callback_of(subject: Subject, request: HttpRequest) -> tuple[str, Callback[
 def simulator_callbacks_are_understood(subject: Subject) -> None:
     """What the simulated provider tells is what happened, to the last digit; and it can tell what has a callback."""
     served = {callback.notification for callback in subject.adapter.callbacks.values()}
-    happenings: tuple[tuple[type[Notification], Happening], ...] = (
+    happenings: tuple[tuple[type[Notification], SimulatedEvent], ...] = (
         (SessionExpired, Expire(SESSION.session_id)),
         (Result, WIN),
     )
@@ -158,7 +158,7 @@ def what_is_told_is_not_tidied(subject: Subject) -> None:
     holds()
 
 
-def _judge_untidied(subject: Subject, one: Told, happening: Happening, session: PlayerSession) -> None:
+def _judge_untidied(subject: Subject, one: Told, happening: SimulatedEvent, session: PlayerSession) -> None:
     try:
         got = _heard(subject, one)
     except CallbackRefused:
@@ -180,8 +180,8 @@ def simulator_hears_our_answers(subject: Subject) -> None:
         accepted: CallbackAnswer = CREDITED if one.callback.notification is Result else Accepted()
         for answer, kept in ((accepted, False), (Rejected(CallbackFault.TRY_AGAIN), True), (None, True)):
             reply = None if answer is None else one.callback.encode_reply(one.account, answer)
-            after = subject.simulator.heard(one.state, one.delivery, reply)
-            if (one.delivery.id in {left.id for left in subject.simulator.due(after)}) != kept:
+            after = subject.simulator.on_reply(one.state, one.delivery, reply)
+            if (one.delivery.id in {left.id for left in subject.simulator.pending(after)}) != kept:
                 raise subject.failure(
                     f"the simulated provider {'settles' if kept else 'keeps'} what was answered with {answer}",
                     got=reply,

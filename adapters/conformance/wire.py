@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from adapters.contract import HttpRequest, Masked
+from adapters.contract import HttpRequest, SensitiveFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def without(request: HttpRequest, name: str) -> HttpRequest:
     return replace(_mapped(request, left), headers=_pairs(request.headers, left))
 
 
-def masked(request: HttpRequest, declared: Masked) -> HttpRequest:
+def masked(request: HttpRequest, declared: SensitiveFields) -> HttpRequest:
     """The request as a journal keeps it: what the adapter declares is gone. The path stays as it is."""
 
     def hide(names: frozenset[str]) -> Change:

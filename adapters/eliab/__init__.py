@@ -21,14 +21,14 @@ from adapters.contract import (
     FieldInvalid,
     HttpReply,
     HttpRequest,
-    Masked,
     Outcome,
     ProviderAnswer,
     ProviderRefused,
     RefusalKind,
+    SensitiveFields,
     Unsupported,
     kind_by_status,
-    own_words,
+    sanitize_text,
 )
 
 
@@ -115,7 +115,7 @@ def _decode(account: Account[EliabSettings], reply: HttpReply) -> Closed:
         info = None
     answer = ProviderAnswer(
         code=info.type if info and reply.status == 200 else str(reply.status),
-        description=own_words(account, f"{info.title}: {info.message}") if info else "",
+        description=sanitize_text(account, f"{info.title}: {info.message}") if info else "",
         http_status=reply.status,
     )
     meaning = kind_by_status(reply.status) or _meaning(reply.status, info)
@@ -182,12 +182,12 @@ ADAPTER = Adapter(
     name="eliab",
     display_name="Eliab",
     settings=EliabSettings,
-    masked=Masked(headers=frozenset({"authorization"})),
+    masked=SensitiveFields(headers=frozenset({"authorization"})),
     close_session=Call(
         encode=_encode,
         decode=_decode,
-        needs=frozenset({"session_id", "token"}),
-        accepts=frozenset({"device"}),
+        required_fields=frozenset({"session_id", "token"}),
+        optional_fields=frozenset({"device"}),
         idempotent=True,
     ),
 )

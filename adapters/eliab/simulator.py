@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, Happening, NotInThisDialect, PlayerSession, Simulator
+from adapters.simulation import Delivery, NotInThisDialect, PlayerSession, SimulatedEvent, Simulator
 
 _TYPES_OF_SUCCESS = frozenset({"success", "warning", "info"})
 _OPTIONAL_FORMS = {"OS": r"[!-~]([ -~]*[!-~])?", "AppVersion": r"[0-9]+\.[0-9]+\.[0-9]+"}
@@ -122,7 +122,7 @@ def _reply(status: int, kind: str, title: str, message: str, session_id: str) ->
 # --- It has no callbacks ----------------------------------------------------------------------------------------------
 
 
-def _happen(_state: State, _happening: Happening, _attempt: Attempt) -> State:
+def _happen(_state: State, _happening: SimulatedEvent, _attempt: Attempt) -> State:
     raise NotInThisDialect("Eliab's document knows no callback: it never tells that a session ended or a round was won")
 
 
@@ -140,8 +140,8 @@ SIMULATOR = Simulator(
     answer=_answer,
     fail_with=_fail_with,
     happen=_happen,
-    due=_nothing_due,
-    heard=_heard,
+    pending=_nothing_due,
+    on_reply=_heard,
     open_sessions=_open_sessions,
     required=MappingProxyType(
         {"close_session": frozenset({"Content-Type", "Authorization", "SessionID", "requestContent"})}

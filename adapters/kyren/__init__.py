@@ -18,7 +18,7 @@ ADAPTER = Adapter(
     masked=MASKED,
     close_session=close_session(
         "/v1/CloseSession",
-        caution="Not meant for players in normal, active play: unfinished rounds end by reconnecting or auto-closing.",
+        warning="Not meant for players in normal, active play: unfinished rounds end by reconnecting or auto-closing.",
     ),
     callbacks=MappingProxyType({"v1/SessionExpired": session_expired(), "v1/Result": result(names_session=True)}),
 )

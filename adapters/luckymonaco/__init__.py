@@ -20,7 +20,7 @@ ADAPTER = Adapter(
     close_session=close_session(
         "/V4/CloseSession",
         clears_history=True,
-        caution="Not meant for players in normal, active play, as a later public revision of the document warns.",
+        warning="Not meant for players in normal, active play, as a later public revision of the document warns.",
     ),
     callbacks=MappingProxyType({"V4/SessionExpired": session_expired(), "V4/Result": result()}),
 )

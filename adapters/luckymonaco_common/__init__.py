@@ -5,7 +5,7 @@ codes mean · `callbacks` what the provider tells us · `replies` what we answer
 read and written · `simulator` the provider's side, which shares nothing with the rest.
 """
 
-from adapters.contract import Masked
+from adapters.contract import SensitiveFields
 
-MASKED = Masked(fields=frozenset({"token"}))
+MASKED = SensitiveFields(fields=frozenset({"token"}))
 """The only secret in the family's messages; `secureLogin` is a user name."""

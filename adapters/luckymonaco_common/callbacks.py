@@ -15,8 +15,8 @@ from adapters.contract import (
     CallbackFault,
     CallbackRefused,
     HttpRequest,
+    PartialCallback,
     PromoPrize,
-    Readable,
     Result,
     SessionExpired,
     unsigned,
@@ -156,7 +156,7 @@ class _Message:
 
     def refused(self, fault: CallbackFault, name: str) -> CallbackRefused:
         """The refusal over one field, with what a person can still read of the message."""
-        readable = Readable(
+        readable = PartialCallback(
             reference=self._legible("reference"), user_id=self._legible("userId"), session_id=self._legible("sessionId")
         )
         return CallbackRefused(fault, _MESSAGES[fault].format(name), field=name, readable=readable)

@@ -22,7 +22,7 @@ from adapters.contract import (
     RefusalKind,
     Unsupported,
     kind_by_status,
-    own_words,
+    sanitize_text,
 )
 from adapters.luckymonaco_common.codes import CODE, KINDS, SUCCESS
 from adapters.luckymonaco_common.settings import FamilySettings
@@ -31,7 +31,7 @@ from adapters.luckymonaco_common.strict_json import SURROGATE, NotStrictJson, Nu
 _WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def close_session(path: str, *, clears_history: bool = False, caution: str = "") -> CloseSessionCall[FamilySettings]:
+def close_session(path: str, *, clears_history: bool = False, warning: str = "") -> CloseSessionCall[FamilySettings]:
     """The close of one member of the family; `clears_history` where its document knows clearHistory."""
 
     def encode(account: Account[FamilySettings], call: CloseSession, attempt: Attempt) -> HttpRequest:
@@ -49,11 +49,11 @@ def close_session(path: str, *, clears_history: bool = False, caution: str = "")
     return Call(
         encode=encode,
         decode=_decode,
-        needs=frozenset({"token"}),
-        accepts=frozenset({"game_id", "clear_history"}) if clears_history else frozenset({"game_id"}),
+        required_fields=frozenset({"token"}),
+        optional_fields=frozenset({"game_id", "clear_history"}) if clears_history else frozenset({"game_id"}),
         ends_all_sessions=True,
         idempotent=True,
-        caution=caution,
+        warning=warning,
     )
 
 
@@ -118,7 +118,7 @@ def _decode(account: Account[FamilySettings], reply: HttpReply) -> Closed:
     coded = envelope is not None and (envelope.code != SUCCESS or isinstance(meaning, Outcome))
     answer = ProviderAnswer(
         code=envelope.code if envelope and coded else str(reply.status),
-        description=own_words(account, envelope.description) if envelope else "",
+        description=sanitize_text(account, envelope.description) if envelope else "",
         http_status=reply.status,
     )
     if isinstance(meaning, Outcome):

@@ -12,7 +12,7 @@ from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
 from adapters.luckymonaco_common.simulator_deliveries import Deliveries, Member, told
-from adapters.simulation import Delivery, Expire, Happening, PlayerSession, Simulator
+from adapters.simulation import Delivery, Expire, PlayerSession, SimulatedEvent, Simulator
 
 REMEMBERED_UUIDS = 1000
 """How many of the latest requests it compares a uuid with."""
@@ -53,8 +53,8 @@ def simulator(member: Member) -> Simulator[State]:
         answer=_answer,
         fail_with=_fail_with,
         happen=_happen,
-        due=lambda state: state.deliveries.due(),
-        heard=_heard,
+        pending=lambda state: state.deliveries.due(),
+        on_reply=_heard,
         open_sessions=_open_sessions,
         required=MappingProxyType(
             {
@@ -194,7 +194,7 @@ def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- What it has to tell ----------------------------------------------------------------------------------------------
 
 
-def _happen(state: State, happening: Happening, attempt: Attempt) -> State:
+def _happen(state: State, happening: SimulatedEvent, attempt: Attempt) -> State:
     """Any session that it ever opened may still expire or win: an unfinished round outlives its session."""
     session = state.sessions[happening.session_id]
     request = told(state.member, state.account, session, happening, attempt)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, Expire, Happening, PlayerSession
+from adapters.simulation import Delivery, Expire, PlayerSession, SimulatedEvent
 
 TRIES = 10
 """A callback without a usable answer is sent this often."""
@@ -95,7 +95,7 @@ def _shows_the_balance(said: dict[str, Any]) -> bool:
 
 
 def told(
-    member: Member, account: Account[Any], session: PlayerSession, happening: Happening, attempt: Attempt
+    member: Member, account: Account[Any], session: PlayerSession, happening: SimulatedEvent, attempt: Attempt
 ) -> HttpRequest:
     """The callback that tells what happened to a session."""
     if isinstance(happening, Expire):

@@ -99,7 +99,7 @@ async def by_our_client(base_url: str) -> AsyncIterator[Ask]:
 
     async def ask(asked: dict[str, Any]) -> tuple[int, Any]:
         request = HttpRequest("POST", PATH, headers=JSON, body=json.dumps(asked).encode())
-        reply = await client.exchange(request, Deadline.after(TIMEOUT_S))
+        reply = await client.send(request, Deadline.after(TIMEOUT_S))
         return reply.status, json.loads(reply.body)
 
     yield ask

@@ -18,20 +18,20 @@ Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AccessRule:
     """What opens the way to one provider's callbacks: any of `keys`, from any of `sources` (from anywhere if empty)."""
 
     keys: tuple[Secret, ...]
     sources: tuple[Network, ...] = ()
 
 
-class CallbackGuard:
+class CallbackAuthenticator:
     """Judges callers by the keys and networks of one configuration; another one gets a guard of its own.
 
     Raises ValueError for an empty key, which would open to anybody.
     """
 
-    def __init__(self, doors: Mapping[str, Door], trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(self, doors: Mapping[str, AccessRule], trusted_proxies: Sequence[Network] = ()) -> None:
         # As many digests for everyone, filled up with ones that nobody's key has: the work tells nothing.
         width = max((len(door.keys) for door in doors.values()), default=1)
         self._digests = {name: _padded(_key_digests(name, door), width) for name, door in doors.items()}
@@ -39,7 +39,7 @@ class CallbackGuard:
         self._sources = {name: door.sources for name, door in doors.items()}
         self._trusted_proxies = tuple(trusted_proxies)
 
-    def admits(self, provider: str, key: str, caller: Address | None) -> bool:
+    def authorize(self, provider: str, key: str, caller: Address | None) -> bool:
         """Whether this key, from this address, may tell us something in the provider's name."""
         given = _digest(key)
         # Every comparison is made before any is looked at.
@@ -76,7 +76,7 @@ def _address(text: str) -> Address | None:
     return mapped or address
 
 
-def _key_digests(provider: str, door: Door) -> tuple[bytes, ...]:
+def _key_digests(provider: str, door: AccessRule) -> tuple[bytes, ...]:
     keys = tuple(key.reveal() for key in door.keys)
     if not all(keys):
         raise ValueError(f"a callback key of provider {provider} is empty: set it to a long random string")

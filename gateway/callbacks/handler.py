@@ -16,19 +16,19 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest, Rejected
-from gateway.callbacks.auth import CallbackGuard
-from gateway.callbacks.processor import Judge
-from gateway.callbacks.response import WholeReply
-from gateway.callbacks.routing import Arrival, Route, Routes, Verdict
+from gateway.callbacks.auth import CallbackAuthenticator
+from gateway.callbacks.processor import CallbackProcessor
+from gateway.callbacks.response import BufferedResponse
+from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Route, Routes
 from gateway.store.ids import new_id
 from gateway.store.models import Message
-from gateway.telemetry.errors import report_bug
+from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Attributes, Told
+from gateway.telemetry.tracing import Attributes, SpanResult
 
 if TYPE_CHECKING:
-    from gateway.telemetry.otel import Traces
+    from gateway.telemetry.otel import OtelTracer
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +45,11 @@ _NOT_FOUND = HttpReply(404)
 """All that a stranger learns."""
 
 
-class NotReceived(Exception):
+class RequestAborted(Exception):
     """The caller left before its body was here, or framed it wrongly."""
 
 
-class _Admission(msgspec.Struct, frozen=True):
+class _AuthenticatedRequest(msgspec.Struct, frozen=True):
     """A request that came through the door."""
 
     route: Route
@@ -64,14 +64,14 @@ class CallbackHandler:
     def __init__(
         self,
         routes: Routes,
-        guard: CallbackGuard,
-        judge: Judge,
+        guard: CallbackAuthenticator,
+        judge: CallbackProcessor,
         clock: Callable[[], datetime],
         *,
         body_limit: int = BODY_LIMIT,
         time_limit_s: float = TIME_LIMIT_S,
         metrics: Metrics | None = None,
-        traces: "Traces | None" = None,
+        traces: "OtelTracer | None" = None,
     ) -> None:
         self._routes = routes
         self._guard = guard
@@ -83,29 +83,29 @@ class CallbackHandler:
         self._traces = traces
         self._log = log.bind()  # a logger of a module is bound anew at each line
 
-    def replace(self, routes: Routes, guard: CallbackGuard, body_limit: int) -> None:
+    def replace(self, routes: Routes, guard: CallbackAuthenticator, body_limit: int) -> None:
         """Serve these from the next request on; one that came through the door goes on as it began."""
         self._routes, self._guard, self._body_limit = routes, guard, body_limit
 
-    async def handle(self, request: web.BaseRequest) -> WholeReply:
+    async def handle(self, request: web.BaseRequest) -> BufferedResponse:
         """Answer one request. Goes on when the caller has left: what it told is carried out and kept."""
         begun = monotonic()
         try:
             admission = self._admit(request)
         except Exception as bug:  # noqa: BLE001 - a door that fails stays shut
-            report_bug(bug)
+            log_unexpected_error(bug)
             admission = None
         if admission is None:
-            return WholeReply(request, _NOT_FOUND)
+            return BufferedResponse(request, _NOT_FOUND)
         bind(request_id=admission.id, provider=admission.route.provider.name)  # a request has a task of its own
         verdict = await self._traced(admission, self._verdict_in_time(admission, request))
         seconds = monotonic() - begun
         self._log_verdict(admission, verdict, seconds)
         if self._metrics is not None:
             self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict), seconds=seconds)
-        return WholeReply(request, verdict.reply)
+        return BufferedResponse(request, verdict.reply)
 
-    def _traced(self, admission: _Admission, work: Awaitable[Verdict]) -> Awaitable[Verdict]:
+    def _traced(self, admission: _AuthenticatedRequest, work: Awaitable[CallbackOutcome]) -> Awaitable[CallbackOutcome]:
         if self._traces is None:
             return work
         route = admission.route
@@ -122,11 +122,11 @@ class CallbackHandler:
             f"{route.callback.method} {template}", work, attributes=attributes, told=partial(_told_of, route)
         )
 
-    def _admit(self, request: web.BaseRequest) -> _Admission | None:
+    def _admit(self, request: web.BaseRequest) -> _AuthenticatedRequest | None:
         root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
         caller = self._guard.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
         peer = str(caller or request.remote or "")
-        if not self._guard.admits(provider, key, caller) or (root, callbacks) != ("", "callbacks"):
+        if not self._guard.authorize(provider, key, caller) or (root, callbacks) != ("", "callbacks"):
             # Neither provider nor path are logged: a stranger wrote them, or a key stands in the wrong place.
             log.info("callback turned away", peer=peer)
             return None
@@ -136,21 +136,21 @@ class CallbackHandler:
                 "callback not in the dialect", request_id=new_id(), peer=peer, provider=provider, method=request.method
             )
             return None
-        return _Admission(route, peer, new_id(), self._clock())
+        return _AuthenticatedRequest(route, peer, new_id(), self._clock())
 
-    async def _verdict_in_time(self, admission: _Admission, request: web.BaseRequest) -> Verdict:
+    async def _verdict_in_time(self, admission: _AuthenticatedRequest, request: web.BaseRequest) -> CallbackOutcome:
         route = admission.route
         try:
             async with asyncio.timeout(self.time_limit_s):
-                return await self._judge.judge(await self._receive(admission, request))
+                return await self._judge.process(await self._receive(admission, request))
         except TimeoutError:
             return route.try_again(f"no outcome within {self.time_limit_s} s")
-        except NotReceived as error:
+        except RequestAborted as error:
             return route.try_again(str(error))
         except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
-            return route.try_again(f"the gateway failed, error id {report_bug(bug, route.provider.mask)}")
+            return route.try_again(f"the gateway failed, error id {log_unexpected_error(bug, route.provider.mask)}")
 
-    async def _receive(self, admission: _Admission, request: web.BaseRequest) -> Arrival:
+    async def _receive(self, admission: _AuthenticatedRequest, request: web.BaseRequest) -> InboundCallback:
         body, refused = b"", None
         try:
             body = await _read_body(request, self._body_limit)
@@ -158,7 +158,7 @@ class CallbackHandler:
             refused = error
         mask = admission.route.provider.mask
         headers = _headers(request)
-        return Arrival(
+        return InboundCallback(
             id=admission.id,
             route=admission.route,
             peer=admission.peer,
@@ -174,7 +174,7 @@ class CallbackHandler:
             refused=refused,
         )
 
-    def _log_verdict(self, admission: _Admission, verdict: Verdict, seconds: float) -> None:
+    def _log_verdict(self, admission: _AuthenticatedRequest, verdict: CallbackOutcome, seconds: float) -> None:
         mask = admission.route.provider.mask
         ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
         (self._log.warning if ours else self._log.info)(
@@ -190,10 +190,10 @@ class CallbackHandler:
         )
 
 
-def _told_of(route: Route, verdict: Verdict) -> Told:
+def _told_of(route: Route, verdict: CallbackOutcome) -> SpanResult:
     attributes: Attributes = {"http.response.status_code": verdict.reply.status, "verdict": str(verdict)}
     ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
-    return Told(attributes, route.provider.mask.text(verdict.detail) if ours else "")
+    return SpanResult(attributes, route.provider.mask.text(verdict.detail) if ours else "")
 
 
 async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
@@ -209,7 +209,7 @@ async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
                     CallbackFault.UNREADABLE, f"the body is larger than {limit} bytes; it is not kept"
                 )
     except (ConnectionError, web.RequestPayloadError):
-        raise NotReceived("the body did not arrive whole") from None
+        raise RequestAborted("the body did not arrive whole") from None
     return bytes(body)
 
 

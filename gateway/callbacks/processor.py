@@ -21,15 +21,15 @@ from adapters.contract import (
     Result,
     SessionExpired,
 )
-from gateway.callbacks.routing import Arrival, Verdict
+from gateway.callbacks.routing import CallbackOutcome, InboundCallback
 from gateway.sessions.expiry import record_expiry
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.ids import new_id
 from gateway.store.models import Applied, Exchange, PostingFault
-from gateway.telemetry.errors import report_bug
-from gateway.telemetry.tracing import spanned
+from gateway.telemetry.errors import log_unexpected_error
+from gateway.telemetry.tracing import in_span
 from gateway.wallet import records
-from gateway.wallet.base import AskingCancelled, PostingOutcome, Wallet, WalletUnavailable
+from gateway.wallet.base import CreditCancelled, PostingOutcome, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -45,30 +45,32 @@ _NO_MATTER_FOR_A_PERSON = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFa
 """A stranger's message is only quarantined, in the journal; what will be sent again settles itself."""
 
 
-class Judge:
+class CallbackProcessor:
     """Carries callbacks out, whatever the dialect."""
 
     def __init__(self, wallet: Wallet, store: Store, clock: Callable[[], datetime]) -> None:
         self._wallet = wallet
         self._store = store
         self._clock = clock
-        self._noting: set[asyncio.Task[Verdict]] = set()
+        self._noting: set[asyncio.Task[CallbackOutcome]] = set()
 
-    async def judge(self, arrival: Arrival) -> Verdict:
+    async def process(self, arrival: InboundCallback) -> CallbackOutcome:
         """What to answer; durable already, unless it is TRY_AGAIN. Raises nothing, but may be cancelled."""
         try:
-            return await spanned("judge", self._carry_out(arrival))
+            return await in_span("judge", self._carry_out(arrival))
         except (StoreUnavailable, TimeoutError) as error:
             verdict = arrival.route.try_again(f"the store did not take it: {error}")
             if isinstance(error, StoreUnavailable) and not error.unchanged:
                 # A line may be kept that says what was not answered.
-                self._note_later(structs.replace(arrival, id=new_id()), verdict)
+                self._record_in_background(structs.replace(arrival, id=new_id()), verdict)
             return verdict
         except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
-            error_id = report_bug(bug, arrival.route.provider.mask)
-            return await self._noted(arrival, arrival.route.try_again(f"the gateway failed, error id {error_id}"))
+            error_id = log_unexpected_error(bug, arrival.route.provider.mask)
+            return await self._record_try_again(
+                arrival, arrival.route.try_again(f"the gateway failed, error id {error_id}")
+            )
 
-    async def _carry_out(self, arrival: Arrival) -> Verdict:
+    async def _carry_out(self, arrival: InboundCallback) -> CallbackOutcome:
         try:
             notification = arrival.read()
         except CallbackRefused as refused:
@@ -81,16 +83,16 @@ class Judge:
             case _:
                 assert_never(notification)
 
-    async def _expire(self, arrival: Arrival, expired: SessionExpired) -> Verdict:
+    async def _expire(self, arrival: InboundCallback, expired: SessionExpired) -> CallbackOutcome:
         verdict = arrival.route.verdict(Accepted())
         await record_expiry(self._store, expired, arrival.exchange(verdict, self._clock()))
         return verdict
 
-    async def _credit(self, arrival: Arrival, result: Result) -> Verdict:
+    async def _credit(self, arrival: InboundCallback, result: Result) -> CallbackOutcome:
         arrival = arrival.without_body()
         waiting = True
         ended_at: datetime | None = None
-        told: Verdict | None = None
+        told: CallbackOutcome | None = None
 
         def narrate(outcome: PostingOutcome) -> Exchange:
             nonlocal ended_at, told
@@ -104,22 +106,22 @@ class Judge:
             await self._wallet.credit(arrival.route.provider.name, result, narrate)
         except WalletUnavailable as error:
             verdict = arrival.route.try_again(f"the wallet is unavailable: {error}")
-            return await self._noted(arrival, verdict, result if error.asked else None)
-        except AskingCancelled:
+            return await self._record_try_again(arrival, verdict, result if error.asked else None)
+        except CreditCancelled:
             verdict = arrival.route.try_again("the time for an answer had passed before the wallet told the outcome")
-            self._note_later(arrival, verdict, result)
+            self._record_in_background(arrival, verdict, result)
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
             if told is not None:
                 late = f"line {arrival.id} says {told}, and was kept after the time for an answer had passed, if at all"
-                self._note_later(structs.replace(arrival, id=new_id()), arrival.route.try_again(late))
+                self._record_in_background(structs.replace(arrival, id=new_id()), arrival.route.try_again(late))
             raise
         if told is None:
             raise LookupError("the wallet answered and told no story: what is not in the journal is not acknowledged")
         return told
 
-    async def _refuse(self, arrival: Arrival, refused: CallbackRefused) -> Verdict:
+    async def _refuse(self, arrival: InboundCallback, refused: CallbackRefused) -> CallbackOutcome:
         readable = refused.readable
         answer = Rejected(refused.fault, refused.field)
         verdict = arrival.route.verdict(answer, refused.message, readable.reference)
@@ -133,19 +135,23 @@ class Judge:
                 fault=refused.fault,
                 field=refused.field,
             )
-            told = records.refusal(lost, exchange)
+            told = records.refusal_records(lost, exchange)
             await self._store.record_exchange(exchange, told.item, told.event)
         else:
             await self._store.record_exchange(exchange)
         return verdict
 
-    def _note_later(self, arrival: Arrival, verdict: Verdict, unknown: Result | None = None) -> None:
+    def _record_in_background(
+        self, arrival: InboundCallback, verdict: CallbackOutcome, unknown: Result | None = None
+    ) -> None:
         """Keep a TRY_AGAIN behind the caller's back, who has no time left for it."""
-        noting = asyncio.create_task(self._noted(arrival, verdict, unknown))
+        noting = asyncio.create_task(self._record_try_again(arrival, verdict, unknown))
         self._noting.add(noting)
         noting.add_done_callback(self._noting.discard)
 
-    async def _noted(self, arrival: Arrival, verdict: Verdict, unknown: Result | None = None) -> Verdict:
+    async def _record_try_again(
+        self, arrival: InboundCallback, verdict: CallbackOutcome, unknown: Result | None = None
+    ) -> CallbackOutcome:
         """Keep a TRY_AGAIN that was not the store's fault. It is answered even where it cannot be kept.
 
         `unknown` is the Result of which nobody knows the outcome, if any: a person must look, should nothing follow.
@@ -157,11 +163,11 @@ class Judge:
         except StoreUnavailable as error:
             log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))
         except Exception as bug:  # noqa: BLE001 - the answer does not hang on the note
-            report_bug(bug, arrival.route.provider.mask)
+            log_unexpected_error(bug, arrival.route.provider.mask)
         return verdict
 
 
-def _verdict(arrival: Arrival, result: Result, outcome: PostingOutcome) -> Verdict:
+def _verdict(arrival: InboundCallback, result: Result, outcome: PostingOutcome) -> CallbackOutcome:
     if isinstance(outcome, Applied):
         credited = Credited(outcome.transaction_id, outcome.currency, outcome.cash, outcome.bonus)
         return arrival.route.verdict(credited, reference=result.reference)

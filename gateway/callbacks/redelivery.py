@@ -13,13 +13,13 @@ from urllib.parse import parse_qsl
 
 import structlog
 
-from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Notification, Readable
+from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpRequest, Notification, PartialCallback
 from gateway.callbacks.handler import TIME_LIMIT_S
-from gateway.callbacks.processor import Judge
-from gateway.callbacks.routing import Arrival, Route, Routes
-from gateway.masking.mask import lost_of
+from gateway.callbacks.processor import CallbackProcessor
+from gateway.callbacks.routing import InboundCallback, Route, Routes
+from gateway.masking.mask import describe_truncation
 from gateway.masking.ranges import MASK
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Journal
 from gateway.store.ids import new_id
 from gateway.store.models import Direction, Exchange, Redelivery
@@ -31,7 +31,7 @@ _SETTLED = frozenset({"ACCEPTED", "CREDITED"})
 
 _ANOTHER_VALUE = b"some-other-value"
 
-_Outcome = Notification | tuple[CallbackFault, str, Readable] | None
+_Outcome = Notification | tuple[CallbackFault, str, PartialCallback] | None
 """What a callback is read as: the notification, its refusal, or nothing where the adapter fails."""
 
 
@@ -41,7 +41,7 @@ class Redeliveries:
     def __init__(
         self,
         routes: Routes,
-        judge: Judge,
+        judge: CallbackProcessor,
         journal: Journal,
         clock: Callable[[], datetime],
         *,
@@ -59,7 +59,7 @@ class Redeliveries:
 
     def obstacle(self, kept: Exchange) -> str:
         """Why a line of the journal cannot be redelivered, and what to do instead; '' where it can."""
-        way = self._way(kept)
+        way = self._route_or_obstacle(kept)
         return way if isinstance(way, str) else ""
 
     async def redeliver(self, exchange_id: str, by: str, why: str) -> Exchange:
@@ -69,18 +69,18 @@ class Redeliveries:
         """
         kept = await self._journal.exchange(exchange_id)
         if kept is None:
-            raise Failure(
+            raise GatewayError(
                 Reason.CALLBACK_UNKNOWN, f"no callback {exchange_id} is kept: ListRefusedCallbacks tells which are"
             )
-        route = self._way(kept)
+        route = self._route_or_obstacle(kept)
         if isinstance(route, str):
-            raise Failure(
+            raise GatewayError(
                 Reason.NOT_REDELIVERABLE,
                 f"callback {exchange_id} cannot be redelivered: {route}",
                 provider=kept.provider,
                 details=(("why", route),),
             )
-        arrival = Arrival(
+        arrival = InboundCallback(
             id=new_id(),
             route=route,
             peer=kept.peer,
@@ -92,7 +92,7 @@ class Redeliveries:
         bind(request_id=arrival.id, provider=kept.provider)
         try:
             async with asyncio.timeout(self._time_limit_s):
-                verdict = await self._judge.judge(arrival)
+                verdict = await self._judge.process(arrival)
         except TimeoutError:
             verdict = route.try_again(f"no outcome within {self._time_limit_s} s")
         line = arrival.exchange(verdict, self._clock())
@@ -108,7 +108,7 @@ class Redeliveries:
         )
         return line
 
-    def _way(self, kept: Exchange) -> Route | str:
+    def _route_or_obstacle(self, kept: Exchange) -> Route | str:
         """The way that a line can go once more, or why it cannot."""
         if problem := _unusable(kept):
             return problem
@@ -120,7 +120,7 @@ class Redeliveries:
         route = self._routes.get((kept.provider, kept.operation.lower()))
         if route is None or kept.method != route.callback.method:
             return f"the dialect of provider '{kept.provider}' does not serve {kept.method} {kept.operation} any more"
-        if _hangs_on_what_is_masked(route, _request(kept)):
+        if _depends_on_masked_values(route, _request(kept)):
             return "its verdict hangs on a value that was masked when it was kept: have the provider send it again"
         return route
 
@@ -135,7 +135,7 @@ def _unusable(kept: Exchange) -> str:
         return "its body was taken away by age: have the provider send it again"
     if not kept.request.body:
         return "it came without a body, or with one too large to be kept: have the provider send it again"
-    if lost := lost_of(kept.request.body):
+    if lost := describe_truncation(kept.request.body):
         return f"{lost}: have the provider send it again"
     return ""
 
@@ -155,9 +155,9 @@ def _request(kept: Exchange) -> HttpRequest:
 # --- What stands behind a mask ----------------------------------------------------------------------------------------
 
 
-def _hangs_on_what_is_masked(route: Route, request: HttpRequest) -> bool:
+def _depends_on_masked_values(route: Route, request: HttpRequest) -> bool:
     """Whether another value behind the masks could make it another notification, or another refusal."""
-    guesses = [guess for guess in _guesses(route, request) if guess != request]
+    guesses = [guess for guess in _unmasked_variants(route, request) if guess != request]
     if not guesses:
         return False
     if not _verified(route, request):
@@ -166,7 +166,7 @@ def _hangs_on_what_is_masked(route: Route, request: HttpRequest) -> bool:
     return any(_read(route, guess) != read for guess in guesses)
 
 
-def _guesses(route: Route, request: HttpRequest) -> Iterator[HttpRequest]:
+def _unmasked_variants(route: Route, request: HttpRequest) -> Iterator[HttpRequest]:
     """The request with other values in its masks' place: nobody's, none at all, and our own token."""
     yield _unmasked(request, _ANOTHER_VALUE)
     yield replace(request, body=request.body.replace(b'"' + MASK + b'"', b"null"))

@@ -22,7 +22,7 @@ _OURS = frozenset({"connection", "content-length", "date", "server", "transfer-e
 """Headers that are the server's to say."""
 
 
-class WholeReply(web.StreamResponse):
+class BufferedResponse(web.StreamResponse):
     """A reply that is written at once. Raises ValueError where HTTP cannot carry its headers."""
 
     def __init__(self, request: web.BaseRequest, reply: HttpReply) -> None:

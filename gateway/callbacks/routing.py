@@ -39,7 +39,7 @@ class CallbackProvider:
         return self.account.provider
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class CallbackOutcome(msgspec.Struct, frozen=True):
     """What a callback came to: the answer, the bytes that say it in the dialect, and a word to a person."""
 
     answer: CallbackAnswer
@@ -70,17 +70,17 @@ class Route:
         # Encoded ahead, so that a bug of the adapter's can be answered without the adapter.
         self._sorry = self._encoded(Rejected(CallbackFault.TRY_AGAIN))
 
-    def verdict(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> Verdict:
-        return Verdict(answer, self._encoded(answer), detail, reference)
+    def verdict(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> CallbackOutcome:
+        return CallbackOutcome(answer, self._encoded(answer), detail, reference)
 
     def _encoded(self, answer: CallbackAnswer) -> HttpReply:
         reply = self.callback.encode_reply(self.provider.account, answer)
         refuse_unsendable(reply.headers)  # before anything is kept that could not be answered then
         return reply
 
-    def try_again(self, detail: str) -> Verdict:
+    def try_again(self, detail: str) -> CallbackOutcome:
         """The fault is ours, or the outcome unknown: the provider must send again."""
-        return Verdict(Rejected(CallbackFault.TRY_AGAIN), self._sorry, detail)
+        return CallbackOutcome(Rejected(CallbackFault.TRY_AGAIN), self._sorry, detail)
 
 
 Routes = Mapping[tuple[str, str], Route]
@@ -96,7 +96,7 @@ def routes_of(providers: Iterable[CallbackProvider]) -> Routes:
     }
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class InboundCallback(msgspec.Struct, frozen=True):
     """A callback that came through the door, or is delivered once more, as far as it was received."""
 
     id: str
@@ -111,10 +111,10 @@ class Arrival(msgspec.Struct, frozen=True):
     redelivery: Redelivery | None = None
     """Who delivers it once more, where it is not the provider."""
 
-    def without_body(self) -> "Arrival":
+    def without_body(self) -> "InboundCallback":
         """The same, once it is read: what waits for a slow store must not hold a body in memory."""
         bodiless = HttpRequest(self.request.method, self.request.path, self.request.query, self.request.headers)
-        return Arrival(
+        return InboundCallback(
             self.id,
             self.route,
             self.peer,
@@ -133,7 +133,7 @@ class Arrival(msgspec.Struct, frozen=True):
         self.route.callback.verify(account, self.request)
         return self.route.callback.decode(account, self.request)
 
-    def exchange(self, verdict: Verdict, ended_at: datetime) -> Exchange:
+    def exchange(self, verdict: CallbackOutcome, ended_at: datetime) -> Exchange:
         """The journal's line. Its path is the URL's, without the key."""
         provider = self.route.provider
         return Exchange(

@@ -82,7 +82,7 @@ class CallbackServer:
             ssl_handshake_timeout=None if ssl is None else self.limits.receive_s,
             ssl_shutdown_timeout=None if ssl is None else GRACE_S,
         )
-        self._ticking = asyncio.create_task(self._tick())
+        self._ticking = asyncio.create_task(self._expire_loop())
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
@@ -109,7 +109,7 @@ class CallbackServer:
         """Seconds that the handler takes at the most."""
         return self._handler.time_limit_s
 
-    def taken(self, connection: "_Connection", held: int) -> bool:
+    def accept(self, connection: "_Connection", held: int) -> bool:
         """Whether there is room for one more connection than those held."""
         if self._stopping:
             return False
@@ -135,7 +135,7 @@ class CallbackServer:
         for connection in list(self._open):
             connection.abort()
 
-    async def _tick(self) -> None:
+    async def _expire_loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_S)
@@ -173,7 +173,7 @@ class _Connection(web.RequestHandler):
         """Take it where there is room."""
         self._wire = cast("asyncio.Transport", transport)  # uvloop has a class of its own
         assert self._manager is not None  # noqa: S101 - told to mypy
-        if not self._server.taken(self, len(self._manager.connections)):
+        if not self._server.accept(self, len(self._manager.connections)):
             self._wire.abort()
             return
         self._due_at = self._now() + self._server.limits.receive_s

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from gateway.cli.admin.provider import provider_commands
 from gateway.cli.admin.reconcile import reconcile
-from gateway.cli.output import EXIT_CANNOT_START, EXIT_NOT_DONE, EXIT_UNSOUND, refuse, settings_of, tell
+from gateway.cli.output import (
+    EXIT_CANNOT_START,
+    EXIT_NOT_DONE,
+    EXIT_UNSOUND,
+    exit_with_problems,
+    print_error,
+    settings_of,
+)
 from gateway.config import ConfigInvalid, warnings
 
 if TYPE_CHECKING:
@@ -63,7 +70,7 @@ def _supervise(config: Path, workers: int) -> None:
     try:
         supervise(config, settings, workers)
     except (WorkerFailed, OSError) as error:
-        tell(f"The gateway cannot start: {error}")
+        print_error(f"The gateway cannot start: {error}")
         code = error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START
         raise SystemExit(max(code, EXIT_CANNOT_START)) from None
 
@@ -71,18 +78,18 @@ def _supervise(config: Path, workers: int) -> None:
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
-    from gateway.server.fitting import fitting
-    from gateway.server.validation import unfit_for_store
+    from gateway.server.fitting import validate
+    from gateway.server.validation import store_conflicts
 
     settings = settings_of(config)
     try:
-        fitting(settings)
+        validate(settings)
     except ConfigInvalid as invalid:
-        refuse(config, invalid.problems)
-    if problems := asyncio.run(unfit_for_store(settings)):
-        refuse(config, problems)
+        exit_with_problems(config, invalid.problems)
+    if problems := asyncio.run(store_conflicts(settings)):
+        exit_with_problems(config, problems)
     for advice in warnings(settings):
-        tell(f"advice: {advice}")
+        print_error(f"advice: {advice}")
     served = sum(not provider.retired for provider in settings.providers.values())
     out.print(f"{config}: good, {served} providers", markup=False)
 
@@ -110,8 +117,8 @@ def verify(config: ConfigFile) -> None:
     settings = settings_of(config)
     try:
         found = asyncio.run(maintenance.verify(settings))
-    except maintenance.NotDone as error:
-        tell(f"The books could not be verified: {error}")
+    except maintenance.MaintenanceError as error:
+        print_error(f"The books could not be verified: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
     _tell_audit(found)
 
@@ -129,8 +136,8 @@ def backup(
     settings = settings_of(config)
     try:
         found = maintenance.back_up(settings, to)
-    except maintenance.NotDone as error:
-        tell(f"No backup was made: {error}")
+    except maintenance.MaintenanceError as error:
+        print_error(f"No backup was made: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
     out.print(maintenance.after_backup(settings, to), markup=False)
     _tell_audit(found)
@@ -140,7 +147,7 @@ def _tell_audit(found: "Audit") -> None:
     from gateway.server.maintenance import describe
 
     for difference in found.discrepancies:
-        tell(describe(difference))
+        print_error(describe(difference))
     if found.discrepancies:
         raise SystemExit(EXIT_UNSOUND)
     out.print(f"the books add up: {found.accounts} accounts, {found.transactions} transactions")
@@ -178,7 +185,7 @@ def simulate(
         sessions = [PlayerSession(*_session(text)) for text in session or ()]
         faults = [parse_fault(text) for text in fault or ()]
     except ConfigInvalid as invalid:
-        refuse(config, invalid.problems)
+        exit_with_problems(config, invalid.problems)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     try:
@@ -195,7 +202,7 @@ def simulate(
             )
         )
     except OSError as error:
-        tell(f"The simulator cannot listen on {at}: {error}")
+        print_error(f"The simulator cannot listen on {at}: {error}")
         raise SystemExit(EXIT_CANNOT_START) from None
 
 
@@ -205,7 +212,7 @@ def demo() -> None:
 
     DEMO_FAULT=ADAPTER:FAULT, the fault as `simulate --fault` takes it, puts one into a simulator: the demo then fails.
     """
-    from gateway.cli.demo import Stage, run_demo
+    from gateway.cli.demo import DemoPrinter, run_demo
     from gateway.cli.demo.examples import examples as find_examples
 
     examples = find_examples()
@@ -213,7 +220,7 @@ def demo() -> None:
     if adapter and (adapter not in {example.adapter for example in examples} or not fault):
         known = ", ".join(example.adapter for example in examples)
         raise typer.BadParameter(f"DEMO_FAULT is ADAPTER:FAULT, such as NAME:hang; adapters are {known}")
-    observed = asyncio.run(run_demo(examples, {adapter: fault} if adapter else {}, Stage(out)))
+    observed = asyncio.run(run_demo(examples, {adapter: fault} if adapter else {}, DemoPrinter(out)))
     raise SystemExit(0 if observed else 1)
 
 

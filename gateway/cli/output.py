@@ -13,7 +13,7 @@ EXIT_UNSOUND = 1
 EXIT_NOT_DONE = 3
 
 
-def tell(text: str) -> None:
+def print_error(text: str) -> None:
     """Write a line, as it is."""
     sys.stderr.write(f"{text}\n")
 
@@ -23,11 +23,11 @@ def settings_of(config: Path) -> Settings:
     try:
         return load(config, os.environ)
     except ConfigInvalid as invalid:
-        refuse(config, invalid.problems)
+        exit_with_problems(config, invalid.problems)
 
 
-def refuse(config: Path, problems: tuple[Problem, ...]) -> NoReturn:
+def exit_with_problems(config: Path, problems: tuple[Problem, ...]) -> NoReturn:
     """Tell what is wrong with a configuration, and exit."""
     for problem in problems:
-        tell(f"{config}: {problem.path}: {problem.message}" if problem.path else problem.message)
+        print_error(f"{config}: {problem.path}: {problem.message}" if problem.path else problem.message)
     raise SystemExit(EXIT_CONFIG)

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from gateway.cli.output import EXIT_CANNOT_START, refuse, tell
+from gateway.cli.output import EXIT_CANNOT_START, exit_with_problems, print_error
 from gateway.config import ConfigInvalid, Settings, load
 from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
@@ -71,7 +71,7 @@ def _explained(what: str, config: Path) -> Iterator[None]:
     try:
         yield
     except ConfigInvalid as invalid:
-        refuse(config, invalid.problems)
+        exit_with_problems(config, invalid.problems)
     except CannotStart as error:
-        tell(f"The {what} cannot start: {error}")
+        print_error(f"The {what} cannot start: {error}")
         raise SystemExit(EXIT_CANNOT_START) from None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from adapters.contract import Secret
 from gateway.config import limiting, values
 from gateway.config.problems import ConfigInvalid, Problem
-from gateway.config.references import Surroundings
+from gateway.config.references import ReferenceResolver
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
@@ -41,7 +41,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """
     problems: list[Problem] = []
     root = Table("", _parse(path), problems)
-    around = Surroundings(path.absolute().parent, environ)
+    around = ReferenceResolver(path.absolute().parent, environ)
     settings = Settings(
         grpc=_grpc(root.table("grpc"), around),
         callbacks=_callbacks(root.table("callbacks"), around),
@@ -53,7 +53,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         traces=_traces(root),
         providers=_providers(root.table("providers"), around),
     )
-    root.refuse_rest()
+    root.reject_unknown_keys()
     problems.extend(_shared_addresses(settings))
     # A key that is wrong is left out, and the index of those after it would be wrong too.
     if not any(".callback_keys[" in problem.path for problem in problems):
@@ -77,98 +77,102 @@ def _parse(path: Path) -> dict[str, object]:
     raise ConfigInvalid((Problem("", message),))
 
 
-def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
+def _grpc(table: Table, around: ReferenceResolver) -> GrpcSettings:
     usual = GrpcSettings()
     settings = GrpcSettings(
-        listen=table.take("listen", values.listen, usual.listen),
+        listen=table.optional("listen", values.listen, usual.listen),
         tls=_tls(table, around),
         # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
-        default_deadline_s=table.take("default_deadline_s", values.seconds(0.1, 3600), usual.default_deadline_s),
-        front_end=table.take("front_end", values.front_end, usual.front_end),
-        max_calls=table.take("max_calls", values.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
-        max_event_streams=table.take(
+        default_deadline_s=table.optional("default_deadline_s", values.seconds(0.1, 3600), usual.default_deadline_s),
+        front_end=table.optional("front_end", values.front_end, usual.front_end),
+        max_calls=table.optional("max_calls", values.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
+        max_event_streams=table.optional(
             "max_event_streams", values.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
         ),
-        max_message_bytes=table.take(
+        max_message_bytes=table.optional(
             "max_message_bytes", values.whole_number(16 * 1024, 64 * 1024 * 1024), usual.max_message_bytes
         ),
         # Less than a few seconds and callers would do nothing but connect.
-        max_connection_age_s=table.take("max_connection_age_s", values.seconds(5, 604_800), usual.max_connection_age_s),
+        max_connection_age_s=table.optional(
+            "max_connection_age_s", values.seconds(5, 604_800), usual.max_connection_age_s
+        ),
     )
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return settings
 
 
-def _callbacks(table: Table, around: Surroundings) -> CallbackSettings:
+def _callbacks(table: Table, around: ReferenceResolver) -> CallbackSettings:
     usual = CallbackSettings()
     settings = CallbackSettings(
-        listen=table.take("listen", values.listen, usual.listen),
+        listen=table.optional("listen", values.listen, usual.listen),
         tls=_tls(table, around),
         trusted_proxies=table.each("trusted_proxies", values.network, '["10.0.0.0/8"]'),
-        max_body_bytes=table.take("max_body_bytes", values.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes),
-        max_connections=table.take("max_connections", values.whole_number(1, _MOST_AT_ONCE), usual.max_connections),
+        max_body_bytes=table.optional(
+            "max_body_bytes", values.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes
+        ),
+        max_connections=table.optional("max_connections", values.whole_number(1, _MOST_AT_ONCE), usual.max_connections),
         # A provider that has not said what it wants in ten seconds has long given up.
-        receive_timeout_s=table.take("receive_timeout_s", values.seconds(0.1, 10), usual.receive_timeout_s),
+        receive_timeout_s=table.optional("receive_timeout_s", values.seconds(0.1, 10), usual.receive_timeout_s),
     )
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return settings
 
 
 def _admin(table: Table) -> AdminSettings:
-    settings = AdminSettings(listen=table.take("listen", values.listen, AdminSettings().listen))
-    table.refuse_rest()
+    settings = AdminSettings(listen=table.optional("listen", values.listen, AdminSettings().listen))
+    table.reject_unknown_keys()
     return settings
 
 
-def _store(table: Table, around: Surroundings) -> StoreSettings:
+def _store(table: Table, around: ReferenceResolver) -> StoreSettings:
     usual = StoreSettings()
     settings = StoreSettings(
-        url=table.take("url", around.store_url, usual.url),
-        pool_size=table.take("pool_size", values.whole_number(3, 100), usual.pool_size),
+        url=table.optional("url", around.store_url, usual.url),
+        pool_size=table.optional("pool_size", values.whole_number(3, 100), usual.pool_size),
     )
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return settings
 
 
-def _wallet(table: Table, around: Surroundings) -> WalletSettings:
+def _wallet(table: Table, around: ReferenceResolver) -> WalletSettings:
     usual = WalletSettings()
     settings = WalletSettings(
-        target=table.take("target", values.wallet_target, usual.target),
+        target=table.optional("target", values.wallet_target, usual.target),
         tls=_client_tls(table, around),
         # A provider waits four seconds at the most: a longer attempt leaves no time for a second one.
-        attempt_timeout_s=table.take("attempt_timeout_s", values.seconds(0.05, 3), usual.attempt_timeout_s),
-        took_over=table.take("took_over", values.boolean, usual.took_over),
+        attempt_timeout_s=table.optional("attempt_timeout_s", values.seconds(0.05, 3), usual.attempt_timeout_s),
+        references_migrated=table.optional("references_migrated", values.boolean, usual.references_migrated),
     )
     if settings.is_builtin and settings.tls is not None:
         table.note("tls", "belongs to a target elsewhere; the built-in ledger is not called over a network")
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return settings
 
 
-def _client_tls(client: Table, around: Surroundings) -> ClientTls | None:
+def _client_tls(client: Table, around: ReferenceResolver) -> ClientTls | None:
     table = client.table("tls")
     if "tls" not in client.names():
         return None
     files = ClientTls(
-        ca=table.take("ca", around.file, None),
-        cert=table.take("cert", around.file, None),
-        key=table.take("key", around.file, None),
+        ca=table.optional("ca", around.file, None),
+        cert=table.optional("cert", around.file, None),
+        key=table.optional("key", around.file, None),
     )
     if (files.cert is None) != (files.key is None):
         table.note("key" if files.key is None else "cert", "is missing: a certificate and its key go together")
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return files
 
 
 def _journal(table: Table) -> JournalSettings:
-    days = table.take("keep_bodies_days", values.whole_number(1, 36_500), None)
-    table.refuse_rest()
+    days = table.optional("body_retention_days", values.whole_number(1, 36_500), None)
+    table.reject_unknown_keys()
     return JournalSettings(days)
 
 
 def _log(table: Table) -> LogSettings:
-    settings = LogSettings(level=table.take("level", values.log_level, LogSettings().level))
-    table.refuse_rest()
+    settings = LogSettings(level=table.optional("level", values.log_level, LogSettings().level))
+    table.reject_unknown_keys()
     return settings
 
 
@@ -177,27 +181,27 @@ def _traces(root: Table) -> TracesSettings:
     if "traces" not in root.names():
         return TracesSettings()
     settings = TracesSettings(
-        endpoint=table.need("endpoint", values.base_url, "", '"http://127.0.0.1:4318"'),
-        sample_ratio=table.take("sample_ratio", values.number(0, 1), TracesSettings().sample_ratio),
+        endpoint=table.required("endpoint", values.base_url, "", '"http://127.0.0.1:4318"'),
+        sample_ratio=table.optional("sample_ratio", values.number(0, 1), TracesSettings().sample_ratio),
     )
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return settings
 
 
-def _tls(listener: Table, around: Surroundings) -> TlsFiles | None:
+def _tls(listener: Table, around: ReferenceResolver) -> TlsFiles | None:
     table = listener.table("tls")
     if "tls" not in listener.names():
         return None
     files = TlsFiles(
-        cert=table.need("cert", around.file, Path(), '"cert.pem"'),
-        key=table.need("key", around.file, Path(), '"key.pem"'),
-        client_ca=table.take("client_ca", around.file, None),
+        cert=table.required("cert", around.file, Path(), '"cert.pem"'),
+        key=table.required("key", around.file, Path(), '"key.pem"'),
+        client_ca=table.optional("client_ca", around.file, None),
     )
-    table.refuse_rest()
+    table.reject_unknown_keys()
     return files
 
 
-def _providers(table: Table, around: Surroundings) -> Mapping[str, ProviderSettings]:
+def _providers(table: Table, around: ReferenceResolver) -> Mapping[str, ProviderSettings]:
     providers = {}
     for name in table.names():
         if not values.is_provider_name(name):
@@ -208,18 +212,18 @@ def _providers(table: Table, around: Surroundings) -> Mapping[str, ProviderSetti
     return MappingProxyType(providers)
 
 
-def _provider(name: str, table: Table, around: Surroundings) -> ProviderSettings:
-    if table.take("retired", values.boolean, default=False):
+def _provider(name: str, table: Table, around: ReferenceResolver) -> ProviderSettings:
+    if table.optional("retired", values.boolean, default=False):
         # What it was served with may stay in the file, but its secrets and files need not exist any more.
         return ProviderSettings(name=name, retired=True)
-    allow_plain_http = table.take("allow_plain_http", values.boolean, default=False)
+    allow_plain_http = table.optional("allow_plain_http", values.boolean, default=False)
     settings = ProviderSettings(
         name=name,
-        adapter=table.need("adapter", values.text, "", "the name of an adapter, in quotes"),
-        base_url=table.need("base_url", values.base_url, "", '"https://…", as the vendor gave it'),
+        adapter=table.required("adapter", values.text, "", "the name of an adapter, in quotes"),
+        base_url=table.required("base_url", values.base_url, "", '"https://…", as the vendor gave it'),
         allow_plain_http=allow_plain_http,
-        allow_private_addresses=table.take("allow_private_addresses", values.boolean, default=False),
-        token=table.take("token", around.secret, None),
+        allow_private_addresses=table.optional("allow_private_addresses", values.boolean, default=False),
+        token=table.optional("token", around.secret, None),
         callback_keys=_callback_keys(table, around),
         callback_sources=table.each("callback_sources", values.network, '["203.0.113.0/24"]'),
         limits=limiting.limits(table.table("limits")),
@@ -236,19 +240,19 @@ def _provider(name: str, table: Table, around: Surroundings) -> ProviderSettings
     return settings
 
 
-def _callback_keys(table: Table, around: Surroundings) -> tuple[Secret, ...]:
+def _callback_keys(table: Table, around: ReferenceResolver) -> tuple[Secret, ...]:
     keys = table.each("callback_keys", around.callback_key, '[{ file = "callback.key" }]')
     if len(keys) > _CALLBACK_KEYS_AT_ONCE:
         table.note("callback_keys", "holds more than two keys; keep the one in use and the one that replaces it")
     return keys
 
 
-def _extras(table: Table, around: Surroundings) -> Mapping[str, object]:
+def _extras(table: Table, around: ReferenceResolver) -> Mapping[str, object]:
     extras = table.rest()
     for key, value in extras.items():
         # An adapter cannot read files or the environment: what it would need of them is read for it here.
         if isinstance(value, dict) and value.keys() in ({"env"}, {"file"}):
-            extras[key] = table.take(key, around.secret, Secret(""))
+            extras[key] = table.optional(key, around.secret, Secret(""))
     return MappingProxyType(extras)
 
 

@@ -30,7 +30,7 @@ class ConfigInvalid(Exception):
         self.problems = problems
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """One value is not of its form. The message is for a person, and whoever knows the key's path adds it."""
 
 

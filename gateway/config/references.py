@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.contract import Secret
-from gateway.config.problems import Wrong, unknown_key
+from gateway.config.problems import InvalidValue, unknown_key
 from gateway.config.values import kind, store_url, text
 
 _WAYS = 'a string, { env = "NAME" } or { file = "path" }'
@@ -14,7 +14,7 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ReferenceResolver:
     """The folder of the configuration file, and the environment. Its methods are forms: they raise Wrong."""
 
     folder: Path
@@ -27,25 +27,27 @@ class Surroundings:
             with path.open("rb"):
                 return path
         except (OSError, ValueError) as error:
-            raise Wrong(_unreadable(path, error)) from None
+            raise InvalidValue(_unreadable(path, error)) from None
 
     def secret(self, value: object) -> Secret:
         """A secret, given in one of three ways. No message shows it, whatever is wrong with it."""
         content = self._content(value)
         if not content:
-            raise Wrong(f"the secret{_source(value)} is empty")
+            raise InvalidValue(f"the secret{_source(value)} is empty")
         if not content.isprintable():
-            raise Wrong(f"the secret{_source(value)} holds control characters, perhaps a line break too many")
+            raise InvalidValue(f"the secret{_source(value)} holds control characters, perhaps a line break too many")
         return Secret(content)
 
     def callback_key(self, value: object) -> Secret:
         """A secret that can stand in a URL as it is."""
         secret = self.secret(value)
         if not _UNRESERVED.fullmatch(secret.reveal()):
-            raise Wrong(f"the key{_source(value)} may hold only letters, digits and . _ ~ - since it is part of a URL")
+            raise InvalidValue(
+                f"the key{_source(value)} may hold only letters, digits and . _ ~ - since it is part of a URL"
+            )
         # Clients take such a path segment for "here" or "one up", and drop it.
         if secret.reveal() in {".", ".."}:
-            raise Wrong("a key of dots alone does not survive in a URL; write a long random one")
+            raise InvalidValue("a key of dots alone does not survive in a URL; write a long random one")
         return secret
 
     def store_url(self, value: object) -> Secret:
@@ -64,22 +66,22 @@ class Surroundings:
                 strange = sorted(value.keys() - {"env", "file"})
                 # The key's name is shown and nothing else of the table: beside it may stand the secret itself.
                 hint = f"{strange[0]!a}: {unknown_key(strange[0], ('env', 'file'))}; " if strange else ""
-                raise Wrong(f"{hint}a secret is {_WAYS}")
+                raise InvalidValue(f"{hint}a secret is {_WAYS}")
             case _:
-                raise Wrong(f"must be a secret, which is {_WAYS}, not {kind(value)}")
+                raise InvalidValue(f"must be a secret, which is {_WAYS}, not {kind(value)}")
 
     def _variable(self, name: str) -> str:
         if name not in self.environ:
-            raise Wrong(f"the environment variable {name!a} is not set; set it before the gateway starts")
+            raise InvalidValue(f"the environment variable {name!a} is not set; set it before the gateway starts")
         return self.environ[name]
 
     def _line(self, path: Path) -> str:
         try:
             content = path.read_bytes().decode()
         except UnicodeDecodeError:
-            raise Wrong(f"the file {str(path)!a} is not UTF-8 text") from None
+            raise InvalidValue(f"the file {str(path)!a} is not UTF-8 text") from None
         except (OSError, ValueError) as error:
-            raise Wrong(_unreadable(path, error)) from None
+            raise InvalidValue(_unreadable(path, error)) from None
         return content.removesuffix("\n").removesuffix("\r")
 
 

@@ -122,7 +122,7 @@ class WalletSettings(msgspec.Struct, frozen=True):
     """Of the connection to the target; plain where absent."""
     attempt_timeout_s: float = 1.0
     """Seconds that one ApplyResult may take before it is tried again."""
-    took_over: bool = False
+    references_migrated: bool = False
     """It knows every reference that the wallet before it credited."""
 
     @property
@@ -134,7 +134,7 @@ class WalletSettings(msgspec.Struct, frozen=True):
 class JournalSettings(msgspec.Struct, frozen=True):
     """How long the journal keeps what was said. Its facts, and those of money, are kept for good."""
 
-    keep_bodies_days: int | None = None
+    body_retention_days: int | None = None
     """Days after which heads and bodies of exchanges are taken away; None keeps them for good."""
 
 

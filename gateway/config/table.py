@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from gateway.config.problems import Problem, Wrong, dotted, unknown_key
+from gateway.config.problems import InvalidValue, Problem, dotted, unknown_key
 from gateway.config.values import kind
 
 T = TypeVar("T")
@@ -29,24 +29,24 @@ class Table:
         """The keys that the file gives, in its order."""
         return tuple(self._raw)
 
-    def take(self, key: str, form: Callable[[object], T], default: DefaultT) -> T | DefaultT:
+    def optional(self, key: str, form: Callable[[object], T], default: DefaultT) -> T | DefaultT:
         """The value of a key; the default where it is absent, or wrong, which is noted."""
         self._known.add(key)
         if key not in self._raw:
             return default
         try:
             return form(self._raw[key])
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             self.note(key, str(wrong))
             return default
 
-    def need(self, key: str, form: Callable[[object], T], stand_in: T, example: str) -> T:
+    def required(self, key: str, form: Callable[[object], T], stand_in: T, example: str) -> T:
         """As `take`, where absence is a problem too. The stand-in lets reading go on; `load` never answers it."""
         if key not in self._raw:
             near = difflib.get_close_matches(key, self._raw.keys() - self._known, n=1)
             hint = f" (perhaps {dotted(self._path, near[0])} is meant)" if near else ""
             self.note(key, f"is missing{hint}; write {key} = {example}")
-        return self.take(key, form, stand_in)
+        return self.optional(key, form, stand_in)
 
     def each(self, key: str, form: Callable[[object], T], example: str) -> tuple[T, ...]:
         """The values of a list; wrong ones are noted with their index and left out."""
@@ -59,7 +59,7 @@ class Table:
         for index, item in enumerate(value):
             try:
                 found.append(form(item))
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 self._problems.append(Problem(f"{dotted(self._path, key)}[{index}]", str(wrong)))
         return tuple(found)
 
@@ -80,7 +80,7 @@ class Table:
         """What nobody has asked for."""
         return {key: value for key, value in self._raw.items() if key not in self._known}
 
-    def refuse_rest(self) -> None:
+    def reject_unknown_keys(self) -> None:
         """Note each key that nobody has asked for."""
         for key in self.rest():
             self.note(key, unknown_key(key, self._known))

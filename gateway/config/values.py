@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.config.problems import Wrong
+from gateway.config.problems import InvalidValue
 from gateway.config.settings import FrontEnd, Listen, Network
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
@@ -39,16 +39,16 @@ def kind(value: object) -> str:
 def text(value: object) -> str:
     """A string that is not empty."""
     if not isinstance(value, str):
-        raise Wrong(f"must be a string in quotes, not {kind(value)}")
+        raise InvalidValue(f"must be a string in quotes, not {kind(value)}")
     if not value:
-        raise Wrong("must not be empty")
+        raise InvalidValue("must not be empty")
     return value
 
 
 def boolean(value: object) -> bool:
     """true or false."""
     if not isinstance(value, bool):
-        raise Wrong(f"must be true or false without quotes, not {kind(value)}")
+        raise InvalidValue(f"must be true or false without quotes, not {kind(value)}")
     return value
 
 
@@ -57,9 +57,9 @@ def seconds(least: float, most: float) -> Callable[[object], float]:
 
     def form(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Wrong(f"must be a number of seconds, not {kind(value)}")
+            raise InvalidValue(f"must be a number of seconds, not {kind(value)}")
         if not least <= value <= most:
-            raise Wrong(f"must be between {least:g} and {most:g} seconds")
+            raise InvalidValue(f"must be between {least:g} and {most:g} seconds")
         return float(value)
 
     return form
@@ -70,9 +70,9 @@ def number(least: float, most: float) -> Callable[[object], float]:
 
     def form(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Wrong(f"must be a number, not {kind(value)}")
+            raise InvalidValue(f"must be a number, not {kind(value)}")
         if not least <= value <= most:
-            raise Wrong(f"must be between {least:g} and {most:g}")
+            raise InvalidValue(f"must be between {least:g} and {most:g}")
         return float(value)
 
     return form
@@ -83,9 +83,9 @@ def whole_number(least: int, most: int) -> Callable[[object], int]:
 
     def form(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Wrong(f"must be a whole number without quotes, not {kind(value)}")
+            raise InvalidValue(f"must be a whole number without quotes, not {kind(value)}")
         if not least <= value <= most:
-            raise Wrong(f"must be between {least} and {most}")
+            raise InvalidValue(f"must be between {least} and {most}")
         return value
 
     return form
@@ -95,16 +95,16 @@ def listen(value: object) -> Listen:
     """`host:port`, with an IPv6 address in brackets."""
     match = _LISTEN.fullmatch(text(value))
     if match is None:
-        raise Wrong('must be host:port, for example "127.0.0.1:8080" or "[::1]:8080"')
+        raise InvalidValue('must be host:port, for example "127.0.0.1:8080" or "[::1]:8080"')
     port = int(match["port"])
     if port > 65535:
-        raise Wrong("the port must be between 0 and 65535; 0 lets the system choose one")
+        raise InvalidValue("the port must be between 0 and 65535; 0 lets the system choose one")
     if match["six"] is not None:
         return Listen(_ipv6(match["six"]), port)
     if not match["host"]:
-        raise Wrong(f'names no host; write "0.0.0.0:{port}" to listen on every address')
+        raise InvalidValue(f'names no host; write "0.0.0.0:{port}" to listen on every address')
     if not _HOST.fullmatch(match["host"]):
-        raise Wrong("the part before the port is neither an address nor a host name")
+        raise InvalidValue("the part before the port is neither an address nor a host name")
     return Listen(match["host"], port)
 
 
@@ -114,7 +114,7 @@ def _ipv6(value: str) -> str:
     except ValueError:
         address = None
     if address is None or address.version != 6:
-        raise Wrong("between the brackets must be an IPv6 address")
+        raise InvalidValue("between the brackets must be an IPv6 address")
     return value
 
 
@@ -128,32 +128,36 @@ def network(value: object) -> Network:
     try:
         meant = ip_network(shown, strict=False)
     except ValueError:
-        raise Wrong('must be a network such as "203.0.113.0/24" or "2001:db8::/32"') from None
-    raise Wrong(f'has bits set beyond its prefix; write "{meant}", or "{shown.split("/")[0]}" for this one address')
+        raise InvalidValue('must be a network such as "203.0.113.0/24" or "2001:db8::/32"') from None
+    raise InvalidValue(
+        f'has bits set beyond its prefix; write "{meant}", or "{shown.split("/")[0]}" for this one address'
+    )
 
 
 def base_url(value: object) -> str:
     """A provider's URL: http or https, host, optional port and path prefix; the slash at the end is taken away."""
     url = text(value)
     if not re.fullmatch(r"[!-~]+", url):
-        raise Wrong("a URL has only ASCII characters without spaces; write a host of another alphabet in its xn-- form")
+        raise InvalidValue(
+            "a URL has only ASCII characters without spaces; write a host of another alphabet in its xn-- form"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise Wrong("is not a URL: its host or its port cannot be read") from None
+        raise InvalidValue("is not a URL: its host or its port cannot be read") from None
     if parts.scheme not in {"http", "https"}:
-        raise Wrong('must begin with "https://"')
+        raise InvalidValue('must begin with "https://"')
     if "@" in parts.netloc:
-        raise Wrong("must not hold a user or password; credentials go into token or the adapter's own keys")
+        raise InvalidValue("must not hold a user or password; credentials go into token or the adapter's own keys")
     if "?" in url or "#" in url:
-        raise Wrong('must not hold a query or a fragment; it ends before "?" and "#"')
+        raise InvalidValue('must not hold a query or a fragment; it ends before "?" and "#"')
     if port == 0 or parts.netloc.endswith(":"):
-        raise Wrong("the port after the host must be between 1 and 65535, or left out with its colon")
+        raise InvalidValue("the port after the host must be between 1 and 65535, or left out with its colon")
     if not _is_host(parts):
-        raise Wrong('names no host that can be called; write "https://host" and, where there is one, a path')
+        raise InvalidValue('names no host that can be called; write "https://host" and, where there is one, a path')
     if not _URL_PATH.fullmatch(parts.path):
-        raise Wrong("its path holds characters that a URL cannot; write them percent-encoded")
+        raise InvalidValue("its path holds characters that a URL cannot; write them percent-encoded")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
@@ -173,14 +177,16 @@ def store_url(value: object) -> str:
     if url.startswith(("postgresql://", "postgres://")):
         return _postgresql_url(url)
     if not url.startswith("sqlite:///"):
-        raise Wrong(
+        raise InvalidValue(
             'must be "sqlite:///relative/path", "sqlite:////absolute/path" or "postgresql://user@host:port/database"'
         )
     path = url.removeprefix("sqlite:///")
     if not path or path.endswith("/") or path == ":memory:":
-        raise Wrong('must name a database file, for example "sqlite:///gateway.db"; nothing in memory is durable')
+        raise InvalidValue(
+            'must name a database file, for example "sqlite:///gateway.db"; nothing in memory is durable'
+        )
     if "?" in path or "#" in path or "\0" in path:
-        raise Wrong('must end with the path; a sqlite url takes no options after "?" or "#"')
+        raise InvalidValue('must end with the path; a sqlite url takes no options after "?" or "#"')
     return url
 
 
@@ -189,13 +195,13 @@ def _postgresql_url(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise Wrong("is not a URL: its host or its port cannot be read") from None
+        raise InvalidValue("is not a URL: its host or its port cannot be read") from None
     if port == 0:
-        raise Wrong("the port after the host must be between 1 and 65535, or left out with its colon")
+        raise InvalidValue("the port after the host must be between 1 and 65535, or left out with its colon")
     if not parts.path.strip("/"):
-        raise Wrong('names no database; write "postgresql://user@host:port/database"')
+        raise InvalidValue('names no database; write "postgresql://user@host:port/database"')
     if not parts.hostname and "host=" not in parts.query:
-        raise Wrong('names no host; write "postgresql://user@host:port/database", or ?host=/folder for a socket')
+        raise InvalidValue('names no host; write "postgresql://user@host:port/database", or ?host=/folder for a socket')
     return url
 
 
@@ -203,9 +209,9 @@ def wallet_target(value: object) -> str:
     """`builtin`, or a gRPC target."""
     target = text(value)
     if target.startswith(("http:", "https:", "grpc:", "grpcs:")):
-        raise Wrong('is a URL, not a gRPC target; write "dns:///host:port", and tls = { ca = "…" } for TLS')
+        raise InvalidValue('is a URL, not a gRPC target; write "dns:///host:port", and tls = { ca = "…" } for TLS')
     if target != "builtin" and not _GRPC_TARGET.fullmatch(target):
-        raise Wrong('must be "builtin", or a gRPC target such as "dns:///wallet.example.com:443"')
+        raise InvalidValue('must be "builtin", or a gRPC target such as "dns:///wallet.example.com:443"')
     return target
 
 
@@ -214,14 +220,14 @@ def front_end(value: object) -> FrontEnd:
     try:
         return FrontEnd(text(value))
     except ValueError:
-        raise Wrong(f"must be one of {', '.join(FrontEnd)}") from None
+        raise InvalidValue(f"must be one of {', '.join(FrontEnd)}") from None
 
 
 def log_level(value: object) -> str:
     """One of the four levels."""
     level = text(value)
     if level not in _LEVELS:
-        raise Wrong(f"must be one of {', '.join(_LEVELS)}")
+        raise InvalidValue(f"must be one of {', '.join(_LEVELS)}")
     return level
 
 

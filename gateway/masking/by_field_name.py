@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from gateway.masking.ranges import MASK, Span
+from gateway.masking.ranges import MASK, Range
 
 # No group in here is possessive: before Python 3.11.5 such a group matched wrongly where something in it backtracks.
 _SPACE = rb"(?:\s|\\{1,8}[nrt])*"
@@ -29,7 +29,7 @@ _LOOSE_VALUE = (
 _JSON_BEGINS = (b"{", b"[", b'"')
 
 
-class NamedValues:
+class SecretFieldMatcher:
     """Finds what stands under secret names, their letters in any case and however escaped.
 
     The patterns are long, and compiled where a text may hold one of the names: many a start never needs them.
@@ -61,14 +61,14 @@ class NamedValues:
         """Whether this is one of the names."""
         return name.lower() in self._names
 
-    def in_body(self, data: bytes) -> list[Span]:
+    def in_body(self, data: bytes) -> list[Range]:
         """Values in a body: JSON, or a form, whose values may hold any character but the one that separates."""
         if self.surely_absent(data):
             return []
         form = not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_JSON_BEGINS)
         return [*self._members(data), *self._fields(data, _FORM_VALUE if form else _URL_VALUE)]
 
-    def in_no_format(self, data: bytes) -> list[Span]:
+    def in_no_format(self, data: bytes) -> list[Range]:
         """Values in a body of no format that we know, such as XML, a multipart form, or JSON in single quotes.
 
         Masks rather too much: a name of ours, with `=`, `:` or `>` behind it, ends where the next word does.
@@ -77,7 +77,7 @@ class NamedValues:
             return []
         return [(*found.span(1), MASK) for found in self._loose.finditer(data)]
 
-    def in_text(self, data: bytes) -> list[Span]:
+    def in_text(self, data: bytes) -> list[Range]:
         """Values in words that may quote a message or a URL."""
         if self.surely_absent(data):
             return []
@@ -96,7 +96,7 @@ class NamedValues:
                 return False
         return True
 
-    def _members(self, data: bytes) -> Iterator[Span]:
+    def _members(self, data: bytes) -> Iterator[Range]:
         if not self._names or b'"' not in data:
             return
         member_of = self._plain_member if _is_plain(data) else self._member
@@ -106,7 +106,7 @@ class NamedValues:
             yield start, end, instead
             at = max(end, member.end())
 
-    def _fields(self, data: bytes, value: re.Pattern[bytes]) -> Iterator[Span]:
+    def _fields(self, data: bytes, value: re.Pattern[bytes]) -> Iterator[Range]:
         if not self._names or b"=" not in data:
             return
         at = 0
@@ -136,7 +136,7 @@ def _character(character: str) -> bytes:
     return b"(?:" + b"|".join(forms) + b")"
 
 
-def _value(data: bytes, start: int, backslashes: bytes) -> Span:
+def _value(data: bytes, start: int, backslashes: bytes) -> Range:
     """The value that begins at `start`, in a text whose quotes have so many backslashes."""
     quote = backslashes + b'"'
     if data.startswith(quote, start):

@@ -4,8 +4,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 
 from adapters.contract import Secret
-from gateway.masking.encodings import View, views
-from gateway.masking.ranges import MASK, Span
+from gateway.masking.encodings import DecodedView, views
+from gateway.masking.ranges import MASK, Range
 
 SHORTEST = 4
 """Secrets of fewer characters are masked by name only. One such as '7' stands in every amount and every id: masking it
@@ -27,7 +27,7 @@ _LONGEST_ENCODING = 12
 """Bytes that the encodings looked through make of one byte, at most."""
 
 
-class KnownValues:
+class SecretValueMatcher:
     """Finds known secrets: raw, JSON-escaped and percent-encoded in any mixture, and in base64.
 
     With hundreds of providers there are thousands of literals. Of each, the pieces near its end are remembered, at as
@@ -57,15 +57,15 @@ class KnownValues:
         """Whether this is one of the secrets."""
         return secret.reveal() in self._values
 
-    def and_of(self, secrets: Iterable[Secret]) -> "KnownValues":
+    def with_secrets(self, secrets: Iterable[Secret]) -> "SecretValueMatcher":
         """These, and others."""
-        return KnownValues((*map(Secret, self._values), *secrets))
+        return SecretValueMatcher((*map(Secret, self._values), *secrets))
 
-    def stand_plainly_in(self, data: bytes) -> bool:
+    def contains_unencoded(self, data: bytes) -> bool:
         """Whether any stands there as it is, or in base64: what looks through no escapes."""
         return self._has_room(data) and any(literal in data for literal in self._likely(data))
 
-    def spans(self, data: bytes) -> list[Span]:
+    def spans(self, data: bytes) -> list[Range]:
         """Every occurrence."""
         if not self._literals or len(data) < self._shortest:
             return []
@@ -73,12 +73,12 @@ class KnownValues:
             return self._plain_spans(data)
         return [
             (*view.origin(start, start + len(literal)), MASK)
-            for view in views(View(data))
+            for view in views(DecodedView(data))
             for literal in self._likely(view.data)
             for start in _occurrences(literal, view.data)
         ]
 
-    def _plain_spans(self, data: bytes) -> list[Span]:
+    def _plain_spans(self, data: bytes) -> list[Range]:
         if not self._has_room(data):
             return []
         return [
@@ -116,13 +116,13 @@ class KnownSecrets:
     __slots__ = ("values",)
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self.values = KnownValues(secrets)
+        self.values = SecretValueMatcher(secrets)
         """Exchanged as a whole, since threads that log read it too."""
 
     def learn(self, secrets: Iterable[Secret]) -> None:
         """Know these secrets too, in every mask, from here on."""
         if strangers := [secret for secret in secrets if not self.values.holds(secret)]:
-            self.values = self.values.and_of(strangers)
+            self.values = self.values.with_secrets(strangers)
 
 
 def _is_escaped(data: bytes) -> bool:

@@ -14,14 +14,14 @@ _PERCENT_ESCAPE = re.compile(rb"%[0-9a-fA-F]{2}")
 _SHORT = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
-class View:
+class DecodedView:
     """A text, or what decoding one layer of another view's text makes of it."""
 
     __slots__ = ("_ends", "_parent", "_parent_ends", "_parent_starts", "_starts", "data")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._parent: View | None = None
+        self._parent: DecodedView | None = None
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._parent_starts: list[int] = []
@@ -33,9 +33,9 @@ class View:
             return start, end
         return self._parent.origin(self._before(start), self._after(end))
 
-    def decoded(self, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> "View | None":
+    def decoded(self, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> "DecodedView | None":
         """This view with one layer of escapes decoded; None where it has none."""
-        child = View(b"")
+        child = DecodedView(b"")
         child._parent = self
         pieces: list[bytes] = []
         at = length = 0
@@ -70,13 +70,15 @@ class View:
         return self._parent_ends[last] + max(0, end - self._ends[last])
 
 
-def views(text: View) -> Iterator[View]:
+def views(text: DecodedView) -> Iterator[DecodedView]:
     """The text itself, and all that looking through JSON strings and then through percent-encoding shows."""
     for view in _layers(text, b"\\", _JSON_ESCAPE, _json_meaning):
         yield from _layers(view, b"%", _PERCENT_ESCAPE, _percent_meaning)
 
 
-def _layers(view: View, begins: bytes, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> Iterator[View]:
+def _layers(
+    view: DecodedView, begins: bytes, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]
+) -> Iterator[DecodedView]:
     yield view
     for _ in range(_DEEPEST):
         if begins not in view.data:

@@ -12,10 +12,10 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
-from adapters.contract import Headers, Masked, Secret
-from gateway.masking.by_field_name import NamedValues
-from gateway.masking.by_value import KnownSecrets, KnownValues
-from gateway.masking.ranges import MASK, masked_out
+from adapters.contract import Headers, Secret, SensitiveFields
+from gateway.masking.by_field_name import SecretFieldMatcher
+from gateway.masking.by_value import KnownSecrets, SecretValueMatcher
+from gateway.masking.ranges import MASK, replace_ranges
 
 KEPT_BYTES = 64 * 1024
 """Of a longer body only the beginning is kept."""
@@ -39,23 +39,25 @@ class Mask:
 
     __slots__ = ("_head", "_headers", "_known", "_more", "_named")
 
-    def __init__(self, masked: Masked, secrets: Iterable[Secret] | KnownSecrets) -> None:
+    def __init__(self, masked: SensitiveFields, secrets: Iterable[Secret] | KnownSecrets) -> None:
         self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in masked.headers}
-        self._named = NamedValues(masked.fields)
+        self._named = SecretFieldMatcher(masked.fields)
         self._known = secrets if isinstance(secrets, KnownSecrets) else KnownSecrets(secrets)
-        self._more: KnownValues | None = None
+        self._more: SecretValueMatcher | None = None
         """Secrets of one message."""
         # A provider sends the same few headers each time. What was made with fewer secrets known is not answered again.
-        self._head: Callable[[Headers, KnownValues], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(self._masked_head)
+        self._head: Callable[[Headers, SecretValueMatcher], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(
+            self._masked_head
+        )
 
     def also(self, *secrets: Secret) -> "Mask":
         """A mask that knows these secrets too, for one message: a token that the caller gave."""
         others = [secret for secret in secrets if not any(known.holds(secret) for known in self._all_known())]
         if not others:
             return self
-        return copy(self)._knowing(self._more.and_of(others) if self._more else KnownValues(others))  # noqa: SLF001 - one of this class
+        return copy(self)._knowing(self._more.with_secrets(others) if self._more else SecretValueMatcher(others))  # noqa: SLF001 - one of this class
 
-    def _knowing(self, more: KnownValues) -> "Mask":
+    def _knowing(self, more: SecretValueMatcher) -> "Mask":
         self._more = more
         self._head = self._masked_head  # nothing of one message is remembered
         return self
@@ -64,7 +66,7 @@ class Mask:
         """Headers as 'Name: value' lines."""
         return self._head(headers, self._known.values)
 
-    def _masked_head(self, headers: Headers, _: KnownValues) -> str:
+    def _masked_head(self, headers: Headers, _: SecretValueMatcher) -> str:
         return "\n".join(
             [f"{name}: {_MASK if name.lower() in self._headers else self.text(value)}" for name, value in headers]
         )
@@ -97,8 +99,8 @@ class Mask:
         if not _is_json(body):
             spans += self._named.in_no_format(seen)
         if len(body) <= KEPT_BYTES:
-            return masked_out(body, spans) if spans else body
-        kept = masked_out(body[:KEPT_BYTES], (span for span in spans if span[0] < KEPT_BYTES))
+            return replace_ranges(body, spans) if spans else body
+        kept = replace_ranges(body[:KEPT_BYTES], (span for span in spans if span[0] < KEPT_BYTES))
         return kept + b"... (cut: the first %d of %d bytes)" % (KEPT_BYTES, len(body))
 
     def text(self, text: str) -> str:
@@ -111,9 +113,9 @@ class Mask:
         spans = self._named.in_text(data)
         for values in self._all_known():
             spans += values.spans(data)
-        return masked_out(data, spans).decode("utf-8", "surrogatepass") if spans else text
+        return replace_ranges(data, spans).decode("utf-8", "surrogatepass") if spans else text
 
-    def leaves_alone(self, data: bytes) -> bool:
+    def is_clean(self, data: bytes) -> bool:
         """Whether, by a look that costs next to nothing, there is surely nothing to mask; False where it cannot tell.
 
         Without escapes there is nothing to look through, and without an `=` no form field. Members of JSON are not
@@ -127,15 +129,15 @@ class Mask:
         return b"\0" not in data and self._named.surely_absent(data) and not self._stand_plainly_in(data)
 
     def _stand_plainly_in(self, data: bytes) -> bool:
-        return self._known.values.stand_plainly_in(data) or (
-            self._more is not None and self._more.stand_plainly_in(data)
+        return self._known.values.contains_unencoded(data) or (
+            self._more is not None and self._more.contains_unencoded(data)
         )
 
-    def _all_known(self) -> tuple[KnownValues, ...]:
+    def _all_known(self) -> tuple[SecretValueMatcher, ...]:
         return (self._known.values,) if self._more is None else (self._known.values, self._more)
 
 
-def lost_of(body: bytes) -> str:
+def describe_truncation(body: bytes) -> str:
     """What is missing of a body that was kept, for a person; '' where all of it is there, masked values apart."""
     if _NOT_KEPT.fullmatch(body):
         return "it was not text, and nothing of it was kept"

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 MASK = b"***"
 
-Span = tuple[int, int, bytes]
+Range = tuple[int, int, bytes]
 """Start, end, and what stands there instead."""
 
 
-def masked_out(data: bytes, spans: Iterable[Span]) -> bytes:
+def replace_ranges(data: bytes, spans: Iterable[Range]) -> bytes:
     """The data with every span replaced. Overlapping spans are replaced as one, in the form of one that covers it."""
     out: list[bytes] = []
     at = 0
@@ -19,8 +19,8 @@ def masked_out(data: bytes, spans: Iterable[Span]) -> bytes:
     return b"".join(out)
 
 
-def _joined(spans: Iterable[Span]) -> list[Span]:
-    joined: list[Span] = []
+def _joined(spans: Iterable[Range]) -> list[Range]:
+    joined: list[Range] = []
     for start, end, instead in sorted(spans, key=lambda span: (span[0], -span[1])):
         if not joined or start >= joined[-1][1]:
             joined.append((start, end, instead))

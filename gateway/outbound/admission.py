@@ -7,34 +7,34 @@ from types import TracebackType
 
 import structlog
 
-from gateway.outbound.bulkhead import Bulkhead, NoPlace
-from gateway.outbound.circuit_breaker import Breaker, Circuit
+from gateway.outbound.bulkhead import Bulkhead, BulkheadFull
+from gateway.outbound.circuit_breaker import Circuit, CircuitBreaker
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
-from gateway.outbound.rate_limiter import Pace
+from gateway.outbound.rate_limiter import RateLimiter
 from gateway.outbound.retry import RetryBudget
 
 log = structlog.get_logger(__name__)
 
 
-SHORTEST_S = 0.1
+MIN_ATTEMPT_TIME_S = 0.1
 """Seconds that a request needs at the least. With less the provider is cut off: what it has done nobody would know, and
 it would look sick.
 """
 
 
 @unique
-class GateFault(StrEnum):
+class AdmissionFault(StrEnum):
     """Why a request may not go out."""
 
     CIRCUIT_OPEN = "CIRCUIT_OPEN"
     BUSY = "BUSY"
 
 
-class GateRefused(Exception):
+class AdmissionRefused(Exception):
     """Nothing was sent. `retry_after_s` is when it may be worth asking again, None where nobody knows."""
 
-    def __init__(self, fault: GateFault, detail: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, fault: AdmissionFault, detail: str, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
         self.fault = fault
         self.detail = detail
@@ -49,14 +49,14 @@ class Permit:
 
     __slots__ = ("_breaker", "_bulkhead", "_failed", "_since", "_ticket")
 
-    def __init__(self, bulkhead: Bulkhead, breaker: Breaker, ticket: int) -> None:
+    def __init__(self, bulkhead: Bulkhead, breaker: CircuitBreaker, ticket: int) -> None:
         self._bulkhead = bulkhead
         self._breaker = breaker
         self._ticket = ticket
         self._failed: bool | None = None
         self._since = monotonic()
 
-    def told(self, *, failed: bool | None) -> None:
+    def record_result(self, *, failed: bool | None) -> None:
         """Whether the provider failed; None where the request says nothing of it."""
         self._failed = failed
 
@@ -66,11 +66,11 @@ class Permit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._breaker.told(self._ticket, failed=self._failed)
-        self._bulkhead.give_back(monotonic() - self._since)
+        self._breaker.record_result(self._ticket, failed=self._failed)
+        self._bulkhead.release(monotonic() - self._since)
 
 
-class Gate:
+class AdmissionControl:
     """Circuit breaker, bulkhead, pace and retry budget of one provider."""
 
     def __init__(
@@ -88,9 +88,9 @@ class Gate:
         self.listeners: list[Callable[[Circuit], None]] = []
         """Called when the circuit opens or closes."""
         self._provider = provider
-        self._breaker = Breaker(breaker or BreakerLimits(), clock, self._turned)
-        self._bulkhead = Bulkhead(self.limits.concurrent_calls, self.limits.waiting_calls)
-        self._pace = Pace(self.limits.calls_per_s, clock)
+        self._breaker = CircuitBreaker(breaker or BreakerLimits(), clock, self._on_state_change)
+        self._bulkhead = Bulkhead(self.limits.max_concurrent_calls, self.limits.max_queued_calls)
+        self._pace = RateLimiter(self.limits.calls_per_s, clock)
 
     @property
     def under_way(self) -> int:
@@ -112,32 +112,32 @@ class Gate:
         self.limits = limits
         self.retry = retry
         self._breaker.set_limits(breaker)
-        self._bulkhead.resize(limits.concurrent_calls, limits.waiting_calls)
+        self._bulkhead.resize(limits.max_concurrent_calls, limits.max_queued_calls)
         self._pace.calls_per_s = limits.calls_per_s
 
-    def pass_ready(self) -> Permit | None:
+    def try_acquire(self) -> Permit | None:
         """Leave for one request that need not wait; None where `enter` must decide."""
-        if self._pace.calls_per_s or not self._bulkhead.take_ready():
+        if self._pace.calls_per_s or not self._bulkhead.try_acquire():
             return None
         ticket = self._breaker.admit()
         if ticket is None:
-            self._bulkhead.give_back()
+            self._bulkhead.release()
             return None
         return Permit(self._bulkhead, self._breaker, ticket)
 
-    async def enter(self, deadline: Deadline) -> Permit:
+    async def acquire(self, deadline: Deadline) -> Permit:
         """Leave for one request, as soon as it may go. Raises GateRefused, at once where to wait would be in vain."""
         self._refuse_where_shut()
         self._refuse_where_too_fast(deadline)
         try:
-            await self._bulkhead.take(deadline)
-        except NoPlace as none:
-            raise GateRefused(GateFault.BUSY, f"{self._provider} is busy: {none}") from None
+            await self._bulkhead.acquire(deadline)
+        except BulkheadFull as none:
+            raise AdmissionRefused(AdmissionFault.BUSY, f"{self._provider} is busy: {none}") from None
         try:
             await self._at_its_pace(deadline)
             return Permit(self._bulkhead, self._breaker, self._ticket())
         except BaseException:
-            self._bulkhead.give_back()
+            self._bulkhead.release()
             raise
 
     def _ticket(self) -> int:
@@ -148,13 +148,13 @@ class Gate:
         return ticket
 
     def _refuse_where_shut(self) -> None:
-        if self._breaker.shut_for_s() > 0:
+        if self._breaker.retry_after() > 0:
             raise self._shut()
 
-    def _shut(self) -> GateRefused:
-        wait_s = self._breaker.shut_for_s()
-        return GateRefused(
-            GateFault.CIRCUIT_OPEN,
+    def _shut(self) -> AdmissionRefused:
+        wait_s = self._breaker.retry_after()
+        return AdmissionRefused(
+            AdmissionFault.CIRCUIT_OPEN,
             f"{self._provider} has failed too often of late, and nothing is sent to it for another {wait_s:.1f} s: "
             "ask again then",
             wait_s,
@@ -163,8 +163,8 @@ class Gate:
     def _refuse_where_too_fast(self, deadline: Deadline) -> None:
         wait_s = self._pace.wait_s()
         if wait_s > deadline.remaining():
-            raise GateRefused(
-                GateFault.BUSY,
+            raise AdmissionRefused(
+                AdmissionFault.BUSY,
                 f"{self._provider} may be asked {self._pace.calls_per_s:g} times a second, and the next free moment is "
                 f"{wait_s:.1f} s away, longer than the call has",
                 wait_s,
@@ -175,10 +175,12 @@ class Gate:
         wait_s = self._pace.take()
         if wait_s > 0:
             await deadline.sleep(wait_s)
-        if deadline.remaining() < SHORTEST_S:
-            raise GateRefused(GateFault.BUSY, f"{self._provider} was not asked: its turn came too late for this call")
+        if deadline.remaining() < MIN_ATTEMPT_TIME_S:
+            raise AdmissionRefused(
+                AdmissionFault.BUSY, f"{self._provider} was not asked: its turn came too late for this call"
+            )
 
-    def _turned(self, circuit: Circuit) -> None:
+    def _on_state_change(self, circuit: Circuit) -> None:
         if circuit is Circuit.CLOSED:
             log.info("circuit closed: the provider answers again", provider=self._provider)
         else:

@@ -9,7 +9,7 @@ _WEIGHT = 0.1
 """Of the newest in the mean: some twenty calls later an old pace is forgotten."""
 
 
-class NoPlace(Exception):
+class BulkheadFull(Exception):
     """There is no place in time. `at_once`: whoever asked was not even let into the queue."""
 
     def __init__(self, why: str, *, at_once: bool) -> None:
@@ -42,20 +42,20 @@ class Bulkhead:
         """From here on so many. Who holds a place keeps it, and who waits keeps waiting."""
         self._places = places
         self._queue = queue
-        self._call_up()
+        self._wake_waiters()
 
-    def take_ready(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take a place that is free; none is as long as anybody waits."""
         if self._taken >= self._places:
             return False
         self._taken += 1
         return True
 
-    async def take(self, deadline: Deadline) -> None:
+    async def acquire(self, deadline: Deadline) -> None:
         """Take a place, waiting for it until the deadline at the most. Raises NoPlace."""
-        if self.take_ready():
+        if self.try_acquire():
             return
-        self._refuse_what_is_vain(deadline)
+        self._reject_if_hopeless(deadline)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.append(turn)
         try:
@@ -67,25 +67,25 @@ class Bulkhead:
             elif turn in self._turns:
                 self._turns.remove(turn)
             if isinstance(error, TimeoutError):
-                raise NoPlace(f"none of its {self._places} places became free in time", at_once=False) from None
+                raise BulkheadFull(f"none of its {self._places} places became free in time", at_once=False) from None
             raise
 
-    def give_back(self, held_s: float | None = None) -> None:
+    def release(self, held_s: float | None = None) -> None:
         """Give a place back that was held for so many seconds; None where it served for nothing."""
         if held_s is not None:
             self._mean_s += _WEIGHT * (held_s - self._mean_s)
         self._leave()
 
-    def _refuse_what_is_vain(self, deadline: Deadline) -> None:
+    def _reject_if_hopeless(self, deadline: Deadline) -> None:
         """Who would wait longer than he has is told so while he can still do something else."""
         if len(self._turns) >= self._queue:
-            raise NoPlace(
+            raise BulkheadFull(
                 f"{self._places} calls are under way there and {len(self._turns)} wait, which are all that may",
                 at_once=True,
             )
         expected_s = (len(self._turns) + 1) * self._mean_s / self._places
         if expected_s > deadline.remaining():
-            raise NoPlace(
+            raise BulkheadFull(
                 f"{self._places} calls are under way there and {len(self._turns)} wait: it would take "
                 f"{expected_s:.1f} s until there is a place, longer than the call has",
                 at_once=True,
@@ -93,9 +93,9 @@ class Bulkhead:
 
     def _leave(self) -> None:
         self._taken -= 1
-        self._call_up()
+        self._wake_waiters()
 
-    def _call_up(self) -> None:
+    def _wake_waiters(self) -> None:
         while self._turns and self._taken < self._places:
             turn = self._turns.popleft()
             if not turn.done():

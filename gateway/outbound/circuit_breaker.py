@@ -34,7 +34,7 @@ class _Slot(msgspec.Struct):
     failures: int = 0
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts what requests came to. `clock` is monotonic, in seconds; `changed` is called when the state has changed.
 
     Whoever is admitted holds a ticket and tells once what came of it. A ticket of an earlier state tells nothing: a
@@ -69,7 +69,7 @@ class Breaker:
             return Circuit.CLOSED
         return Circuit.OPEN if self._clock() < self._open_until else Circuit.HALF_OPEN
 
-    def shut_for_s(self) -> float:
+    def retry_after(self) -> float:
         """Seconds until a request may be let through; 0 where it may be now."""
         if self._open_until is None:
             return 0.0
@@ -82,13 +82,13 @@ class Breaker:
         """A ticket for one request, or None where the circuit does not let it through."""
         if self._open_until is None:
             return self._term
-        if self.shut_for_s() > 0:
+        if self.retry_after() > 0:
             return None
         self._term += 1
         self._probe_until = self._clock() + self.limits.probe_s
         return self._term
 
-    def told(self, ticket: int, *, failed: bool | None) -> None:
+    def record_result(self, ticket: int, *, failed: bool | None) -> None:
         """What came of a request: whether the provider failed, or None where it was not asked in the end."""
         late = self._open_until is not None and self._turned_at < ticket < self._term
         if ticket != self._term and not (late and failed is False):
@@ -101,9 +101,9 @@ class Breaker:
     def _probed(self, failed: bool | None) -> None:
         self._probe_until = None
         if failed is False:
-            self._turn(None)
+            self._transition(None)
         elif failed:
-            self._turn(self._clock() + self.limits.open_s)
+            self._transition(self._clock() + self.limits.open_s)
 
     def _count(self, failed: bool) -> None:
         number = int(self._clock() * _SLOTS / self.limits.window_s)
@@ -122,13 +122,13 @@ class Breaker:
         requests = sum(slot.requests for slot in self._slots)
         failures = sum(slot.failures for slot in self._slots)
         if requests >= self.limits.min_requests and failures >= self.limits.failure_ratio * requests:
-            self._turn(self._clock() + self.limits.open_s)
+            self._transition(self._clock() + self.limits.open_s)
 
     def _forget(self, number: int) -> None:
         while self._slots and self._slots[0].number <= number - _SLOTS:
             self._slots.popleft()
 
-    def _turn(self, open_until: float | None) -> None:
+    def _transition(self, open_until: float | None) -> None:
         was_closed = self._open_until is None
         self._open_until = open_until
         self._term += 1

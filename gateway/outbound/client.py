@@ -12,11 +12,11 @@ from enum import StrEnum, unique
 from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound.address_guard import AddressRefused, PublicResolver, literal_private_address
 from gateway.outbound.connection import Connection, ConnectionLost
-from gateway.outbound.connection_pool import Pool, PoolClosed, tls_ready
+from gateway.outbound.connection_pool import ConnectionPool, PoolClosed, load_ssl_context
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.request_writer import Target
+from gateway.outbound.request_writer import RequestWriter
 from gateway.outbound.resolver import Resolver
-from gateway.outbound.response_parser import AnswerRefused
+from gateway.outbound.response_parser import RemoteProtocolError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ExchangeFailed(Exception):
         self.detail = detail
 
 
-class CannotBeSent(ValueError):
+class LocalProtocolError(ValueError):
     """HTTP cannot carry the request: an adapter's bug, found before anything is sent."""
 
 
@@ -69,9 +69,9 @@ class ProviderClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._target = Target(endpoint.base_url)
+        self._target = RequestWriter(endpoint.base_url)
         self._refused = None if endpoint.allow_private_addresses else literal_private_address(endpoint.base_url)
-        self._pool: Pool | None = None
+        self._pool: ConnectionPool | None = None
         self._reading_authorities: asyncio.Future[ssl.SSLContext] | None = None
 
     @property
@@ -92,9 +92,9 @@ class ProviderClient:
     async def start(self) -> None:
         """Make ready on the running loop. Connects nowhere."""
         if self._target.tls:
-            self._reading_authorities = tls_ready()  # before the first call asks for it
+            self._reading_authorities = load_ssl_context()  # before the first call asks for it
         resolver = Resolver() if self._endpoint.allow_private_addresses else PublicResolver()
-        self._pool = Pool(self._target, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
+        self._pool = ConnectionPool(self._target, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
 
     def retire(self) -> None:
         """Another client takes over: calls that began with this one are carried out, and nothing stays open behind
@@ -109,7 +109,7 @@ class ProviderClient:
             pool, self._pool = self._pool, None
             await pool.close()
 
-    async def exchange(self, request: HttpRequest, deadline: Deadline) -> HttpReply:
+    async def send(self, request: HttpRequest, deadline: Deadline) -> HttpReply:
         """Send the request once and take the answer in whole, whatever its status, before the deadline.
 
         Raises ExchangeFailed; CannotBeSent for a request that HTTP cannot carry, and RuntimeError outside of start and
@@ -121,7 +121,7 @@ class ProviderClient:
         try:
             message = self._target.message(request)
         except ValueError as error:
-            raise CannotBeSent(str(error)) from error
+            raise LocalProtocolError(str(error)) from error
         if self._refused is not None:
             raise self._unreachable(_private(self._refused))
         if deadline.remaining() <= 0:
@@ -130,19 +130,19 @@ class ProviderClient:
             )
         connection = pool.take_ready() or await self._connection(pool, deadline)
         try:
-            return await connection.ask(message, deadline, head=request.method == "HEAD")
-        except (AnswerRefused, ConnectionLost, TimeoutError) as error:
+            return await connection.send_request(message, deadline, head=request.method == "HEAD")
+        except (RemoteProtocolError, ConnectionLost, TimeoutError) as error:
             raise self._failure_after(error) from None
         finally:
             pool.give_back(connection)
 
-    async def _connection(self, pool: Pool, deadline: Deadline) -> Connection:
+    async def _connection(self, pool: ConnectionPool, deadline: Deadline) -> Connection:
         """Wait for a connection. Raises ExchangeFailed, with nothing sent."""
         try:
             async with deadline.bound(), asyncio.timeout(self._endpoint.connect_timeout_s) as limit:
                 return await pool.take()
         except (OSError, ValueError, PoolClosed) as error:  # a time-out is an OSError
-            raise self._unreachable(self._too_slow() if limit.expired() else _why(error)) from None
+            raise self._unreachable(self._too_slow() if limit.expired() else _explain_connect_error(error)) from None
 
     def _too_slow(self) -> str:
         return (
@@ -157,7 +157,7 @@ class ProviderClient:
         match error:
             case TimeoutError():
                 fault, what = ExchangeFault.TIMEOUT, "did not answer in time"
-            case AnswerRefused():
+            case RemoteProtocolError():
                 fault, what = ExchangeFault.ANSWER_MALFORMED, str(error)
             case _:
                 fault, what = ExchangeFault.CONNECTION_LOST, "closed the connection before its answer was complete"
@@ -168,7 +168,7 @@ class ProviderClient:
         )
 
 
-def _why(error: Exception) -> str:
+def _explain_connect_error(error: Exception) -> str:
     match error:
         case AddressRefused():
             return _private(error.address)

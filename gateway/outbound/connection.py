@@ -8,7 +8,7 @@ from typing import cast
 
 from adapters.contract import HttpReply
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.response_parser import AnswerReader, AnswerRefused
+from gateway.outbound.response_parser import RemoteProtocolError, ResponseParser
 
 _EARLY_S = 0.001
 """Seconds by which a timer may go off early: uvloop counts in whole milliseconds."""
@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._unread = select.poll()
         self._transport: asyncio.Transport
-        self._reader: AnswerReader | None = None
+        self._reader: ResponseParser | None = None
         self._answer: asyncio.Future[HttpReply] | None = None
         self._deadline: Deadline | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -51,24 +51,24 @@ class Connection(asyncio.Protocol):
         """Whether a request can be written, as far as this process has heard."""
         return self._reusable and not self._ended and not self._transport.is_closing()
 
-    def quiet(self) -> bool:
+    def is_reusable(self) -> bool:
         """Whether the system holds nothing that came on it: an end, or what would be taken for the next answer."""
         return self.open and not self._unread.poll(0)
 
-    def stands(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether the other end is still there, as far as the system has heard. What it may have said is not looked at:
         TLS says something of its own at the beginning.
         """
         return self.open and not any(events & _GONE for _, events in self._unread.poll(0))
 
-    async def ask(self, message: bytes, deadline: Deadline, *, head: bool) -> HttpReply:
+    async def send_request(self, message: bytes, deadline: Deadline, *, head: bool) -> HttpReply:
         """Send one request and wait for its answer; `head` says that the method is HEAD.
 
         From here on the request may have left, whatever is raised: AnswerRefused, ConnectionLost, TimeoutError once the
         deadline has passed. Then, and where the caller is cancelled, the connection ends.
         """
         self._reusable = False
-        self._reader = reader = AnswerReader(self._max_answer_bytes, to_head=head)
+        self._reader = reader = ResponseParser(self._max_answer_bytes, to_head=head)
         answer: asyncio.Future[HttpReply] = self._loop.create_future()
         self._answer = answer
         self._transport.write(message)
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             reply = self._reader.feed(data)
-        except AnswerRefused as refused:
+        except RemoteProtocolError as refused:
             self._fail(refused)
         else:
             self._complete(reply)
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """The provider has said all that it will: some answers are complete only then. The transport closes itself."""
         self._ended = True
-        if self._reader is not None and self._said_goodbye():
+        if self._reader is not None and self._peer_closed():
             self._complete(self._reader.end())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._fail(ConnectionLost())
         self._on_lost(self)
 
-    def _said_goodbye(self) -> bool:
+    def _peer_closed(self) -> bool:
         """Whether it was the provider who ended the connection; asyncio says so too where TLS was cut off below."""
         tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         try:

@@ -14,7 +14,7 @@ from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver
 
 from gateway.outbound.connection import Connection
-from gateway.outbound.request_writer import Target
+from gateway.outbound.request_writer import RequestWriter
 
 _IDLE_S = 15.0
 """Seconds for which a connection without an exchange is kept: less than a usual server's, so that we close first."""
@@ -72,10 +72,10 @@ class PoolClosed(Exception):
     """The gateway is stopping."""
 
 
-class Pool:
+class ConnectionPool:
     """At most `size` connections at a time. Who waits for one gets it in turn; what was used last is used next."""
 
-    def __init__(self, target: Target, resolver: AbstractResolver, size: int, max_answer_bytes: int) -> None:
+    def __init__(self, target: RequestWriter, resolver: AbstractResolver, size: int, max_answer_bytes: int) -> None:
         self._target = target
         self._addresses = Addresses(resolver, target.host, target.port)
         self._loop = asyncio.get_running_loop()
@@ -104,7 +104,7 @@ class Pool:
         Raises PoolClosed, OSError (AddressRefused and TLS's errors among them), and ValueError for a name that TLS
         cannot ask for.
         """
-        await self._turn()
+        await self._acquire()
         try:
             return self._kept() or await self._connect()
         except BaseException:
@@ -139,7 +139,7 @@ class Pool:
                 connection.abort()
             await self._all_ended.wait()
 
-    async def _turn(self) -> None:
+    async def _acquire(self) -> None:
         # An asyncio.Semaphore does the same, and takes a twentieth of what an exchange costs.
         if self._free:
             self._free -= 1
@@ -165,7 +165,7 @@ class Pool:
     def _kept(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.quiet():
+            if connection.is_reusable():
                 return connection
             connection.abort()
         return None
@@ -174,17 +174,17 @@ class Pool:
         if self._closing:
             raise PoolClosed
         # First, so that nobody is left with a socket who gives up meanwhile.
-        tls, host = (await tls_ready(), self._target.host.rstrip(".")) if self._target.tls else (None, None)
+        tls, host = (await load_ssl_context(), self._target.host.rstrip(".")) if self._target.tls else (None, None)
         sock = await aiohappyeyeballs.start_connection(
             await self._addresses.next(), happy_eyeballs_delay=_NEXT_ADDRESS_S
         )
         _, connection = await self._loop.create_connection(self._new, sock=sock, ssl=tls, server_hostname=host)
-        self._adopt(connection)
+        self._register(connection)
         return connection
 
-    def _adopt(self, connection: Connection) -> None:
+    def _register(self, connection: Connection) -> None:
         """Look at what has come about meanwhile."""
-        if not connection.stands():
+        if not connection.is_connected():
             connection.abort()
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         if self._closing:
@@ -206,7 +206,7 @@ class Pool:
         self._sweep = self._loop.call_at(self._idle[0].idle_since + _IDLE_S, self._close_idle) if self._idle else None
 
 
-def tls_ready() -> asyncio.Future[ssl.SSLContext]:
+def load_ssl_context() -> asyncio.Future[ssl.SSLContext]:
     """`tls_context`, on a thread: it reads from disk the first time, and neither a start nor another call waits."""
     return asyncio.get_running_loop().run_in_executor(None, tls_context)
 

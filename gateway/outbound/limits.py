@@ -6,9 +6,9 @@ import msgspec
 class Limits(msgspec.Struct, frozen=True):
     """How much a provider is asked at once, and how fast."""
 
-    concurrent_calls: int = 100
+    max_concurrent_calls: int = 100
     """Requests under way at a time, and so connections."""
-    waiting_calls: int = 100
+    max_queued_calls: int = 100
     """Requests that wait for one of those places; one more is refused at once."""
     calls_per_s: float | None = None
     """Requests a second, where the vendor's contract bounds them."""
@@ -27,7 +27,7 @@ class RetryLimits(msgspec.Struct, frozen=True):
     """At the most, for one call; 1 tries nothing again."""
     backoff_s: float = 0.05
     """Seconds before the second attempt, doubled before each one after it; each time a random part of it is waited."""
-    backoff_most_s: float = 1.0
+    max_backoff_s: float = 1.0
     """Seconds that are never exceeded."""
 
 

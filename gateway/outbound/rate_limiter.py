@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 
-class Pace:
+class RateLimiter:
     """Gives out moments, evenly spread: no second has more of them than the contract allows, and one.
 
     `clock` is monotonic, in seconds.

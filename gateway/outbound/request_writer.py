@@ -18,7 +18,7 @@ _NO_BODY_MEANT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests say no length where they have no body; all others say that it is 0."""
 
 
-class Target:
+class RequestWriter:
     """Where a provider is reached. Raises ValueError for a base URL that is not http(s)://host[:port][/path]."""
 
     def __init__(self, base_url: str) -> None:

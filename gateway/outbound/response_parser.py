@@ -13,11 +13,11 @@ _LONGEST_UNREAD = 4 * _LONGEST_LINE
 _NOT_HTTP = "answered with something that is not HTTP"
 
 
-class AnswerRefused(Exception):
+class RemoteProtocolError(Exception):
     """An answer that is not taken in; the message says what the provider did."""
 
 
-class AnswerReader:
+class ResponseParser:
     """Reads one answer, in whatever pieces it comes. Used once."""
 
     reusable = False
@@ -26,7 +26,7 @@ class AnswerReader:
     _status = _lines = _reason = _size = _unread = 0
     _in_body = _until_end = False
     _reply: HttpReply | None = None
-    _refused: AnswerRefused | None = None
+    _refused: RemoteProtocolError | None = None
 
     def __init__(self, max_bytes: int, *, to_head: bool) -> None:
         """`max_bytes` bounds the body. The answer `to_head` (the method) has none, whatever length it tells."""
@@ -151,7 +151,7 @@ class AnswerReader:
         """Refuse the answer; what comes behind a complete one only spoils the connection."""
         self.reusable = False
         if self._reply is None and self._refused is None:
-            self._refused = AnswerRefused(what)
+            self._refused = RemoteProtocolError(what)
 
     def _finish(self) -> None:
         if self._reply is None and self._refused is None:

@@ -15,7 +15,7 @@ PER_CALL = 0.2
 """Second attempts that each call earns."""
 PER_S = 10.0
 """Second attempts that each second brings, so that also the rare call is tried again."""
-KEPT = 10.0
+MAX_BALANCE = 10.0
 """Attempts that are saved up at the most: what a quiet hour earned is not all spent in a bad second."""
 
 
@@ -24,14 +24,14 @@ class RetryBudget:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._left = KEPT
+        self._left = MAX_BALANCE
         self._counted_at = clock()
 
-    def call(self) -> None:
+    def deposit(self) -> None:
         """A call is tried for the first time."""
         self._earn(PER_CALL)
 
-    def spend(self) -> bool:
+    def try_withdraw(self) -> bool:
         """Whether one more attempt may be made; it counts as made then."""
         now = self._clock()
         if now > self._counted_at:
@@ -39,20 +39,22 @@ class RetryBudget:
             self._counted_at = now
         if self._left < 1:
             return False
-        if self._left >= KEPT:  # what was saved up in a quiet time is what this second brings, and not on top of it
-            self._counted_at = now + KEPT / PER_S
+        if (
+            self._left >= MAX_BALANCE
+        ):  # what was saved up in a quiet time is what this second brings, and not on top of it
+            self._counted_at = now + MAX_BALANCE / PER_S
         self._left -= 1
         return True
 
     def _earn(self, attempts: float) -> None:
-        self._left = min(KEPT, self._left + attempts)
+        self._left = min(MAX_BALANCE, self._left + attempts)
 
 
 def backoff_s(limits: RetryLimits, attempts: int) -> float:
     """Seconds to wait after so many attempts of a call: any part of a bound that doubles, so that those who failed
     together do not come back together.
     """
-    most = min(limits.backoff_most_s, limits.backoff_s * 2 ** (attempts - 1))
+    most = min(limits.max_backoff_s, limits.backoff_s * 2 ** (attempts - 1))
     return random.uniform(0, most)  # noqa: S311 - nobody gains by guessing it
 
 

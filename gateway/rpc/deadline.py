@@ -10,7 +10,7 @@ import structlog
 
 from adapters.contract import Certainty
 from gateway.sessions.close_service import ANSWER_MARGIN_S
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import StoreUnavailable
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -26,7 +26,7 @@ def seconds_left(context: "Context", default_s: float) -> float:
 
 
 @asynccontextmanager
-async def in_time(context: "Context", default_s: float, asked: str) -> AsyncIterator[None]:
+async def store_timeout(context: "Context", default_s: float, asked: str) -> AsyncIterator[None]:
     """Bounds what the store may take by the caller's deadline. Raises Failure STORE_UNAVAILABLE.
 
     `asked` is what the caller is told did not answer. All that is done in here can be repeated safely.
@@ -37,7 +37,7 @@ async def in_time(context: "Context", default_s: float, asked: str) -> AsyncIter
     except (StoreUnavailable, TimeoutError) as error:
         log.warning("the store did not answer", asked=asked, detail=str(error) or "no answer within the deadline")
         unchanged = isinstance(error, StoreUnavailable) and error.unchanged
-        raise Failure(
+        raise GatewayError(
             Reason.STORE_UNAVAILABLE,
             f"{asked} did not take or give the data: repeat the call, which is safe",
             certainty=Certainty.NOT_SENT if unchanged else Certainty.UNKNOWN,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from gateway.rpc.recent_events import RecentEvents
 from gateway.rpc.status import ApiReason
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Events, EventUnknown, StoreUnavailable
 from gateway.store.models import Event, EventFilter
 from gateway.telemetry.metrics import Metrics
@@ -17,7 +17,7 @@ PACE_S = 0.02
 """Seconds between two looks of one stream for what is new: under load it takes the events of many commits at once."""
 
 
-class Watching:
+class EventStreams:
     """All streams of events. `stop` ends them, each with a Failure that says where to go on."""
 
     def __init__(self, store: Events, metrics: Metrics) -> None:
@@ -42,13 +42,13 @@ class Watching:
                 async for event in self._events(after, wanted, subscribed):
                     yield event
         except EventUnknown:
-            raise Failure(
+            raise GatewayError(
                 ApiReason.EVENT_UNKNOWN,
                 f"no event {after} is kept: leave after_event_id empty to start from the oldest",
                 certainty=None,
             ) from None
         except StoreUnavailable as error:
-            raise Failure(
+            raise GatewayError(
                 Reason.STORE_UNAVAILABLE,
                 "events cannot be read: watch again from behind the last event that arrived",
                 certainty=None,
@@ -101,8 +101,8 @@ class Watching:
             stop.cancel()
 
 
-def _stopping() -> Failure:
-    return Failure(
+def _stopping() -> GatewayError:
+    return GatewayError(
         ApiReason.GATEWAY_STOPPING,
         "the gateway is stopping: watch again, from behind the last event that arrived",
         certainty=None,

@@ -13,9 +13,9 @@ from grpc_status.rpc_status import to_status
 from adapters.contract import Certainty
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.status import status_of
-from gateway.sessions.attempt import gateway_error
-from gateway.sessions.errors import Failure, Reason
-from gateway.telemetry.errors import report_bug
+from gateway.sessions.attempt import internal_error
+from gateway.sessions.errors import GatewayError, Reason
+from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.tracing import active
 
 log = structlog.get_logger(__name__)
@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
 
-    from gateway.telemetry.otel import Traces
+    from gateway.telemetry.otel import OtelTracer
 
 
-class Calls:
+class RpcInterceptor:
     """Turns Failure into google.rpc.Status, and anything unforeseen into GATEWAY_ERROR: no exception's text leaves.
 
     What is beyond the limits is refused with GATEWAY_BUSY, before its request is read: what cannot be served is told so
@@ -35,7 +35,7 @@ class Calls:
     call.
     """
 
-    def __init__(self, limits: RpcLimits | None = None, traces: "Traces | None" = None) -> None:
+    def __init__(self, limits: RpcLimits | None = None, traces: "OtelTracer | None" = None) -> None:
         self.limits = limits or RpcLimits()
         """They may be changed at any time, and hold for the next call."""
         self._traces = traces
@@ -53,7 +53,7 @@ class Calls:
         """Wait until no call is under way, nor a stream."""
         await self._idle.wait()
 
-    def around(self, method: str, handler: "Handler") -> "Handler":
+    def wrap(self, method: str, handler: "Handler") -> "Handler":
         """The handler of a method ('/package.Service/Method') as it is to be served."""
         # The request is decoded inside, where a failure to decode it has its place in the table.
         decode, encode = handler.request_deserializer, handler.response_serializer
@@ -77,7 +77,7 @@ class Calls:
             except Exception as error:  # noqa: BLE001 - no exception may leave as it is
                 await self._fail(method, context, error, started)
             else:
-                self._told(method, started)
+                self._log_call(method, started)
                 return response
             finally:
                 self._calls -= 1
@@ -95,7 +95,7 @@ class Calls:
             try:
                 async for response in behavior(_decoded(request, decode), context):
                     yield response
-                self._told(method, started)
+                self._log_call(method, started)
             except Exception as error:  # noqa: BLE001 - no exception may leave as it is
                 await self._fail(method, context, error, started)
             finally:
@@ -112,15 +112,19 @@ class Calls:
         """Abort the call with the error's Status. Whatever a servicer raises ends here, so that none of it leaks."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        failure = error if isinstance(error, Failure) else gateway_error(report_bug(error), Certainty.NOT_SENT)
-        self._told(method, started, failure)
+        failure = (
+            error
+            if isinstance(error, GatewayError)
+            else internal_error(log_unexpected_error(error), Certainty.NOT_SENT)
+        )
+        self._log_call(method, started, failure)
         status = to_status(status_of(failure))
         if (traces := active()) is not None:
             certainty = {"reason": failure.reason, "certainty": failure.certainty or ""}
             traces.rpc_failed(status.code.name, certainty, failure.message)
         await context.abort_with_status(status)
 
-    def _told(self, method: str, started: float, failure: Failure | None = None) -> None:
+    def _log_call(self, method: str, started: float, failure: GatewayError | None = None) -> None:
         seconds = round(time.monotonic() - started, 6)
         if failure is None:
             self._log.info("rpc", method=method, seconds=seconds)
@@ -137,8 +141,8 @@ class Calls:
         )
 
 
-def _busy(why: str) -> Failure:
-    return Failure(
+def _busy(why: str) -> GatewayError:
+    return GatewayError(
         Reason.GATEWAY_BUSY,
         f"the gateway has as much to do as it takes on at once: {why}. Nothing was done: try again in a moment, "
         "perhaps at another replica",
@@ -149,7 +153,7 @@ def _decoded(request: bytes, decode: Any) -> Any:
     try:
         return decode(request)
     except DecodeError:
-        raise Failure(
+        raise GatewayError(
             Reason.FIELD_INVALID,
             "the request is not a message of this method: make the client with the protos of this release",
         ) from None

@@ -11,10 +11,10 @@ CONNECTIONS = 1000
 HANDSHAKE_S = 10.0
 """For a peer to finish TLS's handshake, and then to open HTTP/2."""
 
-SILENCE_S = 60.0
+KEEPALIVE_TIME_S = 60.0
 """Then a peer is asked whether it is there."""
 
-ANSWER_S = 20.0
+KEEPALIVE_TIMEOUT_S = 20.0
 """Then it is not."""
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from gateway.rpc.deadline import in_time
-from gateway.rpc.validation import LONGEST_REASON, Fields, known_page, next_page, timestamp
+from gateway.rpc.deadline import store_timeout
+from gateway.rpc.validation import LONGEST_REASON, RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import provider_unknown
-from gateway.sessions.provider_switch import Switches
-from gateway.store.base import SwitchBook
+from gateway.sessions.provider_switch import ProviderSwitches
+from gateway.store.base import ProviderSwitchStore
 from gateway.store.models import Position, ProviderSwitch
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer
@@ -23,7 +23,11 @@ class ProviderService(ProviderServiceServicer):
     """Switches providers off and on, and tells who did. `providers` are the names of those that are configured."""
 
     def __init__(
-        self, switches: Switches, book: SwitchBook, providers: Container[str], default_deadline_s: Callable[[], float]
+        self,
+        switches: ProviderSwitches,
+        book: ProviderSwitchStore,
+        providers: Container[str],
+        default_deadline_s: Callable[[], float],
     ) -> None:
         self._switches = switches
         self._book = book
@@ -48,7 +52,7 @@ class ProviderService(ProviderServiceServicer):
         self, request: pb.ListProviderSwitchesRequest, context: "Context"
     ) -> pb.ListProviderSwitchesResponse:
         """List switches, newest first."""
-        fields = Fields()
+        fields = RequestValidator()
         provider = fields.text("provider", request.provider)
         query = ("switches", provider)
         token = fields.page_token(request.page_token, *query)
@@ -65,10 +69,10 @@ class ProviderService(ProviderServiceServicer):
     async def _switch(
         self, request: pb.SwitchOffProviderRequest | pb.SwitchOnProviderRequest, to: Position, context: "Context"
     ) -> tuple[pb.ProviderSwitch | None, bool]:
-        fields = Fields()
+        fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
-        by = fields.statement("switched_by", request.switched_by)
-        why = fields.statement("reason", request.reason, longest=LONGEST_REASON)
+        by = fields.required_text("switched_by", request.switched_by)
+        why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
         fields.check(provider=provider)
         if provider not in self._providers:
             raise provider_unknown(provider)
@@ -77,7 +81,7 @@ class ProviderService(ProviderServiceServicer):
         return (_switch(standing) if standing else None), made
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s(), "the gateway's store")
+        return store_timeout(context, self._default_deadline_s(), "the gateway's store")
 
 
 def _switch(switch: ProviderSwitch) -> pb.ProviderSwitch:

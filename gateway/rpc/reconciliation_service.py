@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
-from gateway.rpc.deadline import in_time
+from gateway.rpc.deadline import store_timeout
 from gateway.rpc.status import ApiReason
-from gateway.rpc.validation import LONGEST_REASON, Fields, known_page, next_page, timestamp
-from gateway.sessions.errors import Failure
+from gateway.rpc.validation import LONGEST_REASON, RequestValidator, known_page, next_page, timestamp
+from gateway.sessions.errors import GatewayError
 from gateway.store.base import AlreadyResolved, Items, Journal
-from gateway.store.models import Direction, Exchange, ItemFilter, ItemKind, ReconciliationItem
+from gateway.store.models import Direction, Exchange, ItemFilter, ReconciliationItem, ReconciliationKind
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceServicer
 
@@ -59,7 +59,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         self, request: pb.ListItemsRequest, context: "Context"
     ) -> pb.ListItemsResponse:
         """List items, oldest first."""
-        fields = Fields()
+        fields = RequestValidator()
         wanted = ItemFilter(
             provider=fields.text("provider", request.provider),
             user_id=fields.text("user_id", request.user_id),
@@ -80,7 +80,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         self, request: pb.GetItemRequest, context: "Context"
     ) -> pb.GetItemResponse:
         """Show an item with its callback."""
-        fields = Fields()
+        fields = RequestValidator()
         item_id = fields.text("item_id", request.item_id, required=True)
         fields.check()
         async with self._in_time(context):
@@ -97,10 +97,10 @@ class ReconciliationService(ReconciliationServiceServicer):
         self, request: pb.ResolveItemRequest, context: "Context"
     ) -> pb.ResolveItemResponse:
         """Settle an item."""
-        fields = Fields()
+        fields = RequestValidator()
         item_id = fields.text("item_id", request.item_id, required=True)
-        by = fields.statement("resolved_by", request.resolved_by)
-        why = fields.statement("reason", request.reason, longest=LONGEST_REASON)
+        by = fields.required_text("resolved_by", request.resolved_by)
+        why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
         fields.check()
         try:
             async with self._in_time(context):
@@ -115,7 +115,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         self, request: pb.ListRefusedCallbacksRequest, context: "Context"
     ) -> pb.ListRefusedCallbacksResponse:
         """List refused callbacks, newest first."""
-        fields = Fields()
+        fields = RequestValidator()
         provider = fields.text("provider", request.provider)
         query = ("callbacks", provider)
         token = fields.page_token(request.page_token, *query)
@@ -133,10 +133,10 @@ class ReconciliationService(ReconciliationServiceServicer):
         self, request: pb.RedeliverCallbackRequest, context: "Context"
     ) -> pb.RedeliverCallbackResponse:
         """Deliver a kept callback once more."""
-        fields = Fields()
+        fields = RequestValidator()
         exchange_id = fields.text("exchange_id", request.exchange_id, required=True)
-        by = fields.statement("redelivered_by", request.redelivered_by)
-        why = fields.statement("reason", request.reason, longest=LONGEST_REASON)
+        by = fields.required_text("redelivered_by", request.redelivered_by)
+        why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
         fields.check()
         async with self._in_time(context):
             line = await self._redeliveries.redeliver(exchange_id, by, why)
@@ -145,7 +145,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         )
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s(), "the gateway's store")
+        return store_timeout(context, self._default_deadline_s(), "the gateway's store")
 
     def _callback(self, line: Exchange) -> pb.RefusedCallback:
         obstacle = self._redeliveries.obstacle(line)
@@ -168,7 +168,7 @@ class ReconciliationService(ReconciliationServiceServicer):
 
 
 def _item(item: ReconciliationItem) -> pb.Item:
-    of_a_close = item.kind is ItemKind.CLOSE_UNKNOWN
+    of_a_close = item.kind is ReconciliationKind.CLOSE_UNKNOWN
     settled = item.resolution
     return pb.Item(
         id=item.id,
@@ -188,13 +188,15 @@ def _item(item: ReconciliationItem) -> pb.Item:
     )
 
 
-def _unknown(item_id: str) -> Failure:
-    return Failure(ApiReason.ITEM_UNKNOWN, f"there is no item {item_id}: ListItems tells which are", certainty=None)
+def _unknown(item_id: str) -> GatewayError:
+    return GatewayError(
+        ApiReason.ITEM_UNKNOWN, f"there is no item {item_id}: ListItems tells which are", certainty=None
+    )
 
 
-def _settled(item: ReconciliationItem) -> Failure:
+def _settled(item: ReconciliationItem) -> GatewayError:
     by, why = (item.resolution.by, item.resolution.why) if item.resolution else ("", "")
-    return Failure(
+    return GatewayError(
         ApiReason.ITEM_RESOLVED,
         f"item {item.id} was resolved before by {by or 'the gateway'}: {why}. Nothing was changed",
         certainty=None,

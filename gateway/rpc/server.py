@@ -12,9 +12,16 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from gateway.rpc.event_stream import Watching
-from gateway.rpc.interceptor import Calls
-from gateway.rpc.limits import ANSWER_S, CONNECTION_AGE_GRACE_S, CONNECTIONS, HANDSHAKE_S, SILENCE_S, RpcLimits
+from gateway.rpc.event_stream import EventStreams
+from gateway.rpc.interceptor import RpcInterceptor
+from gateway.rpc.limits import (
+    CONNECTION_AGE_GRACE_S,
+    CONNECTIONS,
+    HANDSHAKE_S,
+    KEEPALIVE_TIME_S,
+    KEEPALIVE_TIMEOUT_S,
+    RpcLimits,
+)
 from gateway.sessions.provider import Provider
 from gateway.sessions.providers import Providers
 from gateway.v1 import (
@@ -35,7 +42,7 @@ from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_Wallet
 
 if TYPE_CHECKING:
     from gateway.rpc.http2.server import Http2Server
-    from gateway.telemetry.otel import Traces
+    from gateway.telemetry.otel import OtelTracer
 
 Servicer = (
     SessionServiceServicer
@@ -77,12 +84,12 @@ class RpcServer:
         self,
         servicers: Sequence[Servicer],
         *,
-        watching: Watching | None = None,
+        watching: EventStreams | None = None,
         providers: Providers | None = None,
         shares_port: bool = False,
         lean: bool = False,
         limits: RpcLimits | None = None,
-        traces: "Traces | None" = None,
+        traces: "OtelTracer | None" = None,
     ) -> None:
         limits = limits or RpcLimits()
         self._watching = watching
@@ -92,7 +99,7 @@ class RpcServer:
         """To be shown from the next connection on."""
         self._tellers: dict[str, Callable[..., None]] = {}
         """One for each name, so that none is told of twice."""
-        self._calls = Calls(limits, traces)
+        self._calls = RpcInterceptor(limits, traces)
         self._server = _lean(shares_port, limits) if lean else _grpcio(shares_port, limits)
         self._services = tuple(_added(servicer, _Registrar(self._server, self._calls)) for servicer in servicers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -176,13 +183,13 @@ def _status(provider: Provider | None) -> int:
     answer = health_pb2.HealthCheckResponse
     if provider is None:  # it was served before
         return int(answer.SERVICE_UNKNOWN)
-    return int(answer.SERVING if provider.serving else answer.NOT_SERVING)
+    return int(answer.SERVING if provider.healthy else answer.NOT_SERVING)
 
 
 class _Registrar:
     """What generated code registers a servicer with: each of its methods is served with our calls around it."""
 
-    def __init__(self, server: "grpc.aio.Server | Http2Server", calls: Calls) -> None:
+    def __init__(self, server: "grpc.aio.Server | Http2Server", calls: RpcInterceptor) -> None:
         self._server = server
         self._calls = calls
 
@@ -193,7 +200,7 @@ class _Registrar:
         self, service: str, handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
     ) -> None:
         """Serve the methods of a service."""
-        served = {name: self._calls.around(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        served = {name: self._calls.wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, served),))
         self._server.add_registered_method_handlers(service, served)
 
@@ -235,8 +242,8 @@ def _grpcio(shares_port: bool, limits: RpcLimits) -> "grpc.aio.Server | Http2Ser
         "grpc.max_concurrent_streams": limits.calls_on_a_connection,
         "grpc.max_allowed_incoming_connections": CONNECTIONS,
         "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
-        "grpc.keepalive_time_ms": round(SILENCE_S * 1000),
-        "grpc.keepalive_timeout_ms": round(ANSWER_S * 1000),
+        "grpc.keepalive_time_ms": round(KEEPALIVE_TIME_S * 1000),
+        "grpc.keepalive_timeout_ms": round(KEEPALIVE_TIMEOUT_S * 1000),
     }
     if limits.connection_age_s is not None:  # grpcio adds or takes up to a tenth by itself
         options["grpc.max_connection_age_ms"] = round(limits.connection_age_s * 1000)

@@ -9,10 +9,10 @@ import grpc
 
 from adapters.contract import CloseSession, Device, Outcome, Secret
 from gateway.rpc.deadline import seconds_left
-from gateway.rpc.event_stream import Watching
-from gateway.rpc.validation import LONGEST_TOKEN, Fields, timestamp
+from gateway.rpc.event_stream import EventStreams
+from gateway.rpc.validation import LONGEST_TOKEN, RequestValidator, timestamp
 from gateway.sessions.close_recorder import CloseAnswer
-from gateway.sessions.close_service import Closing
+from gateway.sessions.close_service import CloseService
 from gateway.sessions.provider import Provider
 from gateway.store.models import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
@@ -32,8 +32,8 @@ class SessionService(SessionServiceServicer):
 
     def __init__(
         self,
-        closing: Closing,
-        watching: Watching,
+        closing: CloseService,
+        watching: EventStreams,
         providers: Mapping[str, Provider],
         default_deadline_s: Callable[[], float],
     ) -> None:
@@ -46,7 +46,7 @@ class SessionService(SessionServiceServicer):
         self, request: pb.CloseSessionRequest, context: "Context"
     ) -> pb.CloseSessionResponse:
         """End a player's sessions at one provider."""
-        fields = Fields()
+        fields = RequestValidator()
         request_id = fields.request_id(request.request_id) or str(uuid4())
         provider = fields.text("provider", request.provider, required=True)
         call = CloseSession(
@@ -69,7 +69,7 @@ class SessionService(SessionServiceServicer):
         self, request: pb.WatchEventsRequest, context: "Context"
     ) -> AsyncIterator[pb.WatchEventsResponse]:
         """Stream what happens."""
-        fields = Fields()
+        fields = RequestValidator()
         after = fields.text("after_event_id", request.after_event_id)
         wanted = EventFilter(
             user_id=fields.text("user_id", request.user_id),
@@ -116,10 +116,10 @@ def _close_response(answer: CloseAnswer) -> pb.CloseSessionResponse:
     )
 
 
-def _event_types(fields: Fields, request: pb.WatchEventsRequest) -> frozenset[EventType]:
+def _event_types(fields: RequestValidator, request: pb.WatchEventsRequest) -> frozenset[EventType]:
     names = {pb.EventType.Value(f"EVENT_TYPE_{member}"): member for member in EventType}
     if strangers := sorted({number for number in request.types if number not in names}):
-        fields.wrong("types", f"has {strangers[0]}, which is no type of event")
+        fields.add_violation("types", f"has {strangers[0]}, which is no type of event")
     return frozenset(names[number] for number in request.types if number in names)
 
 
@@ -128,9 +128,9 @@ def _provider(provider: Provider) -> pb.Provider:
     capabilities = pb.Capabilities(callbacks=sorted(provider.adapter.callbacks))
     if close:
         capabilities.close_scope = pb.CLOSE_SCOPE_USER if close.ends_all_sessions else pb.CLOSE_SCOPE_SESSION
-        capabilities.required_fields.extend(sorted(close.needs))
-        capabilities.optional_fields.extend(sorted(close.accepts))
-        capabilities.caution = close.caution
+        capabilities.required_fields.extend(sorted(close.required_fields))
+        capabilities.optional_fields.extend(sorted(close.optional_fields))
+        capabilities.caution = close.warning
     return pb.Provider(
         name=provider.name,
         adapter=provider.adapter.name,

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.models import PostingFault
 
 DOMAIN = "session-gateway"
@@ -82,7 +82,7 @@ TABLE: dict[StrEnum, Row] = {
 }
 
 
-def status_of(failure: Failure) -> Status:
+def status_of(failure: GatewayError) -> Status:
     """The failure as a caller sees it: its code, its message, and the details that a program can act on."""
     row = TABLE[failure.reason]
     metadata = {

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from gateway.rpc.deadline import in_time
+from gateway.rpc.deadline import store_timeout
 from gateway.rpc.status import ApiReason
-from gateway.rpc.validation import Fields, known_page, next_page, timestamp
-from gateway.sessions.errors import Failure
+from gateway.rpc.validation import RequestValidator, known_page, next_page, timestamp
+from gateway.sessions.errors import GatewayError
 from gateway.store.base import Ledger
 from gateway.store.models import Credit
 from gateway.v1 import transaction_service_pb2 as pb
@@ -30,14 +30,14 @@ class TransactionService(TransactionServiceServicer):
         self, request: pb.GetTransactionRequest, context: "Context"
     ) -> pb.GetTransactionResponse:
         """Find a transaction by its key."""
-        fields = Fields()
+        fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
         reference = fields.text("reference", request.reference, required=True)
         fields.check()
         async with self._in_time(context):
             credit = await self._ledger.credit(provider, reference)
         if credit is None:
-            raise Failure(
+            raise GatewayError(
                 ApiReason.TRANSACTION_UNKNOWN,
                 f"nothing was credited by reference {reference} of provider {provider}: "
                 "where it should have been, ReconciliationService knows of a refusal",
@@ -50,7 +50,7 @@ class TransactionService(TransactionServiceServicer):
         self, request: pb.ListTransactionsRequest, context: "Context"
     ) -> pb.ListTransactionsResponse:
         """List a player's transactions, newest first."""
-        fields = Fields()
+        fields = RequestValidator()
         user_id = fields.text("user_id", request.user_id, required=True)
         query = ("transactions", user_id)
         token = fields.page_token(request.page_token, *query)
@@ -65,7 +65,7 @@ class TransactionService(TransactionServiceServicer):
         )
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s(), "the ledger")
+        return store_timeout(context, self._default_deadline_s(), "the ledger")
 
 
 def _transaction(credit: Credit) -> pb.Transaction:

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.sessions.errors import Failure, FieldViolation, Reason
+from gateway.sessions.errors import FieldViolation, GatewayError, Reason
 from gateway.store.base import PageTokenUnknown
 from gateway.wallet import formats
 from gateway.wallet.formats import LONGEST_ID
@@ -19,8 +19,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_TOKEN = 4096
 LONGEST_REASON = 1000
 
-USUAL_PAGE = 100
-MOST_ON_A_PAGE = 1000
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _APP_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
@@ -29,13 +29,13 @@ _APP_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", 
 _ANOTHER_LISTS = "was not given by this list with these conditions: leave it empty to start from its first page"
 
 
-class Fields:
+class RequestValidator:
     """Collects what is wrong with a request. Ask for every field, then `check`."""
 
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
 
-    def wrong(self, field: str, description: str) -> None:
+    def add_violation(self, field: str, description: str) -> None:
         """Note a violation."""
         self._violations.append(FieldViolation(field, description))
 
@@ -44,7 +44,7 @@ class Fields:
         if not self._violations:
             return
         wrong = {violation.field for violation in self._violations}
-        raise Failure(
+        raise GatewayError(
             Reason.FIELD_INVALID,
             "; ".join(f"{violation.field} {violation.description}" for violation in self._violations),
             provider="" if "provider" in wrong else provider,
@@ -55,59 +55,59 @@ class Fields:
     def text(self, field: str, value: str, *, required: bool = False, longest: int = LONGEST_ID) -> str:
         """An id or a short text: of bounded length, without control characters."""
         if required and not value:
-            self.wrong(field, "is required")
+            self.add_violation(field, "is required")
         elif len(value) > longest:
-            self.wrong(field, f"is longer than {longest} characters")
+            self.add_violation(field, f"is longer than {longest} characters")
         elif formats.has_control(value):
-            self.wrong(field, "has a control character")
+            self.add_violation(field, "has a control character")
         return value
 
     def request_id(self, value: str) -> str:
         """A UUID in its usual spelling, or nothing; answered in lower case."""
         if value and not _UUID.fullmatch(value):
-            self.wrong("request_id", "is not a UUID, such as 123e4567-e89b-42d3-a456-426614174000")
+            self.add_violation("request_id", "is not a UUID, such as 123e4567-e89b-42d3-a456-426614174000")
         return value.lower()
 
-    def statement(self, field: str, value: str, *, longest: int = LONGEST_ID) -> str:
+    def required_text(self, field: str, value: str, *, longest: int = LONGEST_ID) -> str:
         """What a person states, and others will read: who, or why. Required, and more than blanks."""
         return self.text(field, value.strip(), required=True, longest=longest)
 
-    def page_size(self, value: int, usual: int = USUAL_PAGE, most: int = MOST_ON_A_PAGE) -> int:
+    def page_size(self, value: int, usual: int = DEFAULT_PAGE_SIZE, most: int = MAX_PAGE_SIZE) -> int:
         """How many entries a page may have: the usual number for 0, and no more than `most`, whatever is asked."""
         if value < 0:
-            self.wrong("page_size", "is negative: leave it 0 for pages of the usual size")
+            self.add_violation("page_size", "is negative: leave it 0 for pages of the usual size")
         return min(value, most) or usual
 
     def page_token(self, value: str, *query: str) -> str:
         """Where a list goes on, as the store says it: given by `next_page` for the same query, or nothing."""
         mark = _mark(query)
         if value and not value.startswith(mark):
-            self.wrong("page_token", _ANOTHER_LISTS)
+            self.add_violation("page_token", _ANOTHER_LISTS)
         return value.removeprefix(mark)
 
     def app_version(self, field: str, value: str) -> str:
         """X.Y.Z, or nothing."""
         if value and (len(value) > LONGEST_ID or not _APP_VERSION.fullmatch(value)):
-            self.wrong(field, "is not of the form X.Y.Z, such as 1.0.10")
+            self.add_violation(field, "is not of the form X.Y.Z, such as 1.0.10")
         return value
 
     def currency(self, field: str, value: str) -> str:
         """ISO 4217 or a vendor's code of a crypto currency."""
         if not value:
-            self.wrong(field, "is required")
+            self.add_violation(field, "is required")
         elif not formats.is_currency(value):
-            self.wrong(field, "is not a currency code: 3 to 10 of A-Z and 0-9, such as EUR")
+            self.add_violation(field, "is not a currency code: 3 to 10 of A-Z and 0-9, such as EUR")
         return value
 
     def money(self, field: str, value: str, *, required: bool = True) -> Decimal:
         """An exact decimal; 0 where it is absent or wrong."""
         if not value:
             if required:
-                self.wrong(field, "is required")
+                self.add_violation(field, "is required")
             return Decimal(0)
         amount = formats.money(value)
         if amount is None:
-            self.wrong(
+            self.add_violation(
                 field,
                 "is not an amount: digits, with at most 18 after the point and 32 in all, "
                 "no sign and no exponent, such as 10.50",
@@ -137,6 +137,6 @@ def known_page() -> Iterator[None]:
     try:
         yield
     except PageTokenUnknown:
-        fields = Fields()
-        fields.wrong("page_token", _ANOTHER_LISTS)
+        fields = RequestValidator()
+        fields.add_violation("page_token", _ANOTHER_LISTS)
         fields.check()

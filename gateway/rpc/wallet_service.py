@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from adapters.contract import PromoPrize, Result
-from gateway.rpc.deadline import in_time
+from gateway.rpc.deadline import store_timeout
 from gateway.rpc.status import ApiReason
-from gateway.rpc.validation import Fields
-from gateway.sessions.errors import Failure, FieldViolation
+from gateway.rpc.validation import RequestValidator
+from gateway.sessions.errors import FieldViolation, GatewayError
 from gateway.store.base import ContentDiffers
 from gateway.store.models import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
@@ -35,7 +35,7 @@ class WalletService(WalletServiceServicer):
         self._default_deadline_s = default_deadline_s
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return in_time(context, self._default_deadline_s(), "the ledger")
+        return store_timeout(context, self._default_deadline_s(), "the ledger")
 
     async def ApplyResult(  # noqa: N802 - the proto's name
         self, request: pb.ApplyResultRequest, context: "Context"
@@ -57,7 +57,7 @@ class WalletService(WalletServiceServicer):
         self, request: pb.GetBalanceRequest, context: "Context"
     ) -> pb.GetBalanceResponse:
         """Answer what an account holds."""
-        fields = Fields()
+        fields = RequestValidator()
         user_id = fields.text("user_id", request.user_id, required=True)
         currency = fields.currency("currency", request.currency)
         fields.check()
@@ -71,7 +71,7 @@ class WalletService(WalletServiceServicer):
         self, request: pb.OpenAccountRequest, context: "Context"
     ) -> pb.OpenAccountResponse:
         """Open an account, or answer as the first time."""
-        fields = Fields()
+        fields = RequestValidator()
         user_id = fields.text("user_id", request.user_id, required=True)
         currency = fields.currency("currency", request.currency)
         opening = fields.money("opening_balance", request.opening_balance, required=False)
@@ -80,7 +80,7 @@ class WalletService(WalletServiceServicer):
             async with self._in_time(context):
                 account = await self._wallet.open_account(user_id, currency, opening)
         except ContentDiffers as differs:
-            raise Failure(
+            raise GatewayError(
                 ApiReason.ACCOUNT_EXISTS,
                 f"player {user_id} has an account in {currency} that was opened with another {differs.field}",
                 certainty=None,
@@ -94,7 +94,7 @@ class WalletService(WalletServiceServicer):
 
 def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
     """The request in the ledger's words. Raises Failure FIELD_INVALID."""
-    fields = Fields()
+    fields = RequestValidator()
     promo = None
     if request.promo_amount and request.promo_reference:
         promo = PromoPrize(
@@ -102,9 +102,9 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
             fields.text("promo_reference", request.promo_reference),
         )
     elif request.promo_amount:
-        fields.wrong("promo_reference", "is required beside promo_amount")
+        fields.add_violation("promo_reference", "is required beside promo_amount")
     elif request.promo_reference:
-        fields.wrong("promo_amount", "is required beside promo_reference")
+        fields.add_violation("promo_amount", "is required beside promo_reference")
     provider = fields.text("provider", request.provider, required=True)
     result = Result(
         reference=fields.text("reference", request.reference, required=True),
@@ -125,7 +125,7 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
 
 def _refuse(refused: PostingRefused, user_id: str, currency: str) -> NoReturn:
     told = _TOLD[refused.fault].format(user_id=user_id, currency=currency, field=refused.field)
-    raise Failure(
+    raise GatewayError(
         refused.fault,
         told,
         certainty=None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ProviderBinding:
     """A served provider's settings with the adapter that they name, checked by what the adapter demands."""
 
     settings: ProviderSettings
@@ -22,10 +22,10 @@ class Dialect:
     account: Account[Any]
 
 
-def dialects(settings: Settings, registry: Registry | None = None) -> Mapping[str, Dialect]:
+def bind_providers(settings: Settings, registry: Registry | None = None) -> Mapping[str, ProviderBinding]:
     """The providers to serve, each with its adapter. Raises ConfigInvalid with everything that does not fit."""
     registry = registry or find()
-    found: dict[str, Dialect] = {}
+    found: dict[str, ProviderBinding] = {}
     problems: list[Problem] = []
     for name, provider in settings.providers.items():
         if provider.retired:
@@ -38,7 +38,7 @@ def dialects(settings: Settings, registry: Registry | None = None) -> Mapping[st
         except ConfigInvalid as invalid:
             problems.extend(invalid.problems)
         else:
-            found[name] = Dialect(provider, adapter, account)
+            found[name] = ProviderBinding(provider, adapter, account)
     if problems:
         raise ConfigInvalid(tuple(problems))
     return MappingProxyType(found)
@@ -50,7 +50,7 @@ def simulated(settings: Settings, name: str, registry: Registry | None = None) -
     if name not in settings.providers or settings.providers[name].retired:
         known = ", ".join(sorted(settings.providers)) or "none"
         raise ConfigInvalid((Problem(f"providers.{name}", f"is not configured; configured are: {known}"),))
-    dialect = dialects(settings, registry)[name]
+    dialect = bind_providers(settings, registry)[name]
     try:
         return registry.simulator(dialect.adapter.name), dialect.account
     except RegistryError as error:

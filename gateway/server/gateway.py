@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.registry import Registry
 from gateway.callbacks.handler import CallbackHandler
-from gateway.callbacks.processor import Judge
+from gateway.callbacks.processor import CallbackProcessor
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.config import (
@@ -24,22 +24,22 @@ from gateway.config import (
 from gateway.masking.by_value import KnownSecrets
 from gateway.outbound.client import ProviderClient
 from gateway.rpc import server as rpc
-from gateway.rpc.event_stream import Watching
+from gateway.rpc.event_stream import EventStreams
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.provider_service import ProviderService
 from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
-from gateway.server.dialects import Dialect
-from gateway.server.fitting import fitting
-from gateway.server.providers import callback_guard, callback_routes, provider_of, renewed
+from gateway.server.dialects import ProviderBinding
+from gateway.server.fitting import validate
+from gateway.server.providers import callback_guard, callback_routes, provider_of, rebuild_provider
 from gateway.server.tls import Certificates
-from gateway.server.validation import exchanged, forgotten, secrets_of
+from gateway.server.validation import changed_wallet, missing_providers, secrets_of
 from gateway.server.wallets import wallet_of
-from gateway.sessions.close_service import Closing
+from gateway.sessions.close_service import CloseService
 from gateway.sessions.provider import Provider
-from gateway.sessions.provider_switch import Switches
+from gateway.sessions.provider_switch import ProviderSwitches
 from gateway.sessions.providers import Providers
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.factory import open_store
@@ -92,7 +92,7 @@ class Gateway:
         secrets: KnownSecrets | None = None,
     ) -> None:
         self._registry = registry
-        self._served = fitting(settings, registry)
+        self._served = validate(settings, registry)
         self._settings = settings
         self._shares_ports = shares_ports
         self._metrics = Metrics()
@@ -100,7 +100,7 @@ class Gateway:
         self._secrets = secrets or KnownSecrets(())
         self._secrets.learn(secrets_of(settings))
         self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
-        self._switches = Switches(self._store, now)
+        self._switches = ProviderSwitches(self._store, now)
         self._providers = Providers(
             {
                 name: provider_of(dialect, self._secrets, self._switches.of(name))
@@ -109,10 +109,10 @@ class Gateway:
         )
         self._certificates = Certificates()
         self._wallet = wallet_of(settings.wallet, self._store, now)
-        self._closing = Closing(self._store, self._providers, now, self._metrics)
-        self._watching = Watching(self._store, self._metrics)
+        self._closing = CloseService(self._store, self._providers, now, self._metrics)
+        self._watching = EventStreams(self._store, self._metrics)
         routes = callback_routes(self._providers)
-        self._judge = Judge(self._wallet, self._store, now)
+        self._judge = CallbackProcessor(self._wallet, self._store, now)
         self._redeliveries = Redeliveries(routes, self._judge, self._store, now)
         self._callback_handler = CallbackHandler(
             routes,
@@ -141,7 +141,7 @@ class Gateway:
         )
         self._metrics.watch_providers(self._provider_states)
         self._metrics.watch_rpcs(lambda: self._rpc.under_way)
-        self._admin = AdminServer(self._metrics, self._obstacles)
+        self._admin = AdminServer(self._metrics, self._readiness_problems)
         self._obstacle = "starting"
 
     async def start(self) -> Listening:
@@ -158,7 +158,7 @@ class Gateway:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, end the streams, and close: nothing acknowledged is lost."""
         self._obstacle = "stopping"
-        self._closing.hurry(asyncio.get_running_loop().time() + PROVIDERS_GRACE_S)
+        self._closing.cap_deadlines(asyncio.get_running_loop().time() + PROVIDERS_GRACE_S)
         await asyncio.gather(self._callbacks.stop(), self._rpc.stop(STOP_GRACE_S))
         await self._closing.drain()
         for provider in self._providers.values():
@@ -178,8 +178,8 @@ class Gateway:
         that cannot even say TRY_AGAIN.
         """
         found = changes(self._settings, settings)
-        impossible = (*takes_restart(found), *forgotten(await self._store.money_providers(), settings))
-        served = await asyncio.to_thread(fitting, settings, self._registry, impossible)
+        impossible = (*takes_restart(found), *missing_providers(await self._store.money_providers(), settings))
+        served = await asyncio.to_thread(validate, settings, self._registry, impossible)
         renew_certificates = await asyncio.to_thread(self._certificates.read)
         self._secrets.learn(secrets_of(settings))
         providers = {name: self._provider(dialect) for name, dialect in served.items()}
@@ -206,12 +206,12 @@ class Gateway:
         self._settings, self._served = settings, served
         return found
 
-    def _provider(self, dialect: Dialect) -> Provider:
+    def _provider(self, dialect: ProviderBinding) -> Provider:
         """A provider as it is configured from here on."""
         name = dialect.settings.name
         if name not in self._providers:
             return provider_of(dialect, self._secrets, self._switches.of(name))
-        return renewed(self._providers[name], self._served[name], dialect, self._secrets)
+        return rebuild_provider(self._providers[name], self._served[name], dialect, self._secrets)
 
     def _clients(self) -> frozenset[ProviderClient]:
         return frozenset(provider.client for provider in self._providers.values())
@@ -219,8 +219,8 @@ class Gateway:
     async def _start(self) -> Listening:
         await self._store.open()
         if problems := (
-            *forgotten(await self._store.money_providers(), self._settings),
-            *exchanged(await self._store.creditors(), self._settings),
+            *missing_providers(await self._store.money_providers(), self._settings),
+            *changed_wallet(await self._store.creditors(), self._settings),
         ):
             raise ConfigInvalid(problems)
         await self._store.remember_providers(frozenset(self._settings.providers))
@@ -279,7 +279,7 @@ class Gateway:
             for name, provider in self._providers.items()
         ]
 
-    async def _obstacles(self) -> tuple[str, ...]:
+    async def _readiness_problems(self) -> tuple[str, ...]:
         """What keeps the gateway from being ready; never a provider's sickness."""
         if self._obstacle:
             return (self._obstacle,)
@@ -294,7 +294,7 @@ class Gateway:
 
 
 def _keep_bodies(journal: JournalSettings) -> timedelta | None:
-    return timedelta(days=journal.keep_bodies_days) if journal.keep_bodies_days else None
+    return timedelta(days=journal.body_retention_days) if journal.body_retention_days else None
 
 
 def _connection_limits(settings: CallbackSettings) -> ConnectionLimits:

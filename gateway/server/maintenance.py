@@ -19,7 +19,7 @@ Of the whole server, to any moment: pg_basebackup with archived WAL (continuous 
 Then name the restored database in [store] url, and look with `session-gateway verify` before a gateway serves it."""
 
 
-class NotDone(Exception):
+class MaintenanceError(Exception):
     """What was asked for could not be done; the message says why, and what to do."""
 
 
@@ -28,17 +28,17 @@ async def verify(settings: Settings) -> Audit:
     try:
         return await audit_kept(settings.store.url.reveal())
     except (StoreUnavailable, ValueError) as error:
-        raise NotDone(str(error)) from error
+        raise MaintenanceError(str(error)) from error
 
 
 def back_up(settings: Settings, to: Path) -> Audit:
     """Copy the database to a new file, and look whether the books add up there. Raises NotDone."""
     if not settings.store.is_sqlite:
-        raise NotDone(_OF_POSTGRESQL)
+        raise MaintenanceError(_OF_POSTGRESQL)
     try:
         return back_up_file(Path(store_location(settings.store.url.reveal())), to)
     except (BackupFailed, StoreUnavailable, ValueError) as error:
-        raise NotDone(str(error)) from error
+        raise MaintenanceError(str(error)) from error
 
 
 def after_backup(settings: Settings, to: Path) -> str:

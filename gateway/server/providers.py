@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 
-from gateway.callbacks.auth import CallbackGuard, Door
+from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
 from gateway.callbacks.routing import CallbackProvider, Routes, routes_of
 from gateway.config import CallbackSettings, ProviderSettings
 from gateway.masking.by_value import KnownSecrets
 from gateway.masking.mask import Mask
-from gateway.outbound.admission import Gate
+from gateway.outbound.admission import AdmissionControl
 from gateway.outbound.client import Endpoint, ProviderClient
-from gateway.server.dialects import Dialect
+from gateway.server.dialects import ProviderBinding
 from gateway.sessions.provider import Provider
-from gateway.sessions.provider_switch import Switch
+from gateway.sessions.provider_switch import EnabledState
 
 
-def provider_of(dialect: Dialect, secrets: KnownSecrets, switch: Switch) -> Provider:
+def provider_of(dialect: ProviderBinding, secrets: KnownSecrets, switch: EnabledState) -> Provider:
     """A provider that nobody has called yet."""
     settings = dialect.settings
     return Provider(
@@ -23,12 +23,14 @@ def provider_of(dialect: Dialect, secrets: KnownSecrets, switch: Switch) -> Prov
         account=dialect.account,
         client=ProviderClient(_endpoint(settings)),
         mask=Mask(dialect.adapter.masked, secrets),
-        gate=Gate(settings.name, settings.limits, settings.retry, settings.breaker),
+        gate=AdmissionControl(settings.name, settings.limits, settings.retry, settings.breaker),
         switch=switch,
     )
 
 
-def renewed(provider: Provider, before: Dialect, dialect: Dialect, secrets: KnownSecrets) -> Provider:
+def rebuild_provider(
+    provider: Provider, before: ProviderBinding, dialect: ProviderBinding, secrets: KnownSecrets
+) -> Provider:
     """A provider as it is configured from here on: the very same where nothing of it has changed.
 
     Its health and its switch stay; so do its connections where it is reached as before, and what its breaker and its
@@ -45,7 +47,9 @@ def renewed(provider: Provider, before: Dialect, dialect: Dialect, secrets: Know
         account=dialect.account,
         client=provider.client if same_way else ProviderClient(_endpoint(settings)),
         mask=Mask(dialect.adapter.masked, secrets),
-        gate=provider.gate if same_server else Gate(settings.name, settings.limits, settings.retry, settings.breaker),
+        gate=provider.gate
+        if same_server
+        else AdmissionControl(settings.name, settings.limits, settings.retry, settings.breaker),
         health=provider.health,
         switch=provider.switch,
     )
@@ -57,7 +61,7 @@ def _endpoint(settings: ProviderSettings) -> Endpoint:
         base_url=settings.base_url,
         allow_private_addresses=settings.allow_private_addresses,
         connect_timeout_s=settings.limits.connect_timeout_s,
-        connections=settings.limits.concurrent_calls,
+        connections=settings.limits.max_concurrent_calls,
     )
 
 
@@ -68,10 +72,10 @@ def callback_routes(providers: Mapping[str, Provider]) -> Routes:
     )
 
 
-def callback_guard(served: Mapping[str, Dialect], settings: CallbackSettings) -> CallbackGuard:
+def callback_guard(served: Mapping[str, ProviderBinding], settings: CallbackSettings) -> CallbackAuthenticator:
     """Who may call. Raises ValueError for an empty key."""
     doors = {
-        name: Door(dialect.settings.callback_keys, dialect.settings.callback_sources)
+        name: AccessRule(dialect.settings.callback_keys, dialect.settings.callback_sources)
         for name, dialect in served.items()
     }
-    return CallbackGuard(doors, settings.trusted_proxies)
+    return CallbackAuthenticator(doors, settings.trusted_proxies)

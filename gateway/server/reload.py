@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from gateway.config import ConfigInvalid, Problem, Settings, changes, takes_restart
-from gateway.server.fitting import fitting
-from gateway.server.validation import unfit_for_store
+from gateway.server.fitting import validate
+from gateway.server.validation import store_conflicts
 from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
-from gateway.telemetry.errors import report_bug
+from gateway.telemetry.errors import log_unexpected_error
 
 if TYPE_CHECKING:
     from gateway.server.gateway import Gateway  # a supervisor of workers reloads none
@@ -31,19 +31,19 @@ async def reload(gateway: "Gateway", read: Callable[[], Settings]) -> None:
         log.info("configuration reloaded", added=found.added, removed=found.removed, changed=found.changed)
         return settings
 
-    if settings := await or_told(taken_on()):
+    if settings := await log_reload_failure(taken_on()):
         logs.set_level(settings.log.level)
 
 
-async def rejudged(before: Settings, read: Callable[[], Settings]) -> Settings:
+async def validate_reload(before: Settings, read: Callable[[], Settings]) -> Settings:
     """What `read` answers, if gateways that serve by `before` can take it on. Raises ConfigInvalid."""
     settings = await asyncio.to_thread(read)
-    impossible = (*takes_restart(changes(before, settings)), *await unfit_for_store(settings))
-    await asyncio.to_thread(fitting, settings, None, impossible)
+    impossible = (*takes_restart(changes(before, settings)), *await store_conflicts(settings))
+    await asyncio.to_thread(validate, settings, None, impossible)
     return settings
 
 
-async def or_told(reloaded: Awaitable[ValueT]) -> ValueT | None:
+async def log_reload_failure(reloaded: Awaitable[ValueT]) -> ValueT | None:
     """What it answers; None where it raises, and why nothing was reloaded is logged then."""
     try:
         return await reloaded
@@ -52,7 +52,7 @@ async def or_told(reloaded: Awaitable[ValueT]) -> ValueT | None:
     except StoreUnavailable as error:
         problems = (Problem("store.url", f"{error}; send SIGHUP again when it answers"),)
     except Exception as bug:  # noqa: BLE001 - an adapter's, or ours: what serves goes on
-        problems = (Problem("", f"the gateway failed, error id {report_bug(bug)}"),)
+        problems = (Problem("", f"the gateway failed, error id {log_unexpected_error(bug)}"),)
     log.error(
         "configuration not reloaded: nothing has changed",
         problems=[{"path": problem.path, "message": problem.message} for problem in problems],

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.server.signals import hangups_told, whenever
+from gateway.server.signals import handle_sighup, run_on_event
 
 
 class Server(Protocol):
@@ -33,13 +33,13 @@ async def run(
     stop, changed = asyncio.Event(), asyncio.Event()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signalled, stop.set)
-    with hangups_told(changed.set):
+    with handle_sighup(changed.set):
         server = made()
         orphan = _orphaned(stop) if supervised else None
         try:
             if await _started(server, stop):
                 try:
-                    await _until(stop, whenever(changed, partial(reload, server)))
+                    await _until(stop, run_on_event(changed, partial(reload, server)))
                 finally:
                     await server.stop()
         finally:

@@ -15,7 +15,7 @@ _SIGHUP = {signal.SIGHUP}
 
 
 @contextmanager
-def hangups_held() -> Iterator[None]:
+def block_sighup() -> Iterator[None]:
     """Meanwhile SIGHUP waits. A process that is started meanwhile holds it back as well."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGHUP)
     try:
@@ -25,7 +25,7 @@ def hangups_held() -> Iterator[None]:
 
 
 @contextmanager
-def hangups_told(told: Callable[[], None]) -> Iterator[None]:
+def handle_sighup(told: Callable[[], None]) -> Iterator[None]:
     """Meanwhile SIGHUP calls `told` on the running loop, also where it came before.
 
     The loop must handle some other signal by itself: only then does one wake it.
@@ -41,7 +41,7 @@ def hangups_told(told: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGHUP, ignored)
 
 
-async def whenever(told: asyncio.Event, act: Callable[[], Awaitable[None]]) -> Never:
+async def run_on_event(told: asyncio.Event, act: Callable[[], Awaitable[None]]) -> Never:
     """Act each time the event was set, one time after the other; however often it is set meanwhile, once more."""
     while True:
         await told.wait()

@@ -20,8 +20,8 @@ import structlog
 from msgspec import structs
 
 from gateway.config import Listen, Settings, load
-from gateway.server.reload import or_told, rejudged
-from gateway.server.signals import hangups_held, hangups_told, whenever
+from gateway.server.reload import log_reload_failure, validate_reload
+from gateway.server.signals import block_sighup, handle_sighup, run_on_event
 from gateway.telemetry import logs
 
 log = structlog.get_logger(__name__)
@@ -74,13 +74,13 @@ class Ports:
         return cls(grpc, callbacks, admin)
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _ReadyMessage(msgspec.Struct, frozen=True):
     """A worker's first line."""
 
     admin: str
 
 
-class Workers:
+class Supervisor:
     """Starts the workers, keeps them running, and ends them. Used once."""
 
     def __init__(self, config: Path, settings: Settings, number: int) -> None:
@@ -154,13 +154,13 @@ class Workers:
 
     async def _start(self, index: int, ports: Ports) -> None:
         async with self._spawning:
-            with hangups_held():
+            with block_sighup():
                 process = await self._spawned(ports)
         self._running[index] = process
         assert process.stdout is not None  # noqa: S101 - it was asked for
         line = await process.stdout.readline()
         try:
-            self._admins[index] = msgspec.json.decode(line, type=_Said).admin
+            self._admins[index] = msgspec.json.decode(line, type=_ReadyMessage).admin
         except msgspec.MsgspecError:
             # Not killed at once: its own exit code, which tells why, would be lost.
             with contextlib.suppress(TimeoutError):
@@ -187,7 +187,7 @@ class Workers:
 
     async def _keep_running(self, ports: Sequence[Ports]) -> None:
         keepers = [asyncio.create_task(self._keep(index, ports[index])) for index in range(self._number)]
-        keepers.append(asyncio.create_task(whenever(self._changed, self._reload)))
+        keepers.append(asyncio.create_task(run_on_event(self._changed, self._reload)))
         await self._stopping.wait()
         for keeper in keepers:
             keeper.cancel()
@@ -195,7 +195,7 @@ class Workers:
 
     async def _reload(self) -> None:
         """Judge the file first, so that one that is bad is told once; each worker judges it for itself all the same."""
-        settings = await or_told(rejudged(self._settings, partial(load, self._config, os.environ)))
+        settings = await log_reload_failure(validate_reload(self._settings, partial(load, self._config, os.environ)))
         if settings is None:
             return
         self._settings = settings
@@ -259,11 +259,11 @@ def supervise(config: Path, settings: Settings, number: int) -> None:
     """Run so many workers until SIGTERM or SIGINT. Raises WorkerFailed and OSError."""
 
     async def run() -> None:
-        workers = Workers(config, settings, number)
+        workers = Supervisor(config, settings, number)
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signalled, workers.stop)
-        with hangups_told(workers.reload):
+        with handle_sighup(workers.reload):
             await workers.run()
 
     asyncio.run(run())

@@ -8,11 +8,11 @@ from adapters.contract import Secret
 from gateway.config import ClientTls, Problem, Settings, TlsFiles
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import creditors_kept, describe, money_providers_kept
-from gateway.store.models import Creditor
+from gateway.store.models import WalletKind
 from gateway.telemetry import tracing
 
 
-def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
+def missing_providers(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
     """Providers whose references the store knows and the configuration does not: a name is for good."""
     return tuple(
         Problem(
@@ -24,37 +24,37 @@ def forgotten(money_providers: frozenset[str], settings: Settings) -> tuple[Prob
     )
 
 
-def exchanged(creditors: frozenset[Creditor], settings: Settings) -> tuple[Problem, ...]:
+def changed_wallet(creditors: frozenset[WalletKind], settings: Settings) -> tuple[Problem, ...]:
     """Another wallet than the one before: a Result that was credited there would be credited here once more."""
-    ours, other = Creditor.BUILTIN, Creditor.OPERATORS
+    ours, other = WalletKind.BUILTIN, WalletKind.OPERATORS
     if not settings.wallet.is_builtin:
         ours, other = other, ours
-    if other not in creditors or settings.wallet.took_over:
+    if other not in creditors or settings.wallet.references_migrated:
         return ()
-    before = "the operator's wallet" if ours is Creditor.BUILTIN else "the built-in ledger"
+    before = "the operator's wallet" if ours is WalletKind.BUILTIN else "the built-in ledger"
     return (
         Problem(
             "wallet.target",
             f"is another wallet than before: the store holds what {before} credited, and a Result that is sent again "
             "would be paid twice; name the wallet of before, or another database, or carry its references and balances "
-            "over and then write took_over = true",
+            "over and then write references_migrated = true",
         ),
     )
 
 
-async def unfit_for_store(settings: Settings) -> tuple[Problem, ...]:
+async def store_conflicts(settings: Settings) -> tuple[Problem, ...]:
     """What `forgotten` and `exchanged` say of the store as it is, before any gateway opens it."""
     url = settings.store.url.reveal()
     try:
         return (
-            *forgotten(await money_providers_kept(url), settings),
-            *exchanged(await creditors_kept(url), settings),
+            *missing_providers(await money_providers_kept(url), settings),
+            *changed_wallet(await creditors_kept(url), settings),
         )
     except StoreUnavailable as error:
         return (Problem("store.url", str(error)),)
 
 
-def unloadable(settings: Settings) -> tuple[Problem, ...]:
+def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
     """Certificates and keys that TLS cannot use, and a store's url that cannot be read."""
     problems = []
     try:

@@ -10,7 +10,7 @@ from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits
 from gateway.server.tls import Certificates
-from gateway.server.validation import exchanged, unloadable
+from gateway.server.validation import changed_wallet, unreadable_files
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.wallet.builtin import BuiltinWallet
@@ -30,7 +30,7 @@ class WalletServer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        if problems := (*_elsewhere(settings), *unloadable(settings)):
+        if problems := (*_elsewhere(settings), *unreadable_files(settings)):
             raise ConfigInvalid(problems)
         self._settings = settings
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
@@ -54,7 +54,7 @@ class WalletServer:
     async def _start(self) -> WalletListening:
         listen = self._settings.grpc.listen
         await self._store.open()
-        if problems := exchanged(await self._store.creditors(), self._settings):
+        if problems := changed_wallet(await self._store.creditors(), self._settings):
             raise ConfigInvalid(problems)
         port = await self._rpc.start(listen.host, listen.port, Certificates().of_rpc(self._settings.grpc, self._rpc))
         return WalletListening(grpc=str(Listen(listen.host, port)))

@@ -12,22 +12,20 @@ from gateway.wallet.builtin import BuiltinWallet
 
 if TYPE_CHECKING:
     from gateway.wallet.channel import ClientPem
-    from gateway.wallet.remote import OperatorsWallet
+    from gateway.wallet.remote import RemoteWallet
 
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)?/*(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>[0-9]{1,5})")
 
 
-def wallet_of(
-    settings: WalletSettings, store: Store, clock: Callable[[], datetime]
-) -> "BuiltinWallet | OperatorsWallet":
+def wallet_of(settings: WalletSettings, store: Store, clock: Callable[[], datetime]) -> "BuiltinWallet | RemoteWallet":
     """The wallet that the configuration names. Raises OSError where a file of `wallet.tls` cannot be read."""
     if settings.is_builtin:
         return BuiltinWallet(store, clock)
     from gateway.wallet.channel import WalletAddress  # noqa: PLC0415 - of no use beside the built-in ledger
-    from gateway.wallet.remote import OperatorsWallet  # noqa: PLC0415
+    from gateway.wallet.remote import RemoteWallet  # noqa: PLC0415
 
     address = WalletAddress(settings.target, _pem(settings.tls) if settings.tls else None)
-    return OperatorsWallet(address, store, clock, attempt_timeout_s=settings.attempt_timeout_s)
+    return RemoteWallet(address, store, clock, attempt_timeout_s=settings.attempt_timeout_s)
 
 
 def calls_itself(settings: Settings) -> tuple[Problem, ...]:

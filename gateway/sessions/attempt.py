@@ -20,25 +20,25 @@ from adapters.contract import (
     Unsupported,
 )
 from gateway.masking.mask import Mask
-from gateway.outbound.client import CannotBeSent, ExchangeFailed
+from gateway.outbound.client import ExchangeFailed, LocalProtocolError
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.retry import retry_after_s
-from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, RETRYABLE, Failure, FieldViolation, Reason
+from gateway.sessions.errors import REASON_BY_FAULT, REASON_BY_REFUSAL, RETRYABLE, FieldViolation, GatewayError, Reason
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
 from gateway.store.models import Direction, Exchange, Message
-from gateway.telemetry.errors import report_bug
-from gateway.telemetry.tracing import Attributes, Kind, Told, active
+from gateway.telemetry.errors import log_unexpected_error
+from gateway.telemetry.tracing import Attributes, Kind, SpanResult, active
 
 CLOSE_SESSION = "close_session"
 """The operation's name in the journal, the goldens and the metrics."""
 
-LONGEST_CODE = 64
-LONGEST_DESCRIPTION = 200
+MAX_CODE_LENGTH = 64
+MAX_DESCRIPTION_LENGTH = 200
 """Characters of a provider's words that are kept and told, once secrets are masked."""
 
 
-class Sent(msgspec.Struct, frozen=True):
+class AttemptResult(msgspec.Struct, frozen=True):
     """A concluded attempt: what was sent, what came back, and what it means."""
 
     provider: Provider
@@ -48,7 +48,7 @@ class Sent(msgspec.Struct, frozen=True):
     mask: Mask
     """The provider's, which knows the caller's token too."""
     reply: HttpReply | None
-    result: Closed | Failure
+    result: Closed | GatewayError
     started_at: datetime
     ended_at: datetime
 
@@ -59,8 +59,8 @@ class Sent(msgspec.Struct, frozen=True):
 
     def exchange(self) -> Exchange:
         """The journal's line, masked. Made when it is kept, and not while a caller waits for a failure."""
-        failure, reply = self.result if isinstance(self.result, Failure) else None, self.reply
-        verdict = self.result.reason if isinstance(self.result, Failure) else self.result.outcome
+        failure, reply = self.result if isinstance(self.result, GatewayError) else None, self.reply
+        verdict = self.result.reason if isinstance(self.result, GatewayError) else self.result.outcome
         return Exchange(
             id=new_id(),
             direction=Direction.OUTBOUND,
@@ -96,16 +96,18 @@ def encode_close(provider: Provider, call: CloseSession, attempt: Attempt) -> Ht
         return _close_call(provider).encode(provider.account, call, attempt)
     except FieldInvalid as refusal:
         violation = FieldViolation(refusal.field, refusal.message)
-        raise Failure(Reason.FIELD_INVALID, f"{refusal.field}: {refusal.message}", violations=(violation,)) from None
+        raise GatewayError(
+            Reason.FIELD_INVALID, f"{refusal.field}: {refusal.message}", violations=(violation,)
+        ) from None
     except Unsupported as refusal:
-        raise Failure(
+        raise GatewayError(
             Reason.UNSUPPORTED_BY_PROVIDER,
             f"{provider.name} cannot express {refusal.field}: {refusal.message}",
             details=(("field", refusal.field),),
         ) from None
 
 
-def may_be_repeated(provider: Provider) -> bool:
+def is_idempotent(provider: Provider) -> bool:
     """Whether a close may be sent again that may have been carried out."""
     return _close_call(provider).idempotent
 
@@ -118,13 +120,13 @@ async def send_close(
     request: HttpRequest,
     deadline: Deadline,
     clock: Callable[[], datetime],
-) -> Sent:
+) -> AttemptResult:
     """Ask the provider once. Never raises for what the provider does, nor for an adapter's bug."""
     sending = _send(provider, request_id, call, attempt, request, deadline, clock)
     if (traces := active()) is None:
         return await sending
     attributes: Attributes = {"request_id": request_id, "provider": provider.name, "attempt": attempt.number}
-    return await traces.around("attempt", sending, kind=Kind.CLIENT, attributes=attributes, told=_told_of_attempt)
+    return await traces.span("attempt", sending, kind=Kind.CLIENT, attributes=attributes, told=_attempt_span_result)
 
 
 async def _send(
@@ -135,30 +137,30 @@ async def _send(
     request: HttpRequest,
     deadline: Deadline,
     clock: Callable[[], datetime],
-) -> Sent:
+) -> AttemptResult:
     reply: HttpReply | None = None
-    result: Closed | Failure
+    result: Closed | GatewayError
     mask = mask_of(provider, call)
     started_at = clock()
     try:
         reply = await _exchanged(provider, request, deadline, mask)
         closed = _close_call(provider).decode(provider.account, reply)
-        result = Closed(closed.outcome, _told(closed.answer, mask))
+        result = Closed(closed.outcome, _masked_answer(closed.answer, mask))
     except ExchangeFailed as failed:
         certainty = Certainty.UNKNOWN if failed.sent else Certainty.NOT_SENT
-        result = Failure(OF_EXCHANGE[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
+        result = GatewayError(REASON_BY_FAULT[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
     except ProviderRefused as refused:
         result = _refusal(provider.name, refused, mask, retry_after_s(reply) if reply else None)
-    except CannotBeSent as bug:
-        result = gateway_error(report_bug(bug, mask), Certainty.NOT_SENT)
+    except LocalProtocolError as bug:
+        result = internal_error(log_unexpected_error(bug, mask), Certainty.NOT_SENT)
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
-        result = gateway_error(report_bug(bug, mask), Certainty.UNKNOWN)
+        result = internal_error(log_unexpected_error(bug, mask), Certainty.UNKNOWN)
     ended_at = clock()
-    return Sent(provider, request_id, attempt, request, mask, reply, result, started_at, ended_at)
+    return AttemptResult(provider, request_id, attempt, request, mask, reply, result, started_at, ended_at)
 
 
 def _exchanged(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> Awaitable[HttpReply]:
-    exchange = provider.client.exchange(request, deadline)
+    exchange = provider.client.send(request, deadline)
     if (traces := active()) is None:
         return exchange
     attributes: Attributes = {
@@ -167,25 +169,27 @@ def _exchanged(provider: Provider, request: HttpRequest, deadline: Deadline, mas
         "server.port": provider.client.port,
         "url.full": provider.client.base_url + mask.text(request.path),  # without its query
     }
-    return traces.around(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, told=_told_of_exchange)
+    return traces.span(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, told=_exchange_span_result)
 
 
-def _told_of_exchange(reply: HttpReply) -> Told:
+def _exchange_span_result(reply: HttpReply) -> SpanResult:
     if reply.status < 400:
-        return Told({"http.response.status_code": reply.status})
-    return Told({"http.response.status_code": reply.status, "error.type": str(reply.status)}, f"HTTP {reply.status}")
+        return SpanResult({"http.response.status_code": reply.status})
+    return SpanResult(
+        {"http.response.status_code": reply.status, "error.type": str(reply.status)}, f"HTTP {reply.status}"
+    )
 
 
-def _told_of_attempt(sent: Sent) -> Told:
+def _attempt_span_result(sent: AttemptResult) -> SpanResult:
     if isinstance(sent.result, Closed):
-        return Told({"outcome": sent.result.outcome})
+        return SpanResult({"outcome": sent.result.outcome})
     failure = sent.result
-    return Told({"reason": failure.reason, "certainty": failure.certainty or ""}, failure.message)
+    return SpanResult({"reason": failure.reason, "certainty": failure.certainty or ""}, failure.message)
 
 
-def gateway_error(error_id: str, certainty: Certainty) -> Failure:
+def internal_error(error_id: str, certainty: Certainty) -> GatewayError:
     """A bug of ours, as the caller is told: an id to find it in the log by, and nothing else."""
-    return Failure(
+    return GatewayError(
         Reason.GATEWAY_ERROR,
         f"the gateway failed; its operators find the cause in the log under error id {error_id}",
         certainty=certainty,
@@ -196,27 +200,27 @@ def gateway_error(error_id: str, certainty: Certainty) -> Failure:
 def _close_call(provider: Provider) -> CloseSessionCall[Any]:
     call = provider.adapter.close_session
     if call is None:
-        raise Failure(
+        raise GatewayError(
             Reason.UNSUPPORTED_BY_PROVIDER, f"{provider.name} has no way to close sessions: end them at the provider"
         )
     return call
 
 
-def _told(answer: ProviderAnswer, mask: Mask) -> ProviderAnswer:
+def _masked_answer(answer: ProviderAnswer, mask: Mask) -> ProviderAnswer:
     """The answer as it may be told. A provider may echo the caller's token, which the adapter cannot know as one."""
     return ProviderAnswer(
-        code=mask.text(answer.code)[:LONGEST_CODE],
-        description=mask.text(answer.description)[:LONGEST_DESCRIPTION],
+        code=mask.text(answer.code)[:MAX_CODE_LENGTH],
+        description=mask.text(answer.description)[:MAX_DESCRIPTION_LENGTH],
         http_status=answer.http_status,
     )
 
 
-def _refusal(provider: str, refused: ProviderRefused, mask: Mask, retry_after: float | None) -> Failure:
-    reason, certainty = OF_REFUSAL[refused.kind]
-    answer = _told(refused.answer, mask)
+def _refusal(provider: str, refused: ProviderRefused, mask: Mask, retry_after: float | None) -> GatewayError:
+    reason, certainty = REASON_BY_REFUSAL[refused.kind]
+    answer = _masked_answer(refused.answer, mask)
     message = mask.text(refused.message)
     words = f": {answer.description}" if answer.description else ""
-    return Failure(
+    return GatewayError(
         reason,
         f"{provider}: {message} (it answered {answer.code}{words})",
         certainty=certainty,

@@ -7,20 +7,20 @@ import msgspec
 import structlog
 
 from adapters.contract import Certainty, Closed, Outcome, ProviderAnswer
-from gateway.sessions.errors import Failure, FieldViolation, Reason
-from gateway.sessions.in_flight import Flight
-from gateway.store.base import Closures, ContentDiffers, StoreUnavailable
-from gateway.store.closures import together
+from gateway.sessions.errors import FieldViolation, GatewayError, Reason
+from gateway.sessions.in_flight import InFlightClose
+from gateway.store.base import CloseStore, ContentDiffers, StoreUnavailable
+from gateway.store.closures import combine_certainty
 from gateway.store.ids import new_id
 from gateway.store.models import (
     CloseRecord,
+    CloseSuccess,
     Event,
     EventType,
     Exchange,
     Failed,
-    ItemKind,
     ReconciliationItem,
-    Settled,
+    ReconciliationKind,
     Target,
 )
 
@@ -40,36 +40,36 @@ class CloseAnswer(msgspec.Struct, frozen=True):
     replayed: bool
 
 
-class Recording:
+class CloseRecorder:
     """The store, as closing a session needs it."""
 
-    def __init__(self, store: Closures, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: CloseStore, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
 
-    async def intend(self, flight: Flight[CloseAnswer]) -> CloseRecord:
+    async def record_intent(self, flight: InFlightClose[CloseAnswer]) -> CloseRecord:
         """Make the intent durable within the provider's time. Raises Failure; then nothing is sent, and so recorded."""
-        refusal = flight.last or Failure(
+        refusal = flight.last or GatewayError(
             Reason.STORE_UNAVAILABLE,
             "nothing was sent, for the gateway's store did not take the request: repeat the call",
         )
         try:
-            with flight.landing_at_deadline(refusal):
+            with flight.fail_at_deadline(refusal):
                 record = await self._store.begin_close(flight.request_id, flight.target, self._clock())
         except ContentDiffers as differs:
-            raise reused(flight.request_id, differs.field) from None
+            raise request_id_conflict(flight.request_id, differs.field) from None
         except StoreUnavailable as error:
             log.warning("intent not recorded", detail=str(error))
             raise refusal from error
-        if not flight.landed and not flight.abandoned:
+        if not flight.done and not flight.abandoned:
             return record
         # The store took it too late, or nobody waits any more. Without a conclusion it would stand for an attempt that
         # may have been sent.
         if not record.settled:
-            await self.failed(flight, _unsent(flight, refusal), record.certainty)
+            await self.record_failure(flight, _unsent(flight, refusal), record.certainty)
         raise refusal
 
-    async def kept_or(self, refusal: Failure, request_id: str, target: Target) -> CloseAnswer:
+    async def stored_success_or_raise(self, refusal: GatewayError, request_id: str, target: Target) -> CloseAnswer:
         """What was closed once is answered again, even where it could not be sent any more (its token is not kept)."""
         try:
             record = await self._store.find_close(request_id)
@@ -78,15 +78,17 @@ class Recording:
         if record is None:
             raise refusal
         if field := record.target.first_difference(target):
-            raise reused(request_id, field)
+            raise request_id_conflict(request_id, field)
         if record.settled is None:
-            raise of_the_whole_call(refusal, record.certainty)
-        return kept(request_id, record.settled)
+            raise with_overall_certainty(refusal, record.certainty)
+        return replayed_answer(request_id, record.settled)
 
-    async def settled(self, flight: Flight[CloseAnswer], closed: Closed, exchange: Exchange) -> CloseAnswer:
+    async def record_success(
+        self, flight: InFlightClose[CloseAnswer], closed: Closed, exchange: Exchange
+    ) -> CloseAnswer:
         """Keep a success. Raises Failure where the store does not take it."""
         request_id, target = flight.request_id, flight.target
-        settled = Settled(closed.outcome, closed.answer, exchange.ended_at)
+        settled = CloseSuccess(closed.outcome, closed.answer, exchange.ended_at)
         event = None
         if closed.outcome is Outcome.CLOSED:
             event = Event(
@@ -102,7 +104,7 @@ class Recording:
             await self._store.settle_close(request_id, settled, exchange, event)
         except StoreUnavailable as error:
             log.warning("outcome not recorded", outcome=closed.outcome, detail=str(error))
-            raise Failure(
+            raise GatewayError(
                 Reason.STORE_UNAVAILABLE,
                 f"{target.provider} answered '{closed.outcome}', but the gateway's store did not take the record: "
                 "repeat the call with the same request_id",
@@ -111,10 +113,10 @@ class Recording:
             ) from error
         return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=False)
 
-    async def failed(
+    async def record_failure(
         self,
-        flight: Flight[CloseAnswer],
-        failure: Failure,
+        flight: InFlightClose[CloseAnswer],
+        failure: GatewayError,
         earlier: Certainty | None,
         exchange: Exchange | None = None,
     ) -> bool:
@@ -138,14 +140,14 @@ class Recording:
         return True
 
 
-def kept(request_id: str, settled: Settled) -> CloseAnswer:
+def replayed_answer(request_id: str, settled: CloseSuccess) -> CloseAnswer:
     """A success of before, answered again."""
     return CloseAnswer(request_id, settled.outcome, settled.answer, settled.end_time, replayed=True)
 
 
-def reused(request_id: str, field: str) -> Failure:
+def request_id_conflict(request_id: str, field: str) -> GatewayError:
     """The request_id stands for another content."""
-    return Failure(
+    return GatewayError(
         Reason.REQUEST_ID_REUSED,
         f"request_id {request_id} stands for a request with another {field}: use a new id for a new request",
         violations=(FieldViolation(field, "differs from the first request with this request_id"),),
@@ -153,20 +155,20 @@ def reused(request_id: str, field: str) -> Failure:
     )
 
 
-def of_the_whole_call(failure: Failure, earlier: Certainty | None) -> Failure:
+def with_overall_certainty(failure: GatewayError, earlier: Certainty | None) -> GatewayError:
     """The failure with the certainty of all attempts: what was carried out perhaps, or was received and refused, is not
     unsent because a later attempt was.
     """
-    whole = together(earlier, failure.certainty or Certainty.NOT_SENT)
+    whole = combine_certainty(earlier, failure.certainty or Certainty.NOT_SENT)
     return failure if whole is failure.certainty else failure.with_certainty(whole)
 
 
-def _unsent(flight: Flight[CloseAnswer], refusal: Failure) -> Failure:
+def _unsent(flight: InFlightClose[CloseAnswer], refusal: GatewayError) -> GatewayError:
     """Why an attempt that was begun was not sent."""
     if flight.abandoned:
-        return Failure(Reason.CALLER_GONE, "nothing was sent, for whoever asked had gone before it could be")
+        return GatewayError(Reason.CALLER_GONE, "nothing was sent, for whoever asked had gone before it could be")
     if flight.last is not None:
-        return Failure(refusal.reason, "nothing was sent once more, for the call's time was over")
+        return GatewayError(refusal.reason, "nothing was sent once more, for the call's time was over")
     return refusal
 
 
@@ -187,5 +189,5 @@ def _close_unknown(request_id: str, target: Target, failed: Failed, exchange_id:
         user_id=user_id,
         created_at=failed.end_time,
         exchange_id=exchange_id,
-        kind=ItemKind.CLOSE_UNKNOWN,
+        kind=ReconciliationKind.CLOSE_UNKNOWN,
     )

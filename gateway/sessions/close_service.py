@@ -15,12 +15,12 @@ from msgspec import structs
 from adapters.contract import CloseSession
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.attempt import CLOSE_SESSION
-from gateway.sessions.close_execution import Carrying
-from gateway.sessions.close_recorder import CloseAnswer, Recording, reused
-from gateway.sessions.errors import Failure, Reason, provider_unknown
-from gateway.sessions.in_flight import Flight
+from gateway.sessions.close_execution import CloseExecution
+from gateway.sessions.close_recorder import CloseAnswer, CloseRecorder, request_id_conflict
+from gateway.sessions.errors import GatewayError, Reason, provider_unknown
+from gateway.sessions.in_flight import InFlightClose
 from gateway.sessions.provider import Provider
-from gateway.store.base import Closures
+from gateway.store.base import CloseStore
 from gateway.store.models import Target
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
@@ -32,17 +32,17 @@ WORK_MARGIN_S = 0.070
 """The provider's time ends this long before the caller's deadline: there must be time to answer, also many at once."""
 
 
-class Closing:
+class CloseService:
     """Ends a player's sessions at one provider while the caller waits, idempotent by request_id."""
 
     def __init__(
-        self, store: Closures, providers: Mapping[str, Provider], clock: Callable[[], datetime], metrics: Metrics
+        self, store: CloseStore, providers: Mapping[str, Provider], clock: Callable[[], datetime], metrics: Metrics
     ) -> None:
         self._metrics = metrics
         self._providers = providers
-        self._recording = Recording(store, clock)
-        self._carrying = Carrying(self._recording, clock, metrics)
-        self._flights: dict[str, Flight[CloseAnswer]] = {}
+        self._recording = CloseRecorder(store, clock)
+        self._carrying = CloseExecution(self._recording, clock, metrics)
+        self._flights: dict[str, InFlightClose[CloseAnswer]] = {}
         self._latest = math.inf
 
     async def close(
@@ -55,7 +55,7 @@ class Closing:
         bind(request_id=request_id, provider=provider)  # on every line that the call and its flight log
         try:
             answer = await self._close(request_id, provider, call, reason, deadline_at)
-        except Failure as failure:
+        except GatewayError as failure:
             failure.request_id = request_id
             failure.provider = provider
             # What a caller makes up does not become a label.
@@ -65,7 +65,7 @@ class Closing:
         self._metrics.call(provider, CLOSE_SESSION, answer.outcome)
         return answer
 
-    def hurry(self, until: float) -> None:
+    def cap_deadlines(self, until: float) -> None:
         """Let no provider's time be later than `until`, by the loop's clock: the gateway is stopping."""
         self._latest = until
         for flight in self._flights.values():
@@ -84,43 +84,47 @@ class Closing:
         target = Target(name, call.user_id, call.session_id, call.game_id, call.clear_history, reason)
         provider = self._providers.get(name)
         if provider is None:
-            return await self._kept_or(provider_unknown(name), request_id, target, answer_by)
+            return await self._stored_success_or_raise(provider_unknown(name), request_id, target, answer_by)
         while flight := self._flights.get(request_id):
             if field := flight.target.first_difference(target):
-                raise reused(request_id, field)
-            if not flight.landed and not flight.abandoned:
+                raise request_id_conflict(request_id, field)
+            if not flight.done and not flight.abandoned:
                 flight.deadline.extend(work_until)
                 return structs.replace(await flight.outcome(answer_by), replayed=True)
             # Landed and still being recorded, or given up by whoever asked: what comes next is another flight.
-            await flight.finished(answer_by)
+            await flight.wait_recorded(answer_by)
         if work_until <= asyncio.get_running_loop().time():
             no_time = f"nothing was sent, for the deadline leaves no time to ask {name}: give the call more time"
-            return await self._kept_or(Failure(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target, answer_by)
-        flight = self._take_off(request_id, provider, call, target, work_until)
+            return await self._stored_success_or_raise(
+                GatewayError(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target, answer_by
+            )
+        flight = self._start_close(request_id, provider, call, target, work_until)
         try:
             answer = await flight.outcome(answer_by)
-        except Failure:
+        except GatewayError:
             self._metrics.latency(name, monotonic() - started, flight.seconds_asked())
             raise
         self._metrics.latency(name, monotonic() - started, flight.seconds_asked())
         return answer
 
-    async def _kept_or(self, refusal: Failure, request_id: str, target: Target, answer_by: float) -> CloseAnswer:
+    async def _stored_success_or_raise(
+        self, refusal: GatewayError, request_id: str, target: Target, answer_by: float
+    ) -> CloseAnswer:
         """What is kept, or the refusal; the refusal too where the store does not tell by `answer_by`. A caller without
         time has that of a short look all the same.
         """
         at_least = asyncio.get_running_loop().time() + WORK_MARGIN_S - ANSWER_MARGIN_S
         try:
             async with asyncio.timeout_at(max(answer_by, at_least)):
-                return await self._recording.kept_or(refusal, request_id, target)
+                return await self._recording.stored_success_or_raise(refusal, request_id, target)
         except TimeoutError:
             raise refusal from None
 
-    def _take_off(
+    def _start_close(
         self, request_id: str, provider: Provider, call: CloseSession, target: Target, work_until: float
-    ) -> Flight[CloseAnswer]:
-        flight = Flight[CloseAnswer](request_id, target, Deadline(work_until))
+    ) -> InFlightClose[CloseAnswer]:
+        flight = InFlightClose[CloseAnswer](request_id, target, Deadline(work_until))
         self._flights[request_id] = flight
-        flight.task = asyncio.create_task(self._carrying.carry(flight, provider, call))
+        flight.task = asyncio.create_task(self._carrying.run(flight, provider, call))
         flight.task.add_done_callback(lambda _: self._flights.pop(request_id))
         return flight

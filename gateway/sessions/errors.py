@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from adapters.contract import Certainty, RefusalKind
-from gateway.outbound.admission import GateFault
+from gateway.outbound.admission import AdmissionFault
 from gateway.outbound.client import ExchangeFault
 
 
@@ -46,7 +46,7 @@ class FieldViolation:
     description: str
 
 
-class Failure(Exception):
+class GatewayError(Exception):
     """A call failed. `message` is for a person: what happened, to what, what to do next; it holds no secret."""
 
     def __init__(
@@ -75,9 +75,9 @@ class Failure(Exception):
         self.retry_after_s = retry_after_s
         """Seconds after which trying again may help, where that is known better than the table of failures does."""
 
-    def with_certainty(self, certainty: Certainty) -> "Failure":
+    def with_certainty(self, certainty: Certainty) -> "GatewayError":
         """The same failure, of another certainty."""
-        return Failure(
+        return GatewayError(
             self.reason,
             self.message,
             certainty=certainty,
@@ -90,13 +90,13 @@ class Failure(Exception):
         )
 
 
-def provider_unknown(name: str) -> Failure:
+def provider_unknown(name: str) -> GatewayError:
     """No provider of this name is served here."""
     message = f"no provider '{name}' is configured: ListProviders tells which are"
-    return Failure(Reason.PROVIDER_UNKNOWN, message, provider=name)
+    return GatewayError(Reason.PROVIDER_UNKNOWN, message, provider=name)
 
 
-OF_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
+REASON_BY_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
     RefusalKind.THROTTLED: (Reason.PROVIDER_FAILED, Certainty.REFUSED),
     RefusalKind.FAILED: (Reason.PROVIDER_FAILED, Certainty.UNKNOWN),
     RefusalKind.FAILED_FOR_GOOD: (Reason.PROVIDER_FAILED_FOR_GOOD, Certainty.UNKNOWN),
@@ -107,16 +107,16 @@ OF_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
     RefusalKind.MALFORMED: (Reason.PROVIDER_ANSWER_MALFORMED, Certainty.UNKNOWN),
 }
 
-OF_EXCHANGE: dict[ExchangeFault, Reason] = {
+REASON_BY_FAULT: dict[ExchangeFault, Reason] = {
     ExchangeFault.UNREACHABLE: Reason.PROVIDER_UNREACHABLE,
     ExchangeFault.TIMEOUT: Reason.PROVIDER_TIMEOUT,
     ExchangeFault.CONNECTION_LOST: Reason.PROVIDER_CONNECTION_LOST,
     ExchangeFault.ANSWER_MALFORMED: Reason.PROVIDER_ANSWER_MALFORMED,
 }
 
-OF_GATE: dict[GateFault, Reason] = {
-    GateFault.CIRCUIT_OPEN: Reason.CIRCUIT_OPEN,
-    GateFault.BUSY: Reason.PROVIDER_BUSY,
+REASON_BY_ADMISSION_FAULT: dict[AdmissionFault, Reason] = {
+    AdmissionFault.CIRCUIT_OPEN: Reason.CIRCUIT_OPEN,
+    AdmissionFault.BUSY: Reason.PROVIDER_BUSY,
 }
 
 RETRYABLE = frozenset(
@@ -128,7 +128,7 @@ _NO_ANSWER = frozenset({Reason.PROVIDER_UNREACHABLE, Reason.PROVIDER_TIMEOUT, Re
 _FAILED = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_FAILED_FOR_GOOD})
 
 
-def provider_failed(failure: Failure) -> bool | None:
+def provider_failed(failure: GatewayError) -> bool | None:
     """Whether the provider is sick, as far as one attempt tells: it did not answer, or said that it fails itself. A
     refusal, and an answer that is not the dialect, come from one that works. None where it is a bug of ours.
     """

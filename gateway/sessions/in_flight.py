@@ -10,13 +10,13 @@ from typing import Generic, TypeVar
 
 from adapters.contract import Certainty
 from gateway.outbound.deadline import Deadline
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.models import Target
 
 AnswerT = TypeVar("AnswerT")
 
 
-class Stage(Enum):
+class ClosePhase(Enum):
     """How far a flight has come: it decides what a caller is told whose deadline does not let it wait for the end."""
 
     BEGINNING = auto()
@@ -27,7 +27,7 @@ class Stage(Enum):
     """The provider has answered; the outcome is being made durable."""
 
 
-class Flight(Generic[AnswerT]):
+class InFlightClose(Generic[AnswerT]):
     """A request being carried out, in one attempt or several. It lands once, with an answer or a Failure, and everyone
     hears the same.
     """
@@ -38,8 +38,8 @@ class Flight(Generic[AnswerT]):
         self.request_id = request_id
         self.target = target
         self.deadline = deadline
-        self.stage = Stage.BEGINNING
-        self.last: Failure | None = None
+        self.phase = ClosePhase.BEGINNING
+        self.last: GatewayError | None = None
         """How the attempt before the present one ended, of the certainty of all so far."""
         self.abandoned = False
         """Nobody waits for it any more, and nothing more is to be sent."""
@@ -48,10 +48,10 @@ class Flight(Generic[AnswerT]):
         self.asked_at: float | None = None
         """When the present one was sent, by time.monotonic; None while none is."""
         self._callers = 0
-        self._landing: asyncio.Future[AnswerT | Failure] = asyncio.get_running_loop().create_future()
+        self._landing: asyncio.Future[AnswerT | GatewayError] = asyncio.get_running_loop().create_future()
 
     @property
-    def landed(self) -> bool:
+    def done(self) -> bool:
         """Whether the outcome is known; a failure may still be being recorded."""
         return self._landing.done()
 
@@ -60,15 +60,15 @@ class Flight(Generic[AnswerT]):
         return self.asked_s if self.asked_at is None else self.asked_s + monotonic() - self.asked_at
 
     @contextmanager
-    def landing_at_deadline(self, failure: Failure) -> Iterator[None]:
+    def fail_at_deadline(self, failure: GatewayError) -> Iterator[None]:
         """Land with this failure where the body of the `with` outlasts the deadline. The body goes on all the same."""
-        alarm = _Alarm(self.deadline, partial(self.land, failure))
+        alarm = _DeadlineTimer(self.deadline, partial(self.set_result, failure))
         try:
             yield
         finally:
             alarm.off()
 
-    def land(self, outcome: AnswerT | Failure) -> None:
+    def set_result(self, outcome: AnswerT | GatewayError) -> None:
         """Tell everyone who waits, once: what comes after a failure was told is for the log."""
         if not self._landing.done():
             self._landing.set_result(outcome)
@@ -85,45 +85,45 @@ class Flight(Generic[AnswerT]):
             landed = await wait_until(self._landing, until)
         finally:
             self._callers -= 1
-            if not landed and not self.wanted and self.stage is Stage.BEGINNING:
+            if not landed and not self.has_waiters and self.phase is ClosePhase.BEGINNING:
                 self.abandoned = True
                 self.deadline.cap(asyncio.get_running_loop().time())
         if not landed:
-            raise self._left_behind(until)
+            raise self._deadline_failure(until)
         outcome = self._landing.result()
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, GatewayError):
             raise outcome.with_traceback(None)
         return outcome
 
     @property
-    def wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether anybody waits for its outcome."""
         return self._callers > 0
 
-    async def finished(self, until: float) -> None:
+    async def wait_recorded(self, until: float) -> None:
         """Wait until a failure is recorded too. Raises Failure where that takes longer than `until`."""
         if not await wait_until(self.task, until):
-            raise self._left_behind(until)
+            raise self._deadline_failure(until)
 
-    def _left_behind(self, until: float) -> Failure:
-        if self.stage is Stage.SENDING:
-            return Failure(
+    def _deadline_failure(self, until: float) -> GatewayError:
+        if self.phase is ClosePhase.SENDING:
+            return GatewayError(
                 Reason.PROVIDER_TIMEOUT,
                 "no answer came within the deadline, and the call may have been carried out: "
                 "repeat it with the same request_id to learn its outcome",
                 certainty=Certainty.UNKNOWN,
             )
-        nothing_goes_out = self.stage is Stage.BEGINNING and (self.abandoned or self.deadline.at <= until)
+        nothing_goes_out = self.phase is ClosePhase.BEGINNING and (self.abandoned or self.deadline.at <= until)
         if self.last is not None:
             return self.last if nothing_goes_out else self.last.with_certainty(Certainty.UNKNOWN)
-        return Failure(
+        return GatewayError(
             Reason.STORE_UNAVAILABLE,
             "the gateway's store did not take the record within the deadline: repeat the call with the same request_id",
             certainty=Certainty.NOT_SENT if nothing_goes_out else Certainty.UNKNOWN,
         )
 
 
-class _Alarm:
+class _DeadlineTimer:
     """Rings when a deadline passes, wherever it is moved to meanwhile: one timer, where a time-out would be a task."""
 
     def __init__(self, deadline: Deadline, ring: Callable[[], None]) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from adapters.contract import Account, Adapter
 from gateway.masking.mask import Mask
-from gateway.outbound.admission import Gate
+from gateway.outbound.admission import AdmissionControl
 from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.client import ProviderClient
-from gateway.sessions.errors import Failure, Reason
-from gateway.sessions.provider_switch import Switch
+from gateway.sessions.errors import GatewayError, Reason
+from gateway.sessions.provider_switch import EnabledState
 
 
 @unique
@@ -45,7 +45,7 @@ class Health:
     last_failure: str = ""
     listeners: list[Callable[[HealthState], None]] = field(default_factory=list)
 
-    def told(self, reason: Reason | None, now: datetime) -> None:
+    def record(self, reason: Reason | None, now: datetime) -> None:
         """Take one call's end into account; `reason` is None for a success."""
         failing = reason in _PROVIDER_AT_FAULT
         state = HealthState.FAILING if failing else HealthState.ANSWERING
@@ -65,22 +65,22 @@ class Provider:
     account: Account[Any]
     client: ProviderClient
     mask: Mask
-    gate: Gate
+    gate: AdmissionControl
     health: Health = field(default_factory=Health)
-    switch: Switch = field(default_factory=Switch)
+    switch: EnabledState = field(default_factory=EnabledState)
 
     @property
-    def serving(self) -> bool:
+    def healthy(self) -> bool:
         """Whether a caller may expect an answer of it. One that was not tried yet must be possible to try."""
         well = self.health.state is not HealthState.FAILING and self.gate.circuit is Circuit.CLOSED
         return well and self.switch.off is None
 
-    def refuse_where_off(self) -> None:
+    def ensure_enabled(self) -> None:
         """Raise Failure PROVIDER_DISABLED where a person switched it off. Asked before anything is sent."""
         off = self.switch.off
         if off is None:
             return
-        raise Failure(
+        raise GatewayError(
             Reason.PROVIDER_DISABLED,
             f"{self.name} was switched off by {off.by} at {off.since:%Y-%m-%d %H:%M:%SZ}, and nothing was sent: "
             f"`session-gateway provider on {self.name}` or ProviderService switches it on. Why it is off: {off.why}",

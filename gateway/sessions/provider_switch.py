@@ -8,13 +8,13 @@ from datetime import datetime
 
 import structlog
 
-from gateway.store.base import StoreUnavailable, SwitchBook
+from gateway.store.base import ProviderSwitchStore, StoreUnavailable
 from gateway.store.models import Position, ProviderSwitch
-from gateway.telemetry.errors import report_bug
+from gateway.telemetry.errors import log_unexpected_error
 
 log = structlog.get_logger(__name__)
 
-EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 """Seconds between two looks at what other gateways have switched: each is to hold here within one second."""
 
 
@@ -28,7 +28,7 @@ class SwitchedOff:
 
 
 @dataclass(slots=True)
-class Switch:
+class EnabledState:
     """Whether a provider may be asked. `off` says who switched it off, and is None where it is on."""
 
     off: SwitchedOff | None = None
@@ -36,7 +36,7 @@ class Switch:
     """Called after each change."""
     _number: int = 0
 
-    def stand(self, switch: ProviderSwitch) -> None:
+    def apply(self, switch: ProviderSwitch) -> None:
         """Be as a switch says, unless a newer one was told before: what was read may have been overtaken meanwhile."""
         if switch.number <= self._number:
             return
@@ -46,24 +46,26 @@ class Switch:
             listener()
 
 
-class Switches:
+class ProviderSwitches:
     """The switch of each provider, by its name. Started and stopped once."""
 
-    def __init__(self, book: SwitchBook, clock: Callable[[], datetime], *, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, book: ProviderSwitchStore, clock: Callable[[], datetime], *, every_s: float = POLL_INTERVAL_S
+    ) -> None:
         self._book = book
         self._clock = clock
         self._every_s = every_s
-        self._switches: dict[str, Switch] = {}
+        self._switches: dict[str, EnabledState] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def of(self, provider: str) -> Switch:
+    def of(self, provider: str) -> EnabledState:
         """A provider's switch: the same one whenever it is asked for, and as it stands in the store once started."""
-        return self._switches.setdefault(provider, Switch())
+        return self._switches.setdefault(provider, EnabledState())
 
     async def start(self) -> None:
         """Read how all stand, and go on to look at what other gateways switch. Raises StoreUnavailable."""
-        await self._look()
-        self._task = asyncio.get_running_loop().create_task(self._looks())
+        await self._poll()
+        self._task = asyncio.get_running_loop().create_task(self._poll_loop())
 
     async def stop(self) -> None:
         """Look no more. Harmless when not started."""
@@ -79,15 +81,15 @@ class Switches:
         """
         standing, made = await self._book.switch_provider(provider, to, by, why, self._clock())
         if standing is not None:
-            self._stand(standing)
+            self._apply(standing)
         return standing, made
 
-    async def _looks(self) -> None:
+    async def _poll_loop(self) -> None:
         answers = True
         while True:
             await asyncio.sleep(self._every_s)
             try:
-                await self._look()
+                await self._poll()
                 answers = True
             except StoreUnavailable as error:
                 if answers:  # said once, and not at each look
@@ -96,16 +98,16 @@ class Switches:
                     )
                 answers = False
             except Exception as bug:  # noqa: BLE001 - the looks go on, and so does the gateway's way down
-                report_bug(bug)
+                log_unexpected_error(bug)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         for standing in await self._book.standing_switches():
-            self._stand(standing)
+            self._apply(standing)
 
-    def _stand(self, standing: ProviderSwitch) -> None:
+    def _apply(self, standing: ProviderSwitch) -> None:
         switch = self.of(standing.provider)
         before = switch.off
-        switch.stand(standing)
+        switch.apply(standing)
         if switch.off is before:
             return
         log.warning(

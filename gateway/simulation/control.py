@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 
 from adapters.contract import PromoPrize
-from adapters.simulation import Expire, Happening, NotInThisDialect, PlayerSession, Win
+from adapters.simulation import Expire, NotInThisDialect, PlayerSession, SimulatedEvent, Win
 from gateway.simulation.delivery import Exchange
 from gateway.simulation.faults import FaultUnknown, parse_fault
 from gateway.simulation.server import SimulatorHost
@@ -143,7 +143,7 @@ class _Control:
                 "the simulator has no callback URL; start it with one, key included, or POST it to callback-url",
             )
         try:
-            happened = await self._host.happen(happening)
+            happened = await self._host.emit(happening)
         except KeyError:
             raise Refused(404, f"the simulator knows no session {happening.session_id!a}") from None
         except NotInThisDialect as refusal:
@@ -184,7 +184,7 @@ async def _read(request: web.Request, kind: type[OrderT]) -> OrderT:
         raise Refused(400, f"the body cannot be used: {error}") from None
 
 
-def _happening(order: HappenOrder) -> Happening:
+def _happening(order: HappenOrder) -> SimulatedEvent:
     match order:
         case HappenOrder(expire=ExpireOrder() as expire, win=None):
             return Expire(expire.session_id)

@@ -14,7 +14,7 @@ class FaultUnknown(ValueError):
 
 
 @unique
-class Moment(StrEnum):
+class ResetPoint(StrEnum):
     """When a connection is lost."""
 
     BEFORE = "before"
@@ -37,7 +37,7 @@ class Hang:
 class Reset:
     """The connection is lost."""
 
-    moment: Moment = Moment.AFTER
+    moment: ResetPoint = ResetPoint.AFTER
 
     def __str__(self) -> str:
         return f"reset:{self.moment}"
@@ -119,7 +119,7 @@ Fault = Hang | Reset | Status | Garbage | Huge | Redirect | Drip | Slow | Dialec
 def is_carried_out(fault: Fault | None) -> bool:
     """Whether the simulator gets to see the request, so that it may have an effect."""
     match fault:
-        case Hang() | Status() | Garbage() | Huge() | Redirect() | Reset(Moment.BEFORE):
+        case Hang() | Status() | Garbage() | Huge() | Redirect() | Reset(ResetPoint.BEFORE):
             return False
         case _:
             return True
@@ -140,7 +140,7 @@ Plan = tuple[Planned, ...]
 """Faults in the order in which they befall; without any, requests are answered as the dialect says."""
 
 
-def befall(plan: Plan) -> tuple[Fault | None, Plan]:
+def next_fault(plan: Plan) -> tuple[Fault | None, Plan]:
     """What happens to the next request, and the plan for those after it."""
     if not plan:
         return None, ()
@@ -178,7 +178,7 @@ def _hang(argument: str) -> Fault:
 
 def _reset(argument: str) -> Fault:
     try:
-        return Reset(Moment(argument or Moment.AFTER))
+        return Reset(ResetPoint(argument or ResetPoint.AFTER))
     except ValueError:
         raise FaultUnknown('a reset is "reset:before", "reset:after" or "reset:midway"') from None
 

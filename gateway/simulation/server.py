@@ -14,10 +14,10 @@ import aiohttp
 from aiohttp import web
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, Happening, PlayerSession, Simulator
+from adapters.simulation import Delivery, PlayerSession, SimulatedEvent, Simulator
 from gateway.simulation.delivery import Exchange, head_of, send
-from gateway.simulation.faults import DialectCode, Fault, Moment, Plan, Planned, Reset, befall, is_carried_out
-from gateway.simulation.wire_faults import instead, reset, respond
+from gateway.simulation.faults import DialectCode, Fault, Plan, Planned, Reset, ResetPoint, is_carried_out, next_fault
+from gateway.simulation.wire_faults import fault_reply, reset, respond
 
 StateT = TypeVar("StateT")
 
@@ -62,7 +62,7 @@ class SimulatorHost(Generic[StateT]):
         self._base_url = ""
         self._open = contextlib.AsyncExitStack()
         self._client: aiohttp.ClientSession | None = None
-        self._become(simulator.start(account, tuple(sessions)))
+        self._set_state(simulator.start(account, tuple(sessions)))
 
     # --- the server -----------------------------------------------------------------------------------------------
 
@@ -109,13 +109,13 @@ class SimulatorHost(Generic[StateT]):
         return self._base_url
 
     async def _endpoint(self, received: web.Request) -> web.StreamResponse:
-        fault, self._plan = befall(self._plan)
+        fault, self._plan = next_fault(self._plan)
         head = head_of(received)
-        if fault == Reset(Moment.BEFORE):
+        if fault == Reset(ResetPoint.BEFORE):
             self._record(Exchange(head, None, str(fault)))
             return reset(received)
         request = HttpRequest(head.method, head.path, head.query, head.headers, await received.read())
-        reply = self._answer(request, fault) if is_carried_out(fault) else instead(fault)
+        reply = self._answer(request, fault) if is_carried_out(fault) else fault_reply(fault)
         lost = isinstance(fault, Reset)
         self._record(Exchange(request, None if lost else reply, "" if fault is None else str(fault)))
         return await respond(received, reply, fault, self._stopping)
@@ -127,16 +127,16 @@ class SimulatorHost(Generic[StateT]):
         state, reply = self._simulator.answer(state, request)
         if isinstance(fault, DialectCode):
             state = self._simulator.fail_with(state, "")
-        self._become(state)
+        self._set_state(state)
         return reply
 
     def _record(self, exchange: Exchange) -> None:
         self._received.append(exchange)
         self._arrival.set()
 
-    def _become(self, state: StateT) -> None:
+    def _set_state(self, state: StateT) -> None:
         self._state = state
-        if self._simulator.due(state):
+        if self._simulator.pending(state):
             self._pending.set()
             self._settled.clear()
         else:
@@ -169,7 +169,7 @@ class SimulatorHost(Generic[StateT]):
     @property
     def due(self) -> tuple[Delivery, ...]:
         """What is still to be delivered, oldest first."""
-        return self._simulator.due(self._state)
+        return self._simulator.pending(self._state)
 
     def plan(self, *faults: Planned) -> None:
         """Let these faults befall the next requests, in this order, instead of those planned before; none: no more."""
@@ -177,16 +177,16 @@ class SimulatorHost(Generic[StateT]):
 
     def open_session(self, session: PlayerSession) -> None:
         """A player begins to play."""
-        self._become(self._simulator.open_session(self._state, session))
+        self._set_state(self._simulator.open_session(self._state, session))
 
-    async def happen(self, happening: Happening) -> tuple[Delivery, ...]:
+    async def emit(self, happening: SimulatedEvent) -> tuple[Delivery, ...]:
         """Let something happen at the provider; answers the callbacks that are to be delivered for it.
 
         Raises NotInThisDialect, and KeyError for a session that the simulator does not know.
         """
         before = {delivery.id for delivery in self.due}
         attempt = Attempt(next(self._attempts), uuid4().hex, datetime.now(UTC))
-        self._become(self._simulator.happen(self._state, happening, attempt))
+        self._set_state(self._simulator.happen(self._state, happening, attempt))
         return tuple(delivery for delivery in self.due if delivery.id not in before)
 
     async def deliver(
@@ -207,7 +207,7 @@ class SimulatorHost(Generic[StateT]):
                 # What was settled in the meantime is sent all the same, as providers do, but is not heard of again.
                 known = next((other for other in self.due if other.id == delivery.id), None)
                 if known is not None:
-                    self._become(self._simulator.heard(self._state, known, several[-1].reply))
+                    self._set_state(self._simulator.on_reply(self._state, known, several[-1].reply))
         return tuple(exchanges)
 
     async def settled(self) -> None:

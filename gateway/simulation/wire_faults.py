@@ -9,12 +9,12 @@ from aiohttp import web
 
 from adapters.contract import HttpReply
 from gateway.simulation.delivery import headers_to_send
-from gateway.simulation.faults import Drip, Fault, Garbage, Hang, Huge, Moment, Redirect, Reset, Slow, Status
+from gateway.simulation.faults import Drip, Fault, Garbage, Hang, Huge, Redirect, Reset, ResetPoint, Slow, Status
 
 _CHUNK = b" " * 65536
 
 
-def instead(fault: Fault | None) -> HttpReply | None:
+def fault_reply(fault: Fault | None) -> HttpReply | None:
     """What is answered where the simulator is not asked; None where it is nothing, or nothing worth keeping."""
     text = (("Content-Type", "text/plain"),)
     match fault:
@@ -39,7 +39,7 @@ async def respond(
             return _not_http(request)
         case Huge(size):
             return await _flood(request, size)
-        case Reset(Moment.MIDWAY) if reply is not None:
+        case Reset(ResetPoint.MIDWAY) if reply is not None:
             return await _cut(request, reply)
         case Drip(interval_s) if reply is not None:
             return await _drip(request, reply, interval_s, stopping)

@@ -16,8 +16,8 @@ from gateway.store.models import (
     Applied,
     Balance,
     CloseRecord,
+    CloseSuccess,
     Credit,
-    Creditor,
     Discrepancy,
     Event,
     EventBatch,
@@ -31,8 +31,8 @@ from gateway.store.models import (
     PostingRefused,
     ProviderSwitch,
     ReconciliationItem,
-    Settled,
     Target,
+    WalletKind,
 )
 
 
@@ -68,7 +68,7 @@ class AlreadyResolved(Exception):
         self.item = item
 
 
-class Narrative(msgspec.Struct, frozen=True):
+class PostingRecords(msgspec.Struct, frozen=True):
     """What is kept beside a posting, in its transaction."""
 
     exchange: Exchange | None
@@ -76,7 +76,7 @@ class Narrative(msgspec.Struct, frozen=True):
     item: ReconciliationItem | None = None
 
 
-class Closures(Protocol):
+class CloseStore(Protocol):
     """Requests to end sessions, their attempts and outcomes."""
 
     async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
@@ -89,7 +89,9 @@ class Closures(Protocol):
 
     async def find_close(self, request_id: str) -> CloseRecord | None: ...
 
-    async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
+    async def settle_close(
+        self, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
+    ) -> None:
         """Keep a success with its journal line and its event. A target settled before stays as it was.
 
         An open CLOSE_UNKNOWN item of the request is resolved as 'closed': now everybody knows.
@@ -154,7 +156,7 @@ class Ledger(Protocol):
     async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused: ...
 
     async def apply(
-        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
+        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], PostingRecords]
     ) -> Applied | PostingRefused:
         """Apply a posting once, and keep what `narrate` says of it, in the same transaction.
 
@@ -168,7 +170,7 @@ class Ledger(Protocol):
         self,
         posting: Posting,
         outcome: Applied | PostingRefused,
-        narrate: Callable[[Applied | PostingRefused], Narrative],
+        narrate: Callable[[Applied | PostingRefused], PostingRecords],
         now: datetime,
     ) -> Applied | PostingRefused:
         """Keep what the operator's wallet made of a posting: its credit, and its story, in one transaction.
@@ -248,7 +250,7 @@ class Items(Protocol):
         ...
 
 
-class SwitchBook(Protocol):
+class ProviderSwitchStore(Protocol):
     """Who switched which provider off or on."""
 
     async def switch_provider(
@@ -269,7 +271,7 @@ class SwitchBook(Protocol):
         ...
 
 
-class Store(Closures, Events, Ledger, Journal, Items, SwitchBook, Protocol):
+class Store(CloseStore, Events, Ledger, Journal, Items, ProviderSwitchStore, Protocol):
     """One database."""
 
     async def open(self) -> None:
@@ -293,7 +295,7 @@ class Store(Closures, Events, Ledger, Journal, Items, SwitchBook, Protocol):
         """
         ...
 
-    async def creditors(self) -> frozenset[Creditor]:
+    async def creditors(self) -> frozenset[WalletKind]:
         """Who credited what is kept here: a wallet knows no references but its own."""
         ...
 

@@ -4,12 +4,12 @@ from datetime import datetime
 
 from adapters.contract import Certainty
 from gateway.store.ids import new_id
-from gateway.store.models import ItemKind, ReconciliationItem
+from gateway.store.models import ReconciliationItem, ReconciliationKind
 
 _RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
 
 
-def together(before: Certainty | None, last: Certainty) -> Certainty:
+def combine_certainty(before: Certainty | None, last: Certainty) -> Certainty:
     """The certainty of all attempts, from that of those before and the last one's: once UNKNOWN it stays so."""
     return last if before is None else max(before, last, key=_RANK.__getitem__)
 
@@ -26,5 +26,5 @@ def abandoned(request_id: str, provider: str, user_id: str, now: datetime) -> Re
         user_id=user_id,
         created_at=now,
         exchange_id="",
-        kind=ItemKind.CLOSE_UNKNOWN,
+        kind=ReconciliationKind.CLOSE_UNKNOWN,
     )

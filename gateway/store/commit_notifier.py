@@ -5,7 +5,7 @@ import asyncio
 from gateway.store.base import StoreUnavailable
 
 
-class EventCommits:
+class CommitNotifier:
     """Counts the commits that added events, and wakes those who wait for one. Lives on the event loop."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class EventCommits:
         self._closed = True
         self._wake()
 
-    async def beyond(self, seen: int) -> int:
+    async def wait_past(self, seen: int) -> int:
         """Wait until the count is more than `seen`, and answer it."""
         while self._count <= seen:
             if self._closed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.store.audit import Audit
 from gateway.store.base import Store, StoreUnavailable
-from gateway.store.models import Creditor
+from gateway.store.models import WalletKind
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics
@@ -75,7 +75,7 @@ async def money_providers_kept(url: str) -> frozenset[str]:
     return await asyncio.to_thread(_kept_in_file, Path(store_location(url)))
 
 
-async def creditors_kept(url: str) -> frozenset[Creditor]:
+async def creditors_kept(url: str) -> frozenset[WalletKind]:
     """Who credited what a store holds, as it is. Raises as `money_providers_kept` does."""
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
@@ -106,7 +106,7 @@ def _kept_in_file(path: Path) -> frozenset[str]:
     return read_money_providers(path) if path.exists() else frozenset()
 
 
-def _creditors_in_file(path: Path) -> frozenset[Creditor]:
+def _creditors_in_file(path: Path) -> frozenset[WalletKind]:
     from gateway.store.sqlite.inspect import read_creditors
 
     return read_creditors(path) if path.exists() else frozenset()

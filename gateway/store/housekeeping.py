@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.store.base import Store, StoreUnavailable
-from gateway.telemetry.errors import report_bug
+from gateway.telemetry.errors import log_unexpected_error
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Housekeeping:
         except StoreUnavailable as error:
             log.warning("housekeeping put off: it is tried again", detail=str(error), seconds=self._every_s)
         except Exception as bug:  # noqa: BLE001 - the rounds go on, and so does the gateway's way down
-            report_bug(bug)
+            log_unexpected_error(bug)
 
     async def _report_abandoned(self, begun_before: datetime) -> None:
         if found := await self._store.report_abandoned(begun_before, self._clock()):

@@ -154,7 +154,7 @@ class Target(msgspec.Struct, frozen=True):
         return next((name for name in self.__struct_fields__ if getattr(self, name) != getattr(other, name)), "")
 
 
-class Settled(msgspec.Struct, frozen=True):
+class CloseSuccess(msgspec.Struct, frozen=True):
     """A target's success: kept for good, and answered again as it was."""
 
     outcome: Outcome
@@ -178,7 +178,7 @@ class CloseRecord(msgspec.Struct, frozen=True):
     target: Target
     attempts: int
     """Attempts begun."""
-    settled: Settled | None
+    settled: CloseSuccess | None
     certainty: Certainty | None
     """Of all attempts so far together: UNKNOWN once one of them is, or was begun and never concluded."""
 
@@ -299,7 +299,7 @@ class PostingRefused(msgspec.Struct, frozen=True):
 
 
 @unique
-class Creditor(StrEnum):
+class WalletKind(StrEnum):
     """Who credited what is kept."""
 
     BUILTIN = "BUILTIN"
@@ -338,7 +338,7 @@ class Discrepancy(msgspec.Struct, frozen=True):
 
 
 @unique
-class ItemKind(StrEnum):
+class ReconciliationKind(StrEnum):
     """What a person must look at. Names as in the proto's ItemKind, without its prefix."""
 
     RESULT_REFUSED = "RESULT_REFUSED"
@@ -373,7 +373,7 @@ class ReconciliationItem(msgspec.Struct, frozen=True):
     created_at: datetime
     exchange_id: str
     """The journal's line that holds the callback, or the answer to the close; '' where there is none."""
-    kind: ItemKind = ItemKind.RESULT_REFUSED
+    kind: ReconciliationKind = ReconciliationKind.RESULT_REFUSED
     resolution: Resolution | None = None
 
 

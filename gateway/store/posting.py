@@ -1,6 +1,6 @@
 """The built-in ledger's rules, the same on every engine: a batch of postings against what is kept. No SQL, no clock.
 
-An engine reads what a batch `needs` under its locks, has it posted, and writes the entries: in one transaction. A
+An engine reads what a batch `required_fields` under its locks, has it posted, and writes the entries: in one transaction. A
 posting is judged by its reference first, then by the account, then by the currency; only what passes moves money. Each
 sees what the earlier ones of its batch did, so that duplicates in one batch are judged as any others.
 """
@@ -13,7 +13,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
 import msgspec
 from msgspec import structs
 
-from gateway.store.base import Narrative
+from gateway.store.base import PostingRecords
 from gateway.store.ids import new_id
 from gateway.store.models import (
     Applied,
@@ -47,11 +47,11 @@ class PostingRequest(msgspec.Struct, frozen=True):
 
     posting: Posting
     now: datetime
-    narrate: Callable[[Applied | PostingRefused], Narrative]
+    narrate: Callable[[Applied | PostingRefused], PostingRecords]
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class LockSet:
     """What a batch must know, each sorted: the order in which locks are taken."""
 
     references: tuple[Reference, ...]
@@ -59,7 +59,7 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class LedgerSnapshot:
     """What is kept of a batch's needs: what is not in it does not exist. `users` are those with any account."""
 
     credits: Mapping[Reference, Credit]
@@ -88,7 +88,7 @@ Posted = Applied | PostingRefused | Exception
 """What came of a request; an exception is what its `narrate` raised, and nothing of the posting is entered then."""
 
 
-def needs(postings: Iterable[Posting]) -> Needs:
+def needs(postings: Iterable[Posting]) -> LockSet:
     """What must be known to judge them."""
     references: set[Reference] = set()
     accounts: set[Account] = set()
@@ -97,16 +97,16 @@ def needs(postings: Iterable[Posting]) -> Needs:
         if posting.promo_amount is not None:
             references.add((posting.provider, posting.promo_reference))
         accounts.add((posting.user_id, posting.currency))
-    return Needs(tuple(sorted(references)), tuple(sorted(accounts)))
+    return LockSet(tuple(sorted(references)), tuple(sorted(accounts)))
 
 
-def post(requests: Sequence[PostingRequest], kept: Kept) -> tuple[list[Posted], Entries]:
+def post(requests: Sequence[PostingRequest], kept: LedgerSnapshot) -> tuple[list[Posted], Entries]:
     """Judge the requests one after the other: what came of each, and what is to be written for all."""
     batch = _Batch(kept)
     return [batch.carry_out(request) for request in requests], batch.entries
 
 
-def plain(amount: Decimal) -> Decimal:
+def normalize(amount: Decimal) -> Decimal:
     """The one form of an amount: no exponent, and no zeros at its end."""
     least = amount.normalize(EXACT)
     if least.is_finite() and least == (whole := least.to_integral_value()):
@@ -119,7 +119,7 @@ def first_difference(kept: Posting, posting: Posting) -> str:
     return next((name for name in _COMPARED if getattr(kept, name) != getattr(posting, name)), "")
 
 
-def told_again(known: Credit, posting: Posting, told: Applied) -> Applied | PostingRefused:
+def resolve_repeated_credit(known: Credit, posting: Posting, told: Applied) -> Applied | PostingRefused:
     """What another credit comes to that an operator's wallet tells of a reference: the first one holds.
 
     A wallet may have lost its memory, or never compared contents; the provider must not learn that.
@@ -141,7 +141,7 @@ class _Change(msgspec.Struct, frozen=True):
 class _Batch:
     """The books while a batch is posted."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: LedgerSnapshot) -> None:
         self._credits = dict(kept.credits)
         self._cash = dict(kept.cash)
         self._users = kept.users
@@ -172,11 +172,11 @@ class _Batch:
         if cash is None:
             return self._without_account(posting)
         result = Credit(CreditKind.RESULT, new_id(), posting, now)
-        cash = plain(EXACT.add(cash, posting.amount))
+        cash = normalize(EXACT.add(cash, posting.amount))
         entered = [result]
         if prize is not None and known_prize is None:
             entered.append(Credit(CreditKind.PROMO, new_id(), prize, now))
-            cash = plain(EXACT.add(cash, prize.amount))
+            cash = normalize(EXACT.add(cash, prize.amount))
         return _Change(Applied(result.transaction_id, posting.currency, cash, replayed=False), tuple(entered))
 
     def _again(self, known: Credit, posting: Posting) -> Applied | PostingRefused:
@@ -201,7 +201,7 @@ class _Batch:
         self._credited.add((request.posting.provider, request.posting.reference))
         self.entries.resolving.append((request.posting, request.now))
 
-    def _tell(self, narrative: Narrative, posting: Posting, *, first: bool) -> None:
+    def _tell(self, narrative: PostingRecords, posting: Posting, *, first: bool) -> None:
         if narrative.exchange is not None:
             self.entries.exchanges.append(narrative.exchange)
         if narrative.item is not None:

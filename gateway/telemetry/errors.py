@@ -10,7 +10,7 @@ from gateway.masking.mask import Mask
 log = structlog.get_logger(__name__)
 
 
-def report_bug(bug: BaseException, mask: Mask | None = None) -> str:
+def log_unexpected_error(bug: BaseException, mask: Mask | None = None) -> str:
     """Log a bug under an id, and answer the id. Without locals, and its message masked: both may quote a message.
 
     Where there is no mask the message is left out.

@@ -15,7 +15,7 @@ Labels = tuple[str, ...]
 """The values of a family's labels, in the order of their names."""
 
 
-class Tally:
+class Counter:
     """A counter: how often, by labels. `name` is without `_total`."""
 
     def __init__(self, name: str, words: str, labels: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class _Counted:
         self.sum = 0.0
 
 
-class Distribution:
+class Histogram:
     """A histogram. `bounds` are the buckets' upper ends, ascending; what is larger than all of them has one too."""
 
     def __init__(self, name: str, words: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
@@ -77,7 +77,7 @@ Sample = tuple[Labels, float]
 """One line of a gauge: the values of its labels, and the number."""
 
 
-class Reading:
+class CallbackGauge:
     """A gauge that is read when it is scraped, and costs nothing otherwise."""
 
     def __init__(self, name: str, words: str, labels: Sequence[str], read: Callable[[], Iterable[Sample]]) -> None:

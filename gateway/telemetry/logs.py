@@ -23,7 +23,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from adapters.contract import Masked, Secret
+from adapters.contract import Secret, SensitiveFields
 from gateway.masking.by_value import KnownSecrets
 from gateway.masking.mask import Mask
 from gateway.masking.ranges import MASK
@@ -121,8 +121,8 @@ class Rendered:
     """
 
     def __init__(self, secrets: Iterable[Secret] | KnownSecrets) -> None:
-        self._mask = Mask(Masked(fields=_SECRET_FIELDS), secrets)
-        self._slowly = SecretsMasked(self._mask)
+        self._mask = Mask(SensitiveFields(fields=_SECRET_FIELDS), secrets)
+        self._slowly = MaskSecrets(self._mask)
         self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
@@ -133,12 +133,12 @@ class Rendered:
             except (ValueError, OverflowError):  # half a character, or a number beyond 64 bits
                 pass
             else:
-                if self._mask.leaves_alone(line):
+                if self._mask.is_clean(line):
                     return line.decode()
         return json.dumps(self._slowly(logger, method, event))
 
 
-class SecretsMasked:
+class MaskSecrets:
     """Masks by key and by value at any depth, and makes all of it plain values."""
 
     def __init__(self, mask: Mask) -> None:

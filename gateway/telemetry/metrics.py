@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from adapters.contract import Certainty
-from gateway.telemetry.instruments import Distribution, Reading, Sample, Tally
+from gateway.telemetry.instruments import CallbackGauge, Counter, Histogram, Sample
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OPERATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
@@ -77,7 +77,7 @@ class Metrics:
             "callback", "How long a callback took, from its head to its answer.", ("provider", "path")
         )
         self._commit_seconds = self._seconds("commit", "How long a commit of the store took.", ("engine",))
-        self._commit_operations = Distribution(
+        self._commit_operations = Histogram(
             "session_gateway_commit_operations", "Operations in one commit of the store.", ("engine",), _OPERATIONS
         )
         self._registry.register(self._commit_operations)
@@ -146,20 +146,20 @@ class Metrics:
         """The exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _tally(self, name: str, words: str, labels: tuple[str, ...]) -> Tally:
-        tally = Tally(f"session_gateway_{name}", words, labels)
+    def _tally(self, name: str, words: str, labels: tuple[str, ...]) -> Counter:
+        tally = Counter(f"session_gateway_{name}", words, labels)
         self._registry.register(tally)
         return tally
 
-    def _seconds(self, name: str, words: str, labels: tuple[str, ...]) -> Distribution:
-        distribution = Distribution(f"session_gateway_{name}_seconds", words, labels, _SECONDS)
+    def _seconds(self, name: str, words: str, labels: tuple[str, ...]) -> Histogram:
+        distribution = Histogram(f"session_gateway_{name}_seconds", words, labels, _SECONDS)
         self._registry.register(distribution)
         return distribution
 
     def _reading(
         self, name: str, words: str, read: Callable[[], Iterable[Sample]], labels: tuple[str, ...] = ()
     ) -> None:
-        self._registry.register(Reading(f"session_gateway_{name}", words, labels, read))
+        self._registry.register(CallbackGauge(f"session_gateway_{name}", words, labels, read))
 
     def _register_readings(self) -> None:
         of_provider = ("provider",)

@@ -22,7 +22,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway.telemetry.logs import bound
-from gateway.telemetry.tracing import NOTHING, Attributes, Kind, Told, enter, leave
+from gateway.telemetry.tracing import NOTHING, Attributes, Kind, SpanResult, enter, leave
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def sent_to(endpoint: str) -> SpanProcessor:
     return BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=EXPORT_S))
 
 
-class Traces:
+class OtelTracer:
     """The traces of one gateway. `sample_ratio` of those are told that no caller has decided on."""
 
     def __init__(self, processor: SpanProcessor, sample_ratio: float = 1.0) -> None:
@@ -103,7 +103,9 @@ class Traces:
             span.set_attribute("error.type", code)
             span.set_status(Status(StatusCode.ERROR, message))
 
-    async def callback(self, name: str, work: Awaitable[T], *, attributes: Attributes, told: Callable[[T], Told]) -> T:
+    async def callback(
+        self, name: str, work: Awaitable[T], *, attributes: Attributes, told: Callable[[T], SpanResult]
+    ) -> T:
         """A provider's callback, as a trace of its own: what a stranger says of traces is not believed."""
         span = self._tracer.start_span(name, Context(), SpanKind.SERVER, dict(attributes))
         if not span.is_recording():
@@ -111,14 +113,14 @@ class Traces:
         with self._under(span):
             return await _ended(span, work, told)
 
-    async def around(
+    async def span(
         self,
         name: str,
         work: Awaitable[T],
         *,
         kind: Kind = Kind.INTERNAL,
         attributes: Attributes = NOTHING,
-        told: Callable[[T], Told] | None = None,
+        told: Callable[[T], SpanResult] | None = None,
     ) -> T:
         """Work that is a part of the present span."""
         span = self._tracer.start_span(name, kind=_KINDS[kind], attributes=dict(attributes))
@@ -135,7 +137,7 @@ class Traces:
             leave(token)
 
 
-async def _ended(span: Span, work: Awaitable[T], told: Callable[[T], Told] | None) -> T:
+async def _ended(span: Span, work: Awaitable[T], told: Callable[[T], SpanResult] | None) -> T:
     """Do the work, and say on its span what came of it. Of an exception only its kind is said, never its text."""
     try:
         done = await work

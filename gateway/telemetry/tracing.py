@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.telemetry.otel import Traces
+    from gateway.telemetry.otel import OtelTracer
 
 T = TypeVar("T")
 
@@ -34,14 +34,14 @@ class Kind(Enum):
     CLIENT = auto()
 
 
-class Told(msgspec.Struct, frozen=True):
+class SpanResult(msgspec.Struct, frozen=True):
     """What a span says at its end. `error` says what went wrong, and is empty where nothing did."""
 
     attributes: Attributes = NOTHING
     error: str = ""
 
 
-_ACTIVE: ContextVar["Traces | None"] = ContextVar("traces", default=None)
+_ACTIVE: ContextVar["OtelTracer | None"] = ContextVar("traces", default=None)
 
 active = _ACTIVE.get
 """The traces that this task's spans belong to; None where nothing is to be told."""
@@ -49,10 +49,10 @@ active = _ACTIVE.get
 enter, leave = _ACTIVE.set, _ACTIVE.reset
 
 
-def spanned(name: str, work: Awaitable[T], attributes: Attributes = NOTHING) -> Awaitable[T]:
+def in_span(name: str, work: Awaitable[T], attributes: Attributes = NOTHING) -> Awaitable[T]:
     """The work, as a span of the trace that this task is part of; as it is where there is none."""
     traces = _ACTIVE.get()
-    return work if traces is None else traces.around(name, work, attributes=attributes)
+    return work if traces is None else traces.span(name, work, attributes=attributes)
 
 
 def installed() -> bool:
@@ -65,10 +65,10 @@ def installed() -> bool:
         return False
 
 
-def open_traces(endpoint: str, sample_ratio: float) -> "Traces | None":
+def open_traces(endpoint: str, sample_ratio: float) -> "OtelTracer | None":
     """Traces that are sent to an OTLP/HTTP collector; None for no endpoint. Raises ImportError: see `installed`."""
     if not endpoint:
         return None
-    from gateway.telemetry.otel import Traces, sent_to  # noqa: PLC0415 - who has no traces needs no OpenTelemetry
+    from gateway.telemetry.otel import OtelTracer, sent_to  # noqa: PLC0415 - who has no traces needs no OpenTelemetry
 
-    return Traces(sent_to(endpoint), sample_ratio)
+    return OtelTracer(sent_to(endpoint), sample_ratio)

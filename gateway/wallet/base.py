@@ -21,7 +21,7 @@ class WalletUnavailable(Exception):
         self.asked = asked
 
 
-class AskingCancelled(asyncio.CancelledError):
+class CreditCancelled(asyncio.CancelledError):
     """The caller left while the wallet was asked: it may have credited. Whoever catches it goes on being cancelled."""
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from adapters.contract import Result
-from gateway.store.base import Narrative, Store, StoreUnavailable
+from gateway.store.base import PostingRecords, Store, StoreUnavailable
 from gateway.store.ids import new_id
 from gateway.store.models import AccountOpened, Balance, Exchange, PostingRefused
 from gateway.wallet import records
@@ -34,8 +34,8 @@ class BuiltinWallet:
     ) -> PostingOutcome:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
 
-        def tell(outcome: PostingOutcome) -> Narrative:
-            return records.narrative(result, outcome, narrate(outcome))
+        def tell(outcome: PostingOutcome) -> PostingRecords:
+            return records.posting_records(result, outcome, narrate(outcome))
 
         return await self._store.apply(records.posting(provider, result), self._clock(), tell)
 
@@ -52,10 +52,10 @@ class BuiltinWallet:
         """
         event_id, now = new_id(), self._clock()
 
-        def tell(outcome: PostingOutcome) -> Narrative:
+        def tell(outcome: PostingOutcome) -> PostingRecords:
             if isinstance(outcome, PostingRefused):
-                return Narrative(exchange=None)
-            return Narrative(exchange=None, event=records.credited(provider, result, event_id, now))
+                return PostingRecords(exchange=None)
+            return PostingRecords(exchange=None, event=records.credited(provider, result, event_id, now))
 
         return await self._store.apply(records.posting(provider, result), now, tell)
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.contract import Result
-from gateway.store.base import Narrative
+from gateway.store.base import PostingRecords
 from gateway.store.models import (
     Applied,
     Event,
     EventType,
     Exchange,
-    ItemKind,
     Posting,
     PostingFault,
     PostingRefused,
     ReconciliationItem,
+    ReconciliationKind,
 )
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -79,7 +79,7 @@ def explain(result: Result, refused: PostingRefused) -> str:
     )
 
 
-def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Exchange) -> Narrative:
+def posting_records(result: Result, outcome: Applied | PostingRefused, exchange: Exchange) -> PostingRecords:
     """What is kept beside a posting. The store keeps the event only where something happened."""
     if isinstance(outcome, PostingRefused):
         refused = RefusedResult(
@@ -89,10 +89,10 @@ def narrative(result: Result, outcome: Applied | PostingRefused, exchange: Excha
             fault=outcome.fault,
             field=outcome.field,
         )
-        return refusal(refused, exchange)
+        return refusal_records(refused, exchange)
     if outcome.contradicting:
-        return Narrative(exchange, item=_contradicted(result, outcome, exchange))
-    return Narrative(exchange, credited(exchange.provider, result, exchange.id, exchange.ended_at))
+        return PostingRecords(exchange, item=_contradicted(result, outcome, exchange))
+    return PostingRecords(exchange, credited(exchange.provider, result, exchange.id, exchange.ended_at))
 
 
 def credited(provider: str, result: Result, event_id: str, time: datetime) -> Event:
@@ -120,7 +120,7 @@ def unknown(result: Result, exchange: Exchange) -> ReconciliationItem:
         user_id=result.user_id,
         created_at=exchange.ended_at,
         exchange_id=exchange.id,
-        kind=ItemKind.RESULT_UNKNOWN,
+        kind=ReconciliationKind.RESULT_UNKNOWN,
     )
 
 
@@ -138,11 +138,11 @@ def _contradicted(result: Result, applied: Applied, exchange: Exchange) -> Recon
         user_id=result.user_id,
         created_at=exchange.ended_at,
         exchange_id=exchange.id,
-        kind=ItemKind.RESULT_CONTRADICTED,
+        kind=ReconciliationKind.RESULT_CONTRADICTED,
     )
 
 
-def refusal(refused: RefusedResult, exchange: Exchange) -> Narrative:
+def refusal_records(refused: RefusedResult, exchange: Exchange) -> PostingRecords:
     """What is kept of a refused Result: an item for a person, in the exchange's words, and its event."""
     item = ReconciliationItem(
         id=exchange.id,
@@ -164,4 +164,4 @@ def refusal(refused: RefusedResult, exchange: Exchange) -> Narrative:
         session_id=refused.session_id,
         reference=refused.reference,
     )
-    return Narrative(exchange, event, item)
+    return PostingRecords(exchange, event, item)

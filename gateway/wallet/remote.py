@@ -13,36 +13,36 @@ import grpc
 import structlog
 
 from adapters.contract import Result
-from gateway.store.base import Narrative, Store
+from gateway.store.base import PostingRecords, Store
 from gateway.store.models import Exchange, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records, remote_codec
-from gateway.wallet.base import AskingCancelled, PostingOutcome, WalletUnavailable
+from gateway.wallet.base import CreditCancelled, PostingOutcome, WalletUnavailable
 from gateway.wallet.channel import WalletAddress, open_channel
-from gateway.wallet.remote_codec import Trouble
+from gateway.wallet.remote_codec import InconclusiveAnswer
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_S = 2.7
+CREDIT_TIMEOUT_S = 2.7
 """Seconds that one credit may ask the wallet in all. The provider is answered half a second later at the latest, and
 until then the store has to keep what came of it.
 """
 
-MOST_AT_ONCE = 1000
+MAX_IN_FLIGHT = 1000
 """Credits that ask at the same time: beyond it a wallet that hangs would only fill the memory."""
 
 _APPLY_RESULT = "/{}/ApplyResult".format(pb.DESCRIPTOR.services_by_name["WalletService"].full_name)
 
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 0.5
-_LEAST_S = 0.05
+_MIN_BACKOFF_S = 0.05
+_MAX_BACKOFF_S = 0.5
+_MIN_ATTEMPT_TIME_S = 0.05
 """An attempt with less time than this would only end as another time-out."""
 
 _REACHABLE_WITHIN_S = 0.5
 _LOOK_EVERY_S = 0.02
 
 
-class OperatorsWallet:
+class RemoteWallet:
     """Credits Results in the operator's wallet, and keeps their story in the gateway's store.
 
     `start` it on the event loop that uses it, and `close` it before that ends.
@@ -55,8 +55,8 @@ class OperatorsWallet:
         clock: Callable[[], datetime],
         *,
         attempt_timeout_s: float = 1.0,
-        patience_s: float = PATIENCE_S,
-        most_at_once: int = MOST_AT_ONCE,
+        patience_s: float = CREDIT_TIMEOUT_S,
+        most_at_once: int = MAX_IN_FLIGHT,
     ) -> None:
         self._address = address
         self._store = store
@@ -87,8 +87,8 @@ class OperatorsWallet:
         """
         outcome = await self._ask(provider, result)
 
-        def tell(told: PostingOutcome) -> Narrative:
-            return records.narrative(result, told, narrate(told))
+        def tell(told: PostingOutcome) -> PostingRecords:
+            return records.posting_records(result, told, narrate(told))
 
         return await self._store.record_outcome(records.posting(provider, result), outcome, tell, self._clock())
 
@@ -112,32 +112,32 @@ class OperatorsWallet:
             )
         self._under_way += 1
         try:
-            return await self._insist(remote_codec.request_of(provider, result), result)
+            return await self._apply_with_retry(remote_codec.request_of(provider, result), result)
         except asyncio.CancelledError as left:
-            raise AskingCancelled from left
+            raise CreditCancelled from left
         finally:
             self._under_way -= 1
 
-    async def _insist(self, request: bytes, result: Result) -> PostingOutcome:
+    async def _apply_with_retry(self, request: bytes, result: Result) -> PostingOutcome:
         """Ask until the wallet answers, or until no attempt fits into the provider's patience any more."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._patience_s
         attempts = 1
-        while isinstance(answer := await self._attempt(request, result, give_up_at - loop.time()), Trouble):
+        while isinstance(answer := await self._attempt(request, result, give_up_at - loop.time()), InconclusiveAnswer):
             pause = _pause_s(attempts, answer)
-            if not answer.again or loop.time() + pause + _LEAST_S > give_up_at:
+            if not answer.again or loop.time() + pause + _MIN_ATTEMPT_TIME_S > give_up_at:
                 raise self._unavailable(answer, attempts)
             await asyncio.sleep(pause)
             attempts += 1
         return answer
 
-    def _unavailable(self, trouble: Trouble, attempts: int) -> WalletUnavailable:
-        if trouble.to_mend:
+    def _unavailable(self, trouble: InconclusiveAnswer, attempts: int) -> WalletUnavailable:
+        if trouble.needs_operator:
             log.error("the operator's wallet needs mending", target=self._address.target, detail=str(trouble))
         told = f"the operator's wallet at {self._address.target} did not tell the outcome"
         return WalletUnavailable(f"{told}, asked {attempts} times, at last: {trouble}")
 
-    async def _attempt(self, request: bytes, result: Result, left_s: float) -> PostingOutcome | Trouble:
+    async def _attempt(self, request: bytes, result: Result, left_s: float) -> PostingOutcome | InconclusiveAnswer:
         # Bytes both ways: of an answer that it cannot read the library would make a None.
         apply_result: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(_APPLY_RESULT)
         try:
@@ -146,11 +146,13 @@ class OperatorsWallet:
             return self._failed(error)
         return remote_codec.applied(answer, result.currency)
 
-    def _failed(self, error: grpc.aio.AioRpcError) -> PostingRefused | Trouble:
+    def _failed(self, error: grpc.aio.AioRpcError) -> PostingRefused | InconclusiveAnswer:
         meant = remote_codec.failed(error)
         if isinstance(meant, PostingRefused) and meant.fault is PostingFault.FIELD_INVALID:
             # The provider can do little about it: what the wallet says is for whoever runs the wallet.
-            log.warning("the operator's wallet refused a field", field=meant.field, detail=remote_codec.words_of(error))
+            log.warning(
+                "the operator's wallet refused a field", field=meant.field, detail=remote_codec.describe_status(error)
+            )
         return meant
 
     def _open(self) -> grpc.aio.Channel:
@@ -159,7 +161,7 @@ class OperatorsWallet:
         return self._channel
 
 
-def _pause_s(attempt: int, trouble: Trouble) -> float:
+def _pause_s(attempt: int, trouble: InconclusiveAnswer) -> float:
     """Longer with each attempt, and never the same: callers that failed together do not come back together."""
-    most = min(_FIRST_PAUSE_S * 2.0 ** (attempt - 1), _LONGEST_PAUSE_S)
+    most = min(_MIN_BACKOFF_S * 2.0 ** (attempt - 1), _MAX_BACKOFF_S)
     return trouble.retry_after_s + uniform(most / 2, most)  # noqa: S311 - nothing is guarded by it

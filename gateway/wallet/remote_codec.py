@@ -55,7 +55,7 @@ _FIELDS = frozenset(field.name for field in pb.ApplyResultRequest.DESCRIPTOR.fie
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class InconclusiveAnswer:
     """An answer that does not tell the outcome, or none at all; the wallet may have credited."""
 
     words: str
@@ -64,11 +64,11 @@ class Trouble:
     """Whether the next attempt may fare better."""
     retry_after_s: float = 0.0
     """How long the wallet wants to be left alone first."""
-    to_mend: str = ""
+    needs_operator: str = ""
     """What a person must mend, where waiting does not help."""
 
     def __str__(self) -> str:
-        return f"{self.words}; {self.to_mend}" if self.to_mend else self.words
+        return f"{self.words}; {self.needs_operator}" if self.needs_operator else self.words
 
 
 def request_of(provider: str, result: Result) -> bytes:
@@ -92,7 +92,7 @@ def request_of(provider: str, result: Result) -> bytes:
     return request.SerializeToString()
 
 
-def applied(answer: bytes, currency: str) -> Applied | Trouble:
+def applied(answer: bytes, currency: str) -> Applied | InconclusiveAnswer:
     """The credit that an answer tells of, where each of its fields is what it must be."""
     try:
         response = pb.ApplyResultResponse.FromString(answer)
@@ -112,7 +112,7 @@ def applied(answer: bytes, currency: str) -> Applied | Trouble:
     return Applied(transaction_id, currency, cash, response.replayed, bonus)
 
 
-def failed(error: grpc.aio.AioRpcError) -> PostingRefused | Trouble:
+def failed(error: grpc.aio.AioRpcError) -> PostingRefused | InconclusiveAnswer:
     """What a status means: its code and its reason together decide, whatever the domain."""
     code, details = error.code(), _details(error)
     info = next(_unpacked(details, ErrorInfo), ErrorInfo())
@@ -126,13 +126,13 @@ def failed(error: grpc.aio.AioRpcError) -> PostingRefused | Trouble:
         case grpc.StatusCode.INVALID_ARGUMENT, _:
             # Nothing on the way says so by itself, so that it needs no reason.
             return PostingRefused(PostingFault.FIELD_INVALID, _known(_violated(details)))
-    words = words_of(error)
+    words = describe_status(error)
     if code in _AGAIN:
-        return Trouble(words, True, _retry_after_s(details), _TLS_TO_MEND if _is_of_tls(words) else "")
-    return Trouble(words, to_mend=_TO_MEND.get(code, _REASON_MISSING))
+        return InconclusiveAnswer(words, True, _retry_after_s(details), _TLS_TO_MEND if _is_of_tls(words) else "")
+    return InconclusiveAnswer(words, needs_operator=_TO_MEND.get(code, _REASON_MISSING))
 
 
-def words_of(error: grpc.aio.AioRpcError) -> str:
+def describe_status(error: grpc.aio.AioRpcError) -> str:
     """A status in a few printable words."""
     shown = "".join(character if character.isprintable() else " " for character in error.details() or "")
     return f"{error.code().name} {shown if len(shown) <= _LONGEST_WORDS else shown[: _LONGEST_WORDS - 1] + '…'}"
@@ -185,5 +185,7 @@ def _is_of_tls(words: str) -> bool:
     return "failed to connect" in words and any(mark in words for mark in marks)
 
 
-def _malformed(what: str) -> Trouble:
-    return Trouble(f"its answer is malformed: {what}", to_mend="have the wallet answer as wallet_service.proto says")
+def _malformed(what: str) -> InconclusiveAnswer:
+    return InconclusiveAnswer(
+        f"its answer is malformed: {what}", needs_operator="have the wallet answer as wallet_service.proto says"
+    )

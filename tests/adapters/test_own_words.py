@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract import Account, AdapterSettings, RefusalKind, Secret, kind_by_status, own_words
+from adapters.contract import Account, AdapterSettings, RefusalKind, Secret, kind_by_status, sanitize_text
 
 
 def _account(token: str | None = None) -> Account[AdapterSettings]:
@@ -29,17 +29,17 @@ def test_a_status_means_the_same_in_every_dialect(statuses: list[int], kind: Ref
 @given(st.text())
 def test_words_are_printable(text: str) -> None:
     """No control character and no half character passes."""
-    words = own_words(_account(), text)
+    words = sanitize_text(_account(), text)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in words)
 
 
 @given(st.text(), st.text(min_size=4), st.text())
 def test_words_never_hold_our_token(before: str, token: str, after: str) -> None:
     """A token that the provider echoes is masked, wherever it stands and whatever is in it."""
-    assert token not in own_words(_account(token), before + token + after)
+    assert token not in sanitize_text(_account(token), before + token + after)
 
 
 @pytest.mark.parametrize(("token", "echo"), [("s3cr3t-value", "s3cr3t\n-value"), ("s3cr3t\t-value", "s3cr3t\t-value")])
 def test_a_token_with_control_characters_between_is_found(token: str, echo: str) -> None:
     """Control characters, in the echo or in the token itself, hide no token."""
-    assert own_words(_account(token), echo) == "***"
+    assert sanitize_text(_account(token), echo) == "***"

@@ -23,7 +23,7 @@ from gateway.config import (
     adapter_settings,
     load,
 )
-from gateway.config.problems import Wrong
+from gateway.config.problems import InvalidValue
 from gateway.config.values import base_url, listen
 from tests.support.configured import GOOD_PROVIDER, KEY, read
 
@@ -77,9 +77,9 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
         target = "dns:///wallet.example.com:443"
         tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }
         attempt_timeout_s = 3
-        took_over = true
+        references_migrated = true
         [journal]
-        keep_bodies_days = 90
+        body_retention_days = 90
         [log]
         level = "debug"
         [providers.acme]
@@ -105,9 +105,9 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert settings.store == StoreSettings(Secret("sqlite:////var/lib/gateway.db"), pool_size=100)
     files = ClientTls(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
     assert settings.wallet == WalletSettings(
-        "dns:///wallet.example.com:443", files, attempt_timeout_s=3.0, took_over=True
+        "dns:///wallet.example.com:443", files, attempt_timeout_s=3.0, references_migrated=True
     )
-    assert settings.journal == JournalSettings(keep_bodies_days=90)
+    assert settings.journal == JournalSettings(body_retention_days=90)
     assert settings.log == LogSettings("debug")
     assert settings.providers["acme"] == ProviderSettings(
         name="acme",
@@ -214,8 +214,8 @@ def test_all_problems_show_at_once(tmp_path: Path) -> None:
         ),
         ("[wallet]\ntraget = 'dns:///w:1'", "wallet.traget", "did you mean target"),
         ("[wallet]\ntarget = 'dns:///w:1'\nattempt_timeout_s = 3.1", "wallet.attempt_timeout_s", "between"),
-        ("[journal]\nkeep_body_days = 1", "journal.keep_body_days", "did you mean keep_bodies_days"),
-        ("[journal]\nkeep_bodies_days = 0", "journal.keep_bodies_days", "between 1"),
+        ("[journal]\nbody_retention_day = 1", "journal.body_retention_day", "did you mean body_retention_days"),
+        ("[journal]\nbody_retention_days = 0", "journal.body_retention_days", "between 1"),
         ("[log]\nlevel = 'loud'", "log.level", "debug, info"),
         ("providers = []", "providers", "[providers]"),
         ("[providers]\nacme = 1", "providers.acme", "[providers.acme]"),
@@ -273,7 +273,7 @@ def test_no_text_breaks_the_forms(value: str) -> None:
     for form in (base_url, listen):
         try:
             found = form(value)
-        except Wrong:
+        except InvalidValue:
             continue
         assert form(str(found)) == found
 

@@ -43,7 +43,7 @@ PROVIDERS = st.builds(
     token=st.none() | SECRETS,
     callback_keys=st.lists(SECRETS, max_size=2, unique=True).map(tuple),
     callback_sources=st.sampled_from([(), (ip_network("192.0.2.0/24"),)]),
-    limits=st.builds(Limits, concurrent_calls=st.integers(1, 2), calls_per_s=st.none() | st.just(2.0)),
+    limits=st.builds(Limits, max_concurrent_calls=st.integers(1, 2), calls_per_s=st.none() | st.just(2.0)),
     retry=st.builds(RetryLimits, attempts=st.integers(1, 2)),
     extras=EXTRAS.map(MappingProxyType),
 ) | st.just(ProviderSettings("any", retired=True))

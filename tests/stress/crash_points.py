@@ -95,7 +95,7 @@ def gateway_with(trap: Trap, settings: Settings) -> Server:
     trap.after(judge._store, "apply", Point.AFTER_WALLET)
     # The operator's wallet has answered before its credit is recorded here.
     trap.before(judge._store, "record_outcome", Point.AFTER_WALLET)
-    trap.after(judge, "judge", Point.AFTER_JOURNAL)
+    trap.after(judge, "process", Point.AFTER_JOURNAL)
     return gateway
 
 

@@ -21,11 +21,11 @@ from msgspec import structs
 from adapters.contract import Accepted, CloseSession, Credited, HttpRequest, Rejected, Secret
 from adapters.registry import find
 from gateway.callbacks.redelivery import Redeliveries
-from gateway.callbacks.routing import Arrival, Verdict
+from gateway.callbacks.routing import CallbackOutcome, InboundCallback
 from gateway.config import StoreSettings, load
 from gateway.server.gateway import Gateway
 from gateway.server.providers import callback_routes
-from gateway.sessions.errors import Failure
+from gateway.sessions.errors import GatewayError
 from gateway.store.base import ContentDiffers
 from gateway.store.models import EventFilter, ItemFilter, Message, Target
 from tests.stress.books import Books, Reader, books_of, reading
@@ -131,21 +131,21 @@ class House:
 
     # --- What can happen ----------------------------------------------------------------------------------------------
 
-    async def deliver(self, body: bytes, path: str = "v4/result") -> tuple[Verdict, str]:
+    async def deliver(self, body: bytes, path: str = "v4/result") -> tuple[CallbackOutcome, str]:
         """A callback that came through the door: the verdict, and its line in the journal.
 
         Told to send again, for the disk was slow, it is sent again as a provider does.
         """
         for _ in range(TRIES):
             arrival = self._arrival(body, path)
-            verdict = await self._judge.judge(arrival)
+            verdict = await self._judge.process(arrival)
             if said(verdict).word != "TRY_AGAIN":
                 break
         return verdict, arrival.id
 
-    def _arrival(self, body: bytes, path: str) -> Arrival:
+    def _arrival(self, body: bytes, path: str) -> InboundCallback:
         route = self._routes[PROVIDER, path]
-        return Arrival(
+        return InboundCallback(
             id=uuid4().hex,
             route=route,
             peer="127.0.0.1",
@@ -179,7 +179,7 @@ class House:
                 break
         return line.verdict, line.id
 
-    async def expire(self, user_id: str, session_id: str) -> Verdict:
+    async def expire(self, user_id: str, session_id: str) -> CallbackOutcome:
         """The provider tells that a session has expired."""
         told = {"providerId": "luckymonaco", "sessionId": session_id, "userId": user_id, "token": "players"}
         return (await self.deliver(json.dumps(told).encode(), "v4/sessionexpired"))[0]
@@ -200,7 +200,7 @@ class House:
         try:
             call = CloseSession(user_id=user_id)
             answer = await self._gateway._closing.close(request_id, PROVIDER, call, reason, deadline)
-        except Failure as failure:
+        except GatewayError as failure:
             await self._gateway._closing.drain()
             return "REQUEST_ID_REUSED" if failure.reason == "REQUEST_ID_REUSED" else str(failure.certainty)
         return str(answer.outcome)
@@ -242,7 +242,7 @@ def _beside(database: Path, ending: str) -> Path:
     return database.with_name(database.name + ending)
 
 
-def said(verdict: Verdict) -> Said:
+def said(verdict: CallbackOutcome) -> Said:
     """A verdict as the model says it."""
     match verdict.answer:
         case Credited(cash=cash):

@@ -19,7 +19,7 @@ HELD_MIB = 96.0
 """What a thousand calls under way may take."""
 GROWTH_MIB = 10.0
 
-WIDE: Tables = {**BARE, "limits": {"concurrent_calls": 1000, "waiting_calls": 1000}}
+WIDE: Tables = {**BARE, "limits": {"max_concurrent_calls": 1000, "max_queued_calls": 1000}}
 """All of them get through to the provider."""
 ROOM = "max_calls = 2000"
 

@@ -98,7 +98,7 @@ class Farmed:
     def stock(self, markers: Iterable[str]) -> None:
         """Let these players play, one session each, and nobody else."""
         sessions = tuple(PlayerSession(marker, marker, "game-1") for marker in markers)
-        self.host._become(self.host._simulator.start(self.host._state.account, sessions))
+        self.host._set_state(self.host._simulator.start(self.host._state.account, sessions))
 
     def still_open(self) -> set[str]:
         """Players whose sessions the provider has not closed."""
@@ -247,7 +247,7 @@ async def farm(
             proxy = await stack.enter_async_context(fault_proxy(host.base_url))
             close = find().load(adapter).close_session
             assert close is not None
-            providers[name] = Farmed(name, adapter, host, proxy, "session_id" in close.needs)
+            providers[name] = Farmed(name, adapter, host, proxy, "session_id" in close.required_fields)
         urls = {name: each.proxy.base_url for name, each in providers.items()}
         path.write_text(_configuration(url, adapters, tables, urls, grpc))
         gateway = await stack.enter_async_context(running(path))

@@ -8,7 +8,7 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
-from gateway.cli.admin.target import Way
+from gateway.cli.admin.target import ConnectionTarget
 from gateway.v1 import provider_service_pb2 as switching
 from gateway.v1 import reconciliation_service_pb2 as reconciliation
 from gateway.v1 import session_service_pb2 as sessions
@@ -30,16 +30,16 @@ class CallFailed(Exception):
 
 
 @contextmanager
-def called(way: Way) -> Iterator["Gateway"]:
+def connect(way: ConnectionTarget) -> Iterator["AdminClient"]:
     """A gateway to call. Raises CallFailed for what it refuses, and where none answers."""
     with _channel(way) as channel:
         try:
-            yield Gateway(channel)
+            yield AdminClient(channel)
         except grpc.RpcError as error:
             raise CallFailed(_told(error, way)) from None
 
 
-class Gateway:
+class AdminClient:
     """The calls. Lists go on for as long as they are read."""
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -133,7 +133,7 @@ def _pages(page: Callable[[str], tuple[Iterable[EntryT], str]]) -> Iterator[Entr
             return
 
 
-def _channel(way: Way) -> grpc.Channel:
+def _channel(way: ConnectionTarget) -> grpc.Channel:
     options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]  # the environment's is for the world outside
     if way.tls is None:
         return grpc.insecure_channel(way.target, options)
@@ -142,7 +142,7 @@ def _channel(way: Way) -> grpc.Channel:
     return grpc.secure_channel(way.target, grpc.ssl_channel_credentials(way.tls.ca, way.tls.key, way.tls.cert), options)
 
 
-def _told(error: grpc.RpcError, way: Way) -> str:
+def _told(error: grpc.RpcError, way: ConnectionTarget) -> str:
     """What the gateway says of a failure, or what is known where none of ours says anything."""
     call: Any = error  # each error is its call too, which the stubs cannot say
     status = from_call(call)

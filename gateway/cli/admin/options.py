@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gateway.cli.admin.target import NoWay, TlsOptions, Way, way_to
+from gateway.cli.admin.target import ConnectionTarget, TargetError, TlsOptions, way_to
 from gateway.config import ConfigInvalid, GrpcSettings, load
 
 EXIT_FAILED = 1
@@ -49,12 +49,12 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         way = _way(config, target, TlsOptions(ca, cert, key, server_name))
         # gRPC takes as long to load as all the rest of a command that does not call.
-        from gateway.cli.admin.client import CallFailed, called
-        from gateway.cli.admin.render import Show
+        from gateway.cli.admin.client import CallFailed, connect
+        from gateway.cli.admin.render import Renderer
 
         try:
-            with called(way) as gateway:
-                command(gateway, Show(as_json=as_json), **own)
+            with connect(way) as gateway:
+                command(gateway, Renderer(as_json=as_json), **own)
         except CallFailed as failed:
             err.print(str(failed), markup=False)
             raise typer.Exit(EXIT_FAILED) from None
@@ -66,10 +66,10 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _way(config: Path | None, target: str, options: TlsOptions) -> Way:
+def _way(config: Path | None, target: str, options: TlsOptions) -> ConnectionTarget:
     try:
         return way_to(_grpc(config) if config else None, target, options)
-    except NoWay as missing:
+    except TargetError as missing:
         raise typer.BadParameter(str(missing)) from None
 
 

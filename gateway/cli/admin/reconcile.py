@@ -10,8 +10,8 @@ import typer
 from gateway.cli.admin.options import EXIT_FAILED, By, Limit, Provider, User, Why, on_gateway
 
 if TYPE_CHECKING:
-    from gateway.cli.admin.client import Gateway
-    from gateway.cli.admin.render import Show
+    from gateway.cli.admin.client import AdminClient
+    from gateway.cli.admin.render import Renderer
 
 reconcile = typer.Typer(
     help="Look at what the gateway could not settle, and settle it. Exits 1 where the gateway refuses, 2 on bad usage.",
@@ -25,8 +25,8 @@ ItemId = Annotated[str, typer.Argument(metavar="ITEM")]
 @reconcile.command("list")
 @on_gateway
 def list_items(
-    gateway: "Gateway",
-    show: "Show",
+    gateway: "AdminClient",
+    show: "Renderer",
     provider: Provider = "",
     user: User = "",
     limit: Limit = 100,
@@ -38,21 +38,21 @@ def list_items(
 
 @reconcile.command("show")
 @on_gateway
-def show_item(gateway: "Gateway", show: "Show", item: ItemId) -> None:
+def show_item(gateway: "AdminClient", show: "Renderer", item: ItemId) -> None:
     """Show an item, and the callback that it is about."""
     show.item(gateway.item(item))
 
 
 @reconcile.command("resolve")
 @on_gateway
-def resolve_item(gateway: "Gateway", show: "Show", item: ItemId, by: By, why: Why) -> None:
+def resolve_item(gateway: "AdminClient", show: "Renderer", item: ItemId, by: By, why: Why) -> None:
     """Settle an item, for good."""
     show.resolved(gateway.resolve(item, by, why))
 
 
 @reconcile.command("callbacks")
 @on_gateway
-def list_callbacks(gateway: "Gateway", show: "Show", provider: Provider = "", limit: Limit = 100) -> None:
+def list_callbacks(gateway: "AdminClient", show: "Renderer", provider: Provider = "", limit: Limit = 100) -> None:
     """List the callbacks that came to nothing, newest first."""
     show.callbacks(gateway.callbacks(provider), limit)
 
@@ -60,8 +60,8 @@ def list_callbacks(gateway: "Gateway", show: "Show", provider: Provider = "", li
 @reconcile.command("redeliver")
 @on_gateway
 def redeliver_callback(
-    gateway: "Gateway",
-    show: "Show",
+    gateway: "AdminClient",
+    show: "Renderer",
     exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="The callback's id, as `callbacks` lists it.")],
     by: By,
     why: Why,
@@ -76,8 +76,8 @@ def redeliver_callback(
 @reconcile.command("transaction")
 @on_gateway
 def show_transaction(
-    gateway: "Gateway",
-    show: "Show",
+    gateway: "AdminClient",
+    show: "Renderer",
     provider: Annotated[str, typer.Argument(metavar="PROVIDER")],
     reference: Annotated[str, typer.Argument(metavar="REFERENCE")],
 ) -> None:
@@ -88,7 +88,7 @@ def show_transaction(
 @reconcile.command("transactions")
 @on_gateway
 def list_transactions(
-    gateway: "Gateway", show: "Show", user: Annotated[str, typer.Argument(metavar="USER")], limit: Limit = 100
+    gateway: "AdminClient", show: "Renderer", user: Annotated[str, typer.Argument(metavar="USER")], limit: Limit = 100
 ) -> None:
     """List a player's transactions, newest first."""
     show.transactions(gateway.transactions(user), limit)

@@ -127,7 +127,7 @@ _SWITCHES: tuple[Column[ProviderSwitch], ...] = (
 )
 
 
-class Show:
+class Renderer:
     """Prints answers; what is not asked for goes to standard error, so that a program reads nothing else."""
 
     def __init__(self, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.config import GrpcSettings, Listen
 
 
-class NoWay(Exception):
+class TargetError(Exception):
     """The options do not say how to reach a gateway; the message says what is missing."""
 
 
@@ -23,7 +23,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ConnectionTarget:
     """A gateway's address, and what its connection is secured with; plain where `tls` is None."""
 
     target: str
@@ -40,23 +40,25 @@ class TlsOptions:
     server_name: str = ""
 
 
-def way_to(grpc: GrpcSettings | None, target: str, options: TlsOptions) -> Way:
+def way_to(grpc: GrpcSettings | None, target: str, options: TlsOptions) -> ConnectionTarget:
     """The way that the configuration's [grpc] section and the options describe together. Raises NoWay.
 
     An option goes before the section. Of a section with TLS the gateway's own certificate is trusted, and shown where
     the gateway demands one: whoever can read its key is the gateway's operator.
     """
     if (options.cert is None) != (options.key is None):
-        raise NoWay("--cert and --key go together: give both")
+        raise TargetError("--cert and --key go together: give both")
     address = target or (_address(grpc.listen) if grpc else "")
     if not address:
-        raise NoWay("give --config FILE, the gateway's own configuration, or --target host:port, its gRPC address")
-    return Way(address, _tls(grpc, options))
+        raise TargetError(
+            "give --config FILE, the gateway's own configuration, or --target host:port, its gRPC address"
+        )
+    return ConnectionTarget(address, _tls(grpc, options))
 
 
 def _address(listen: Listen) -> str:
     if not listen.port:
-        raise NoWay(
+        raise TargetError(
             f"[grpc] listen = {str(listen)!r} takes another port at each start, which cannot be known here: "
             "give --target with the address that the gateway printed as it started"
         )
@@ -79,7 +81,7 @@ def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
     ca = options.ca or (ours.cert if ours else None)
     if ca is None:
         if options.cert or options.server_name:
-            raise NoWay("without --ca, the authority that vouches for the gateway, there is no TLS: give it too")
+            raise TargetError("without --ca, the authority that vouches for the gateway, there is no TLS: give it too")
         return None
     shown = (options.cert, options.key)
     if ours and ours.client_ca and options.cert is None:
@@ -92,4 +94,4 @@ def _pem(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise NoWay(f"the file {str(file)!r} cannot be read: {error.strerror}") from None
+        raise TargetError(f"the file {str(file)!r} cannot be read: {error.strerror}") from None

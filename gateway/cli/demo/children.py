@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.cli.demo.examples import Example
-from gateway.cli.demo.processes import Family, child
+from gateway.cli.demo.processes import ProcessGroup, child
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ async def started(examples: Sequence[Example], folder: Path, faults: Mapping[str
     draft.write_text(_configuration(folder, examples, keys, {}))
     # The gateway's configuration names where the simulators listen: it starts beside them, and reads it when they do.
     configuration: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    family = Family()
+    family = ProcessGroup()
     async with AsyncExitStack() as stack:
         serve = child(family, "gateway", folder, "serve", "--config", "/dev/stdin", reads=configuration)
         gateway = asyncio.create_task(stack.enter_async_context(serve))
@@ -67,7 +67,7 @@ async def _all_started(starting: Mapping[str, Awaitable[str]]) -> dict[str, str]
 
 @asynccontextmanager
 async def _simulator(
-    family: Family, example: Example, config: Path, folder: Path, fault: str | None
+    family: ProcessGroup, example: Example, config: Path, folder: Path, fault: str | None
 ) -> AsyncIterator[str]:
     arguments = ["--config", str(config), "--provider", example.adapter, "--listen", "127.0.0.1:0"]
     arguments += ["--session", f"{example.user_id}:{example.session_id}:{example.game_id}"]

@@ -42,7 +42,7 @@ class Simulated:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class DemoEnvironment:
     """Everything that runs."""
 
     sessions: "SessionServiceAsyncStub"
@@ -51,11 +51,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(examples: Sequence[Example], started: Started) -> AsyncIterator[World]:
+async def world(examples: Sequence[Example], started: Started) -> AsyncIterator[DemoEnvironment]:
     """Connect to what has started, and tell each simulator where its callbacks go. Raises aiohttp.ClientError."""
     async with aiohttp.ClientSession() as http, aio.insecure_channel(started.gateway["grpc"]) as channel:
         simulated = [Simulated(example, started.simulators[example.adapter], http) for example in examples]
         for one in simulated:
             if url := started.callbacks.get(one.example.adapter):
                 await one.ask("callback-url", {"url": url})
-        yield World(SessionServiceStub(channel), WalletServiceStub(channel), simulated)
+        yield DemoEnvironment(SessionServiceStub(channel), WalletServiceStub(channel), simulated)

@@ -47,7 +47,7 @@ def _example(registry: Registry, name: str) -> Iterator[Example]:
     golden = next(_closes(adapter, package), None)
     if close is None or golden is None:
         return
-    accepted = close.needs | close.accepts
+    accepted = close.required_fields | close.optional_fields
     yield Example(
         adapter=name,
         display_name=adapter.display_name,
@@ -55,7 +55,7 @@ def _example(registry: Registry, name: str) -> Iterator[Example]:
         user_id=golden.call.user_id,
         session_id=golden.call.session_id or "demo-session",
         game_id=golden.call.game_id or "demo-game",
-        closes_by_session="session_id" in close.needs,
+        closes_by_session="session_id" in close.required_fields,
         accepts_game="game_id" in accepted,
         accepts_clear_history="clear_history" in accepted,
         expiry_path=_path_of(adapter.callbacks, SessionExpired),

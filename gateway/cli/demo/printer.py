@@ -19,7 +19,7 @@ class StepFailed(Exception):
         self.step = step
 
 
-class Stage:
+class DemoPrinter:
     """Prints to a console, plainly enough to be read in a log."""
 
     def __init__(self, console: Console) -> None:
@@ -27,7 +27,7 @@ class Stage:
         self._began = monotonic()
         self._steps = 0
 
-    def curtain(self, started: Started, examples: Sequence[Example]) -> None:
+    def print_header(self, started: Started, examples: Sequence[Example]) -> None:
         """Say what runs, and where."""
         self._console.rule("session gateway: the main job, end to end")
         self._line("gateway", ", ".join(f"{name} {address}" for name, address in started.gateway.items()))

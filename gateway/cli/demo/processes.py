@@ -17,7 +17,7 @@ class ChildFailed(Exception):
     """A child did not start, or did not end as it should; the message holds what it said."""
 
 
-class Family:
+class ProcessGroup:
     """The children, so that all can be told to end at once."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Family:
 
 @asynccontextmanager
 async def child(
-    family: Family, name: str, folder: Path, *arguments: str, reads: Awaitable[str] | None = None
+    family: ProcessGroup, name: str, folder: Path, *arguments: str, reads: Awaitable[str] | None = None
 ) -> AsyncIterator[dict[str, Any]]:
     """Run `session-gateway` with these arguments; yields its first line, and ends it with SIGTERM.
 
@@ -85,7 +85,7 @@ async def _first_line(name: str, process: asyncio.subprocess.Process, log: Path)
         raise ChildFailed(f"{name} did not say where it listens: {_said(log)}") from None
 
 
-async def _ended(family: Family, process: asyncio.subprocess.Process) -> int:
+async def _ended(family: ProcessGroup, process: asyncio.subprocess.Process) -> int:
     family.end_one(process)
     try:
         async with asyncio.timeout(STOPPING_S):

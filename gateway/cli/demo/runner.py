@@ -7,20 +7,20 @@ from pathlib import Path
 
 from gateway.cli.demo.children import Started, started
 from gateway.cli.demo.examples import Example
-from gateway.cli.demo.printer import Stage, StepFailed
+from gateway.cli.demo.printer import DemoPrinter, StepFailed
 from gateway.cli.demo.processes import ChildFailed
 
-Perform = Callable[[Stage, Sequence[Example], Started], Awaitable[None]]
+Perform = Callable[[DemoPrinter, Sequence[Example], Started], Awaitable[None]]
 
 
-async def run_demo(examples: Sequence[Example], faults: Mapping[str, str], stage: Stage) -> bool:
+async def run_demo(examples: Sequence[Example], faults: Mapping[str, str], stage: DemoPrinter) -> bool:
     """Show the main job; `faults` puts one into a simulator, by adapter. True if all of it was observed."""
     try:
         with tempfile.TemporaryDirectory(prefix="session-gateway-demo-") as folder:
             loading = asyncio.create_task(asyncio.to_thread(_load))
             async with started(examples, Path(folder), faults) as running:
                 perform = await loading
-                stage.curtain(running, examples)
+                stage.print_header(running, examples)
                 await perform(stage, examples, running)
     except StepFailed as failed:
         stage.failed(failed.step, str(failed))

@@ -15,9 +15,9 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from gateway.cli.demo.children import Started
-from gateway.cli.demo.environment import Simulated, World, world
+from gateway.cli.demo.environment import DemoEnvironment, Simulated, world
 from gateway.cli.demo.examples import Example
-from gateway.cli.demo.printer import Stage, StepFailed
+from gateway.cli.demo.printer import DemoPrinter, StepFailed
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1 import wallet_service_pb2 as wallet
 
@@ -34,10 +34,10 @@ class NotObserved(Exception):
     """What the step is there to show did not happen."""
 
 
-Step = tuple[str, Callable[[Stage, World], Awaitable[None]]]
+Step = tuple[str, Callable[[DemoPrinter, DemoEnvironment], Awaitable[None]]]
 
 
-async def perform(stage: Stage, examples: Sequence[Example], started: Started) -> None:
+async def perform(stage: DemoPrinter, examples: Sequence[Example], started: Started) -> None:
     """Go through the steps. Raises StepFailed at the first that does not show what it is there to show."""
     step = "reaching the simulated providers"
     try:
@@ -52,7 +52,7 @@ async def perform(stage: Stage, examples: Sequence[Example], started: Started) -
         raise StepFailed(step, str(error) or type(error).__name__) from error
 
 
-def steps(world: World) -> Iterator[Step]:
+def steps(world: DemoEnvironment) -> Iterator[Step]:
     """The steps in order, for the providers that there are."""
     for provider in world.providers:
         yield f"a close through {provider.example.display_name}", partial(_close, provider)
@@ -69,7 +69,7 @@ def steps(world: World) -> Iterator[Step]:
             yield f"Auto Closing: {name} delivers one win {DELIVERIES} times", partial(_paid_once, provider)
 
 
-async def _close(provider: Simulated, stage: Stage, world: World) -> None:
+async def _close(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
     request = _close_request(provider)
     stage.call("CloseSession", _shown(request))
     response = await world.sessions.CloseSession(request, timeout=CALL_S)
@@ -83,7 +83,7 @@ async def _close(provider: Simulated, stage: Stage, world: World) -> None:
     stage.observed("the provider has closed it, and the microservice has the provider's own answer as evidence")
 
 
-async def _refused(provider: Simulated, stage: Stage, world: World) -> None:
+async def _refused(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
     before = len(await provider.received())
     request = _close_request(provider)
     request.clear_history = True
@@ -100,7 +100,7 @@ async def _refused(provider: Simulated, stage: Stage, world: World) -> None:
     stage.observed("the caller knows why, and that nothing was sent")
 
 
-async def _expired(provider: Simulated, stage: Stage, world: World) -> None:
+async def _expired(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
     subscription = await _subscribe(world, provider, pb.EVENT_TYPE_SESSION_EXPIRED)
     session_id = await _open_session(provider)
     told = await provider.ask("happen", {"expire": {"session_id": session_id}})
@@ -111,7 +111,7 @@ async def _expired(provider: Simulated, stage: Stage, world: World) -> None:
     stage.observed("the callback is answered in the provider's words, and the event has reached a subscriber")
 
 
-async def _paid_once(provider: Simulated, stage: Stage, world: World) -> None:
+async def _paid_once(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
     user_id = provider.example.user_id
     account = wallet.OpenAccountRequest(user_id=user_id, currency=CURRENCY, opening_balance=str(OPENING))
     stage.call("OpenAccount", _shown(account))
@@ -162,7 +162,7 @@ if TYPE_CHECKING:  # generic in the stubs only
     Subscription = grpc.aio.UnaryStreamCall[pb.WatchEventsRequest, pb.WatchEventsResponse]
 
 
-async def _subscribe(world: World, provider: Simulated, kind: pb.EventType) -> "Subscription":
+async def _subscribe(world: DemoEnvironment, provider: Simulated, kind: pb.EventType) -> "Subscription":
     call = world.sessions.WatchEvents(
         pb.WatchEventsRequest(provider=provider.example.adapter, types=[kind]), timeout=4 * CALL_S
     )
@@ -178,7 +178,7 @@ async def _next(subscription: "Subscription") -> pb.Event:
     return response.event
 
 
-def _show_callbacks(stage: Stage, provider: Simulated, told: dict[str, Any]) -> None:
+def _show_callbacks(stage: DemoPrinter, provider: Simulated, told: dict[str, Any]) -> None:
     for exchange in told["exchanges"]:
         stage.exchange(provider.example.display_name, "gateway", exchange)
 

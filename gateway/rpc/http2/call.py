@@ -10,7 +10,7 @@ import grpc
 
 from gateway.rpc.http2 import heads
 from gateway.rpc.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, ErrorCode, frame, reset
-from gateway.telemetry.errors import report_bug
+from gateway.telemetry.errors import log_unexpected_error
 
 if TYPE_CHECKING:
     from gateway.rpc.http2.connection import Connection
@@ -227,7 +227,7 @@ class Call:
         except asyncio.CancelledError:
             self.finish(self._ending or Ending(grpc.StatusCode.CANCELLED.value[0]))
         except Exception as bug:  # noqa: BLE001 - no exception's text may leave
-            self.finish(Ending(grpc.StatusCode.UNKNOWN.value[0], f"a bug, with the id {report_bug(bug)}"))
+            self.finish(Ending(grpc.StatusCode.UNKNOWN.value[0], f"a bug, with the id {log_unexpected_error(bug)}"))
         finally:
             self.task = None
             self.connection.ended(self)

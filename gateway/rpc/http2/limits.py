@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.rpc.limits import ANSWER_S, CONNECTION_AGE_GRACE_S, HANDSHAKE_S, SILENCE_S
+from gateway.rpc.limits import CONNECTION_AGE_GRACE_S, HANDSHAKE_S, KEEPALIVE_TIME_S, KEEPALIVE_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Limits:
     preface_s: float = HANDSHAKE_S
     request_s: float = 30.0
     """For a request to arrive whole, and for its answer to be taken, where the caller set no deadline."""
-    silence_s: float = SILENCE_S
+    silence_s: float = KEEPALIVE_TIME_S
     """Then the peer is asked whether it is there."""
-    answer_s: float = ANSWER_S
+    answer_s: float = KEEPALIVE_TIMEOUT_S
     """Then it is not."""
     age_s: float | None = None
     """Then the connection is ended gracefully, give or take a tenth, so that those begun together do not end so."""

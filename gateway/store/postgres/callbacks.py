@@ -4,9 +4,9 @@ from hashlib import sha256
 
 import msgspec
 
-from gateway.store.models import Event, Exchange, ItemKind, ReconciliationItem
+from gateway.store.models import Event, Exchange, ReconciliationItem, ReconciliationKind
 from gateway.store.postgres import items, transactions
-from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.postgres.unit_of_work import UnitOfWork
 
 _EXPIRE = """
 INSERT INTO expiries (digest, provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5, $6)
@@ -15,7 +15,7 @@ RETURNING 1
 """
 
 
-async def record_expiry(writing: Writing, event: Event, provider_id: str, exchange: Exchange) -> bool:
+async def record_expiry(writing: UnitOfWork, event: Event, provider_id: str, exchange: Exchange) -> bool:
     """Keep the journal line, and the event where this expiry is new; whether it is."""
     content = (event.provider, provider_id, event.session_id, event.user_id)
     digest = sha256(msgspec.msgpack.encode(content)).digest()
@@ -28,14 +28,18 @@ async def record_expiry(writing: Writing, event: Event, provider_id: str, exchan
 
 
 async def record_exchange(
-    writing: Writing, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
+    writing: UnitOfWork, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
 ) -> None:
     """Keep the journal line, the item, and the event where the item is new.
 
     Nobody is in doubt about a Result whose credit is kept: no item says so.
     """
     writing.lines.append(exchange)
-    if item is not None and item.kind is ItemKind.RESULT_UNKNOWN and await transactions.is_wallets(writing.db, item):
+    if (
+        item is not None
+        and item.kind is ReconciliationKind.RESULT_UNKNOWN
+        and await transactions.is_wallets(writing.db, item)
+    ):
         return
     if item is not None:
         writing.events += await items.keep_telling(writing.db, [(item, event)])

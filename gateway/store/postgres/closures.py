@@ -12,22 +12,22 @@ import msgspec
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers
-from gateway.store.closures import abandoned, together
+from gateway.store.closures import abandoned, combine_certainty
 from gateway.store.models import (
     CloseRecord,
+    CloseSuccess,
     ClosureKind,
     Event,
     Exchange,
     Failed,
-    ItemKind,
     ReconciliationItem,
-    Settled,
+    ReconciliationKind,
     Target,
 )
 from gateway.store.postgres import items
-from gateway.store.postgres.codecs import Row, arrays, journal_text, moment
+from gateway.store.postgres.codecs import Row, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.postgres.unit_of_work import UnitOfWork
 
 # Sorted, so that two gateways that begin the same requests wait for each other in one order.
 _INTEND = """
@@ -98,7 +98,7 @@ class BeginClose(msgspec.Struct, frozen=True):
     target: Target
     now: datetime
 
-    async def __call__(self, writing: Writing) -> CloseRecord:
+    async def __call__(self, writing: UnitOfWork) -> CloseRecord:
         (begun,) = await begin_together(writing, (self,))
         if isinstance(begun, Exception):
             raise begun
@@ -109,11 +109,11 @@ class SettleClose(msgspec.Struct, frozen=True):
     """One caller's success, likewise."""
 
     request_id: str
-    settled: Settled
+    settled: CloseSuccess
     exchange: Exchange
     event: Event | None
 
-    async def __call__(self, writing: Writing) -> None:
+    async def __call__(self, writing: UnitOfWork) -> None:
         (error,) = await settle_together(writing, (self,))
         if error is not None:
             raise error
@@ -127,12 +127,12 @@ class FailClose(msgspec.Struct, frozen=True):
     exchange: Exchange | None
     item: ReconciliationItem | None
 
-    async def __call__(self, writing: Writing) -> None:
+    async def __call__(self, writing: UnitOfWork) -> None:
         await fail_close(writing, self.request_id, self.failed, self.exchange, self.item)
 
 
 async def begin_together(
-    writing: Writing, begins: Sequence[BeginClose], concluded: Sequence[str] = ()
+    writing: UnitOfWork, begins: Sequence[BeginClose], concluded: Sequence[str] = ()
 ) -> list[CloseRecord | ContentDiffers]:
     """Keep the intents and count an attempt for each, unless its target is settled; what each comes to.
 
@@ -143,7 +143,7 @@ async def begin_together(
         first.setdefault(begin.request_id, begin)
     new = await _insert(writing.db, tuple(first.values()))
     if known := first.keys() - new:
-        await hold(writing.db, known.union(concluded))
+        await lock_targets(writing.db, known.union(concluded))
     return [
         CloseRecord(begin.request_id, begin.target, attempts=1, settled=None, certainty=None)
         if first[begin.request_id] is begin and begin.request_id in new
@@ -152,14 +152,14 @@ async def begin_together(
     ]
 
 
-async def _begun_again(writing: Writing, begin: BeginClose) -> CloseRecord | ContentDiffers:
+async def _begun_again(writing: UnitOfWork, begin: BeginClose) -> CloseRecord | ContentDiffers:
     row = await _known(writing.db, begin.request_id)
     if field := _target(row).first_difference(begin.target):
         return ContentDiffers(field)
     known = _record(row)
     if known.settled is not None:
         return known
-    await writing.db.execute(_BEGIN, begin.request_id, known.certainty, moment(begin.now))
+    await writing.db.execute(_BEGIN, begin.request_id, known.certainty, require_aware(begin.now))
     return CloseRecord(begin.request_id, begin.target, known.attempts + 1, settled=None, certainty=known.certainty)
 
 
@@ -169,13 +169,13 @@ async def find_close(db: Connection, request_id: str) -> CloseRecord | None:
     return _record(row) if row is not None else None
 
 
-async def hold(db: Connection, request_ids: Collection[str]) -> list[asyncpg.Record]:
+async def lock_targets(db: Connection, request_ids: Collection[str]) -> list[asyncpg.Record]:
     """Targets, held until the end of the transaction: another gateway may be about to conclude them."""
     return await db.fetch(_HOLD, list(request_ids))
 
 
 async def settle_together(
-    writing: Writing, settles: Sequence[SettleClose], failing: Sequence[str] = ()
+    writing: UnitOfWork, settles: Sequence[SettleClose], failing: Sequence[str] = ()
 ) -> list[LookupError | None]:
     """Keep successes, their journal lines and their events; a target settled before keeps its first, and no event.
 
@@ -183,7 +183,7 @@ async def settle_together(
     `failing` are the requests that the same transaction fails later: their targets are held along.
     """
     ids = [settle.request_id for settle in settles]
-    kept = {row["request_id"]: row for row in await hold(writing.db, {*ids, *failing})}
+    kept = {row["request_id"]: row for row in await lock_targets(writing.db, {*ids, *failing})}
     settling: dict[str, SettleClose] = {}
     for settle in settles:
         if settle.request_id in kept:
@@ -199,7 +199,7 @@ async def settle_together(
 
 
 async def fail_close(
-    writing: Writing, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None
+    writing: UnitOfWork, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None
 ) -> None:
     """Conclude the attempt under way, and keep its journal line. Raises LookupError where it was never begun."""
     row = await _known(writing.db, request_id)
@@ -207,19 +207,19 @@ async def fail_close(
         writing.lines.append(exchange)
     if row["outcome"] is not None:
         return
-    certainty = together(_certainty(row["certainty"]), failed.certainty)
+    certainty = combine_certainty(_certainty(row["certainty"]), failed.certainty)
     await writing.db.execute(_FAIL, request_id, certainty.value, failed.reason, journal_text(failed.detail))
     if certainty is Certainty.UNKNOWN and item is not None:
         await items.keep(writing.db, [item])
     elif certainty is not Certainty.UNKNOWN:
         await items.resolve_kind(
-            writing.db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
+            writing.db, ReconciliationKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
         )
 
 
-async def report_abandoned(writing: Writing, begun_before: datetime, now: datetime) -> int:
+async def report_abandoned(writing: UnitOfWork, begun_before: datetime, now: datetime) -> int:
     """Keep an item for each attempt that began before that moment and was never concluded; how many are new."""
-    rows = await writing.db.fetch(_ABANDONED, moment(begun_before))
+    rows = await writing.db.fetch(_ABANDONED, require_aware(begun_before))
     if not rows:
         return 0
     found = [abandoned(row["request_id"], row["provider"], row["user_id"], now) for row in rows]
@@ -235,7 +235,7 @@ async def _insert(db: Connection, begins: Sequence[BeginClose]) -> frozenset[str
                 begin.target.user_id,
                 begin.target.clear_history,
                 begin.target.reason,
-                moment(begin.now),
+                require_aware(begin.now),
                 begin.target.provider,
                 begin.target.session_id,
                 begin.target.game_id,
@@ -256,7 +256,7 @@ def _settling(settle: SettleClose) -> Row:
         journal_text(answer.code),
         journal_text(answer.description),
         answer.http_status,
-        moment(settle.settled.end_time),
+        require_aware(settle.settled.end_time),
     )
 
 
@@ -295,11 +295,11 @@ def _target(row: asyncpg.Record) -> Target:
     )
 
 
-def _settled(row: asyncpg.Record) -> Settled | None:
+def _settled(row: asyncpg.Record) -> CloseSuccess | None:
     if row["outcome"] is None:
         return None
     answer = ProviderAnswer(row["answer_code"], row["answer_description"], row["answer_http_status"])
-    return Settled(Outcome(row["outcome"]), answer, row["end_time"])
+    return CloseSuccess(Outcome(row["outcome"]), answer, row["end_time"])
 
 
 def _certainty(text: str | None) -> Certainty | None:

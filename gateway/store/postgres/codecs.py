@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from gateway.store.posting import plain
+from gateway.store.posting import normalize
 
 Row = tuple[Any, ...]
 """Values in the order of an INSERT's columns."""
@@ -18,10 +18,10 @@ def arrays(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
 
 def money(amount: Decimal) -> Decimal:
     """An amount as it is answered: PostgreSQL keeps the zeros that it was written with."""
-    return plain(amount)
+    return normalize(amount)
 
 
-def moment(time: datetime) -> datetime:
+def require_aware(time: datetime) -> datetime:
     """A moment as it is kept. Raises ValueError for a naive time, which names no moment."""
     if time.tzinfo is None:
         raise ValueError(f"{time.isoformat()} has no time zone: the store keeps aware times only")

@@ -29,14 +29,14 @@ from gateway.store.postgres.connection import (
     is_broken,
     is_contention,
     is_outage,
-    told,
+    translate_error,
     unavailable,
 )
 from gateway.store.postgres.postings import Overtaken, account_of, held_by_others
 from gateway.store.postgres.transaction import Outcome, Raised, Work, transact
-from gateway.store.postgres.unit_of_work import Operation, Order, Writing
+from gateway.store.postgres.unit_of_work import Operation, Order, UnitOfWork
 from gateway.store.posting import PostingRequest
-from gateway.telemetry.tracing import spanned
+from gateway.telemetry.tracing import in_span
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics
@@ -107,11 +107,11 @@ class Committer:
 
     async def post(self, request: PostingRequest) -> Applied | PostingRefused:
         """Post one Result. Raises what its `narrate` raises, and StoreUnavailable."""
-        return cast("Applied | PostingRefused", await spanned("store commit", self._put(request), _COMMIT))
+        return cast("Applied | PostingRefused", await in_span("store commit", self._put(request), _COMMIT))
 
     async def run(self, operation: Operation[T], order: Order = ()) -> T:
         """Carry one operation out and answer what it returns. Raises what it raises, and StoreUnavailable."""
-        return cast("T", await spanned("store commit", self._put(operation, order), _COMMIT))
+        return cast("T", await in_span("store commit", self._put(operation, order), _COMMIT))
 
     async def close(self) -> None:
         """Finish what is queued, then disconnect."""
@@ -167,10 +167,10 @@ class Committer:
             for queued in batch:
                 _raise_at(queued, StoreUnavailable(str(error), unchanged=error.unchanged), error)
         except asyncpg.LockNotAvailableError as error:
-            await self._without_held(batch, deadline, error)
+            await self._skip_locked_accounts(batch, deadline, error)
         except Exception as error:  # noqa: BLE001 - raised where its caller waits, once it is known whose it is
             if len(batch) == 1:
-                _raise_at(batch[0], told(self._address, error), error)
+                _raise_at(batch[0], translate_error(self._address, error), error)
                 return
             middle = len(batch) // 2
             await self._carry_out(batch[:middle], deadline)
@@ -179,7 +179,7 @@ class Committer:
             for queued, outcome in zip(batch, outcomes, strict=True):
                 _settle(queued, outcome)
 
-    async def _without_held(self, batch: Sequence[_Queued], deadline: float, error: Exception) -> None:
+    async def _skip_locked_accounts(self, batch: Sequence[_Queued], deadline: float, error: Exception) -> None:
         """Turn away postings to accounts that another session holds, and carry their neighbours out."""
         try:
             async with asyncio.timeout_at(deadline):
@@ -224,11 +224,11 @@ class Committer:
         raise StoreUnavailable(f"database {self._address}: other gateways were in the way {TRIES} times; try again")
 
     async def _attempt(self, works: Sequence[Work], deadline: float) -> list[Outcome]:
-        writing: Writing | None = None
+        writing: UnitOfWork | None = None
         begun = self._loop.time()
         try:
             async with asyncio.timeout_at(deadline):
-                writing = Writing(await self._connection())
+                writing = UnitOfWork(await self._connection())
                 outcomes = await transact(writing, works)
         except BaseException as error:
             await self._clear(error)

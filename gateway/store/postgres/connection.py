@@ -130,7 +130,7 @@ def unavailable(address: Address, error: BaseException, *, unchanged: bool = Tru
     return failure
 
 
-def told(address: Address, error: Exception) -> Exception:
+def translate_error(address: Address, error: Exception) -> Exception:
     """What a caller learns of an error that changed nothing."""
     if isinstance(error, asyncpg.CharacterNotInRepertoireError) or isinstance(error.__cause__, UnicodeError):
         return ValueError("a key holds NUL or half a character: PostgreSQL has no place for them")

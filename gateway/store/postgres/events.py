@@ -12,7 +12,7 @@ import asyncpg
 
 from gateway.store.base import EventUnknown
 from gateway.store.models import Event, EventBatch, EventFilter, EventType
-from gateway.store.postgres.codecs import arrays, journal_text, moment
+from gateway.store.postgres.codecs import arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 
 LOOKED_AT = 20_000
@@ -104,7 +104,7 @@ def _row(event: Event) -> tuple[Any, ...]:
     return (
         event.id,
         event.type.value,
-        moment(event.time),
+        require_aware(event.time),
         journal_text(event.provider),
         journal_text(event.user_id),
         journal_text(event.session_id),

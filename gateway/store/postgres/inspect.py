@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
-from gateway.store.models import Creditor
+from gateway.store.models import WalletKind
 from gateway.store.postgres import ledger, migrations
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.audit import find_discrepancies
@@ -22,7 +22,7 @@ async def read_money_providers(url: str) -> frozenset[str]:
     return await _read(url, ledger.money_providers)
 
 
-async def read_creditors(url: str) -> frozenset[Creditor]:
+async def read_creditors(url: str) -> frozenset[WalletKind]:
     """Who credited what is kept; nobody before the first migration. Raises StoreUnavailable."""
     return await _read(url, ledger.creditors)
 

@@ -7,8 +7,8 @@ import asyncpg
 
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
-from gateway.store.models import Event, ItemFilter, ItemKind, Page, Posting, ReconciliationItem, Resolution
-from gateway.store.postgres.codecs import arrays, journal_text, moment
+from gateway.store.models import Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind, Resolution
+from gateway.store.postgres.codecs import arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 
 CREDITED = "credited"
@@ -105,21 +105,23 @@ async def keep_telling(db: Connection, told: Sequence[tuple[ReconciliationItem, 
 
 async def resolve_credited(db: Connection, credited: Sequence[tuple[Posting, datetime]]) -> None:
     """Resolve the open items of Results that are credited; another player's under the same reference stay open."""
-    rows = [(posting.provider, posting.reference, posting.user_id, moment(now)) for posting, now in credited]
+    rows = [(posting.provider, posting.reference, posting.user_id, require_aware(now)) for posting, now in credited]
     if found := await db.fetch(_OPEN, *arrays(rows)):
         await db.execute(_RESOLVE_FOUND, *arrays([tuple(row) for row in found]), CREDITED)
 
 
 async def resolve_closed(db: Connection, closed: Sequence[tuple[str, str, datetime]]) -> None:
     """Resolve the open items of closes, by provider and request_id: now everybody knows, since that moment."""
-    rows = [(provider, request_id, moment(at)) for provider, request_id, at in closed]
+    rows = [(provider, request_id, require_aware(at)) for provider, request_id, at in closed]
     if found := await db.fetch(_OPEN_CLOSES, *arrays(rows)):
         await db.execute(_RESOLVE_FOUND, *arrays([tuple(row) for row in found]), CLOSED)
 
 
-async def resolve_kind(db: Connection, kind: ItemKind, provider: str, reference: str, why: str, now: datetime) -> None:
+async def resolve_kind(
+    db: Connection, kind: ReconciliationKind, provider: str, reference: str, why: str, now: datetime
+) -> None:
     """Resolve the open items of one kind under a reference: the gateway itself has learnt what was unknown."""
-    await db.execute(_RESOLVE_KIND, kind.value, provider, reference, why, moment(now))
+    await db.execute(_RESOLVE_KIND, kind.value, provider, reference, why, require_aware(now))
 
 
 async def items(db: Connection, wanted: ItemFilter, page_token: str, limit: int) -> Page[ReconciliationItem]:
@@ -148,7 +150,7 @@ async def find(db: Connection, id: str) -> ReconciliationItem | None:
 
 async def resolve(db: Connection, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
     """Settle an open item in a person's name. Raises LookupError and AlreadyResolved, and has written nothing then."""
-    row = await db.fetchrow(_SETTLE, id, moment(now), journal_text(by), journal_text(why))
+    row = await db.fetchrow(_SETTLE, id, require_aware(now), journal_text(by), journal_text(why))
     if row is not None:
         return _item(row)
     known = await find(db, id)
@@ -166,7 +168,7 @@ def _row(item: ReconciliationItem) -> tuple[str | datetime, ...]:
         item.field,
         journal_text(item.detail),
         item.user_id,
-        moment(item.created_at),
+        require_aware(item.created_at),
         item.exchange_id,
         item.kind.value,
     )
@@ -186,6 +188,6 @@ def _item(row: asyncpg.Record) -> ReconciliationItem:
         user_id=row["user_id"],
         created_at=row["created_at"],
         exchange_id=row["exchange_id"],
-        kind=ItemKind(row["kind"]),
+        kind=ReconciliationKind(row["kind"]),
         resolution=resolution,
     )

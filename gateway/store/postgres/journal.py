@@ -8,7 +8,7 @@ import asyncpg
 from adapters.contract import Certainty
 from gateway.store import paging
 from gateway.store.models import Direction, Exchange, Message, Page, Redelivery
-from gateway.store.postgres.codecs import Row, arrays, journal_text, moment
+from gateway.store.postgres.codecs import Row, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 
 _COLUMNS = """
@@ -93,7 +93,7 @@ async def trim_bodies(db: Connection, ended_before: datetime, limit: int) -> int
 
     Several gateways may do so at the same time: each takes lines of its own.
     """
-    return len(await db.fetch(_TRIM, moment(ended_before), limit))
+    return len(await db.fetch(_TRIM, require_aware(ended_before), limit))
 
 
 def _row(exchange: Exchange) -> Row:
@@ -109,8 +109,8 @@ def _row(exchange: Exchange) -> Row:
         exchange.request.body,
         journal_text(exchange.reply.head),
         exchange.reply.body,
-        moment(exchange.started_at),
-        moment(exchange.ended_at),
+        require_aware(exchange.started_at),
+        require_aware(exchange.ended_at),
         journal_text(exchange.verdict),
         exchange.request_id,
         exchange.attempt,

@@ -4,24 +4,24 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.store.base import ContentDiffers, Narrative
+from gateway.store.base import ContentDiffers, PostingRecords
 from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
     Credit,
     CreditKind,
-    Creditor,
-    ItemKind,
     Posting,
     PostingFault,
     PostingRefused,
+    ReconciliationKind,
+    WalletKind,
 )
 from gateway.store.postgres import items, transactions
-from gateway.store.postgres.codecs import moment, money
+from gateway.store.postgres.codecs import money, require_aware
 from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.unit_of_work import Writing
-from gateway.store.posting import told_again
+from gateway.store.postgres.unit_of_work import UnitOfWork
+from gateway.store.posting import resolve_repeated_credit
 
 _OPEN = """
 INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES ($1, $2, $3, $3, $4)
@@ -44,10 +44,12 @@ WHERE (SELECT reference FROM transactions WHERE provider = name ORDER BY referen
 _CREDITORS = "SELECT EXISTS (SELECT 1 FROM transactions), EXISTS (SELECT 1 FROM wallet_credits)"
 
 
-async def open_account(writing: Writing, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+async def open_account(
+    writing: UnitOfWork, user_id: str, currency: str, opening: Decimal, now: datetime
+) -> AccountOpened:
     """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
     # Inserted first and read second: another gateway may open the same account between any two statements.
-    await writing.db.execute(_OPEN, user_id, currency, opening, moment(now))
+    await writing.db.execute(_OPEN, user_id, currency, opening, require_aware(now))
     kept = money(
         await writing.db.fetchval(
             "SELECT opening FROM accounts WHERE user_id = $1 AND currency = $2", user_id, currency
@@ -71,10 +73,10 @@ async def balance(db: Connection, user_id: str, currency: str) -> Balance | Post
 
 
 async def record_outcome(
-    writing: Writing,
+    writing: UnitOfWork,
     posting: Posting,
     outcome: Applied | PostingRefused,
-    narrate: Callable[[Applied | PostingRefused], Narrative],
+    narrate: Callable[[Applied | PostingRefused], PostingRecords],
     now: datetime,
 ) -> Applied | PostingRefused:
     """Keep what the operator's wallet made of a posting: its credit, once, and its story. What it comes to."""
@@ -99,25 +101,31 @@ async def _wallet_credited(
     if await transactions.keep_wallets(db, Credit(CreditKind.RESULT, told.transaction_id, posting, now)):
         await items.resolve_credited(db, [(posting, now)])
         return True, told
-    outcome = told_again(await transactions.wallets(db, posting.provider, posting.reference), posting, told)
+    outcome = resolve_repeated_credit(
+        await transactions.wallets(db, posting.provider, posting.reference), posting, told
+    )
     if isinstance(outcome, Applied):
         # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
-        await items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
+        await items.resolve_kind(
+            db, ReconciliationKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now
+        )
     return False, outcome
 
 
-async def remember_providers(writing: Writing, names: frozenset[str]) -> None:
+async def remember_providers(writing: UnitOfWork, names: frozenset[str]) -> None:
     """Keep the names of configured providers."""
     await writing.db.execute(
         "INSERT INTO providers (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(names)
     )
 
 
-async def creditors(db: Connection) -> frozenset[Creditor]:
+async def creditors(db: Connection) -> frozenset[WalletKind]:
     """Who credited what is kept."""
     row = await db.fetchrow(_CREDITORS)
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    return frozenset(who for who, credited in zip((Creditor.BUILTIN, Creditor.OPERATORS), row, strict=True) if credited)
+    return frozenset(
+        who for who, credited in zip((WalletKind.BUILTIN, WalletKind.OPERATORS), row, strict=True) if credited
+    )
 
 
 async def money_providers(db: Connection) -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.store.base import StoreUnavailable
 from gateway.store.postgres.address import Address
-from gateway.store.postgres.connection import TROUBLES, Connection, close, is_broken, told
+from gateway.store.postgres.connection import TROUBLES, Connection, close, is_broken, translate_error
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Pool:
                 async with asyncio.timeout(READ_S):
                     return await self._read(read)
             except TROUBLES as error:
-                raise told(self._address, error) from error
+                raise translate_error(self._address, error) from error
 
     async def close(self) -> None:
         """Let what is under way end, and disconnect."""

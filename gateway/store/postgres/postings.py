@@ -11,8 +11,18 @@ from gateway.store.models import Credit, Posting
 from gateway.store.postgres import items, transactions
 from gateway.store.postgres.codecs import arrays, money
 from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.unit_of_work import Writing
-from gateway.store.posting import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference, needs, post
+from gateway.store.postgres.unit_of_work import UnitOfWork
+from gateway.store.posting import (
+    Account,
+    Entries,
+    LedgerSnapshot,
+    LockSet,
+    Posted,
+    PostingRequest,
+    Reference,
+    needs,
+    post,
+)
 
 _LOCK_ACCOUNTS = """
 SELECT user_id, currency, cash
@@ -63,7 +73,7 @@ class Overtaken(Exception):
     """Another gateway credited a reference of the batch since it was read: the whole batch is judged again."""
 
 
-async def post_together(writing: Writing, requests: Sequence[PostingRequest]) -> list[Posted]:
+async def post_together(writing: UnitOfWork, requests: Sequence[PostingRequest]) -> list[Posted]:
     """Judge the requests and write what comes of them. Raises Overtaken."""
     known = await _kept(writing.db, needs(request.posting for request in requests))
     posted, entries = post(requests, known)
@@ -85,12 +95,12 @@ async def held_by_others(db: Connection, requests: Sequence[PostingRequest]) -> 
     return frozenset((row[0], row[1]) for row in there) - {(row[0], row[1]) for row in free}
 
 
-async def _kept(db: Connection, wanted: Needs) -> Kept:
+async def _kept(db: Connection, wanted: LockSet) -> LedgerSnapshot:
     cash = await _lock_accounts(db, wanted.accounts)
     known = await _credits(db, wanted.references)
     missing = {user_id for user_id, currency in wanted.accounts if (user_id, currency) not in cash}
     users = await db.fetch(_USERS, sorted(missing)) if missing else ()
-    return Kept(known, cash, frozenset(row["user_id"] for row in users))
+    return LedgerSnapshot(known, cash, frozenset(row["user_id"] for row in users))
 
 
 async def _lock_accounts(db: Connection, accounts: Sequence[Account]) -> dict[Account, Decimal]:
@@ -103,7 +113,7 @@ async def _credits(db: Connection, references: Sequence[Reference]) -> dict[Refe
     return {(row[0], row[1]): transactions.credit_of(row) for row in rows}
 
 
-async def _enter(writing: Writing, entries: Entries) -> None:
+async def _enter(writing: UnitOfWork, entries: Entries) -> None:
     if entries.items_before:
         writing.events += await items.keep_telling(writing.db, entries.items_before)
     if entries.credits:

@@ -19,9 +19,9 @@ import asyncpg
 import structlog
 
 from gateway.store.base import StoreUnavailable
-from gateway.store.commit_notifier import EventCommits
+from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.postgres.connection import Connection, close, is_outage
-from gateway.telemetry.errors import report_bug
+from gateway.telemetry.errors import log_unexpected_error
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +108,7 @@ class Sequencer:
     statement_timeout bound how long the lease is waited for, and held. Lives on the event loop.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], commits: EventCommits) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], commits: CommitNotifier) -> None:
         self._connect = connect
         self._commits = commits
         self._woken = asyncio.Event()
@@ -146,7 +146,7 @@ class Sequencer:
 
     async def _run(self) -> None:
         """Round after round, over one connection after another. It outlives whatever happens to one of them."""
-        trouble = Trouble()
+        trouble = FailureReporter()
         last = False
         try:
             while not last:
@@ -210,7 +210,7 @@ class Sequencer:
             await _within(POLL_S, self._woken)
 
 
-class Trouble:
+class FailureReporter:
     """What keeps events from being numbered: how long to wait before it is tried again, and when a person is told."""
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ class Trouble:
     def met(self, error: Exception) -> float:
         """It failed once more. Answers the seconds to wait."""
         if not isinstance(error, StoreUnavailable) and not is_outage(error):
-            report_bug(error)
+            log_unexpected_error(error)
         late = self._clock() - self._since
         if late >= LATE_S and (self._told_at is None or self._clock() - self._told_at >= REMINDER_S):
             self._told_at = self._clock()

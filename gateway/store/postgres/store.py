@@ -8,15 +8,15 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.store.base import Narrative, StoreUnavailable
-from gateway.store.commit_notifier import EventCommits
+from gateway.store.base import PostingRecords, StoreUnavailable
+from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
     CloseRecord,
+    CloseSuccess,
     Credit,
-    Creditor,
     Discrepancy,
     Event,
     EventBatch,
@@ -30,8 +30,8 @@ from gateway.store.models import (
     PostingRefused,
     ProviderSwitch,
     ReconciliationItem,
-    Settled,
     Target,
+    WalletKind,
 )
 from gateway.store.postgres import callbacks, closures, events, items, journal, ledger, switches, transactions
 from gateway.store.postgres.address import parse
@@ -77,7 +77,7 @@ class _Connected:
     committer: Committer
     pool: Pool
     sequencer: Sequencer
-    event_commits: EventCommits
+    event_commits: CommitNotifier
 
 
 class PostgresStore:
@@ -101,7 +101,7 @@ class PostgresStore:
         if self._connected is not None:
             raise RuntimeError(f"database {self._address} is open already")
         await self._migrate()
-        commits = EventCommits()
+        commits = CommitNotifier()
         sequencer = Sequencer(self._connecting("sequencer", WRITING), commits)
         connect = partial(connect_committer, self._address)
         committer = Committer(self._address, connect, sequencer.written, self._metrics)
@@ -153,7 +153,7 @@ class PostgresStore:
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
 
-    async def creditors(self) -> frozenset[Creditor]:
+    async def creditors(self) -> frozenset[WalletKind]:
         return await self._read(ledger.creditors)
 
     # --- Closures -----------------------------------------------------------------------------------------------------
@@ -164,7 +164,9 @@ class PostgresStore:
     async def find_close(self, request_id: str) -> CloseRecord | None:
         return await self._read(lambda db: closures.find_close(db, request_id))
 
-    async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
+    async def settle_close(
+        self, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
+    ) -> None:
         await self._write(closures.SettleClose(request_id, settled, exchange, event), _close(request_id))
 
     async def fail_close(
@@ -193,7 +195,7 @@ class PostgresStore:
         return await self._read(events.newest_id)
 
     async def events_committed(self, seen: int) -> int:
-        return await self._open_parts().event_commits.beyond(seen)
+        return await self._open_parts().event_commits.wait_past(seen)
 
     # --- Ledger -------------------------------------------------------------------------------------------------------
 
@@ -207,7 +209,7 @@ class PostgresStore:
         return await self._read(lambda db: ledger.balance(db, user_id, currency))
 
     async def apply(
-        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
+        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], PostingRecords]
     ) -> Applied | PostingRefused:
         return await self._open_parts().committer.post(PostingRequest(posting, now, narrate))
 
@@ -215,7 +217,7 @@ class PostgresStore:
         self,
         posting: Posting,
         outcome: Applied | PostingRefused,
-        narrate: Callable[[Applied | PostingRefused], Narrative],
+        narrate: Callable[[Applied | PostingRefused], PostingRecords],
         now: datetime,
     ) -> Applied | PostingRefused:
         refused = (outcome.fault, outcome.field) if isinstance(outcome, PostingRefused) else ("", "")

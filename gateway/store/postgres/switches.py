@@ -8,9 +8,9 @@ import asyncpg
 from gateway.store import paging
 from gateway.store.ids import new_id
 from gateway.store.models import Page, Position, ProviderSwitch
-from gateway.store.postgres.codecs import journal_text, moment
+from gateway.store.postgres.codecs import journal_text, require_aware
 from gateway.store.postgres.connection import Connection
-from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.postgres.unit_of_work import UnitOfWork
 
 _COLUMNS = "id, provider, number, switched_at, switched_by, reason"
 
@@ -27,7 +27,7 @@ _NEWEST = 2**63 - 1
 
 
 async def switch(
-    writing: Writing, provider: str, to: Position, by: str, why: str, now: datetime
+    writing: UnitOfWork, provider: str, to: Position, by: str, why: str, now: datetime
 ) -> tuple[ProviderSwitch | None, bool]:
     """Switch a provider, with its line in the journal: the switch that stands, and whether it is new."""
     row = await writing.db.fetchrow(f"{_OF_PROVIDER} ORDER BY number DESC LIMIT 1", provider)
@@ -35,7 +35,7 @@ async def switch(
     if to is (standing.position if standing else Position.ON):
         return standing, False
     number = standing.number + 1 if standing else 1
-    made = ProviderSwitch(new_id(), provider, number, moment(now), journal_text(by), journal_text(why))
+    made = ProviderSwitch(new_id(), provider, number, require_aware(now), journal_text(by), journal_text(why))
     if await writing.db.fetchval(_KEEP, made.id, provider, number, made.at, made.by, made.why):
         writing.lines.append(made.line())
         return made, True

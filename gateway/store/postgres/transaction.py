@@ -9,7 +9,7 @@ import msgspec
 from gateway.store.base import AlreadyResolved, ContentDiffers
 from gateway.store.postgres.closures import BeginClose, FailClose, SettleClose, begin_together, settle_together
 from gateway.store.postgres.postings import post_together
-from gateway.store.postgres.unit_of_work import Operation, Writing
+from gateway.store.postgres.unit_of_work import Operation, UnitOfWork
 from gateway.store.posting import PostingRequest
 
 Work = PostingRequest | Operation[Any]
@@ -38,7 +38,7 @@ class RolledBack(Exception):
     """The server answered COMMIT by undoing the transaction."""
 
 
-async def transact(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
+async def transact(writing: UnitOfWork, works: Sequence[Work]) -> list[Outcome]:
     """Carry the works out and commit: one outcome for each, in their order.
 
     Raises where the transaction cannot be committed; nothing of it stands then, unless COMMIT was sent and not
@@ -51,7 +51,7 @@ async def transact(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
     return outcomes
 
 
-async def _carry_out(writing: Writing, works: Sequence[Work]) -> list[Outcome]:
+async def _carry_out(writing: UnitOfWork, works: Sequence[Work]) -> list[Outcome]:
     postings = [work for work in works if isinstance(work, PostingRequest)]
     begins = [work for work in works if isinstance(work, BeginClose)]
     settles = [work for work in works if isinstance(work, SettleClose)]
@@ -78,7 +78,7 @@ def _outcome(answer: object) -> Outcome:
     return Raised(answer) if isinstance(answer, Exception) else Done(answer)
 
 
-async def _one(writing: Writing, operation: Operation[Any]) -> Outcome:
+async def _one(writing: UnitOfWork, operation: Operation[Any]) -> Outcome:
     try:
         return Done(await operation(writing))
     except (ContentDiffers, AlreadyResolved, LookupError) as error:
@@ -87,7 +87,7 @@ async def _one(writing: Writing, operation: Operation[Any]) -> Outcome:
         raise  # a KeyError or an IndexError is a bug, and may come anywhere
 
 
-async def _commit(writing: Writing) -> None:
+async def _commit(writing: UnitOfWork) -> None:
     writing.in_doubt = True
     try:
         answer = await writing.db.execute("COMMIT")

@@ -7,7 +7,7 @@ import asyncpg
 from gateway.store import paging
 from gateway.store.base import PageTokenUnknown
 from gateway.store.models import Credit, CreditKind, Page, Posting, ReconciliationItem
-from gateway.store.postgres.codecs import Row, moment, money
+from gateway.store.postgres.codecs import Row, money, require_aware
 from gateway.store.postgres.connection import Connection
 
 COLUMNS = """
@@ -93,7 +93,7 @@ def row(credit: Credit) -> Row:
         content.session_id,
         content.promo_amount,
         content.promo_reference,
-        moment(credit.created_at),
+        require_aware(credit.created_at),
     )
 
 

@@ -10,7 +10,7 @@ from gateway.store.postgres.connection import Connection
 T = TypeVar("T")
 
 
-class Writing:
+class UnitOfWork:
     """One transaction. Lines and events are gathered, and written at its end."""
 
     def __init__(self, db: Connection) -> None:
@@ -28,7 +28,7 @@ class Writing:
             await events.keep(self.db, self.events)
 
 
-Operation = Callable[[Writing], Awaitable[T]]
+Operation = Callable[[UnitOfWork], Awaitable[T]]
 """One caller's whole write. A refusal (ContentDiffers, AlreadyResolved, a LookupError) comes before anything is written
 or gathered; after any other error nothing of the operation stands.
 """

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from gateway.store.models import Event, Exchange, ItemKind, ReconciliationItem
+from gateway.store.models import Event, Exchange, ReconciliationItem, ReconciliationKind
 from gateway.store.sqlite import events, items, journal, ledger
 
 
@@ -30,7 +30,7 @@ def record_exchange(
     Nobody is in doubt about a Result whose credit is kept: no item says so.
     """
     journal.keep(db, exchange)
-    if item is not None and item.kind is ItemKind.RESULT_UNKNOWN and ledger.is_wallets(db, item):
+    if item is not None and item.kind is ReconciliationKind.RESULT_UNKNOWN and ledger.is_wallets(db, item):
         return
     if item is not None and items.keep(db, item) and event is not None:
         events.keep(db, event)

@@ -9,16 +9,16 @@ from datetime import datetime
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers
-from gateway.store.closures import abandoned, together
+from gateway.store.closures import abandoned, combine_certainty
 from gateway.store.models import (
     CloseRecord,
+    CloseSuccess,
     ClosureKind,
     Event,
     Exchange,
     Failed,
-    ItemKind,
     ReconciliationItem,
-    Settled,
+    ReconciliationKind,
     Target,
 )
 from gateway.store.sqlite import events, items, journal
@@ -52,7 +52,7 @@ def find_close(db: sqlite3.Connection, request_id: str) -> CloseRecord | None:
 
 
 def settle_close(
-    db: sqlite3.Connection, request_id: str, settled: Settled, exchange: Exchange, event: Event | None
+    db: sqlite3.Connection, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
 ) -> None:
     """Keep a success, its journal line and its event; a target settled before keeps its first success, and no event.
 
@@ -79,7 +79,7 @@ def settle_close(
         return
     if event is not None:
         events.keep(db, event)
-    items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, exchange.provider, request_id, "closed", exchange.ended_at)
+    items.resolve_kind(db, ReconciliationKind.CLOSE_UNKNOWN, exchange.provider, request_id, "closed", exchange.ended_at)
 
 
 def fail_close(
@@ -98,7 +98,7 @@ def fail_close(
         journal.keep(db, exchange)
     if row["outcome"] is not None:
         return
-    certainty = together(_certainty(row["certainty"]), failed.certainty)
+    certainty = combine_certainty(_certainty(row["certainty"]), failed.certainty)
     db.execute(
         """
         UPDATE targets SET under_way = 0, certainty = ?, failure_reason = ?, failure_detail = ?
@@ -107,7 +107,9 @@ def fail_close(
         (certainty, failed.reason, failed.detail, request_id),
     )
     if certainty is not Certainty.UNKNOWN:
-        items.resolve_kind(db, ItemKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time)
+        items.resolve_kind(
+            db, ReconciliationKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
+        )
     elif item is not None:
         items.keep(db, item)
 
@@ -195,11 +197,11 @@ def _target(row: sqlite3.Row) -> Target:
     )
 
 
-def _settled(row: sqlite3.Row) -> Settled | None:
+def _settled(row: sqlite3.Row) -> CloseSuccess | None:
     if row["outcome"] is None:
         return None
     answer = ProviderAnswer(row["answer_code"], row["answer_description"], row["answer_http_status"])
-    return Settled(Outcome(row["outcome"]), answer, time_of(row["end_time"]))
+    return CloseSuccess(Outcome(row["outcome"]), answer, time_of(row["end_time"]))
 
 
 def _certainty(text: str | None) -> Certainty | None:

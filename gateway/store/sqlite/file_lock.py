@@ -7,7 +7,7 @@ from typing import IO
 from gateway.store.base import StoreUnavailable
 
 
-class Claim:
+class FileLock:
     """A lock beside the database, held while the gateway has it open. The system lets go of it with the process."""
 
     def __init__(self, path: str) -> None:

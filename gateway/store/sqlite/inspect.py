@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
-from gateway.store.models import Creditor
+from gateway.store.models import WalletKind
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.connection import connect_reader, unavailable
 from gateway.store.sqlite.ledger import creditors, money_providers
@@ -22,7 +22,7 @@ def read_money_providers(path: Path) -> frozenset[str]:
         return money_providers(db) if _has_schema(db) else frozenset()
 
 
-def read_creditors(path: Path) -> frozenset[Creditor]:
+def read_creditors(path: Path) -> frozenset[WalletKind]:
     """Who credited what is kept; nobody before the first migration. Raises StoreUnavailable."""
     with looking(path) as db:
         return creditors(db) if _has_schema(db) else frozenset()

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
-from gateway.store.models import ItemFilter, ItemKind, Page, Posting, ReconciliationItem, Resolution
+from gateway.store.models import ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind, Resolution
 from gateway.store.sqlite.codecs import time_of, time_text
 
 CREDITED = "credited"
@@ -62,13 +62,13 @@ def resolve_credited(db: sqlite3.Connection, posting: Posting, now: datetime) ->
             posting.provider,
             posting.reference,
             posting.user_id,
-            ItemKind.CLOSE_UNKNOWN.value,
+            ReconciliationKind.CLOSE_UNKNOWN.value,
         ),
     )
 
 
 def resolve_kind(
-    db: sqlite3.Connection, kind: ItemKind, provider: str, reference: str, why: str, now: datetime
+    db: sqlite3.Connection, kind: ReconciliationKind, provider: str, reference: str, why: str, now: datetime
 ) -> None:
     """Resolve the open items of one kind under a reference: the gateway itself has learnt what was unknown."""
     db.execute(
@@ -136,6 +136,6 @@ def _item(row: sqlite3.Row) -> ReconciliationItem:
         user_id=row["user_id"],
         created_at=time_of(row["created_at"]),
         exchange_id=row["exchange_id"],
-        kind=ItemKind(row["kind"]),
+        kind=ReconciliationKind(row["kind"]),
         resolution=resolution,
     )

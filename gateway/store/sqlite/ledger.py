@@ -6,22 +6,22 @@ from datetime import datetime
 from decimal import Decimal
 
 from gateway.store import paging
-from gateway.store.base import ContentDiffers, Narrative
+from gateway.store.base import ContentDiffers, PostingRecords
 from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
     Credit,
     CreditKind,
-    Creditor,
-    ItemKind,
     Page,
     Posting,
     PostingFault,
     PostingRefused,
     ReconciliationItem,
+    ReconciliationKind,
+    WalletKind,
 )
-from gateway.store.posting import told_again
+from gateway.store.posting import resolve_repeated_credit
 from gateway.store.sqlite import events, items, journal
 from gateway.store.sqlite.codecs import money_text, time_of, time_text
 
@@ -77,7 +77,7 @@ def record_outcome(
     db: sqlite3.Connection,
     posting: Posting,
     outcome: Applied | PostingRefused,
-    narrate: Callable[[Applied | PostingRefused], Narrative],
+    narrate: Callable[[Applied | PostingRefused], PostingRecords],
     now: datetime,
 ) -> Applied | PostingRefused:
     """Keep what the operator's wallet made of a posting: its credit, once, and its story. What it comes to."""
@@ -108,10 +108,12 @@ def _wallet_credited(
         return True, told
     known = _kept("wallet_credits", db, posting.provider, posting.reference)
     assert known is not None  # noqa: S101 - what was in the way of the new one
-    outcome = told_again(known, posting, told)
+    outcome = resolve_repeated_credit(known, posting, told)
     if isinstance(outcome, Applied):
         # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
-        items.resolve_kind(db, ItemKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now)
+        items.resolve_kind(
+            db, ReconciliationKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now
+        )
     return False, outcome
 
 
@@ -175,11 +177,11 @@ def money_providers(db: sqlite3.Connection) -> frozenset[str]:
     return frozenset(name for (name,) in db.execute(f"SELECT name FROM providers WHERE {known}"))  # noqa: S608 - the same
 
 
-def creditors(db: sqlite3.Connection) -> frozenset[Creditor]:
+def creditors(db: sqlite3.Connection) -> frozenset[WalletKind]:
     """Who credited what is kept, also in a database that has not seen this release."""
-    tables = {Creditor.BUILTIN: "transactions"}
+    tables = {WalletKind.BUILTIN: "transactions"}
     if has_wallet_credits(db):
-        tables[Creditor.OPERATORS] = "wallet_credits"
+        tables[WalletKind.OPERATORS] = "wallet_credits"
     return frozenset(
         who
         for who, table in tables.items()

@@ -13,7 +13,17 @@ from itertools import chain
 import msgspec
 
 from gateway.store.models import Applied, Credit, Event, PostingRefused, ReconciliationItem
-from gateway.store.posting import Account, Entries, Kept, Needs, Posted, PostingRequest, Reference, needs, post
+from gateway.store.posting import (
+    Account,
+    Entries,
+    LedgerSnapshot,
+    LockSet,
+    Posted,
+    PostingRequest,
+    Reference,
+    needs,
+    post,
+)
 from gateway.store.sqlite import events, items, journal, ledger
 
 
@@ -40,7 +50,7 @@ def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest]) ->
     return posted
 
 
-def _kept(db: sqlite3.Connection, needs: Needs) -> Kept:
+def _kept(db: sqlite3.Connection, needs: LockSet) -> LedgerSnapshot:
     users: set[str] = set()
     cash: dict[Account, Decimal] = {}
     found = db.execute(_accounts(_size(needs.accounts)), _parameters(needs.accounts))
@@ -51,7 +61,7 @@ def _kept(db: sqlite3.Connection, needs: Needs) -> Kept:
     for row in db.execute(_transactions(_size(needs.references)), _parameters(needs.references)):
         credit = ledger.credit_of(row)
         known[credit.content.provider, credit.content.reference] = credit
-    return Kept(known, cash, frozenset(users))
+    return LedgerSnapshot(known, cash, frozenset(users))
 
 
 def _write(db: sqlite3.Connection, entries: Entries) -> None:

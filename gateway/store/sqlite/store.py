@@ -9,15 +9,15 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.store.base import Narrative, StoreUnavailable
-from gateway.store.commit_notifier import EventCommits
+from gateway.store.base import PostingRecords, StoreUnavailable
+from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
     CloseRecord,
+    CloseSuccess,
     Credit,
-    Creditor,
     Discrepancy,
     Event,
     EventBatch,
@@ -31,18 +31,18 @@ from gateway.store.models import (
     PostingRefused,
     ProviderSwitch,
     ReconciliationItem,
-    Settled,
     Target,
+    WalletKind,
 )
 from gateway.store.posting import PostingRequest
 from gateway.store.sqlite import callbacks, closures, events, items, journal, ledger, switches
 from gateway.store.sqlite.audit import audit
-from gateway.store.sqlite.file_lock import Claim
+from gateway.store.sqlite.file_lock import FileLock
 from gateway.store.sqlite.postings import PostOne
 from gateway.store.sqlite.reader import reader_thread
-from gateway.store.sqlite.thread import ConnectionThread, Operation, tell
+from gateway.store.sqlite.thread import ConnectionThread, Operation, call_on_loop
 from gateway.store.sqlite.writer import ENGINE, writer_thread
-from gateway.telemetry.tracing import spanned
+from gateway.telemetry.tracing import in_span
 
 if TYPE_CHECKING:  # a store that nobody counts does without
     from gateway.telemetry.metrics import Metrics
@@ -59,7 +59,7 @@ class _Connected:
 
     writer: ConnectionThread
     reader: ConnectionThread
-    event_commits: EventCommits
+    event_commits: CommitNotifier
 
 
 class SqliteStore:
@@ -72,7 +72,7 @@ class SqliteStore:
         self._path = path
         self._metrics = metrics
         self._busy_seconds = busy_seconds
-        self._claim = Claim(path)
+        self._claim = FileLock(path)
         self._connected: _Connected | None = None
 
     # --- The database -------------------------------------------------------------------------------------------------
@@ -89,11 +89,11 @@ class SqliteStore:
             raise
 
     async def _connect(self) -> _Connected:
-        commits = EventCommits()
+        commits = CommitNotifier()
         writer = writer_thread(
             self._path,
             self._busy_seconds,
-            told=partial(tell, asyncio.get_running_loop(), commits.add),
+            told=partial(call_on_loop, asyncio.get_running_loop(), commits.add),
             metrics=self._metrics,
         )
         await writer.start()
@@ -125,7 +125,7 @@ class SqliteStore:
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
 
-    async def creditors(self) -> frozenset[Creditor]:
+    async def creditors(self) -> frozenset[WalletKind]:
         return await self._read(ledger.creditors)
 
     # --- Closures -----------------------------------------------------------------------------------------------------
@@ -136,7 +136,9 @@ class SqliteStore:
     async def find_close(self, request_id: str) -> CloseRecord | None:
         return await self._read(lambda db: closures.find_close(db, request_id))
 
-    async def settle_close(self, request_id: str, settled: Settled, exchange: Exchange, event: Event | None) -> None:
+    async def settle_close(
+        self, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
+    ) -> None:
         await self._write(lambda db: closures.settle_close(db, request_id, settled, exchange, event))
 
     async def fail_close(
@@ -162,7 +164,7 @@ class SqliteStore:
         return await self._read(events.newest_id)
 
     async def events_committed(self, seen: int) -> int:
-        return await self._open_parts().event_commits.beyond(seen)
+        return await self._open_parts().event_commits.wait_past(seen)
 
     # --- Ledger -------------------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class SqliteStore:
         return await self._read(lambda db: ledger.balance(db, user_id, currency))
 
     async def apply(
-        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], Narrative]
+        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], PostingRecords]
     ) -> Applied | PostingRefused:
         return await self._write(PostOne(PostingRequest(posting, now, narrate)))
 
@@ -181,7 +183,7 @@ class SqliteStore:
         self,
         posting: Posting,
         outcome: Applied | PostingRefused,
-        narrate: Callable[[Applied | PostingRefused], Narrative],
+        narrate: Callable[[Applied | PostingRefused], PostingRecords],
         now: datetime,
     ) -> Applied | PostingRefused:
         return await self._write(lambda db: ledger.record_outcome(db, posting, outcome, narrate, now))
@@ -248,7 +250,7 @@ class SqliteStore:
     # ------------------------------------------------------------------------------------------------------------------
 
     async def _write(self, operation: Operation[T]) -> T:
-        return await spanned("store commit", self._open_parts().writer.run(operation), _COMMIT)
+        return await in_span("store commit", self._open_parts().writer.run(operation), _COMMIT)
 
     async def _read(self, operation: Operation[T]) -> T:
         return await self._open_parts().reader.run(operation)

@@ -51,7 +51,9 @@ class _Queued(msgspec.Struct, Generic[T], frozen=True):
     answer: asyncio.Future[Outcome[T]]
 
 
-def tell(loop: asyncio.AbstractEventLoop, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+def call_on_loop(
+    loop: asyncio.AbstractEventLoop, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+) -> None:
     """Have the loop call a function, from any thread. A loop that is closed has nobody left to tell."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(lambda: function(*args, **kwargs))
@@ -106,13 +108,13 @@ class ConnectionThread:
         try:
             db = self._connect()
         except BaseException as error:  # noqa: BLE001 - raised by `start`, on the loop
-            tell(self._loop, _settle, self._started, Raised(error))
+            call_on_loop(self._loop, _settle, self._started, Raised(error))
         else:
-            tell(self._loop, _settle, self._started, Done(None))
+            call_on_loop(self._loop, _settle, self._started, Done(None))
             with closing(db):
                 while batch := self._next_batch():
-                    tell(self._loop, _settle_all, batch, self._outcomes(db, batch))
-        tell(self._loop, _settle, self._ended, Done(None))
+                    call_on_loop(self._loop, _settle_all, batch, self._outcomes(db, batch))
+        call_on_loop(self._loop, _settle, self._ended, Done(None))
 
     def _next_batch(self) -> list[_Queued[Any]]:
         batch: list[_Queued[Any]] = []

@@ -75,7 +75,7 @@ def _transact(
     db.execute("BEGIN IMMEDIATE")
     before = events.newest_position(db)
     try:
-        outcomes = _together(db, operations)
+        outcomes = _run_batch(db, operations)
     except Exception as error:
         if not db.in_transaction and isinstance(error, sqlite3.Error) and is_outage(error):
             raise  # SQLite rolled it back itself (disk full, I/O error): none of them can be carried out
@@ -83,11 +83,11 @@ def _transact(
         if db.in_transaction:
             db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
-        outcomes = [_apart(db, operation, path) for operation in operations]
+        outcomes = [_run_in_savepoint(db, operation, path) for operation in operations]
     return outcomes, events.newest_position(db) > before
 
 
-def _together(db: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> Sequence[Outcome[Any]]:
+def _run_batch(db: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> Sequence[Outcome[Any]]:
     """Carry them out without savepoints: SQLite copies each page that is changed under one.
 
     Raises what an operation raises that had changed something by then: its neighbours cannot stay as they are.
@@ -110,7 +110,7 @@ def _together(db: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> S
     return outcomes
 
 
-def _apart(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outcome[Any]:
+def _run_in_savepoint(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outcome[Any]:
     """Carry one out under a savepoint, so that it falls alone."""
     db.execute("SAVEPOINT operation")
     try:

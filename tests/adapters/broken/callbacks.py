@@ -14,9 +14,9 @@ from adapters.contract import (
     Credited,
     HttpReply,
     HttpRequest,
-    Masked,
     Rejected,
     Result,
+    SensitiveFields,
     SessionExpired,
 )
 from tests.adapters.broken import Broken, with_adapter, with_callback
@@ -197,7 +197,10 @@ BROKEN = (
         "another answer",
     ),
     Broken(
-        "declares_no_token", with_adapter(masked=Masked()), "secrets_are_declared", "the header X-Desk of a request"
+        "declares_no_token",
+        with_adapter(masked=SensitiveFields()),
+        "secrets_are_declared",
+        "the header X-Desk of a request",
     ),
     Broken("can_be_changed", with_adapter(callbacks=dict(ADAPTER.callbacks)), "adapter_is_well_formed", "be changed"),
     Broken("has_another_name", with_adapter(name="parlour"), "adapter_is_well_formed", "lives in 'madeup'"),

@@ -229,7 +229,7 @@ BROKEN = (
     Broken(
         "ignores_clear_history",
         without_goldens(
-            with_call(encode=_ignores_clear_history, accepts=frozenset({"game_id"})), "closed_one_game.toml"
+            with_call(encode=_ignores_clear_history, optional_fields=frozenset({"game_id"})), "closed_one_game.toml"
         ),
         "capabilities_are_true",
         "with clear_history is not refused",
@@ -242,13 +242,13 @@ BROKEN = (
     ),
     Broken(
         "needs_a_game_and_does_not_ask",
-        with_call(needs=frozenset({"token", "game_id"}), ends_all_sessions=False),
+        with_call(required_fields=frozenset({"token", "game_id"}), ends_all_sessions=False),
         "needed_fields_are_asked_for",
         "without game_id is not refused",
     ),
     Broken(
         "ends_all_and_needs_a_game",
-        with_call(encode=_asks_for_a_game, needs=frozenset({"game_id"}), accepts=frozenset()),
+        with_call(encode=_asks_for_a_game, required_fields=frozenset({"game_id"}), optional_fields=frozenset()),
         "needed_fields_are_asked_for",
         "ends_all_sessions is claimed",
     ),
@@ -322,7 +322,12 @@ BROKEN = (
     Broken("loses_the_words", with_call(decode=_loses_the_words), "replies_are_understood", "of the reply"),
     Broken("writes_latin", with_call(encode=_writes_latin), "any_call_is_sent_or_refused", "raises UnicodeEncodeError"),
     Broken("sends_no_token", with_call(encode=_sends_no_token), "either_token_is_enough", "same with another token"),
-    Broken("claims_a_color", with_call(accepts=frozenset({"color"})), "needed_fields_are_asked_for", "name ['color']"),
+    Broken(
+        "claims_a_color",
+        with_call(optional_fields=frozenset({"color"})),
+        "needed_fields_are_asked_for",
+        "name ['color']",
+    ),
     Broken(
         "forgets_the_status", with_call(decode=_forgets_the_status), "any_reply_is_understood_or_refused", "well-typed"
     ),

@@ -11,7 +11,7 @@ from adapters.contract import (
     CallbackFault,
     CallbackRefused,
     HttpRequest,
-    Readable,
+    PartialCallback,
     Result,
     SessionExpired,
 )
@@ -40,7 +40,7 @@ def _forgets_what_was_readable(fault: CallbackFault) -> _DecodePaid:
             return decode_paid(account, request)
         except CallbackRefused as refused:
             if refused.fault is fault:
-                refused.readable = Readable(user_id=refused.readable.user_id)
+                refused.readable = PartialCallback(user_id=refused.readable.user_id)
             raise
 
     return decode

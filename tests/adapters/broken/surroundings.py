@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, Happening, NotInThisDialect, PlayerSession
+from adapters.simulation import Delivery, NotInThisDialect, PlayerSession, SimulatedEvent
 from tests.adapters.broken import GOOD, Broken, with_golden, with_simulator, without_goldens
 from tests.adapters.madeup import seal, simulator
 
@@ -60,7 +60,7 @@ _COUNT = count()
 def _tells_otherwise(path: str = "", *, counting: bool = False) -> Callable[..., simulator.Parlour]:
     """A `happen` that tells at another path, or something else each time."""
 
-    def happen(state: simulator.Parlour, happening: Happening, attempt: Attempt) -> simulator.Parlour:
+    def happen(state: simulator.Parlour, happening: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
         after = simulator.happen(state, happening, attempt)
         delivery = after.untold[-1]
         more = f"&n={next(_COUNT)}".encode() if counting else b""
@@ -72,7 +72,7 @@ def _tells_otherwise(path: str = "", *, counting: bool = False) -> Callable[...,
     return happen
 
 
-def _tells_nothing(state: simulator.Parlour, happening: Happening, attempt: Attempt) -> simulator.Parlour:
+def _tells_nothing(state: simulator.Parlour, happening: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
     raise NotInThisDialect("the Parlour is silent")
 
 
@@ -136,7 +136,7 @@ BROKEN = (
             start=_start_a_board,
             answer=_answer_from_a_board,
             open_sessions=_open_on_a_board,
-            due=_due_on_a_board,
+            pending=_due_on_a_board,
         ),
         "simulator_is_pure",
         "changes the state",

@@ -17,11 +17,11 @@ from adapters.contract import (
     FieldInvalid,
     HttpReply,
     HttpRequest,
-    Masked,
     Outcome,
     ProviderRefused,
     RefusalKind,
     Secret,
+    SensitiveFields,
     Unsupported,
 )
 from adapters.eliab import ADAPTER, EliabSettings
@@ -54,13 +54,13 @@ def _meaning(body: object, status: int = 200) -> Outcome | RefusalKind:
 def test_it_says_what_it_is() -> None:
     """Name, secrets and capabilities; it has no callbacks and no caution."""
     assert ADAPTER.name == "eliab"
-    assert ADAPTER.masked == Masked(headers=frozenset({"authorization"}))
+    assert ADAPTER.masked == SensitiveFields(headers=frozenset({"authorization"}))
     assert not ADAPTER.callbacks
     call = ADAPTER.close_session
     assert call is not None
-    assert call.needs == {"session_id", "token"}
-    assert call.accepts == {"device"}
-    assert (call.ends_all_sessions, call.caution) == (False, "")
+    assert call.required_fields == {"session_id", "token"}
+    assert call.optional_fields == {"device"}
+    assert (call.ends_all_sessions, call.warning) == (False, "")
 
 
 # --- The request ------------------------------------------------------------------------------------------------------

@@ -164,8 +164,8 @@ def test_it_never_tells_anything() -> None:
     for happening in (Expire("s-1"), Win("s-1", "r", "ref", "USD", Decimal(1))):
         with pytest.raises(NotInThisDialect):
             SIMULATOR.happen(state, happening, ATTEMPT)
-    assert SIMULATOR.due(state) == ()
-    assert SIMULATOR.heard(state, Delivery(1, REQUEST), None) == state
+    assert SIMULATOR.pending(state) == ()
+    assert SIMULATOR.on_reply(state, Delivery(1, REQUEST), None) == state
 
 
 def test_the_state_does_not_show_the_token() -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adapters.contract import CloseSession, Masked, Result, SessionExpired, Unsupported
+from adapters.contract import CloseSession, Result, SensitiveFields, SessionExpired, Unsupported
 from adapters.kyren import ADAPTER
 from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT, RESULT, posted
 
@@ -14,15 +14,15 @@ CALL = ADAPTER.close_session
 def test_it_says_what_it_is() -> None:
     """Name, secrets, callbacks, capabilities and caution, so that the core never asks for a name."""
     assert ADAPTER.name == "kyren"
-    assert ADAPTER.masked == Masked(fields=frozenset({"token"}))
+    assert ADAPTER.masked == SensitiveFields(fields=frozenset({"token"}))
     notifications = {path: callback.notification for path, callback in ADAPTER.callbacks.items()}
     assert notifications == {"v1/SessionExpired": SessionExpired, "v1/Result": Result}
     assert {callback.method for callback in ADAPTER.callbacks.values()} == {"POST"}
     assert CALL is not None
-    assert CALL.needs == {"token"}
-    assert CALL.accepts == {"game_id"}
+    assert CALL.required_fields == {"token"}
+    assert CALL.optional_fields == {"game_id"}
     assert CALL.ends_all_sessions
-    assert "normal" in CALL.caution
+    assert "normal" in CALL.warning
 
 
 def test_clear_history_is_never_sent() -> None:

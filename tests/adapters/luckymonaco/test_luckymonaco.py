@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adapters.contract import CloseSession, Masked, Result, SessionExpired, Unsupported
+from adapters.contract import CloseSession, Result, SensitiveFields, SessionExpired, Unsupported
 from adapters.luckymonaco import ADAPTER
 from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
 
@@ -14,13 +14,13 @@ CALL = ADAPTER.close_session
 def test_it_says_what_it_is() -> None:
     """Name, secrets, callbacks and capabilities, so that the core never asks for a name."""
     assert ADAPTER.name == "luckymonaco"
-    assert ADAPTER.masked == Masked(fields=frozenset({"token"}))
+    assert ADAPTER.masked == SensitiveFields(fields=frozenset({"token"}))
     notifications = {path: callback.notification for path, callback in ADAPTER.callbacks.items()}
     assert notifications == {"V4/SessionExpired": SessionExpired, "V4/Result": Result}
     assert {callback.method for callback in ADAPTER.callbacks.values()} == {"POST"}
     assert CALL is not None
-    assert CALL.needs == {"token"}
-    assert CALL.accepts == {"game_id", "clear_history"}
+    assert CALL.required_fields == {"token"}
+    assert CALL.optional_fields == {"game_id", "clear_history"}
     assert CALL.ends_all_sessions
 
 

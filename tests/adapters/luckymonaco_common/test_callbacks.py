@@ -15,8 +15,8 @@ from adapters.contract import (
     Account,
     CallbackFault,
     CallbackRefused,
+    PartialCallback,
     PromoPrize,
-    Readable,
     Result,
     Secret,
     SessionExpired,
@@ -304,10 +304,10 @@ def test_a_refusal_carries_what_could_be_read() -> None:
     """Reference, user and session go with the refusal where they are themselves of their form."""
     with pytest.raises(CallbackRefused) as refused:
         _result({**RESULT, "amount": "-1", "sessionId": "s-1"})
-    assert refused.value.readable == Readable("ref-1", "u-1", "s-1")
+    assert refused.value.readable == PartialCallback("ref-1", "u-1", "s-1")
     with pytest.raises(CallbackRefused) as refused:
         _result({**RESULT, "secureLogin": "x", "userId": 5, "reference": "a\x00b"})
-    assert refused.value.readable == Readable()
+    assert refused.value.readable == PartialCallback()
     with pytest.raises(CallbackRefused) as refused:
         _result(b"{")
-    assert refused.value.readable == Readable()
+    assert refused.value.readable == PartialCallback()

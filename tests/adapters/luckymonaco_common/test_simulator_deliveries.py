@@ -45,7 +45,7 @@ def test_what_it_tells_is_what_we_read(
     state = simulator.happen(state, Expire("s-2"), ATTEMPT)
     state = simulator.happen(state, replace(WIN, promo=PromoPrize(Decimal("2.50"), "p-1")), ATTEMPT)
     assert [session.session_id for session in simulator.open_sessions(state)] == ["s-1", "s-3"]
-    expired, won = (delivery.request for delivery in simulator.due(state))
+    expired, won = (delivery.request for delivery in simulator.pending(state))
     assert (expired.path, won.path) == (f"/{version}/SessionExpired", f"/{version}/Result")
     assert adapter.callbacks[expired.path[1:]].decode(account, expired) == SessionExpired(provider, "s-2", "u-1")
     assert adapter.callbacks[won.path[1:]].decode(account, won) == Result(
@@ -67,7 +67,7 @@ def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simu
     state = simulator.start(replace(ACCOUNT, token=None), SESSIONS)
     for happening in (Expire("s-1"), WIN):
         state = simulator.happen(state, happening, ATTEMPT)
-    for delivery in simulator.due(state):
+    for delivery in simulator.pending(state):
         names = {"roundId" if name == "roundid" else name for name in json.loads(delivery.request.body)}
         operation = delivery.request.path[1:]
         assert simulator.required[operation] <= names
@@ -77,7 +77,7 @@ def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simu
 def test_a_win_is_told_in_the_examples_form() -> None:
     """Auto Closing's example, member by member in its order, the amount's digits as they were."""
     state = LUCKYMONACO_SIMULATOR.start(ACCOUNT, SESSIONS)
-    (delivery,) = LUCKYMONACO_SIMULATOR.due(LUCKYMONACO_SIMULATOR.happen(state, WIN, ATTEMPT))
+    (delivery,) = LUCKYMONACO_SIMULATOR.pending(LUCKYMONACO_SIMULATOR.happen(state, WIN, ATTEMPT))
     assert json.loads(delivery.request.body, object_pairs_hook=list, parse_float=str) == [
         ("providerId", "luckymonaco"),
         ("userId", "u-1"),
@@ -99,7 +99,7 @@ def test_a_closed_session_still_wins_and_an_unknown_one_never(
 ) -> None:
     """An unfinished round outlives its session; a session that never was is a KeyError."""
     state, _ = simulator.answer(simulator.start(ACCOUNT, SESSIONS), close_posted(version, REQUIRED))
-    assert len(simulator.due(simulator.happen(state, WIN, ATTEMPT))) == 1
+    assert len(simulator.pending(simulator.happen(state, WIN, ATTEMPT))) == 1
     with pytest.raises(KeyError):
         simulator.happen(state, Expire("s-9"), ATTEMPT)
 
@@ -141,10 +141,10 @@ def _tries(happening: Expire | Win, reply: Callable[[int], HttpReply | None]) ->
     simulator = LUCKYMONACO_SIMULATOR
     state = simulator.happen(simulator.start(ACCOUNT, SESSIONS), happening, ATTEMPT)
     sent = 0
-    while simulator.due(state):
-        (delivery,) = simulator.due(state)
+    while simulator.pending(state):
+        (delivery,) = simulator.pending(state)
         assert delivery.tries == sent
-        state = simulator.heard(state, delivery, reply(sent))
+        state = simulator.on_reply(state, delivery, reply(sent))
         sent += 1
     return sent
 
@@ -188,14 +188,14 @@ def test_the_queue_keeps_its_order_and_forgets_nothing(heard: list[tuple[int, Ht
     state = simulator.start(ACCOUNT, SESSIONS)
     for number in range(4):
         state = simulator.happen(state, replace(WIN, reference=f"ref-{number}"), ATTEMPT)
-    all_of_them = simulator.due(state)
+    all_of_them = simulator.pending(state)
     settled: set[int] = set()
     tries = dict.fromkeys((delivery.id for delivery in all_of_them), 0)
     for index, reply in heard:
         delivery: Delivery = all_of_them[index]
-        state = simulator.heard(state, delivery, reply)
+        state = simulator.on_reply(state, delivery, reply)
         tries[delivery.id] += 1
         if reply is CREDITED or tries[delivery.id] == 10:
             settled.add(delivery.id)
-        due = [delivery.id for delivery in simulator.due(state)]
+        due = [delivery.id for delivery in simulator.pending(state)]
         assert due == [delivery.id for delivery in all_of_them if delivery.id not in settled]

@@ -38,14 +38,14 @@ from adapters.contract import (
     FieldInvalid,
     HttpReply,
     HttpRequest,
-    Masked,
     Outcome,
+    PartialCallback,
     ProviderAnswer,
     ProviderRefused,
-    Readable,
     RefusalKind,
     Rejected,
     Result,
+    SensitiveFields,
     SessionExpired,
     Unsupported,
 )
@@ -214,20 +214,20 @@ def _required(fields: dict[str, str], *names: str) -> tuple[str, ...]:
     return tuple(fields[name] for name in names)
 
 
-def _readable(fields: dict[str, str]) -> Readable:
-    return Readable(fields.get("slip", ""), fields.get("player", ""), fields.get("seat", ""))
+def _readable(fields: dict[str, str]) -> PartialCallback:
+    return PartialCallback(fields.get("slip", ""), fields.get("player", ""), fields.get("seat", ""))
 
 
 ADAPTER = Adapter(
     name="madeup",
     display_name="The Parlour (made up)",
     settings=Settings,
-    masked=Masked(headers=frozenset({"x-desk", "x-seal"})),
+    masked=SensitiveFields(headers=frozenset({"x-desk", "x-seal"})),
     close_session=Call(
         encode=encode,
         decode=decode,
-        needs=frozenset({"token"}),
-        accepts=frozenset({"game_id", "clear_history"}),
+        required_fields=frozenset({"token"}),
+        optional_fields=frozenset({"game_id", "clear_history"}),
         ends_all_sessions=True,
         idempotent=True,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, Expire, Happening, NotInThisDialect, PlayerSession, Simulator
+from adapters.simulation import Delivery, Expire, NotInThisDialect, PlayerSession, SimulatedEvent, Simulator
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -79,7 +79,7 @@ def fail_with(state: Parlour, code: str) -> Parlour:
     return replace(state, trouble=code)
 
 
-def happen(state: Parlour, happening: Happening, attempt: Attempt) -> Parlour:
+def happen(state: Parlour, happening: SimulatedEvent, attempt: Attempt) -> Parlour:
     """A seat is left, or a round won; promotional prizes are unknown here."""
     seat = {seat.session_id: seat for seat in state.seats}[happening.session_id]
     if isinstance(happening, Expire):
@@ -136,8 +136,8 @@ SIMULATOR = Simulator(
     answer=answer,
     fail_with=fail_with,
     happen=happen,
-    due=due,
-    heard=heard,
+    pending=due,
+    on_reply=heard,
     open_sessions=open_sessions,
     required=MappingProxyType(
         {

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.base import Store
 from gateway.wallet.channel import WalletAddress
-from gateway.wallet.remote import OperatorsWallet
+from gateway.wallet.remote import RemoteWallet
 from tests.gateway.callbacks.harness import (
     MONACO,
     Furnishing,
@@ -50,8 +50,8 @@ async def a_scene(
     """A scene on SQLite, or on the engine of `url`, with the usual limits where no other are given."""
     async with scripted_wallet() as scripted:
 
-        def wallet(store: Store) -> OperatorsWallet:
-            return OperatorsWallet(WalletAddress(scripted.target), store, clock, **patience)
+        def wallet(store: Store) -> RemoteWallet:
+            return RemoteWallet(WalletAddress(scripted.target), store, clock, **patience)
 
         furnishing = Furnishing(url=url, wallet=wallet, time_limit_s=time_limit_s, busy_seconds=60)
         async with open_house(folder, furnishing) as house:

@@ -19,9 +19,9 @@ import aiohttp
 from adapters.contract import Account, Adapter, Secret
 from adapters.kyren import ADAPTER as KYREN
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.callbacks.auth import CallbackGuard, Door, Network
+from gateway.callbacks.auth import AccessRule, CallbackAuthenticator, Network
 from gateway.callbacks.handler import BODY_LIMIT, TIME_LIMIT_S, CallbackHandler
-from gateway.callbacks.processor import Judge
+from gateway.callbacks.processor import CallbackProcessor
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import CallbackProvider, routes_of
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
@@ -171,7 +171,7 @@ class Furnishing:
     wallet: Callable[[Any], Wallet] = field(default=lambda store: BuiltinWallet(store, clock))
     adapter: Adapter[Any] = LUCKYMONACO
     mask: type[Mask] = Mask
-    guard: type[CallbackGuard] = CallbackGuard
+    guard: type[CallbackAuthenticator] = CallbackAuthenticator
     metrics: Metrics | None = None
     token: Secret | None = OUR_TOKEN
     secure_login: str = "partner-1"
@@ -194,8 +194,8 @@ async def open_house(folder: Path, furnishing: Furnishing | None = None) -> Asyn
     await store.open()
     monaco_keys = (MONACO_KEY, MONACO_NEXT_KEY)
     doors = {
-        MONACO.provider: Door(tuple(map(Secret, monaco_keys)), wanted.sources),
-        KYREN_EU.provider: Door((Secret(KYREN_KEY),)),
+        MONACO.provider: AccessRule(tuple(map(Secret, monaco_keys)), wanted.sources),
+        KYREN_EU.provider: AccessRule((Secret(KYREN_KEY),)),
     }
     settings = {"secure_login": wanted.secure_login, "verify_token": wanted.verify_token}
     callers = [provider(MONACO.provider, wanted.adapter, monaco_keys, wanted.mask, wanted.token, **settings)]
@@ -203,7 +203,7 @@ async def open_house(folder: Path, furnishing: Furnishing | None = None) -> Asyn
         callers.append(provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)))
     wallet = wanted.wallet(store)
     await wallet.start()
-    judge = Judge(wallet, store, clock)
+    judge = CallbackProcessor(wallet, store, clock)
     routes = routes_of(callers)
     handler = CallbackHandler(
         routes,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.models import EventType, Exchange
 from tests.gateway.callbacks.harness import EXPIRED, KYREN_EU, House
 
@@ -32,7 +32,7 @@ async def events_told(house: House) -> list[EventType]:
 async def obstacle(house: House, line: Exchange) -> str:
     """Why the line cannot be redelivered; what is listed and what the attempt is told must be the same."""
     journal = await house.journal()
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(GatewayError) as raised:
         await redelivered(house, line)
     failure = raised.value
     why = house.redeliveries.obstacle(line)

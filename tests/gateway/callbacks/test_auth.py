@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from adapters.contract import Secret
-from gateway.callbacks.auth import CallbackGuard, Door
+from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
 
 HERE = ip_address("192.0.2.1")
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
 
-def guard() -> CallbackGuard:
-    return CallbackGuard(
+def guard() -> CallbackAuthenticator:
+    return CallbackAuthenticator(
         {
-            "two": Door((Secret("old-key"), Secret("new-key"))),
-            "one": Door((Secret("schlüssel"),)),
-            "none": Door(()),
-            "fenced": Door((Secret("fenced-key"),), (ip_network("192.0.2.0/28"), ip_network("2001:db8::/64"))),
+            "two": AccessRule((Secret("old-key"), Secret("new-key"))),
+            "one": AccessRule((Secret("schlüssel"),)),
+            "none": AccessRule(()),
+            "fenced": AccessRule((Secret("fenced-key"),), (ip_network("192.0.2.0/28"), ip_network("2001:db8::/64"))),
         },
         PROXIES,
     )
@@ -48,7 +48,7 @@ def guard() -> CallbackGuard:
 )
 def test_only_a_provider_with_one_of_its_keys_is_admitted(provider: str, key: str, admitted: bool) -> None:
     """Each of a provider's keys opens its door, nothing else opens any, and no text breaks the comparison."""
-    assert guard().admits(provider, key, HERE) is admitted
+    assert guard().authorize(provider, key, HERE) is admitted
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("key", ["old-key", "wrong", "", "x" * 500])
 def test_every_caller_costs_the_same_comparisons(provider: str, key: str, comparisons: list[tuple[int, int]]) -> None:
     """Unknown provider, wrong key, first key, second key: as many comparisons, of the same lengths."""
-    guard().admits(provider, key, HERE)
+    guard().authorize(provider, key, HERE)
     assert comparisons == [(32, 32), (32, 32)]
 
 
@@ -91,9 +91,9 @@ def test_every_caller_costs_the_same_comparisons(provider: str, key: str, compar
 def test_an_allow_list_admits_its_networks_only(caller: str | None, admitted: bool) -> None:
     """With sources configured the right key opens from there only; a caller that nobody can tell is not from there."""
     subject = guard()
-    assert subject.admits("fenced", "fenced-key", subject.caller(caller)) is admitted
-    assert not subject.admits("fenced", "wrong", subject.caller(caller))
-    assert subject.admits("one", "schlüssel", subject.caller(caller))
+    assert subject.authorize("fenced", "fenced-key", subject.caller(caller)) is admitted
+    assert not subject.authorize("fenced", "wrong", subject.caller(caller))
+    assert subject.authorize("one", "schlüssel", subject.caller(caller))
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_forwarded_addresses_are_believed_as_far_as_proxies_are_trusted(
 def test_an_empty_key_is_refused_at_the_start() -> None:
     """A key that anybody could guess must never come to be compared."""
     with pytest.raises(ValueError, match="callback key of provider monaco is empty"):
-        CallbackGuard({"monaco": Door((Secret("key"), Secret("")))})
+        CallbackAuthenticator({"monaco": AccessRule((Secret("key"), Secret("")))})

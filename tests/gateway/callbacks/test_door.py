@@ -16,7 +16,7 @@ from adapters.contract import (
     CallbackRefused,
     HttpReply,
     HttpRequest,
-    Readable,
+    PartialCallback,
 )
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.telemetry.metrics import Metrics
@@ -160,7 +160,7 @@ async def test_a_key_shows_neither_in_the_journal_nor_in_a_log(
 
 
 def quoting_refusal(account: Account[Any], request: HttpRequest) -> NoReturn:
-    readable = Readable(reference="r", user_id="421")
+    readable = PartialCallback(reference="r", user_id="421")
     raise CallbackRefused(CallbackFault.FIELD_MALFORMED, f"got {MONACO_KEY}", readable=readable)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result, Secret, SessionExpired
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.sessions.errors import Failure, Reason
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.models import Direction, Exchange, Message
 from tests.gateway.callbacks.harness import (
     EXPIRED,
@@ -106,7 +106,7 @@ async def test_a_signature_over_what_is_masked_is_refused(tmp_path: Path) -> Non
 
 async def test_an_unknown_callback_is_told_so(house: House) -> None:
     """An id that no line of the journal has is CALLBACK_UNKNOWN."""
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(GatewayError) as raised:
         await house.redeliveries.redeliver("nothing", "ada", "mended")
     assert raised.value.reason is Reason.CALLBACK_UNKNOWN
 

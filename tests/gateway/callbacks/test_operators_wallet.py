@@ -12,10 +12,10 @@ import structlog
 
 from adapters.contract import Result
 from gateway.store.base import Store
-from gateway.store.models import Exchange, ItemFilter, ItemKind
+from gateway.store.models import Exchange, ItemFilter, ReconciliationKind
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.channel import WalletAddress
-from gateway.wallet.remote import OperatorsWallet
+from gateway.wallet.remote import RemoteWallet
 from tests.gateway.callbacks.clients import Scene, a_scene
 from tests.gateway.callbacks.harness import (
     MONACO,
@@ -163,13 +163,13 @@ async def test_other_callbacks_do_without_the_wallet(tmp_path: Path) -> None:
             answering(transaction_id="wallet-2", cash="120"),
             RESULT,
             0,
-            (ItemKind.RESULT_CONTRADICTED, "CREDITED_TWICE", "transaction_id"),
+            (ReconciliationKind.RESULT_CONTRADICTED, "CREDITED_TWICE", "transaction_id"),
         ),
         (
             answering(replayed=True),
             {**RESULT, "amount": 999},
             999,
-            (ItemKind.RESULT_REFUSED, "REFERENCE_REUSED", "amount"),
+            (ReconciliationKind.RESULT_REFUSED, "REFERENCE_REUSED", "amount"),
         ),
     ],
     ids=["another transaction", "another content"],
@@ -191,7 +191,7 @@ async def test_a_wallet_that_contradicts_itself_is_for_a_person(
 async def test_a_bug_on_the_way_to_the_store_is_998_and_mended_by_the_next_delivery(tmp_path: Path) -> None:
     """Where the line of a credit cannot be made, the provider sends again, and the wallet says what it did."""
 
-    class Speechless(OperatorsWallet):
+    class Speechless(RemoteWallet):
         """Ours, with a bug that is there for a while."""
 
         sound = False

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from gateway.store.models import ItemKind
+from gateway.store.models import ReconciliationKind
 from gateway.v1 import wallet_service_pb2 as pb
 from tests.gateway.callbacks.clients import a_scene
 from tests.gateway.callbacks.harness import (
@@ -47,7 +47,9 @@ async def test_an_outcome_that_nobody_waited_for_is_for_a_person(tmp_path: Path)
         assert await scene.deliver(dripping()) == SEND_AGAIN
         await scene.house.store.ping()  # written behind it
         items = await scene.house.items()
-        assert [(item.kind, item.reference) for item in items] == [(ItemKind.RESULT_UNKNOWN, RESULT["reference"])]
+        assert [(item.kind, item.reference) for item in items] == [
+            (ReconciliationKind.RESULT_UNKNOWN, RESULT["reference"])
+        ]
         assert [(line.id, line.verdict) for line in await scene.house.journal()] == [
             (items[0].exchange_id, "TRY_AGAIN")
         ]

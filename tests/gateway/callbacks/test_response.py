@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import HttpReply
-from gateway.callbacks.response import WholeReply
+from gateway.callbacks.response import BufferedResponse
 
 JSON = (("Content-Type", "application/json"), ("X-Twice", "a"), ("X-Twice", "b"))
 REPLIES = (
@@ -77,7 +77,7 @@ async def test_it_is_what_aiohttp_would_send(reply: HttpReply, head: bytes) -> N
         return web.Response(status=reply.status, headers=headers, body=reply.body or None)
 
     async def ours(request: web.BaseRequest) -> web.StreamResponse:
-        return WholeReply(request, reply)
+        return BufferedResponse(request, reply)
 
     async with served(theirs) as their_port, served(ours) as our_port:
         assert await said(our_port, head) == await said(their_port, head)
@@ -93,8 +93,8 @@ async def test_a_header_that_cannot_travel_is_refused(header: tuple[str, str]) -
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         with pytest.raises(ValueError, match="cannot be sent"):
-            WholeReply(request, HttpReply(200, (header,)))
-        return WholeReply(request, HttpReply(200))
+            BufferedResponse(request, HttpReply(200, (header,)))
+        return BufferedResponse(request, HttpReply(200))
 
     async with served(handler) as port:
         assert [status for status, _, _ in await said(port, HEADS[0])] == [b"200 OK"] * 2
@@ -109,7 +109,7 @@ async def test_who_does_not_read_gets_no_more_answers() -> None:
         nonlocal answered
         answered += 1
         another.set()
-        return WholeReply(request, HttpReply(200, (), b"x" * 1_000_000))
+        return BufferedResponse(request, HttpReply(200, (), b"x" * 1_000_000))
 
     async with served(handler) as port:
         _reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
@@ -132,7 +132,7 @@ async def test_a_caller_who_has_left_is_no_error(caplog: pytest.LogCaptureFixtur
         gone.set()
         await asyncio.sleep(0)
         tried.set()
-        return WholeReply(request, HttpReply(200))
+        return BufferedResponse(request, HttpReply(200))
 
     async with served(handler) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -23,7 +23,7 @@ from adapters.contract import (
     Secret,
 )
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.callbacks.auth import Address, CallbackGuard
+from gateway.callbacks.auth import Address, CallbackAuthenticator
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.masking.mask import Mask
 from gateway.store.models import EventType, Exchange
@@ -295,10 +295,10 @@ class BrokenMask(Mask):
         raise IndexError
 
 
-class BrokenGuard(CallbackGuard):
+class BrokenGuard(CallbackAuthenticator):
     """Ours, with a bug."""
 
-    def admits(self, provider: str, key: str, caller: Address | None) -> bool:
+    def authorize(self, provider: str, key: str, caller: Address | None) -> bool:
         raise IndexError
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.contract import Secret
-from gateway.masking.by_value import _MANY, KnownSecrets, KnownValues
+from gateway.masking.by_value import _MANY, KnownSecrets, SecretValueMatcher
 
 
 def tokens(length: int, number: int = 200) -> list[Secret]:
@@ -28,21 +28,21 @@ def test_of_many_secrets_the_same_is_found_as_of_each_alone(
     secrets = tokens(length)
     raw = b"".join(secrets[piece].reveal().encode() if isinstance(piece, int) else piece for piece in pieces)
     data = b64encode(raw) if in_base64 else raw
-    alone = {span for secret in secrets for span in KnownValues([secret]).spans(data)}
-    assert set(KnownValues(secrets).spans(data)) == alone
+    alone = {span for secret in secrets for span in SecretValueMatcher([secret]).spans(data)}
+    assert set(SecretValueMatcher(secrets).spans(data)) == alone
 
 
 @pytest.mark.parametrize("around", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
 def test_one_of_many_secrets_is_found_wherever_it_stands(around: int) -> None:
     secrets = tokens(40)
     data = b"x" * around + secrets[7].reveal().encode() + b"y"
-    assert [span[:2] for span in KnownValues(secrets).spans(data)] == [(around, around + 40)]
+    assert [span[:2] for span in SecretValueMatcher(secrets).spans(data)] == [(around, around + 40)]
 
 
 def test_of_many_secrets_few_are_looked_for() -> None:
     """The time that a message takes does not grow with the number of providers."""
     secrets = tokens(40)
-    known = KnownValues(secrets)
+    known = SecretValueMatcher(secrets)
     assert len(known._literals) > _MANY
     data = b'{"userId":"player-1","token":"%s"}' % secrets[7].reveal().encode()
     assert 1 <= len(list(known._likely(data))) <= 2

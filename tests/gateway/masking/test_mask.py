@@ -12,15 +12,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from adapters.contract import Masked, Secret
-from gateway.masking.by_field_name import NamedValues
+from adapters.contract import Secret, SensitiveFields
+from gateway.masking.by_field_name import SecretFieldMatcher
 from gateway.masking.by_value import KnownSecrets
 from gateway.masking.mask import KEPT_BYTES, Mask
 
-NAMES = Masked(headers=frozenset({"SessionID"}), fields=frozenset({"token", "secureLogin", "hash"}))
+NAMES = SensitiveFields(headers=frozenset({"SessionID"}), fields=frozenset({"token", "secureLogin", "hash"}))
 SECRET = 'p\\q/"r é+&k€y😀 0123'
 BY_NAME = Mask(NAMES, ())
-BY_VALUE = Mask(Masked(), (Secret(SECRET),))
+BY_VALUE = Mask(SensitiveFields(), (Secret(SECRET),))
 
 
 # --- By name, in JSON -------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_a_known_secret_is_masked_in_every_encoding(disguised: str) -> None:
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
 def test_a_known_secret_is_masked_in_base64(before: str, encode: Any) -> None:
     """Within base64, at whichever place, all that is certain of a secret is gone."""
-    mask = Mask(Masked(), (Secret("~~~hunter22~~~???"),))
+    mask = Mask(SensitiveFields(), (Secret("~~~hunter22~~~???"),))
     kept = mask.text(encode(f"{before}:~~~hunter22~~~???:".encode()).decode())
     assert "***" in kept
     assert len(kept) < 16
@@ -226,15 +226,15 @@ def test_any_known_secret_goes_and_the_rest_stays(secret: str, around: list[str]
     """Whatever the secret and whatever stands around it, in each encoding only the secret is replaced."""
     assume(not set(secret) & set(" .xyz*"))
     assume(len(secret.strip("\\")) == len(secret))  # beside a backslash, whose backslash it is cannot be told
-    assert Mask(Masked(), (Secret(secret),)).text(encode(secret).join(around)) == "***".join(around)
+    assert Mask(SensitiveFields(), (Secret(secret),)).text(encode(secret).join(around)) == "***".join(around)
 
 
 def test_secrets_that_overlap_leave_no_end_standing() -> None:
     """Where one secret ends inside another, or inside itself, nothing of either is left."""
-    mask = Mask(Masked(), (Secret("abcabc"), Secret("cabcde")))
+    mask = Mask(SensitiveFields(), (Secret("abcabc"), Secret("cabcde")))
     assert mask.text("<abcabcabcde>") == "<***>"
     assert mask.text("<abcabcabcabc\\u0063>") == "<***\\u0063>"
-    assert Mask(Masked(), (Secret('a":"b'),)).text('{"x":"a":"b"}') == '{"x":"***"}'
+    assert Mask(SensitiveFields(), (Secret('a":"b'),)).text('{"x":"a":"b"}') == '{"x":"***"}'
 
 
 def test_a_secret_that_is_a_secret_name_hides_no_value() -> None:
@@ -360,13 +360,13 @@ def test_time_grows_with_the_length_and_no_faster() -> None:
     """Many fields of a secret name in one value cost no more than one: what stands in a value is not read again."""
     body = b"token=aaa " * 6500
     assert BY_NAME.body(body)[:9] == b"token=***"
-    assert len(list(NamedValues(["token"]).in_body(body))) == 1
+    assert len(list(SecretFieldMatcher(["token"]).in_body(body))) == 1
 
 
 def test_what_is_learnt_is_masked_from_then_on() -> None:
     """In every mask that shares it, in one for a message too, and in headers that were seen before."""
     secrets = KnownSecrets([Secret("known-before")])
-    mask, other = Mask(Masked(), secrets), Mask(NAMES, secrets)
+    mask, other = Mask(SensitiveFields(), secrets), Mask(NAMES, secrets)
     also = mask.also(Secret("of-one-message"))
     words = "known-before learnt-later of-one-message"
     headers = (("X", words),)

@@ -44,7 +44,7 @@ async def client(base_url: str, **bounds: float) -> AsyncIterator[ProviderClient
 
 
 async def exchange(client: ProviderClient, request: HttpRequest = CLOSE, seconds: float = ENOUGH) -> HttpReply:
-    return await client.exchange(request, Deadline.after(seconds))
+    return await client.send(request, Deadline.after(seconds))
 
 
 async def failure(client: ProviderClient, request: HttpRequest = CLOSE, seconds: float = ENOUGH) -> ExchangeFailed:

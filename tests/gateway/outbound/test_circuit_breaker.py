@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.outbound.circuit_breaker import Breaker, Circuit
+from gateway.outbound.circuit_breaker import Circuit, CircuitBreaker
 from gateway.outbound.limits import BreakerLimits
 from tests.gateway.outbound.clocks import Hands
 
@@ -18,7 +18,7 @@ class House:
     def __init__(self, limits: BreakerLimits = LIMITS) -> None:
         self.hands = Hands()
         self.said: list[Circuit] = []
-        self.breaker = Breaker(limits, self.hands, self.said.append)
+        self.breaker = CircuitBreaker(limits, self.hands, self.said.append)
 
     def circuit(self) -> Circuit:
         """The breaker's state, read anew each time."""
@@ -28,7 +28,7 @@ class House:
         """Let one request through, and tell what came of it."""
         ticket = self.breaker.admit()
         assert ticket is not None
-        self.breaker.told(ticket, failed=failed)
+        self.breaker.record_result(ticket, failed=failed)
 
     def opened(self) -> "House":
         """Fail until it opens."""
@@ -81,16 +81,16 @@ def test_what_came_to_nothing_counts_for_nothing() -> None:
     house.hands.pass_(LIMITS.open_s)
     house.ask(failed=None)
     assert house.circuit() is Circuit.HALF_OPEN
-    assert house.breaker.shut_for_s() == 0
+    assert house.breaker.retry_after() == 0
 
 
 def test_open_lets_nothing_through_until_its_time() -> None:
     """It says how long that is."""
     house = House().opened()
     assert house.breaker.admit() is None
-    assert house.breaker.shut_for_s() == LIMITS.open_s
+    assert house.breaker.retry_after() == LIMITS.open_s
     house.hands.pass_(LIMITS.open_s - 1)
-    assert (house.breaker.admit(), house.breaker.shut_for_s()) == (None, 1)
+    assert (house.breaker.admit(), house.breaker.retry_after()) == (None, 1)
 
 
 def test_half_open_lets_one_through() -> None:
@@ -101,8 +101,8 @@ def test_half_open_lets_one_through() -> None:
     probe = house.breaker.admit()
     assert probe is not None
     assert house.breaker.admit() is None
-    assert house.breaker.shut_for_s() == LIMITS.probe_s
-    house.breaker.told(probe, failed=False)
+    assert house.breaker.retry_after() == LIMITS.probe_s
+    house.breaker.record_result(probe, failed=False)
     assert house.circuit() is Circuit.CLOSED
     assert house.said == [Circuit.OPEN, Circuit.CLOSED]
 
@@ -113,7 +113,7 @@ def test_a_probe_that_fails_shuts_it_again() -> None:
     house.hands.pass_(LIMITS.open_s)
     house.ask(failed=True)
     assert house.circuit() is Circuit.OPEN
-    assert house.breaker.shut_for_s() == LIMITS.open_s
+    assert house.breaker.retry_after() == LIMITS.open_s
 
 
 def test_a_probe_that_stalls_is_given_up() -> None:
@@ -125,11 +125,11 @@ def test_a_probe_that_stalls_is_given_up() -> None:
     probe = house.breaker.admit()
     assert stalled is not None
     assert probe is not None
-    house.breaker.told(stalled, failed=True)
-    house.breaker.told(stalled, failed=None)
+    house.breaker.record_result(stalled, failed=True)
+    house.breaker.record_result(stalled, failed=None)
     assert house.circuit() is Circuit.HALF_OPEN
     assert house.breaker.admit() is None
-    house.breaker.told(probe, failed=False)
+    house.breaker.record_result(probe, failed=False)
     assert house.circuit() is Circuit.CLOSED
 
 
@@ -142,9 +142,9 @@ def test_a_provider_that_answers_slowly_is_not_shut_for_good() -> None:
     next_one = house.breaker.admit()
     assert slow is not None
     assert next_one is not None
-    house.breaker.told(slow, failed=False)
+    house.breaker.record_result(slow, failed=False)
     assert house.circuit() is Circuit.CLOSED
-    house.breaker.told(next_one, failed=True)
+    house.breaker.record_result(next_one, failed=True)
     assert house.circuit() is Circuit.CLOSED
 
 
@@ -156,7 +156,7 @@ def test_a_slow_probe_of_before_another_failed_proves_nothing() -> None:
     house.hands.pass_(LIMITS.probe_s)
     house.ask(failed=True)
     assert slow is not None
-    house.breaker.told(slow, failed=False)
+    house.breaker.record_result(slow, failed=False)
     assert house.circuit() is Circuit.OPEN
 
 
@@ -168,12 +168,12 @@ def test_what_was_sent_before_tells_nothing_of_after() -> None:
     house.hands.pass_(LIMITS.open_s)
     for ticket in early:
         assert ticket is not None
-        house.breaker.told(ticket, failed=False)
+        house.breaker.record_result(ticket, failed=False)
     assert house.circuit() is Circuit.HALF_OPEN
     house.ask(failed=False)
     for ticket in early:
         assert ticket is not None
-        house.breaker.told(ticket, failed=True)
+        house.breaker.record_result(ticket, failed=True)
     assert house.circuit() is Circuit.CLOSED
 
 
@@ -187,7 +187,7 @@ def test_other_limits_hold_at_once() -> None:
         house.ask(failed=True)
     assert house.circuit() is Circuit.CLOSED
     house.ask(failed=True)
-    assert house.breaker.shut_for_s() == 1
+    assert house.breaker.retry_after() == 1
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -244,7 +244,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def what_it_says_is_so(self) -> None:
         """Who is told to come later is not let through now."""
         breaker = self.house.breaker
-        assert (breaker.shut_for_s() > 0) <= (self.house.circuit() is not Circuit.CLOSED)
+        assert (breaker.retry_after() > 0) <= (self.house.circuit() is not Circuit.CLOSED)
 
     def _admitted(self, ticket: int) -> None:
         now = self.house.hands.now
@@ -259,7 +259,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def _tell(self, ticket: int, *, failed: bool | None) -> None:
         was_open = self.shut_at is not None
         before = self.house.circuit()
-        self.house.breaker.told(ticket, failed=failed)
+        self.house.breaker.record_result(ticket, failed=failed)
         after = self.house.circuit()
         mine = self.probe is not None and self.probe[0] == ticket
         if ticket in self.given_up and failed is False:

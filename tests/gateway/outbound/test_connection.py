@@ -21,7 +21,7 @@ async def test_an_end_that_nobody_has_read_yet_is_seen(linger_s: int | None) -> 
         _, connection = await loop.create_connection(
             lambda: Connection(1024, lambda _: None), *listener.getsockname()[:2]
         )
-        assert connection.stands()
+        assert connection.is_connected()
         accepted, _ = listener.accept()
         if linger_s is not None:
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger_s))
@@ -30,13 +30,13 @@ async def test_an_end_that_nobody_has_read_yet_is_seen(linger_s: int | None) -> 
         told.register(connection._transport.get_extra_info("socket").fileno(), select.POLLIN)
         assert told.poll(5000), "the system has not heard of it"  # and our event loop has not run since
         assert connection.open
-        assert not connection.stands()
+        assert not connection.is_connected()
         connection.abort()
 
 
 async def test_nothing_is_written_to_a_connection_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh one whose other end is gone already is as if there were none: the call is told NOT_SENT."""
-    monkeypatch.setattr(Connection, "stands", lambda _: False)
+    monkeypatch.setattr(Connection, "is_connected", lambda _: False)
 
     async def take_whatever_comes(peer: Peer) -> None:
         await peer.hang()

@@ -12,9 +12,9 @@ from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound import connection_pool as pools
 from gateway.outbound.client import ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
-from gateway.outbound.connection_pool import Addresses, Pool, PoolClosed
+from gateway.outbound.connection_pool import Addresses, ConnectionPool, PoolClosed
 from gateway.outbound.deadline import Deadline
-from gateway.outbound.request_writer import Target
+from gateway.outbound.request_writer import RequestWriter
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
@@ -117,14 +117,14 @@ async def test_who_gives_up_waiting_takes_nothing_along(at_once: bool, monkeypat
     async with raw_provider(gate) as provided, client(provided.base_url, connections=1) as c:
         first, second, third = (ask(c, path) for path in ("/1", "/2", "/3"))
         await gate.asked.get()
-        give_back = Pool.give_back
+        give_back = ConnectionPool.give_back
 
-        def give_back_and_cancel(pool: Pool, connection: Connection) -> None:
+        def give_back_and_cancel(pool: ConnectionPool, connection: Connection) -> None:
             give_back(pool, connection)
             second.cancel()
 
         if at_once:
-            monkeypatch.setattr(Pool, "give_back", give_back_and_cancel)
+            monkeypatch.setattr(ConnectionPool, "give_back", give_back_and_cancel)
         else:
             second.cancel()
         gate.open(2)
@@ -318,8 +318,8 @@ class Names(AbstractResolver):
 
 
 @asynccontextmanager
-async def pool_of(port: int, names: Names) -> AsyncIterator[Pool]:
-    pool = Pool(Target(f"http://provider.example:{port}"), names, 10, 65536)
+async def pool_of(port: int, names: Names) -> AsyncIterator[ConnectionPool]:
+    pool = ConnectionPool(RequestWriter(f"http://provider.example:{port}"), names, 10, 65536)
     try:
         yield pool
     finally:
@@ -335,8 +335,8 @@ async def test_where_one_address_fails_the_next_is_tried() -> None:
 
     async with raw_provider(provider) as provided, pool_of(provided.port, Names("127.0.0.2", "127.0.0.1")) as pool:
         connection = await pool.take()
-        message = Target(provided.base_url).message(CLOSE)
-        assert (await connection.ask(message, Deadline.after(ENOUGH), head=False)).status == 200
+        message = RequestWriter(provided.base_url).message(CLOSE)
+        assert (await connection.send_request(message, Deadline.after(ENOUGH), head=False)).status == 200
         pool.give_back(connection)
 
 

@@ -62,7 +62,7 @@ async def test_an_extended_deadline_lets_the_answer_arrive() -> None:
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
         at = loop.time() + SOON
         deadline = Deadline(at)
-        call = loop.create_task(c.exchange(CLOSE, deadline))
+        call = loop.create_task(c.send(CLOSE, deadline))
         deadline.extend(at + ENOUGH)
         loop.call_at(at + SOON, extended.set)
         assert (await call).body == b"late"
@@ -80,7 +80,7 @@ async def test_a_deadline_that_is_moved_earlier_cuts_what_is_under_way() -> None
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
         deadline = Deadline.after(ENOUGH)
-        call = asyncio.get_running_loop().create_task(c.exchange(CLOSE, deadline))
+        call = asyncio.get_running_loop().create_task(c.send(CLOSE, deadline))
         await asked.wait()
         deadline.cap(asyncio.get_running_loop().time())
         with pytest.raises(ExchangeFailed, match="in time") as failed:
@@ -126,7 +126,7 @@ async def test_a_deadline_that_passes_between_two_exchanges_is_nobodys() -> None
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
         deadline = Deadline.after(SOON)
-        assert (await c.exchange(CLOSE, deadline)).body == b"first"
+        assert (await c.send(CLOSE, deadline)).body == b"first"
         asyncio.get_running_loop().call_at(deadline.at + 0.01, passed.set)
         await passed.wait()
         failed = await asyncio.wait_for(failure(c, seconds=SOON), SOONER_THAN_IDLE)

@@ -12,7 +12,7 @@ import pytest
 from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
-from gateway.outbound.connection_pool import Pool
+from gateway.outbound.connection_pool import ConnectionPool
 from gateway.outbound.deadline import Deadline
 from tests.gateway.outbound.calling import CLOSE, ENOUGH, SECRET, SOON, client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
@@ -119,10 +119,10 @@ async def test_a_provider_that_speaks_no_tls_is_unreachable() -> None:
 async def test_what_ends_connecting_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
     """A time-out of the system's is not taken for one of ours, and an odd failure to connect is no bug."""
 
-    async def take(_: Pool) -> Connection:
+    async def take(_: ConnectionPool) -> Connection:
         raise error
 
-    monkeypatch.setattr(Pool, "take", take)
+    monkeypatch.setattr(ConnectionPool, "take", take)
     async with client("http://127.0.0.1:1") as c:
         failed = await failure(c)
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
@@ -194,4 +194,4 @@ async def test_a_request_that_http_cannot_carry_is_an_error_of_ours() -> None:
 async def test_a_client_that_was_not_started_says_so() -> None:
     """Using a client before start is a bug, and is told as one."""
     with pytest.raises(RuntimeError, match="acme"):
-        await ProviderClient(Endpoint("acme", "https://p.example")).exchange(CLOSE, Deadline.after(ENOUGH))
+        await ProviderClient(Endpoint("acme", "https://p.example")).send(CLOSE, Deadline.after(ENOUGH))

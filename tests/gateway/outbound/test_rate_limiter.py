@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.outbound.rate_limiter import Pace
+from gateway.outbound.rate_limiter import RateLimiter
 from tests.gateway.outbound.clocks import Hands
 
 
@@ -15,7 +15,7 @@ from tests.gateway.outbound.clocks import Hands
 def test_no_second_has_more_than_the_contract_allows(rate: float, gaps: list[float]) -> None:
     """Whenever calls come, any second sees at most the rate and one call."""
     hands = Hands()
-    pace = Pace(rate, hands)
+    pace = RateLimiter(rate, hands)
     sent = []
     for gap in gaps:
         hands.pass_(gap)
@@ -27,7 +27,7 @@ def test_no_second_has_more_than_the_contract_allows(rate: float, gaps: list[flo
 def test_who_comes_alone_does_not_wait() -> None:
     """A free moment is taken at once, and the next is told exactly."""
     hands = Hands()
-    pace = Pace(2.0, hands)
+    pace = RateLimiter(2.0, hands)
     assert pace.take() == 0
     assert pace.wait_s() == 0.5
     hands.pass_(0.5)
@@ -36,7 +36,7 @@ def test_who_comes_alone_does_not_wait() -> None:
 
 def test_without_a_contract_nobody_waits() -> None:
     """None bounds nothing."""
-    pace = Pace(None, Hands())
+    pace = RateLimiter(None, Hands())
     assert [pace.take() for _ in range(100)] == [0.0] * 100
     assert pace.wait_s() == 0
 
@@ -44,7 +44,7 @@ def test_without_a_contract_nobody_waits() -> None:
 def test_another_rate_holds_from_the_next_moment_on() -> None:
     """Who had set it a thousand times too low does not wait for what it would have come to."""
     hands = Hands()
-    pace = Pace(0.01, hands)
+    pace = RateLimiter(0.01, hands)
     pace.take()
     assert pace.wait_s() == 100
     pace.calls_per_s = 10.0

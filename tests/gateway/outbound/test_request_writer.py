@@ -5,12 +5,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from adapters.contract import HttpRequest
-from gateway.outbound.request_writer import Target
+from gateway.outbound.request_writer import RequestWriter
 
 
 def lines_of(base_url: str, request: HttpRequest) -> list[str]:
     """The head as it travels, line by line."""
-    return Target(base_url).message(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    return RequestWriter(base_url).message(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_path_is_appended_as_it_stands(base_url: str, path: str, sent: str, 
 )
 def test_the_base_url_says_where_to_connect(base_url: str, tls: bool, host: str, port: int) -> None:
     """The scheme decides on TLS and on the port that is not said; a name is resolved as DNS writes it."""
-    target = Target(base_url)
+    target = RequestWriter(base_url)
     assert (target.tls, target.host, target.port) == (tls, host, port)
 
 
@@ -70,7 +70,7 @@ def test_the_query_is_encoded() -> None:
 def test_a_base_url_that_cannot_be_used_is_refused(base_url: str) -> None:
     """Anything but http(s)://host[:port][/path] is refused, without repeating a credential in it."""
     with pytest.raises(ValueError, match="base_url must") as refused:
-        Target(base_url)
+        RequestWriter(base_url)
     assert "hunter22" not in str(refused.value)
 
 
@@ -78,14 +78,14 @@ def test_a_base_url_that_cannot_be_used_is_refused(base_url: str) -> None:
 def test_a_path_that_cannot_travel_is_refused(path: str) -> None:
     """A path that would become something else on the wire is refused before anything is sent."""
     with pytest.raises(ValueError, match="path"):
-        Target("https://p.example").message(HttpRequest("POST", path))
+        RequestWriter("https://p.example").message(HttpRequest("POST", path))
 
 
 @pytest.mark.parametrize("method", ["", "GET /", "P\r\n"])
 def test_what_is_no_method_is_refused(method: str) -> None:
     """A method that would become something else on the wire is refused before anything is sent."""
     with pytest.raises(ValueError, match="method"):
-        Target("https://p.example").message(HttpRequest(method, "/x"))
+        RequestWriter("https://p.example").message(HttpRequest(method, "/x"))
 
 
 def test_headers_are_as_given() -> None:
@@ -120,7 +120,7 @@ def test_a_length_is_said_where_a_body_is_meant(method: str, body: bytes, length
     """The length is the body's, 0 where a body could be expected, and absent where it would mean a body."""
     request = HttpRequest(method, "/", body=body)
     assert lines_of("https://p.example", request)[3:] == length
-    assert Target("https://p.example").message(request).endswith(b"\r\n\r\n" + body)
+    assert RequestWriter("https://p.example").message(request).endswith(b"\r\n\r\n" + body)
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_a_length_is_said_where_a_body_is_meant(method: str, body: bytes, length
 def test_a_header_that_would_break_the_message_is_refused(name: str, value: str) -> None:
     """Control characters, and headers that frame the message, never reach the wire."""
     with pytest.raises(ValueError, match="header"):
-        Target("https://p.example").message(HttpRequest("POST", "/", headers=((name, value),)))
+        RequestWriter("https://p.example").message(HttpRequest("POST", "/", headers=((name, value),)))

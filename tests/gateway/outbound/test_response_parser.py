@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract import HttpReply
-from gateway.outbound.response_parser import AnswerReader, AnswerRefused
+from gateway.outbound.response_parser import RemoteProtocolError, ResponseParser
 
 LIMIT = 1000
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -18,12 +18,12 @@ Read = tuple[HttpReply | str, bool]
 
 def read(*pieces: bytes, to_head: bool = False) -> Read:
     """What becomes of an answer that comes in these pieces, and whether its connection can be used again."""
-    reader = AnswerReader(LIMIT, to_head=to_head)
+    reader = ResponseParser(LIMIT, to_head=to_head)
     try:
         for position, piece in enumerate(pieces):
             if (reply := reader.feed(piece)) is not None:
                 return reply, reader.reusable and not any(pieces[position + 1 :])
-    except AnswerRefused as refused:
+    except RemoteProtocolError as refused:
         return str(refused), reader.reusable
     return reader.end() or CUT, False
 

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from adapters.contract import HttpReply
 from gateway.outbound.limits import RetryLimits
-from gateway.outbound.retry import KEPT, LONGEST_RETRY_AFTER_S, PER_CALL, PER_S, RetryBudget, backoff_s, retry_after_s
+from gateway.outbound.retry import (
+    LONGEST_RETRY_AFTER_S,
+    MAX_BALANCE,
+    PER_CALL,
+    PER_S,
+    RetryBudget,
+    backoff_s,
+    retry_after_s,
+)
 from tests.gateway.outbound.clocks import Hands
 
 
@@ -20,8 +28,8 @@ def test_second_attempts_stay_within_the_budget(steps: list[tuple[float, int]]) 
         hands.pass_(seconds)
         for _ in range(number):
             calls += 1
-            budget.call()
-            while budget.spend():
+            budget.deposit()
+            while budget.try_withdraw():
                 granted += 1
         assert granted <= PER_CALL * calls + PER_S * max(1.0, hands.now - begun) + 1e-6
 
@@ -31,18 +39,18 @@ def test_a_quiet_hour_is_not_spent_in_a_second() -> None:
     hands = Hands()
     budget = RetryBudget(hands)
     hands.pass_(3600)
-    assert sum(budget.spend() for _ in range(100)) == KEPT
+    assert sum(budget.try_withdraw() for _ in range(100)) == MAX_BALANCE
 
 
 def test_the_rare_call_is_tried_again() -> None:
     """A gateway that has just begun grants it too, and each second as much as it should."""
     hands = Hands()
     budget = RetryBudget(hands)
-    assert sum(budget.spend() for _ in range(100)) == PER_S
+    assert sum(budget.try_withdraw() for _ in range(100)) == PER_S
     hands.pass_(2)
-    assert sum(budget.spend() for _ in range(100)) == PER_S
+    assert sum(budget.try_withdraw() for _ in range(100)) == PER_S
     hands.pass_(1.5)
-    assert sum(budget.spend() for _ in range(100)) == PER_S / 2
+    assert sum(budget.try_withdraw() for _ in range(100)) == PER_S / 2
 
 
 def test_what_a_quiet_hour_left_is_not_on_top_of_what_the_seconds_bring() -> None:
@@ -52,8 +60,8 @@ def test_what_a_quiet_hour_left_is_not_on_top_of_what_the_seconds_bring() -> Non
     hands.pass_(3600)
     granted = 0
     for tenth in range(50):
-        budget.call()
-        granted += sum(budget.spend() for _ in range(100))
+        budget.deposit()
+        granted += sum(budget.try_withdraw() for _ in range(100))
         assert granted <= PER_CALL * (tenth + 1) + PER_S * max(1.0, tenth / 10) + 1e-6
         hands.pass_(0.1)
     assert granted >= PER_S * 4
@@ -62,7 +70,7 @@ def test_what_a_quiet_hour_left_is_not_on_top_of_what_the_seconds_bring() -> Non
 @given(attempts=st.integers(1, 10))
 def test_a_backoff_is_any_part_of_a_bound_that_doubles(attempts: int) -> None:
     """It never exceeds the most, and two are not alike."""
-    limits = RetryLimits(backoff_s=0.1, backoff_most_s=1.0)
+    limits = RetryLimits(backoff_s=0.1, max_backoff_s=1.0)
     waits = [backoff_s(limits, attempts) for _ in range(20)]
     assert all(0 <= wait <= min(1.0, 0.1 * 2 ** (attempts - 1)) for wait in waits)
     assert len(set(waits)) > 1

@@ -134,7 +134,7 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
 async def test_who_gives_up_before_the_authorities_are_read_has_opened_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No socket is left to nobody."""
     never = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(pools, "tls_ready", lambda: never)
+    monkeypatch.setattr(pools, "load_ssl_context", lambda: never)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         async with client(f"https://127.0.0.1:{listening.getsockname()[1]}", connect_timeout_s=0.05) as c:

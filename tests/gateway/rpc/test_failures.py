@@ -12,7 +12,7 @@ import pytest
 from adapters.contract import RefusalKind
 from gateway.outbound.client import ExchangeFault
 from gateway.rpc.status import TABLE, ApiReason, status_of
-from gateway.sessions.errors import OF_EXCHANGE, OF_REFUSAL, Failure, Reason
+from gateway.sessions.errors import REASON_BY_FAULT, REASON_BY_REFUSAL, GatewayError, Reason
 from gateway.store.models import PostingFault
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.harness import Scene
@@ -30,15 +30,15 @@ INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
 
 def test_everything_an_adapter_or_the_way_out_can_say_has_a_reason() -> None:
     """No refusal of an adapter's and no fault of an exchange is without its reason."""
-    assert set(OF_REFUSAL) == set(RefusalKind)
-    assert set(OF_EXCHANGE) == set(ExchangeFault)
+    assert set(REASON_BY_REFUSAL) == set(RefusalKind)
+    assert set(REASON_BY_FAULT) == set(ExchangeFault)
 
 
 @pytest.mark.parametrize("table", [Reason, PostingFault, ApiReason])
 def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
     """No failure can occur that the table does not know, and each builds a Status within what a trailer may hold."""
     for reason in table:
-        status = status_of(Failure(reason, "x" * 5000, provider="p" * 5000))
+        status = status_of(GatewayError(reason, "x" * 5000, provider="p" * 5000))
         assert status.code == TABLE[reason].code.value[0]
         assert len(status.SerializeToString()) < 4096
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.rpc import event_stream, recent_events
-from gateway.rpc.event_stream import Watching
+from gateway.rpc.event_stream import EventStreams
 from gateway.rpc.recent_events import RecentEvents
 from gateway.store.base import Store
 from gateway.store.factory import open_store
@@ -40,7 +40,7 @@ async def keep(store: Store, count: int) -> list[Event]:
     return told
 
 
-async def follow(streams: Watching, after: str, wanted: EventFilter, seen: list[Event]) -> None:
+async def follow(streams: EventStreams, after: str, wanted: EventFilter, seen: list[Event]) -> None:
     """A subscriber."""
 
     async def subscribed() -> None:
@@ -72,7 +72,7 @@ async def test_every_stream_sees_exactly_what_it_wants(steps: list[tuple[str, in
         patch.setattr(event_stream, "BATCH", batch)
         patch.setattr(event_stream, "PACE_S", 0.0)
         async with an_open_store() as store, asyncio.timeout(30):
-            streams = Watching(store, Metrics())
+            streams = EventStreams(store, Metrics())
             tasks: list[asyncio.Task[None]] = []
             for number, (step, value) in enumerate([*steps, ("follow", 0), ("keep", 1)]):
                 if step == "keep":

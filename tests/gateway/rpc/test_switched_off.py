@@ -20,7 +20,7 @@ from tests.support.provider import answering, answering_after, hanging, scripted
 from tests.support.waiting import until
 
 NARROW = {
-    "limits": "{ concurrent_calls = 2, waiting_calls = 1 }",
+    "limits": "{ max_concurrent_calls = 2, max_queued_calls = 1 }",
     "breaker": "{ min_requests = 50, open_s = 0.5 }",
 }
 """Two calls at a time, one that waits, and a circuit that is not open for long."""

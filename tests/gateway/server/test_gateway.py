@@ -22,13 +22,13 @@ def line(id: str, age: timedelta) -> Exchange:
 
 
 async def test_old_bodies_are_taken_away_where_the_configuration_says_so(tmp_path: Path, store_url: str) -> None:
-    """With keep_bodies_days the bodies of older lines go soon after the start, younger ones and all facts stay."""
+    """With body_retention_days the bodies of older lines go soon after the start, younger ones and all facts stay."""
     store = open_store(store_url)
     await store.open()
     await store.record_exchange(line("old", timedelta(days=2)))
     await store.record_exchange(line("young", timedelta(hours=23)))
     await store.close()
-    async with running_gateway(tmp_path, LUCKY, "[journal]\nkeep_bodies_days = 1", store=store_url) as gateway:
+    async with running_gateway(tmp_path, LUCKY, "[journal]\nbody_retention_days = 1", store=store_url) as gateway:
 
         async def trimmed() -> bool:
             return all(kept.trimmed for kept in await gateway.store.exchanges() if kept.id == "old")

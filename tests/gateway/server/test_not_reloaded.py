@@ -58,7 +58,7 @@ BAD = {
     "strange-key": ({"sekure_login": '"x"'}, "providers.lucky.sekure_login", "did you mean secure_login"),
     "base-url": ({"base_url": '"ftp://provider.example"'}, "providers.lucky.base_url", "http"),
     "callback-key": ({"callback_keys": '["a/b"]'}, "providers.lucky.callback_keys[0]", "part of a URL"),
-    "limit": ({"limits": "{ concurrent_calls = 0 }"}, "providers.lucky.limits.concurrent_calls", "1"),
+    "limit": ({"limits": "{ max_concurrent_calls = 0 }"}, "providers.lucky.limits.max_concurrent_calls", "1"),
 }
 """Keys of a provider, and the path and a word of what is said of them."""
 

@@ -136,7 +136,7 @@ async def test_limits_change_under_calls(tmp_path: Path, here: ScriptedProvider)
     """A place more lets the next call through while the first one hangs; a place less lets the next one wait."""
 
     def limited(calls: int) -> str:
-        return table(here) + f"[providers.lucky.limits]\nconcurrent_calls = {calls}\nwaiting_calls = 0\n"
+        return table(here) + f"[providers.lucky.limits]\nmax_concurrent_calls = {calls}\nmax_queued_calls = 0\n"
 
     here.behaviour = hanging
     async with reloadable(tmp_path, limited(1)) as gateway:
@@ -144,7 +144,7 @@ async def test_limits_change_under_calls(tmp_path: Path, here: ScriptedProvider)
         await here.arrived.wait()
         assert (await gateway.refused()).reason == "PROVIDER_BUSY"
         line = await gateway.reload(limited(2))
-        assert line["changed"] == ["providers.lucky.limits.concurrent_calls"]
+        assert line["changed"] == ["providers.lucky.limits.max_concurrent_calls"]
         here.behaviour = answering()
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
         await gateway.reload(limited(1))

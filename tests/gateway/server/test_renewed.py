@@ -12,7 +12,7 @@ from adapters.contract import Account, Adapter, CallbackAnswer, HttpReply
 from adapters.luckymonaco import ADAPTER
 from adapters.registry import Registry
 from gateway.config import load
-from gateway.server.reload import or_told
+from gateway.server.reload import log_reload_failure
 from gateway.sessions.provider import HealthState, Provider
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import Position
@@ -24,7 +24,7 @@ from tests.support.results import result_body
 
 BASE_URL = "http://127.0.0.1:1"
 OTHER_URL = "http://127.0.0.1:2"
-LIMITED = "[providers.lucky.limits]\nconcurrent_calls = 7\n"
+LIMITED = "[providers.lucky.limits]\nmax_concurrent_calls = 7\n"
 
 
 def table(base_url: str = BASE_URL, **more: str) -> str:
@@ -49,7 +49,7 @@ async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
     """Whatever happens to others, to limits of the gateway, and to secrets that its mask knows too."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
         lucky, other = (gateway.gateway._providers[name] for name in ("lucky", "other"))
-        assert await reload(gateway, table(), OTHER, "[journal]\nkeep_bodies_days = 3\n") is lucky
+        assert await reload(gateway, table(), OTHER, "[journal]\nbody_retention_days = 3\n") is lucky
         assert gateway.gateway._providers["other"] is other
         assert (
             await reload(gateway, table(), family_table("third", "kyren", BASE_URL, token='"another-token"')) is lucky
@@ -85,9 +85,9 @@ async def test_a_gate_is_told_its_limits(tmp_path: Path) -> None:
     """All of them, where it is kept; those of the file before are not in force any more."""
     async with running_gateway(tmp_path, table()) as gateway:
         gate = (await reload(gateway, table(retry="{ attempts = 5 }") + LIMITED)).gate
-        assert (gate.limits.concurrent_calls, gate.retry.attempts) == (7, 5)
+        assert (gate.limits.max_concurrent_calls, gate.retry.attempts) == (7, 5)
         assert (await reload(gateway, table())).gate is gate
-        assert (gate.limits.concurrent_calls, gate.retry.attempts) == (100, 1)
+        assert (gate.limits.max_concurrent_calls, gate.retry.attempts) == (100, 1)
 
 
 async def test_health_follows_a_provider_that_moves(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ async def test_health_follows_a_provider_that_moves(tmp_path: Path) -> None:
             lucky = await reload(gateway, table(good.base_url, token=f'"token-{number}"'))
         assert lucky.health.state is HealthState.FAILING
         assert len(lucky.health.listeners) == heard
-        assert not lucky.serving
+        assert not lucky.healthy
 
 
 async def test_a_switched_off_provider_that_comes_back_is_off(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_limits_of_the_listeners_are_taken_on(tmp_path: Path) -> None:
 
 async def test_bodies_are_kept_as_long_as_the_file_says(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, table()) as gateway:
-        await reload(gateway, table(), "[journal]\nkeep_bodies_days = 3\n")
+        await reload(gateway, table(), "[journal]\nbody_retention_days = 3\n")
         assert gateway.gateway._housekeeping.keep_bodies == timedelta(days=3)
         await reload(gateway, table())
         assert gateway.gateway._housekeeping.keep_bodies is None
@@ -179,8 +179,8 @@ async def test_an_adapter_that_cannot_say_a_word_changes_nothing(tmp_path: Path)
         before = gateway.gateway._providers["lucky"]
         callbacks = {path: replace(each, encode_reply=speechless) for path, each in ADAPTER.callbacks.items()}
         registry.adapter = replace(ADAPTER, callbacks=callbacks)
-        assert await or_told(reload(gateway, table(OTHER_URL))) is None
+        assert await log_reload_failure(reload(gateway, table(OTHER_URL))) is None
         assert gateway.gateway._providers["lucky"] is before
         assert (await gateway.callback("lucky", "V4/Result", b"{}"))[0] == 200
         registry.adapter = ADAPTER
-        assert await or_told(reload(gateway, table(OTHER_URL))) is not before
+        assert await log_reload_failure(reload(gateway, table(OTHER_URL))) is not before

@@ -13,7 +13,7 @@ import aiohttp
 import grpc
 import pytest
 
-from gateway.server.signals import hangups_held, hangups_told, whenever
+from gateway.server.signals import block_sighup, handle_sighup, run_on_event
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.gateway.server.test_supervisor import configured, migrating, started
@@ -100,7 +100,7 @@ async def test_a_process_that_is_started_with_it_held_back_is_not_ended_by_it(tm
     """As a supervisor starts its workers: one that comes in the very first moment changes nothing, for it reads the
     configuration after that.
     """
-    with hangups_held():
+    with block_sighup():
         running = started(configuration(tmp_path), "serve")
         process = await running.__aenter__()
     try:
@@ -152,8 +152,8 @@ async def test_what_is_told_meanwhile_is_done_once_more() -> None:
 
     # The loop of this test handles no signal, and would not be woken.
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.clear)
-    with hangups_told(told.set):
-        acting = asyncio.create_task(whenever(told, act))
+    with handle_sighup(told.set):
+        acting = asyncio.create_task(run_on_event(told, act))
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: acts == 1)
         for _ in range(3):

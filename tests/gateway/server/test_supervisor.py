@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from gateway.config import AdminSettings, Listen, Settings, load
-from gateway.server.supervisor import WorkerFailed, Workers
+from gateway.server.supervisor import Supervisor, WorkerFailed
 from gateway.store.postgres import migrations
 from tests.support.gateway import configuration, family_table
 from tests.support.process import COMMAND, Serving, run, serving
@@ -149,7 +149,7 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 def test_admin_ports_are_counted_up(tmp_path: Path, port: int, ports: list[int]) -> None:
     """Each worker has an admin port of its own: the configured one and those behind it, or any free ones."""
     settings = Settings(admin=AdminSettings(Listen("127.0.0.1", port)))
-    workers = Workers(tmp_path / "gateway.toml", settings, 3)
+    workers = Supervisor(tmp_path / "gateway.toml", settings, 3)
     assert [workers._admin_port(index) for index in range(3)] == ports
 
 
@@ -226,5 +226,5 @@ async def test_a_worker_that_fails_is_asked_why(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "executable", str(python))
     config = configured(tmp_path, "postgresql://nobody@/none?host=/nonexistent")
     with pytest.raises(WorkerFailed) as failed:
-        await Workers(config, load(config, {}), 2).run()
+        await Supervisor(config, load(config, {}), 2).run()
     assert failed.value.code == 7

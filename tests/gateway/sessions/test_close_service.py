@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Certainty, CloseSession
-from gateway.sessions.errors import Failure
+from gateway.sessions.errors import GatewayError
 from gateway.store.models import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway, told
@@ -305,7 +305,7 @@ async def test_stopping_tells_a_caller_what_is_known(tmp_path: Path, provider: S
     async with running_gateway(tmp_path, *sections(provider)) as gateway:
         calling = asyncio.ensure_future(gateway.sessions.CloseSession(close(), timeout=3600))
         await provider.arrived.wait()
-        gateway.gateway._closing.hurry(asyncio.get_running_loop().time() + 0.1)
+        gateway.gateway._closing.cap_deadlines(asyncio.get_running_loop().time() + 0.1)
         async with asyncio.timeout(5):
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await calling
@@ -323,7 +323,7 @@ async def test_a_hasty_caller_is_not_told_that_nothing_is_sent(gateway: Running,
     patient = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=10))
     await provider.arrived.wait()
     now = asyncio.get_running_loop().time()  # over gRPC such a caller's own timer could win
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(GatewayError) as raised:
         await gateway.gateway._closing.close(request.request_id, "lucky", CloseSession("u"), "", now)
     assert raised.value.certainty is Certainty.UNKNOWN
     release.set()
@@ -343,5 +343,5 @@ async def test_a_slow_store_makes_no_refusal_late(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + (0.06 if provider_name == "lucky" else 0.3)
     async with asyncio.timeout_at(deadline):
-        with pytest.raises(Failure):
+        with pytest.raises(GatewayError):
             await gateway.gateway._closing.close(str(uuid4()), provider_name, CloseSession("u"), "", deadline)

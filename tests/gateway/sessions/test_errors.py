@@ -3,7 +3,7 @@
 import pytest
 
 from adapters.contract import Certainty
-from gateway.sessions.errors import Failure, Reason, provider_failed
+from gateway.sessions.errors import GatewayError, Reason, provider_failed
 
 SICK = [
     (Reason.PROVIDER_UNREACHABLE, Certainty.NOT_SENT),
@@ -35,4 +35,4 @@ def test_what_an_attempt_says_of_the_provider(reason: Reason, certainty: Certain
     """No answer does, or one that says so; a refusal does not, nor a malformed answer; a bug of ours says neither:
     a probe that never left would otherwise close the circuit.
     """
-    assert provider_failed(Failure(reason, "", certainty=certainty)) is failed
+    assert provider_failed(GatewayError(reason, "", certainty=certainty)) is failed

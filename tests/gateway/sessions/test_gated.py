@@ -18,8 +18,8 @@ from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
 from gateway.sessions import close_execution
 from gateway.sessions.close_recorder import CloseAnswer
-from gateway.sessions.errors import Failure
-from gateway.sessions.in_flight import Flight
+from gateway.sessions.errors import GatewayError
+from gateway.sessions.in_flight import InFlightClose
 from gateway.store.models import Target
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
@@ -27,7 +27,7 @@ from tests.support.provider import Behaviour, ScriptedProvider, answering, answe
 from tests.support.waiting import until
 
 BREAKER = "{ min_requests = 50, open_s = 0.3, probe_s = 30 }"
-ONE = "{ concurrent_calls = 1, waiting_calls = 1 }"
+ONE = "{ max_concurrent_calls = 1, max_queued_calls = 1 }"
 
 Scene = tuple[Running, ScriptedProvider]
 
@@ -100,14 +100,14 @@ async def test_what_was_received_before_is_not_unsent(tmp_path: Path, behaviour:
 def open_circuit(gateway: Running) -> None:
     """As if fifty other calls had failed."""
     gate = gateway.gateway._closing._providers["lucky"].gate
-    while permit := gate.pass_ready():
+    while permit := gate.try_acquire():
         with permit:
-            permit.told(failed=True)
+            permit.record_result(failed=True)
 
 
 async def test_who_failed_as_the_circuit_opened_does_not_wait_to_try_again(tmp_path: Path) -> None:
     """Another attempt would be refused: the caller hears at once of the one that was made."""
-    async with scene(tmp_path, retry="{ attempts = 2, backoff_s = 30, backoff_most_s = 30 }") as (gateway, provider):
+    async with scene(tmp_path, retry="{ attempts = 2, backoff_s = 30, max_backoff_s = 30 }") as (gateway, provider):
 
         async def fail(request: web.Request) -> web.StreamResponse:
             open_circuit(gateway)
@@ -285,9 +285,9 @@ async def test_who_comes_as_the_last_one_leaves_is_served(tmp_path: Path) -> Non
         flight = closing._flights[request_id]
         leaver.cancel()
         await asyncio.sleep(0)
-        assert (flight.abandoned, flight.landed) == (True, False)
+        assert (flight.abandoned, flight.done) == (True, False)
         newcomer = ask()
-        await until(lambda: flight.landed)
+        await until(lambda: flight.done)
         release.set()
         assert (await first).outcome == pb.OUTCOME_CLOSED
         assert (await newcomer).outcome == Outcome.CLOSED
@@ -334,10 +334,10 @@ async def test_who_hangs_up_while_the_intent_is_written_is_not_sent(tmp_path: Pa
 async def test_an_intent_that_is_written_for_nobody_is_concluded(tmp_path: Path) -> None:
     """Also where the store takes it in the very moment in which the last one leaves."""
     async with scene(tmp_path) as (gateway, _):
-        flight = Flight[CloseAnswer](str(uuid4()), Target("lucky", "u"), Deadline.after(10))
+        flight = InFlightClose[CloseAnswer](str(uuid4()), Target("lucky", "u"), Deadline.after(10))
         flight.abandoned = True
-        with pytest.raises(Failure):
-            await gateway.gateway._closing._recording.intend(flight)
+        with pytest.raises(GatewayError):
+            await gateway.gateway._closing._recording.record_intent(flight)
         record = await gateway.store.find_close(flight.request_id)
         assert record is not None
         assert record.certainty == "NOT_SENT"

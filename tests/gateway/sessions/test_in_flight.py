@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gateway.outbound.deadline import Deadline
-from gateway.sessions.errors import Failure, Reason
-from gateway.sessions.in_flight import Flight, wait_until
+from gateway.sessions.errors import GatewayError, Reason
+from gateway.sessions.in_flight import InFlightClose, wait_until
 from gateway.store.models import Target
 
 
@@ -56,18 +56,18 @@ async def test_a_cancelled_wait_leaves_the_future_alone() -> None:
 
 async def test_a_flight_lands_when_its_deadline_passes_wherever_that_has_moved() -> None:
     """Later where a caller has more time, earlier where the gateway stops; not at all once the body is through."""
-    too_late = Failure(Reason.STORE_UNAVAILABLE, "too late")
+    too_late = GatewayError(Reason.STORE_UNAVAILABLE, "too late")
 
-    def flight(seconds: float) -> Flight[str]:
-        return Flight[str]("request-1", Target("acme", "player-1"), Deadline(in_(seconds)))
+    def flight(seconds: float) -> InFlightClose[str]:
+        return InFlightClose[str]("request-1", Target("acme", "player-1"), Deadline(in_(seconds)))
 
     extended, capped, through = flight(0.02), flight(10), flight(0.02)
-    with through.landing_at_deadline(too_late):
+    with through.fail_at_deadline(too_late):
         pass
-    with extended.landing_at_deadline(too_late), capped.landing_at_deadline(too_late):
+    with extended.fail_at_deadline(too_late), capped.fail_at_deadline(too_late):
         extended.deadline.extend(in_(10))
         capped.deadline.cap(in_(0.02))
-        with pytest.raises(Failure, match="too late"):
+        with pytest.raises(GatewayError, match="too late"):
             await capped.outcome(in_(10))
-        assert not extended.landed
-    assert not through.landed
+        assert not extended.done
+    assert not through.done

@@ -10,7 +10,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from gateway.outbound.admission import SHORTEST_S
+from gateway.outbound.admission import MIN_ATTEMPT_TIME_S
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, answering_after, scripted_provider
@@ -63,7 +63,7 @@ async def test_nothing_is_tried_again_for_who_left_while_the_attempt_was_recorde
         await recording.wait()
         flight = gateway.gateway._closing._flights[request.request_id]
         leaver.cancel()
-        await until(lambda: not flight.wanted)
+        await until(lambda: not flight.has_waiters)
         go_on.set()
         await gateway.gateway._closing.drain()
         assert len(provider.received) == 1
@@ -73,7 +73,7 @@ async def test_nothing_is_sent_once_the_last_ones_time_is_over(tmp_path: Path) -
     """A request in the queue lives as long as one who waits for it: the time of another who hung up is not used up, and
     whoever was the last is told that nothing was sent.
     """
-    async with scene(tmp_path, limits="{ concurrent_calls = 1, waiting_calls = 1 }") as (gateway, provider):
+    async with scene(tmp_path, limits="{ max_concurrent_calls = 1, max_queued_calls = 1 }") as (gateway, provider):
         release = asyncio.Event()
         provider.behaviour = answering_after(release)
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close(), timeout=20))
@@ -103,7 +103,7 @@ async def test_no_attempt_begins_late_because_the_store_was_slow(
         calling = asyncio.ensure_future(fails(gateway, request, 60))
         await recording.wait()
         flight = gateway.gateway._closing._flights[request.request_id]
-        flight.deadline.cap(asyncio.get_running_loop().time() + SHORTEST_S)
+        flight.deadline.cap(asyncio.get_running_loop().time() + MIN_ATTEMPT_TIME_S)
         go_on.set()
         assert (await calling).certainty == "NOT_SENT"
         await gateway.gateway._closing.drain()

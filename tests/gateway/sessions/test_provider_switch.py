@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.sessions.provider_switch import SwitchedOff, Switches
-from gateway.store.base import Store, StoreUnavailable, SwitchBook
+from gateway.sessions.provider_switch import ProviderSwitches, SwitchedOff
+from gateway.store.base import ProviderSwitchStore, Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.models import Position, ProviderSwitch
 
@@ -56,8 +56,8 @@ class Held:
 
 
 @asynccontextmanager
-async def looking(book: object, every_s: float = 0.005) -> AsyncIterator[Switches]:
-    switches = Switches(cast("SwitchBook", book), lambda: NOW, every_s=every_s)
+async def looking(book: object, every_s: float = 0.005) -> AsyncIterator[ProviderSwitches]:
+    switches = ProviderSwitches(cast("ProviderSwitchStore", book), lambda: NOW, every_s=every_s)
     await switches.start()
     try:
         yield switches
@@ -146,7 +146,7 @@ async def test_it_does_not_start_where_the_store_is_down(store: Store) -> None:
     """A gateway that cannot know what is off asks nobody; stopped it is all the same."""
     book = Held(store)
     book.error = StoreUnavailable("the disk is full")
-    switches = Switches(cast("SwitchBook", book), lambda: NOW)
+    switches = ProviderSwitches(cast("ProviderSwitchStore", book), lambda: NOW)
     with pytest.raises(StoreUnavailable):
         await switches.start()
     await switches.stop()

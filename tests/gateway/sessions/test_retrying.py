@@ -230,13 +230,13 @@ class CountedBudget(RetryBudget):
 
     calls = spent = 0
 
-    def call(self) -> None:
+    def deposit(self) -> None:
         self.calls += 1
-        super().call()
+        super().deposit()
 
-    def spend(self) -> bool:
+    def try_withdraw(self) -> bool:
         self.spent += 1
-        return super().spend()
+        return super().try_withdraw()
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ async def test_nothing_is_tried_again_for_nobody(house: Scene) -> None:
 
 async def test_hanging_up_between_attempts_ends_them(tmp_path: Path) -> None:
     """A call that waits for its next attempt does not make it for nobody."""
-    async with scene(tmp_path, retry="{ attempts = 3, backoff_s = 30, backoff_most_s = 30 }") as (gateway, provider):
+    async with scene(tmp_path, retry="{ attempts = 3, backoff_s = 30, max_backoff_s = 30 }") as (gateway, provider):
         provider.behaviour = answering(503)
         request = close()
 
@@ -361,7 +361,7 @@ async def hang_up(
     await when()
     flight = gateway.gateway._closing._flights[request.request_id]
     calling.cancel()
-    await until(lambda: not flight.wanted)
+    await until(lambda: not flight.has_waiters)
 
 
 async def recorded(gateway: Running, request: pb.CloseSessionRequest) -> bool:

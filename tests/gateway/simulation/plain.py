@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from adapters.contract import Account, AdapterSettings, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, Expire, Happening, NotInThisDialect, PlayerSession, Simulator, Win
+from adapters.simulation import Delivery, Expire, NotInThisDialect, PlayerSession, SimulatedEvent, Simulator, Win
 from gateway.simulation import run_simulator
 
 ACCOUNT = Account("plain", AdapterSettings())
@@ -45,7 +45,7 @@ def _fail_with(state: State, code: str) -> State:
     return dataclasses.replace(state, code=code)
 
 
-def _happen(state: State, happening: Happening, attempt: Attempt) -> State:
+def _happen(state: State, happening: SimulatedEvent, attempt: Attempt) -> State:
     if happening.session_id not in {session.session_id for session in state.sessions}:
         raise KeyError(happening.session_id)
     match happening:
@@ -75,8 +75,8 @@ PLAIN: Simulator[State] = Simulator(
     answer=_answer,
     fail_with=_fail_with,
     happen=_happen,
-    due=lambda state: state.queue,
-    heard=_heard,
+    pending=lambda state: state.queue,
+    on_reply=_heard,
     open_sessions=lambda state: state.sessions,
     required=MappingProxyType({}),
     optional=MappingProxyType({}),

@@ -18,10 +18,10 @@ from gateway.simulation import (
     Garbage,
     Hang,
     Huge,
-    Moment,
     Planned,
     Redirect,
     Reset,
+    ResetPoint,
     SimulatorHost,
     Slow,
     Status,
@@ -32,9 +32,9 @@ from tests.gateway.simulation.plain import ACCOUNT, OTHER_SESSION, PLAIN, SESSIO
 WRITTEN: list[tuple[str, Planned]] = [
     ("hang", Planned(Hang())),
     ("hang*2", Planned(Hang(), 2)),
-    ("reset", Planned(Reset(Moment.AFTER))),
-    ("reset:before", Planned(Reset(Moment.BEFORE))),
-    ("reset:midway*1", Planned(Reset(Moment.MIDWAY), 1)),
+    ("reset", Planned(Reset(ResetPoint.AFTER))),
+    ("reset:before", Planned(Reset(ResetPoint.BEFORE))),
+    ("reset:midway*1", Planned(Reset(ResetPoint.MIDWAY), 1)),
     ("status:503", Planned(Status(503))),
     ("status:429*10", Planned(Status(429), 10)),
     ("garbage", Planned(Garbage())),
@@ -122,9 +122,9 @@ def only(host: SimulatorHost[State]) -> Exchange:
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Reset(Moment.BEFORE), aiohttp.ClientOSError),
-        (Reset(Moment.AFTER), aiohttp.ClientOSError),
-        (Reset(Moment.MIDWAY), aiohttp.ClientPayloadError),
+        (Reset(ResetPoint.BEFORE), aiohttp.ClientOSError),
+        (Reset(ResetPoint.AFTER), aiohttp.ClientOSError),
+        (Reset(ResetPoint.MIDWAY), aiohttp.ClientPayloadError),
         (Garbage(on_wire=True), aiohttp.ClientResponseError),
     ],
 )
@@ -138,7 +138,7 @@ async def test_a_connection_is_lost(host: SimulatorHost[State], fault: Fault, er
 
 @pytest.mark.parametrize(
     ("fault", "carried_out"),
-    [(Reset(Moment.BEFORE), False), (Reset(Moment.AFTER), True), (Reset(Moment.MIDWAY), True)],
+    [(Reset(ResetPoint.BEFORE), False), (Reset(ResetPoint.AFTER), True), (Reset(ResetPoint.MIDWAY), True)],
 )
 async def test_a_lost_connection_says_nothing_of_the_effect(
     host: SimulatorHost[State], fault: Fault, *, carried_out: bool

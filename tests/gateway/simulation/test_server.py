@@ -74,7 +74,7 @@ async def test_state_goes_from_request_to_request(host: SimulatorHost[State]) ->
 
 async def test_a_callback_is_delivered_as_the_simulator_wrote_it(host: SimulatorHost[State], ear: Ear) -> None:
     """It goes to the callback URL and the dialect's path, with the dialect's headers and no other content type."""
-    happened = await host.happen(WIN)
+    happened = await host.emit(WIN)
     assert host.due == happened
     (exchange,) = await host.deliver()
     assert exchange.reply is not None
@@ -89,7 +89,7 @@ async def test_a_callback_is_delivered_as_the_simulator_wrote_it(host: Simulator
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_a_win_can_be_sent_five_times(host: SimulatorHost[State], ear: Ear, *, at_once: bool) -> None:
     """The very same request, byte for byte, as a provider repeats it; each reply is answered, and it is settled."""
-    happened = await host.happen(WIN)
+    happened = await host.emit(WIN)
     exchanges = await host.deliver(happened, times=5, at_once=at_once)
     assert [exchange.reply and exchange.reply.body for exchange in exchanges] == [b"ok"] * 5
     assert len(ear.heard) == 5
@@ -99,7 +99,7 @@ async def test_a_win_can_be_sent_five_times(host: SimulatorHost[State], ear: Ear
 
 async def test_what_was_settled_can_be_sent_again(host: SimulatorHost[State], ear: Ear) -> None:
     """A provider may repeat what was acknowledged long ago; the simulator's state is not disturbed by it."""
-    happened = await host.happen(WIN)
+    happened = await host.emit(WIN)
     await host.deliver()
     ear.replies.append(b"not now")
     assert len(await host.deliver(happened)) == 1
@@ -108,7 +108,7 @@ async def test_what_was_settled_can_be_sent_again(host: SimulatorHost[State], ea
 
 async def test_without_an_answer_it_stays_due(host: SimulatorHost[State], ear: Ear) -> None:
     """A lost connection, and an answer that does not settle, leave it for another try; no note shows the key."""
-    await host.happen(Expire("s1"))
+    await host.emit(Expire("s1"))
     ear.replies.extend([None, b"not now"])
     (lost,) = await host.deliver()
     assert (lost.reply, host.due[0].tries) == (None, 1)
@@ -130,7 +130,7 @@ async def test_an_answer_that_takes_too_long_is_none() -> None:
     await deaf.start()
     host = SimulatorHost(PLAIN, ACCOUNT, [SESSION], deaf.base_url, reply_timeout_s=0.05)
     await host.start()
-    await host.happen(WIN)
+    await host.emit(WIN)
     (exchange,) = await host.deliver()
     assert (exchange.reply, exchange.note) == (None, "TimeoutError")
     assert len(host.due) == len(deaf.received) == 1
@@ -144,7 +144,7 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
     await elsewhere.start()
     host = SimulatorHost(PLAIN, ACCOUNT, [SESSION], elsewhere.base_url)
     await host.start()
-    await host.happen(WIN)
+    await host.emit(WIN)
     (exchange,) = await host.deliver()
     assert exchange.reply is not None
     assert (exchange.reply.status, len(elsewhere.received)) == (307, 1)
@@ -157,11 +157,11 @@ async def test_it_is_delivered_again_until_it_is_settled(ear: Ear) -> None:
     host = SimulatorHost(PLAIN, ACCOUNT, [SESSION], ear.url)
     await host.start(redeliver_every_s=0.01)
     ear.replies.extend([b"not now", None, b"not now"])
-    await host.happen(WIN)
+    await host.emit(WIN)
     async with asyncio.timeout(5):
         await host.settled()
     assert len(ear.heard) == 4
-    await host.happen(Expire("s1"))
+    await host.emit(Expire("s1"))
     async with asyncio.timeout(5):
         await host.settled()
     await host.stop()
@@ -171,7 +171,7 @@ async def test_it_is_delivered_again_until_it_is_settled(ear: Ear) -> None:
 async def test_there_must_be_somewhere_to_deliver_to(host: SimulatorHost[State]) -> None:
     """Without a callback URL nothing is delivered, nothing is lost, and the reason is told."""
     host.callback_url = None
-    await host.happen(WIN)
+    await host.emit(WIN)
     with pytest.raises(NowhereToDeliver, match="callback URL"):
         await host.deliver()
     assert len(host.due) == 1
@@ -185,7 +185,7 @@ async def test_a_session_can_be_opened(host: SimulatorHost[State]) -> None:
     host.open_session(new)
     host.open_session(new)
     assert host.sessions == (SESSION, new)
-    await host.happen(Expire("s9"))
+    await host.emit(Expire("s9"))
     due = host.due
     another = PlayerSession("s10", "u9", "g9")
     host.open_session(another)

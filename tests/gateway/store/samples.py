@@ -10,9 +10,10 @@ from uuid import uuid4
 from msgspec import structs
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
-from gateway.store.base import EventUnknown, Narrative, Store
+from gateway.store.base import EventUnknown, PostingRecords, Store
 from gateway.store.models import (
     Applied,
+    CloseSuccess,
     Direction,
     Event,
     EventFilter,
@@ -20,12 +21,11 @@ from gateway.store.models import (
     Exchange,
     Failed,
     ItemFilter,
-    ItemKind,
     Message,
     Posting,
     PostingRefused,
     ReconciliationItem,
-    Settled,
+    ReconciliationKind,
     Target,
 )
 
@@ -76,13 +76,13 @@ def item(**fields: Any) -> ReconciliationItem:
     return structs.replace(standard, **fields)
 
 
-def narrate(posting: Posting) -> Callable[[Applied | PostingRefused], Narrative]:
+def narrate(posting: Posting) -> Callable[[Applied | PostingRefused], PostingRecords]:
     """What the gateway keeps beside a posting: always a line and an event, and an item where it was refused."""
 
-    def tell(result: Applied | PostingRefused) -> Narrative:
+    def tell(result: Applied | PostingRefused) -> PostingRecords:
         if isinstance(result, Applied):
             told = event(EventType.RESULT_CREDITED, user_id=posting.user_id, reference=posting.reference)
-            return Narrative(exchange(provider=posting.provider), told)
+            return PostingRecords(exchange(provider=posting.provider), told)
         told = event(EventType.RESULT_REFUSED, user_id=posting.user_id, reference=posting.reference)
         line = exchange(provider=posting.provider, verdict=result.fault.value)
         to_see = item(
@@ -93,7 +93,7 @@ def narrate(posting: Posting) -> Callable[[Applied | PostingRefused], Narrative]
             user_id=posting.user_id,
             exchange_id=line.id,
         )
-        return Narrative(line, told, to_see)
+        return PostingRecords(line, told, to_see)
 
     return tell
 
@@ -116,12 +116,12 @@ def outbound(**fields: Any) -> Exchange:
 
 def unknown_close(request_id: str, **fields: Any) -> ReconciliationItem:
     """The item of a close that nobody knows the outcome of, or as told."""
-    return item(kind=ItemKind.CLOSE_UNKNOWN, reference=request_id, fault="CLOSE_UNKNOWN", field="", **fields)
+    return item(kind=ReconciliationKind.CLOSE_UNKNOWN, reference=request_id, fault="CLOSE_UNKNOWN", field="", **fields)
 
 
-def settled(**fields: Any) -> Settled:
+def settled(**fields: Any) -> CloseSuccess:
     """A close that succeeded, or as told."""
-    return structs.replace(Settled(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
+    return structs.replace(CloseSuccess(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
 
 
 def failed(certainty: Certainty) -> Failed:
@@ -142,7 +142,7 @@ async def told(store: Store) -> tuple[Event, ...]:
     mark = event(provider="mark", reference=uuid4().hex)
     content = posting(mark.reference, provider="mark", user_id="mark")
     credit = Applied(mark.reference, "EUR", Decimal(0), replayed=False)
-    await store.record_outcome(content, credit, lambda _: Narrative(None, mark), NOW)
+    await store.record_outcome(content, credit, lambda _: PostingRecords(None, mark), NOW)
     await is_told(store, mark.id)
     events = await store.events_after("", EventFilter(), 1_000_000)
     return tuple(each for each in events if each.provider != "mark")

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.base import Narrative, Store
+from gateway.store.base import PostingRecords, Store
 from gateway.store.models import Applied, Discrepancy
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, deliver, exchange, narrate, posting
@@ -77,5 +77,5 @@ async def test_what_does_not_add_up_is_named(books: Store, database: Database, s
 async def test_a_credit_without_an_event_is_found(store: Store) -> None:
     """A Result that no subscriber was told of does not add up."""
     await store.open_account("player-1", "EUR", Decimal(0), NOW)
-    await store.apply(posting(), NOW, lambda _: Narrative(exchange()))
+    await store.apply(posting(), NOW, lambda _: PostingRecords(exchange()))
     assert await store.discrepancies() == (Discrepancy("transaction acme 'ref-1'", "events", "0", "1"),)

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers, Store
-from gateway.store.models import CloseRecord, EventType, ItemFilter, ItemKind, Resolution
+from gateway.store.models import CloseRecord, EventType, ItemFilter, ReconciliationKind, Resolution
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import (
     NOW,
@@ -215,7 +215,7 @@ async def test_an_abandoned_attempt_is_reported_once(store: Store) -> None:
     assert await store.report_abandoned(LATER, LATER) == 1
     assert await store.report_abandoned(LATER, LATER) == 0
     (found,) = await open_items(store)
-    assert (found.kind, found.fault, found.reference) == (ItemKind.CLOSE_UNKNOWN, "CLOSE_UNKNOWN", "cut-off")
+    assert (found.kind, found.fault, found.reference) == (ReconciliationKind.CLOSE_UNKNOWN, "CLOSE_UNKNOWN", "cut-off")
     assert (found.provider, found.user_id, found.created_at) == ("acme", "player-1", LATER)
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.store.base import Narrative, Store
+from gateway.store.base import PostingRecords, Store
 from gateway.store.models import (
     Applied,
     Credit,
     CreditKind,
     EventType,
-    ItemKind,
     Posting,
     PostingFault,
     PostingRefused,
+    ReconciliationKind,
 )
 from tests.gateway.store.samples import NOW, deliver, event, exchange, item, narrate, open_items, posting, told
 
@@ -34,16 +34,16 @@ async def record(
     store: Store,
     posting: Posting,
     outcome: Applied | PostingRefused = WALLETS,
-    narrative: Callable[[Applied | PostingRefused], Narrative] | None = None,
+    narrative: Callable[[Applied | PostingRefused], PostingRecords] | None = None,
 ) -> None:
     """What the operator's wallet made of a Result is told."""
     await store.record_outcome(posting, outcome, narrative or narrate(posting), NOW)
 
 
-def doubt(reference: str = "ref-1") -> Callable[[object], Narrative]:
+def doubt(reference: str = "ref-1") -> Callable[[object], PostingRecords]:
     """What is kept of a Result that the wallet may or may not have credited."""
-    unknown = item(reference=reference, kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
-    return lambda _: Narrative(exchange(verdict="OUTCOME_UNKNOWN"), None, unknown)
+    unknown = item(reference=reference, kind=ReconciliationKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
+    return lambda _: PostingRecords(exchange(verdict="OUTCOME_UNKNOWN"), None, unknown)
 
 
 # --- Look-up ----------------------------------------------------------------------------------------------------------
@@ -146,9 +146,9 @@ async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
     """The first credit holds, whatever the wallet tells of its reference later; `narrate` is told what it comes to."""
     heard: list[object] = []
 
-    def listening(outcome: object) -> Narrative:
+    def listening(outcome: object) -> PostingRecords:
         heard.append(outcome)
-        return Narrative(exchange())
+        return PostingRecords(exchange())
 
     other = posting(amount=Decimal(999))
     replayed = structs.replace(WALLETS, cash=Decimal(120), replayed=True)
@@ -170,7 +170,7 @@ async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
 
 async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
     """Where another delivery's credit is known by then, a wallet that did not answer is no matter for a person."""
-    unknown = item(kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
+    unknown = item(kind=ReconciliationKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
     await record(store, posting())
     await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
     assert not await open_items(store)
@@ -181,7 +181,7 @@ async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
 
 async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
     """What the wallet tells of another content than it credited does not say what became of that content."""
-    unknown = item(kind=ItemKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="", user_id="other")
+    unknown = item(kind=ReconciliationKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="", user_id="other")
     await record(store, posting())
     await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
     await record(store, posting(user_id="other"), structs.replace(WALLETS, replayed=True))
@@ -190,7 +190,7 @@ async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
 
 async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> None:
     """Only items of before are settled by a credit."""
-    await record(store, posting(), WALLETS, lambda _: Narrative(exchange(), event(), item(fault="OTHER")))
+    await record(store, posting(), WALLETS, lambda _: PostingRecords(exchange(), event(), item(fault="OTHER")))
     assert [each.fault for each in await open_items(store)] == ["OTHER"]
     assert len(await told(store)) == 1
 
@@ -198,7 +198,7 @@ async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> No
 async def test_a_wallets_narrator_that_fails_takes_all_with_it(store: Store) -> None:
     """No credit is kept without its story: the bug reaches its caller."""
 
-    def broken(outcome: object) -> Narrative:
+    def broken(outcome: object) -> PostingRecords:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError):

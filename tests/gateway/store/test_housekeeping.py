@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from gateway.store import housekeeping
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.housekeeping import ABANDONED_AFTER, Housekeeping
-from gateway.store.models import Applied, Exchange, ItemKind, Message
+from gateway.store.models import Applied, Exchange, Message, ReconciliationKind
 from tests.gateway.store.samples import (
     NOW,
     deliver,
@@ -163,7 +163,7 @@ async def test_unless_told_nothing_goes(store: Store) -> None:
 
 async def cut_off(store: Store) -> tuple[str, ...]:
     """Which closes are told to have an unknown outcome."""
-    return tuple(item.reference for item in await open_items(store) if item.kind is ItemKind.CLOSE_UNKNOWN)
+    return tuple(item.reference for item in await open_items(store) if item.kind is ReconciliationKind.CLOSE_UNKNOWN)
 
 
 async def test_alone_what_is_under_way_at_the_start_was_cut_off(store: Store) -> None:

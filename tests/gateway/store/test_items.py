@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.store.base import AlreadyResolved, Store
-from gateway.store.models import ItemFilter, ItemKind, ReconciliationItem, Resolution
+from gateway.store.models import ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
 
 LATER = NOW + timedelta(hours=1)
@@ -17,8 +17,8 @@ async def keep(store: Store, *items: ReconciliationItem) -> None:
         await store.record_exchange(exchange(), each)
 
 
-@pytest.mark.parametrize("kind", ItemKind)
-async def test_an_item_comes_back_as_it_was(store: Store, kind: ItemKind) -> None:
+@pytest.mark.parametrize("kind", ReconciliationKind)
+async def test_an_item_comes_back_as_it_was(store: Store, kind: ReconciliationKind) -> None:
     """Every part of an item is kept, and it is found by its id."""
     whole = item(kind=kind, field="promo_amount", detail="6, and it was 5 \N{SNOWMAN}", exchange_id="exchange-7")
     await keep(store, whole)

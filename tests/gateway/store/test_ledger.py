@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.store.base import ContentDiffers, Narrative, Store
+from gateway.store.base import ContentDiffers, PostingRecords, Store
 from gateway.store.models import (
     AccountOpened,
     Applied,
@@ -316,7 +316,7 @@ async def test_a_narrator_that_fails_takes_its_posting_with_it(store: Store) -> 
     """Money never moves without its journal line: the narrator's bug reaches its caller, and nothing stands."""
     await opened(store)
 
-    def broken(result: object) -> Narrative:
+    def broken(result: object) -> PostingRecords:
         raise KeyError("no such thing")
 
     with pytest.raises(KeyError, match="no such thing"):
@@ -329,7 +329,7 @@ async def test_a_narrator_that_fails_takes_its_posting_with_it(store: Store) -> 
 async def test_a_posting_may_go_without_a_line(store: Store) -> None:
     """A caller that came over gRPC has no exchange to keep; the event is kept all the same."""
     await opened(store)
-    await store.apply(posting(), NOW, lambda _: Narrative(exchange=None, event=event()))
+    await store.apply(posting(), NOW, lambda _: PostingRecords(exchange=None, event=event()))
     assert await store.exchanges() == ()
     assert await event_types(store) == [EventType.RESULT_CREDITED]
 
@@ -337,7 +337,7 @@ async def test_a_posting_may_go_without_a_line(store: Store) -> None:
 async def test_an_item_beside_a_credit_stays_open(store: Store) -> None:
     """Only items of before are resolved by a credit, not one that is told with it."""
     await opened(store)
-    await store.apply(posting(), NOW, lambda _: Narrative(exchange(), item=item(fault="OTHER")))
+    await store.apply(posting(), NOW, lambda _: PostingRecords(exchange(), item=item(fault="OTHER")))
     assert [each.fault for each in await open_items(store)] == ["OTHER"]
 
 

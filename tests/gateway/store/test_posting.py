@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.store.base import Narrative
+from gateway.store.base import PostingRecords
 from gateway.store.models import (
     Applied,
     Credit,
@@ -21,19 +21,30 @@ from gateway.store.models import (
     PostingFault,
     PostingRefused,
 )
-from gateway.store.posting import Entries, Kept, Posted, PostingRequest, first_difference, needs, plain, post
+from gateway.store.posting import (
+    Entries,
+    LedgerSnapshot,
+    Posted,
+    PostingRequest,
+    first_difference,
+    needs,
+    normalize,
+    post,
+)
 from gateway.store.sqlite.codecs import money_text
 from tests.gateway.store.samples import NOW, event, exchange, narrate, posting
 
 REUSED = PostingFault.REFERENCE_REUSED
-EMPTY = Kept({}, {("player-1", "EUR"): Decimal(100)}, frozenset({"player-1"}))
+EMPTY = LedgerSnapshot({}, {("player-1", "EUR"): Decimal(100)}, frozenset({"player-1"}))
 
 
-def request(posting: Posting, tell: Callable[[Applied | PostingRefused], Narrative] | None = None) -> PostingRequest:
+def request(
+    posting: Posting, tell: Callable[[Applied | PostingRefused], PostingRecords] | None = None
+) -> PostingRequest:
     return PostingRequest(posting, NOW, tell or narrate(posting))
 
 
-def posted(*postings: Posting, kept: Kept = EMPTY) -> tuple[list[Posted], Entries]:
+def posted(*postings: Posting, kept: LedgerSnapshot = EMPTY) -> tuple[list[Posted], Entries]:
     return post([request(each) for each in postings], kept)
 
 
@@ -136,7 +147,7 @@ def test_what_cannot_be_added_exactly_is_no_balance() -> None:
 @given(st.decimals(min_value=0, max_value=10**32, places=18, allow_nan=False, allow_infinity=False))
 def test_the_plain_form_has_no_exponent_and_no_zeros_at_its_end(amount: Decimal) -> None:
     """The one form in which it is answered, whether it was just added or is read back from its text."""
-    assert plain(amount).as_tuple() == Decimal(money_text(amount)).as_tuple()
+    assert normalize(amount).as_tuple() == Decimal(money_text(amount)).as_tuple()
 
 
 # --- Prizes -----------------------------------------------------------------------------------------------------------
@@ -220,7 +231,7 @@ def test_a_contradiction_of_an_older_credit_comes_before_the_batchs_credits() ->
 def test_where_the_story_cannot_be_told_nothing_of_the_posting_is_entered() -> None:
     """The neighbours stand, and the same reference behind it is applied for the first time."""
 
-    def broken(result: object) -> Narrative:
+    def broken(result: object) -> PostingRecords:
         raise ZeroDivisionError("a bug")
 
     requests = [request(posting("a")), request(posting("b"), broken), request(posting("b")), request(posting("c"))]
@@ -233,13 +244,13 @@ def test_where_the_story_cannot_be_told_nothing_of_the_posting_is_entered() -> N
 
 def test_a_story_without_a_line_or_an_event_is_kept_as_it_is() -> None:
     """The ledger served over gRPC has no callback to keep a line of."""
-    story = Narrative(None, event())
+    story = PostingRecords(None, event())
     (first, again), entries = post([request(posting(), lambda _: story)] * 2, EMPTY)
     assert (cash_of(first), cash_of(again)) == (Decimal("110.5"), Decimal("110.5"))
     assert not entries.exchanges
     assert entries.events == [story.event]
     line = exchange()
-    _, entries = post([request(posting(), lambda _: Narrative(line))], EMPTY)
+    _, entries = post([request(posting(), lambda _: PostingRecords(line))], EMPTY)
     assert (entries.exchanges, entries.events) == ([line], [])
 
 
@@ -261,19 +272,19 @@ POSTINGS = st.builds(
     st.sampled_from(["1", "1", "2"]),
     st.one_of(st.just((None, "")), st.tuples(AMOUNTS, st.sampled_from("abcdef"))),
 )
-OPENED = Kept(
+OPENED = LedgerSnapshot(
     {},
     {("player-1", "EUR"): Decimal("0.5"), ("player-1", "USD"): Decimal(0), ("player-2", "EUR"): Decimal(7)},
     frozenset({"player-1", "player-2"}),
 )
 
 
-def after(kept: Kept, entries: Entries) -> Kept:
+def after(kept: LedgerSnapshot, entries: Entries) -> LedgerSnapshot:
     """What is kept once a batch is written."""
     entered = {(each.content.provider, each.content.reference): each for each in entries.credits}
     assert not entered.keys() & kept.credits.keys()
     assert len(entered) == len(entries.credits)
-    return Kept({**kept.credits, **entered}, {**kept.cash, **entries.cash}, kept.users)
+    return LedgerSnapshot({**kept.credits, **entered}, {**kept.cash, **entries.cash}, kept.users)
 
 
 def without_ids(results: Sequence[Posted]) -> list[Posted]:

@@ -127,7 +127,7 @@ async def a_stage(
 ) -> AsyncIterator[Stage]:
     """Set it up in this folder, with these sections besides, and take it down. `store` is another database's url."""
     async with scripted_provider() as provider:
-        retry = "{ attempts = 2, backoff_s = 0.01, backoff_most_s = 0.01 }"
+        retry = "{ attempts = 2, backoff_s = 0.01, max_backoff_s = 0.01 }"
         tables = (
             family_table(PROVIDER, "luckymonaco", provider.base_url, retry=retry),
             provider_table("dead", "luckymonaco", "http://127.0.0.1:1", secure_login='"partner-1"'),

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.config import FrontEnd
 from gateway.server import gateway as app
-from gateway.telemetry.otel import Traces
+from gateway.telemetry.otel import OtelTracer
 from tests.gateway.telemetry.harness import PROVIDER, Stage, a_stage
 from tests.support.gateway import callback_key, locked
 from tests.support.provider import answering, hanging
@@ -48,7 +48,7 @@ async def stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stage]:
     """A gateway whose spans stay in this process."""
-    monkeypatch.setattr(app, "open_traces", lambda *_: Traces(SimpleSpanProcessor(told), ratio))
+    monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told), ratio))
     async with a_stage(tmp_path, front_end=request.param) as stage:
         yield stage
 
@@ -215,7 +215,7 @@ async def test_a_callback_on_postgresql(
     tmp_path: Path, postgres_url: str, told: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same tree: the wait for a commit is the caller's, whoever makes it."""
-    monkeypatch.setattr(app, "open_traces", lambda *_: Traces(SimpleSpanProcessor(told)))
+    monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told)))
     async with a_stage(tmp_path, store=postgres_url) as stage:
         await stage.open_account()
         assert await stage.result("r-1") == 0

@@ -11,7 +11,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.config import ConfigInvalid, TracesSettings, load
-from gateway.server.validation import unloadable
+from gateway.server.validation import unreadable_files
 from gateway.telemetry import tracing
 from tests.gateway.telemetry.harness import PROVIDER, a_stage
 from tests.support.gateway import configuration, family_table
@@ -61,7 +61,7 @@ async def test_where_the_extra_is_not_installed_the_key_and_the_extra_are_named(
         return find_spec(name)
 
     config = configuration(tmp_path, LUCKY, '[traces]\nendpoint = "http://127.0.0.1:4318"')
-    assert unloadable(load(config, {})) == ()
+    assert unreadable_files(load(config, {})) == ()
     monkeypatch.setattr(tracing, "find_spec", without)
     ended = await run_here("check", "--config", str(config))
     assert ended.code != 0

@@ -13,7 +13,7 @@ from gateway.store.models import Applied, Event, EventFilter, Exchange, ItemFilt
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.channel import ClientPem, WalletAddress
-from gateway.wallet.remote import OperatorsWallet
+from gateway.wallet.remote import RemoteWallet
 from tests.gateway.wallet.journal import NOW, RESULT, exchange
 
 HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "patience_s": 0.6}
@@ -28,7 +28,7 @@ def narrate(outcome: PostingOutcome) -> Exchange:
 class Asking:
     """A gateway's side of an operator's wallet."""
 
-    wallet: OperatorsWallet
+    wallet: RemoteWallet
     store: SqliteStore
     path: Path
 
@@ -55,7 +55,7 @@ async def asking(folder: Path, target: str, tls: ClientPem | None = None, **pati
     path = folder / "gateway.db"
     store = SqliteStore(str(path), busy_seconds=0.1)
     await store.open()
-    wallet = OperatorsWallet(WalletAddress(target, tls), store, lambda: NOW, **patience)
+    wallet = RemoteWallet(WalletAddress(target, tls), store, lambda: NOW, **patience)
     await wallet.start()
     try:
         yield Asking(wallet, store, path)

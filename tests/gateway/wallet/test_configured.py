@@ -181,8 +181,8 @@ async def test_another_wallet_than_before_is_refused_until_it_took_over(tmp_path
             await Gateway(load(path, {})).start()
         checked = await run_here("check", "--config", str(path))
         assert (checked.code, refusal in checked.err) == (2, True)
-        took_over = wallet_table(took_over="true")
-        async with running_gateway(tmp_path, LUCKY, took_over, store=store_url) as gateway:
+        references_migrated = wallet_table(references_migrated="true")
+        async with running_gateway(tmp_path, LUCKY, references_migrated, store=store_url) as gateway:
             await gateway.wallet.OpenAccount(pb.OpenAccountRequest(user_id="421", currency="USD"))
             _, answer = await gateway.callback("lucky", "V4/Result", result_body("another"))
             assert json.loads(answer)["error"] == 0

@@ -31,20 +31,20 @@ def test_a_credited_result_is_told_as_such() -> None:
     """An applied posting makes a RESULT_CREDITED event and no item; telling it again tells the same."""
     line = exchange("CREDITED")
     applied = Applied("t1", "USD", RESULT.amount, replayed=False)
-    told = records.narrative(RESULT, applied, line)
+    told = records.posting_records(RESULT, applied, line)
     assert told.exchange is line
     assert told.item is None
     assert told.event is not None
     assert (told.event.id, told.event.type, told.event.time) == (line.id, EventType.RESULT_CREDITED, NOW)
     assert (told.event.provider, told.event.user_id) == ("monaco", "421")
     assert (told.event.session_id, told.event.reference) == (RESULT.session_id, RESULT.reference)
-    assert records.narrative(RESULT, applied, line) == told
+    assert records.posting_records(RESULT, applied, line) == told
 
 
 def test_a_refused_result_is_told_with_an_item() -> None:
     """A refused posting makes an item that names fault and field, points to the journal, and an event."""
     line = exchange("REFERENCE_REUSED", "in the journal's words")
-    told = records.narrative(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
+    told = records.posting_records(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
     assert told.item is not None
     assert told.event is not None
     assert (told.item.id, told.item.exchange_id, told.item.created_at) == (line.id, line.id, NOW)

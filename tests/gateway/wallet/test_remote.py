@@ -23,8 +23,8 @@ from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.channel import WalletAddress
-from gateway.wallet.remote import OperatorsWallet, _pause_s
-from gateway.wallet.remote_codec import Trouble
+from gateway.wallet.remote import RemoteWallet, _pause_s
+from gateway.wallet.remote_codec import InconclusiveAnswer
 from tests.gateway.wallet.harness import HASTY, Asking, asking
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
@@ -161,7 +161,7 @@ async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path, retry
 def test_no_two_callers_come_back_together() -> None:
     """A pause is drawn from a range that grows to half a second, and comes on top of what the wallet asks for."""
     for attempt, most in ((1, 0.05), (2, 0.1), (4, 0.4), (5, 0.5), (9, 0.5)):
-        pauses = {_pause_s(attempt, Trouble("", retry_after_s=2)) for _ in range(20)}
+        pauses = {_pause_s(attempt, InconclusiveAnswer("", retry_after_s=2)) for _ in range(20)}
         assert len(pauses) == 20
         assert all(2 + most / 2 <= pause <= 2 + most for pause in pauses)
 
@@ -290,7 +290,7 @@ async def test_a_credit_that_the_store_did_not_take_is_told_again(tmp_path: Path
 async def test_a_wallet_that_is_not_started_or_closed_is_not_asked(tmp_path: Path) -> None:
     """Before its start and after its end there is no connection, and it says so; closing twice is harmless."""
     store = SqliteStore(str(tmp_path / "gateway.db"))
-    wallet = OperatorsWallet(WalletAddress("dns:///127.0.0.1:1"), store, lambda: NOW)
+    wallet = RemoteWallet(WalletAddress("dns:///127.0.0.1:1"), store, lambda: NOW)
     for _ in range(2):
         with pytest.raises(WalletUnavailable, match="closed"):
             await wallet.ready()

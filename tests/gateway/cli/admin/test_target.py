@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.admin.target import NoWay, Tls, TlsOptions, Way, way_to
+from gateway.cli.admin.target import ConnectionTarget, TargetError, Tls, TlsOptions, way_to
 from gateway.config import GrpcSettings, Listen, TlsFiles
 
 NOTHING = TlsOptions()
@@ -31,25 +31,25 @@ def files(tmp_path: Path) -> dict[str, Path]:
 )
 def test_the_configuration_tells_the_address(listen: Listen, target: str) -> None:
     """A gateway that listens on every address is called on this machine's own."""
-    assert way_to(GrpcSettings(listen), "", NOTHING) == Way(target)
+    assert way_to(GrpcSettings(listen), "", NOTHING) == ConnectionTarget(target)
 
 
 def test_a_target_goes_before_the_configuration(files: dict[str, Path]) -> None:
     """With both, the address is the target's and TLS the configuration's."""
     grpc = GrpcSettings(Listen("127.0.0.1", 0), TlsFiles(files["cert"], files["key"]))
-    assert way_to(grpc, "other:1", NOTHING) == Way("other:1", Tls(b"cert"))
-    assert way_to(None, "other:1", NOTHING) == Way("other:1")
+    assert way_to(grpc, "other:1", NOTHING) == ConnectionTarget("other:1", Tls(b"cert"))
+    assert way_to(None, "other:1", NOTHING) == ConnectionTarget("other:1")
 
 
 def test_a_port_that_is_taken_at_start_cannot_be_called() -> None:
     """Port 0 is another one each time: the message names the option that says which."""
-    with pytest.raises(NoWay, match="--target"):
+    with pytest.raises(TargetError, match="--target"):
         way_to(GrpcSettings(Listen("127.0.0.1", 0)), "", NOTHING)
 
 
 def test_nothing_at_all_is_refused() -> None:
     """Without a configuration and a target nobody knows which gateway is meant."""
-    with pytest.raises(NoWay, match=r"--config FILE.*--target"):
+    with pytest.raises(TargetError, match=r"--config FILE.*--target"):
         way_to(None, "", NOTHING)
 
 
@@ -77,10 +77,10 @@ def test_the_configuration_tells_what_tls_needs(files: dict[str, Path]) -> None:
 )
 def test_half_of_tls_is_refused(options: TlsOptions) -> None:
     """A certificate without its key, either without an authority, and files that are not there are bad usage."""
-    with pytest.raises(NoWay):
+    with pytest.raises(TargetError):
         way_to(None, "t:1", options)
 
 
 def test_no_key_shows() -> None:
     """A key is in no repr."""
-    assert "secret" not in repr(Way("t:1", Tls(b"ca", b"cert", b"secret")))
+    assert "secret" not in repr(ConnectionTarget("t:1", Tls(b"ca", b"cert", b"secret")))

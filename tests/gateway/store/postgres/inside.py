@@ -12,7 +12,7 @@ from gateway.store.models import Balance
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.pool import Pool
-from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.postgres.unit_of_work import UnitOfWork
 from tests.gateway.store.samples import NOW
 
 
@@ -42,7 +42,7 @@ async def held(store: PostgresStore) -> AsyncIterator[None]:
     """Hold the committer inside a transaction, so that what is queued meanwhile arrives as one batch."""
     holding, release = asyncio.Event(), asyncio.Event()
 
-    async def hold(writing: Writing) -> None:
+    async def hold(writing: UnitOfWork) -> None:
         holding.set()
         await release.wait()
 

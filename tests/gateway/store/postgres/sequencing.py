@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.store.commit_notifier import EventCommits
+from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import Event, EventFilter
 from gateway.store.postgres import PostgresStore, events
 from gateway.store.postgres.address import parse
@@ -24,7 +24,7 @@ class Replica:
     """One gateway's sequencer, and how often it woke its subscribers. `door` shut keeps it from connecting again."""
 
     url: str
-    commits: EventCommits = field(default_factory=EventCommits)
+    commits: CommitNotifier = field(default_factory=CommitNotifier)
     door: asyncio.Event = field(default_factory=asyncio.Event)
     statements: list[str] = field(default_factory=list)
     pid: int = 0
@@ -37,7 +37,7 @@ class Replica:
     async def woken(self, seen: int) -> int:
         """Wait until subscribers were woken more often than that, and answer how often they were."""
         async with asyncio.timeout(30):
-            return await self.commits.beyond(seen)
+            return await self.commits.wait_past(seen)
 
     async def _connect(self) -> Connection:
         await self.door.wait()

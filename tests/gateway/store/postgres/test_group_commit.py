@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 
 from adapters.contract import Certainty
-from gateway.store.base import AlreadyResolved, ContentDiffers, Narrative, StoreUnavailable
+from gateway.store.base import AlreadyResolved, ContentDiffers, PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, Message
 from gateway.store.postgres import PostgresStore, sequencer
 from gateway.store.postgres import committer as module
-from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.postgres.unit_of_work import UnitOfWork
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
 from tests.gateway.store.samples import NOW, deliver, event, exchange, failed, item, posting, target, told
 
@@ -43,10 +43,10 @@ async def test_neighbours_of_a_bug_stand(store: PostgresStore) -> None:
     """A narrator, an amount, a key and an operation that are wrong each fail alone, and each by its own name."""
     await opened(store)
 
-    def broken(result: object) -> Narrative:
+    def broken(result: object) -> PostingRecords:
         raise ZeroDivisionError("a bug")
 
-    async def wrong(writing: Writing) -> None:
+    async def wrong(writing: UnitOfWork) -> None:
         await writing.db.execute("INSERT INTO pings (one, count) VALUES (2, 1)")
 
     async with held(store):
@@ -142,7 +142,7 @@ async def test_a_refusal_costs_its_neighbours_nothing(store: PostgresStore) -> N
 async def test_a_bug_that_looks_like_a_refusal_is_none(store: PostgresStore) -> None:
     """A KeyError may come after a write: nothing of its operation stands, and its neighbour does."""
 
-    async def wrong(writing: Writing) -> None:
+    async def wrong(writing: UnitOfWork) -> None:
         await writing.db.execute("INSERT INTO providers (name) VALUES ('half')")
         raise KeyError("half")
 
@@ -189,7 +189,7 @@ async def test_a_commit_that_fails_is_told_to_everyone(store: PostgresStore) -> 
     )
     await opened(store)
 
-    async def doom(writing: Writing) -> None:
+    async def doom(writing: UnitOfWork) -> None:
         await writing.db.execute(
             "INSERT INTO targets (request_id, number, provider, session_id, game_id) VALUES ('x', 1, '', '', '')"
         )
@@ -286,7 +286,7 @@ async def test_a_batch_reads_what_it_needs_and_no_more(store: PostgresStore) -> 
 async def rows_read(store: PostgresStore) -> int:
     """Rows of the ledger's tables that were read to this moment."""
 
-    async def flush(writing: Writing) -> None:
+    async def flush(writing: UnitOfWork) -> None:
         await writing.db.execute("SELECT pg_stat_force_next_flush()")
 
     await committer(store).run(flush)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from adapters.contract import Certainty
-from gateway.store.base import Narrative
+from gateway.store.base import PostingRecords
 from gateway.store.models import Applied, Position, PostingFault, PostingRefused
 from gateway.store.postgres import PostgresStore
-from gateway.store.postgres.unit_of_work import Writing
+from gateway.store.postgres.unit_of_work import UnitOfWork
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
 from tests.gateway.store.samples import (
     NOW,
@@ -144,7 +144,7 @@ async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
     both = asyncio.Barrier(2)
 
     async def credit_two(store: PostgresStore, one: str, other: str) -> None:
-        async def operation(writing: Writing) -> None:
+        async def operation(writing: UnitOfWork) -> None:
             nonlocal tries
             tries += 1
             await writing.db.execute("UPDATE accounts SET cash = cash + 1 WHERE user_id = $1", one)
@@ -183,7 +183,7 @@ async def test_an_overtaken_batch_writes_nothing_of_its_first_try(stores: list[P
         await deliver(elsewhere, posting("ref-1", user_id="player-0"))
         await elsewhere.close()
 
-    def overtaken(outcome: Applied | PostingRefused) -> Narrative:
+    def overtaken(outcome: Applied | PostingRefused) -> PostingRecords:
         if not seen:
             with ThreadPoolExecutor() as threads:  # a loop of its own: this one waits here
                 threads.submit(asyncio.run, take()).result()

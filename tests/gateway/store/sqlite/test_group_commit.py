@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.base import Narrative, StoreUnavailable
+from gateway.store.base import PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, Message
 from gateway.store.sqlite import SqliteStore, thread
 from tests.gateway.store.samples import NOW, deliver, exchange, posting
@@ -41,7 +41,7 @@ async def test_neighbours_of_a_failure_stand(store: SqliteStore) -> None:
     """An operation that raises after it wrote is rolled back alone, and only its caller hears of it."""
     await opened(store)
 
-    def broken(result: object) -> Narrative:
+    def broken(result: object) -> PostingRecords:
         raise ZeroDivisionError("a bug")
 
     async with held(store):
@@ -99,7 +99,7 @@ async def test_a_full_disk_is_unavailable_and_recovers(store: SqliteStore) -> No
     await writer(store).run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
     large = exchange(request=Message("", b"x" * 1_000_000))
     with pytest.raises(StoreUnavailable, match="disk is full") as caught:
-        await store.apply(posting(), NOW, lambda _: Narrative(large))
+        await store.apply(posting(), NOW, lambda _: PostingRecords(large))
     assert caught.value.unchanged
     assert await cash(store) == 0
     await writer(store).run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())

@@ -9,7 +9,7 @@ from decimal import Decimal, Inexact
 import pytest
 from msgspec import structs
 
-from gateway.store.base import Narrative, StoreUnavailable
+from gateway.store.base import PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, EventType, Message, Posting, PostingFault, PostingRefused
 from gateway.store.sqlite import SqliteStore
 from tests.gateway.store.samples import NOW, deliver, event, exchange, narrate, open_items, posting, told
@@ -108,16 +108,16 @@ async def test_a_credit_resolves_what_was_open_before_its_batch(store: SqliteSto
 # --- One that cannot be carried out -----------------------------------------------------------------------------------
 
 
-def twice_told(known: str) -> Callable[[object], Narrative]:
+def twice_told(known: str) -> Callable[[object], PostingRecords]:
     """A story whose event has an id that another has already."""
-    return lambda _: Narrative(exchange(), structs.replace(event(), id=known))
+    return lambda _: PostingRecords(exchange(), structs.replace(event(), id=known))
 
 
-def with_naive_time(_: object) -> Narrative:
-    return Narrative(exchange(started_at=datetime(2026, 11, 21)), event())  # noqa: DTZ001 - what must not be kept
+def with_naive_time(_: object) -> PostingRecords:
+    return PostingRecords(exchange(started_at=datetime(2026, 11, 21)), event())  # noqa: DTZ001 - what must not be kept
 
 
-def unspeakable(_: object) -> Narrative:
+def unspeakable(_: object) -> PostingRecords:
     raise ZeroDivisionError("a bug")
 
 
@@ -132,12 +132,12 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "tell", "error"), BAD)
 async def test_one_that_cannot_be_carried_out_falls_alone(
-    store: SqliteStore, bad: Posting, tell: Callable[[object], Narrative] | None, error: type[Exception]
+    store: SqliteStore, bad: Posting, tell: Callable[[object], PostingRecords] | None, error: type[Exception]
 ) -> None:
     """Its caller hears what it was, its neighbours stand as if it had not come, and nothing of it is left."""
     await opened(store)
     await store.apply(
-        posting("first"), NOW, lambda _: Narrative(None, structs.replace(event(reference="first"), id="known"))
+        posting("first"), NOW, lambda _: PostingRecords(None, structs.replace(event(reference="first"), id="known"))
     )
     seen = await store.events_committed(-1)
     async with held(store):
@@ -197,7 +197,7 @@ async def test_a_full_disk_is_told_to_all_postings_of_the_batch(store: SqliteSto
         said.clear()
         tasks = [
             asyncio.create_task(deliver(store, posting("a"))),
-            asyncio.create_task(store.apply(posting("b"), NOW, lambda _: Narrative(large))),
+            asyncio.create_task(store.apply(posting("b"), NOW, lambda _: PostingRecords(large))),
         ]
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(result, StoreUnavailable)
