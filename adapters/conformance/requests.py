@@ -171,7 +171,7 @@ def _bare_calls(subject: Subject) -> Iterator[_Bare]:
 
 
 def capabilities_are_true(subject: Subject) -> None:
-    """A field in `optional_fields` or `required_fields` travels; one in neither is refused where given, for it would close more."""
+    """A field that the call declares is sent; any other is refused, because without it more would be closed."""
     for bare in _bare_calls(subject):
         for field in OPTIONAL:
             if field in bare.close.required_fields:
@@ -239,7 +239,7 @@ def _value(subject: Subject, field: str) -> object:
 
 
 def needed_fields_are_asked_for(subject: Subject) -> None:
-    """Without a field in `required_fields` the encoder raises FieldInvalid naming it; the capabilities do not contradict."""
+    """Without a field in `required_fields` the encoder raises FieldInvalid for it; the capabilities are consistent."""
     for bare in _bare_calls(subject):
         needs, accepts = bare.close.required_fields, bare.close.optional_fields
         if unknown := (needs | accepts) - {*OPTIONAL, "token", "device"}:

@@ -93,12 +93,12 @@ class AdmissionControl:
         self._pace = RateLimiter(self.limits.calls_per_s, clock)
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Requests that hold a place."""
         return self._bulkhead.taken
 
     @property
-    def waiting(self) -> int:
+    def queued(self) -> int:
         """Requests that wait for a place."""
         return self._bulkhead.waiting
 

@@ -45,7 +45,7 @@ class RpcInterceptor:
         self._log = log.bind()  # a logger of a module is bound anew at each line
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Calls that are being served, streams of events included."""
         return self._calls + self._streams
 

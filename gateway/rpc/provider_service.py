@@ -11,7 +11,7 @@ from gateway.rpc.validation import LONGEST_REASON, RequestValidator, known_page,
 from gateway.sessions.errors import provider_unknown
 from gateway.sessions.provider_switch import ProviderSwitches
 from gateway.store.base import ProviderSwitchStore
-from gateway.store.models import Position, ProviderSwitch
+from gateway.store.models import ProviderState, ProviderStateChange
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
@@ -34,23 +34,23 @@ class ProviderService(ProviderServiceServicer):
         self._providers = providers
         self._default_deadline_s = default_deadline_s
 
-    async def SwitchOffProvider(  # noqa: N802 - the proto's name
-        self, request: pb.SwitchOffProviderRequest, context: "Context"
-    ) -> pb.SwitchOffProviderResponse:
+    async def DisableProvider(  # noqa: N802 - the proto's name
+        self, request: pb.DisableProviderRequest, context: "Context"
+    ) -> pb.DisableProviderResponse:
         """Have a provider asked nothing more."""
-        standing, made = await self._switch(request, Position.OFF, context)
-        return pb.SwitchOffProviderResponse(provider_switch=standing, switched=made)
+        standing, made = await self._switch(request, ProviderState.DISABLED, context)
+        return pb.DisableProviderResponse(state_change=standing, changed=made)
 
-    async def SwitchOnProvider(  # noqa: N802 - the proto's name
-        self, request: pb.SwitchOnProviderRequest, context: "Context"
-    ) -> pb.SwitchOnProviderResponse:
+    async def EnableProvider(  # noqa: N802 - the proto's name
+        self, request: pb.EnableProviderRequest, context: "Context"
+    ) -> pb.EnableProviderResponse:
         """Have a provider asked again."""
-        standing, made = await self._switch(request, Position.ON, context)
-        return pb.SwitchOnProviderResponse(provider_switch=standing, switched=made)
+        standing, made = await self._switch(request, ProviderState.ENABLED, context)
+        return pb.EnableProviderResponse(state_change=standing, changed=made)
 
-    async def ListProviderSwitches(  # noqa: N802 - the proto's name
-        self, request: pb.ListProviderSwitchesRequest, context: "Context"
-    ) -> pb.ListProviderSwitchesResponse:
+    async def ListProviderStateChanges(  # noqa: N802 - the proto's name
+        self, request: pb.ListProviderStateChangesRequest, context: "Context"
+    ) -> pb.ListProviderStateChangesResponse:
         """List switches, newest first."""
         fields = RequestValidator()
         provider = fields.text("provider", request.provider)
@@ -60,36 +60,36 @@ class ProviderService(ProviderServiceServicer):
         fields.check()
         with known_page():
             async with self._in_time(context):
-                page = await self._book.switches(provider=provider, page_token=token, limit=limit)
-        return pb.ListProviderSwitchesResponse(
-            provider_switches=[_switch(switch) for switch in page.entries],
+                page = await self._book.provider_state_changes(provider=provider, page_token=token, limit=limit)
+        return pb.ListProviderStateChangesResponse(
+            state_changes=[_switch(switch) for switch in page.entries],
             next_page_token=next_page(page.next_token, *query),
         )
 
     async def _switch(
-        self, request: pb.SwitchOffProviderRequest | pb.SwitchOnProviderRequest, to: Position, context: "Context"
-    ) -> tuple[pb.ProviderSwitch | None, bool]:
+        self, request: pb.DisableProviderRequest | pb.EnableProviderRequest, to: ProviderState, context: "Context"
+    ) -> tuple[pb.ProviderStateChange | None, bool]:
         fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
-        by = fields.required_text("switched_by", request.switched_by)
+        by = fields.required_text("actor", request.actor)
         why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
         fields.check(provider=provider)
         if provider not in self._providers:
             raise provider_unknown(provider)
         async with self._in_time(context):
-            standing, made = await self._switches.switch(provider, to, by, why)
+            standing, made = await self._switches.change(provider, to, by, why)
         return (_switch(standing) if standing else None), made
 
     def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
         return store_timeout(context, self._default_deadline_s(), "the gateway's store")
 
 
-def _switch(switch: ProviderSwitch) -> pb.ProviderSwitch:
-    return pb.ProviderSwitch(
+def _switch(switch: ProviderStateChange) -> pb.ProviderStateChange:
+    return pb.ProviderStateChange(
         id=switch.id,
         provider=switch.provider,
-        position=f"SWITCH_POSITION_{switch.position}",
+        state=f"PROVIDER_STATE_{switch.state.name}",
         time=timestamp(switch.at),
-        switched_by=switch.by,
-        reason=switch.why,
+        actor=switch.actor,
+        reason=switch.reason,
     )

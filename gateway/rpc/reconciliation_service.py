@@ -161,7 +161,7 @@ class ReconciliationService(ReconciliationServiceServicer):
             redeliverable=not obstacle,
             not_redeliverable_because=obstacle,
             body=_text(line.request.body),
-            redelivery=pb.Redelivery(exchange_id=again.exchange_id, redelivered_by=again.by, reason=again.why)
+            redelivery=pb.Redelivery(exchange_id=again.exchange_id, redelivered_by=again.actor, reason=again.reason)
             if again
             else None,
         )
@@ -182,7 +182,7 @@ def _item(item: ReconciliationItem) -> pb.Item:
         detail=item.detail,
         create_time=timestamp(item.created_at),
         exchange_id=item.exchange_id,
-        resolution=pb.Resolution(time=timestamp(settled.at), resolved_by=settled.by, reason=settled.why)
+        resolution=pb.Resolution(time=timestamp(settled.at), resolved_by=settled.actor, reason=settled.reason)
         if settled
         else None,
     )
@@ -195,7 +195,7 @@ def _unknown(item_id: str) -> GatewayError:
 
 
 def _settled(item: ReconciliationItem) -> GatewayError:
-    by, why = (item.resolution.by, item.resolution.why) if item.resolution else ("", "")
+    by, why = (item.resolution.actor, item.resolution.reason) if item.resolution else ("", "")
     return GatewayError(
         ApiReason.ITEM_RESOLVED,
         f"item {item.id} was resolved before by {by or 'the gateway'}: {why}. Nothing was changed",

@@ -110,9 +110,9 @@ class RpcServer:
         self._providers = providers if providers is not None else Providers({})
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Calls that are being served, streams of events included."""
-        return self._calls.under_way
+        return self._calls.in_flight
 
     async def start(self, host: str, port: int, tls: TlsFiles | ssl.SSLContext | None) -> int:
         """Accept calls; port 0 takes a free one. Answers the port. Raises CannotListen.

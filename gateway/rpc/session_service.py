@@ -130,7 +130,7 @@ def _provider(provider: Provider) -> pb.Provider:
         capabilities.close_scope = pb.CLOSE_SCOPE_USER if close.ends_all_sessions else pb.CLOSE_SCOPE_SESSION
         capabilities.required_fields.extend(sorted(close.required_fields))
         capabilities.optional_fields.extend(sorted(close.optional_fields))
-        capabilities.caution = close.warning
+        capabilities.warning = close.warning
     return pb.Provider(
         name=provider.name,
         adapter=provider.adapter.name,
@@ -141,13 +141,13 @@ def _provider(provider: Provider) -> pb.Provider:
 
 
 def _health(provider: Provider) -> pb.ProviderHealth:
-    health, off = provider.health, provider.switch.off
+    health, off = provider.health, provider.enabled_state.disabled
     return pb.ProviderHealth(
         state=f"HEALTH_STATE_{health.state}",
         since=timestamp(health.since) if health.since else None,
         last_failure=health.last_failure,
-        circuit=f"CIRCUIT_STATE_{provider.gate.circuit}",
-        calls_under_way=provider.gate.under_way,
-        calls_waiting=provider.gate.waiting,
-        switched_off=pb.SwitchedOff(switched_by=off.by, reason=off.why, time=timestamp(off.since)) if off else None,
+        circuit=f"CIRCUIT_STATE_{provider.admission.circuit}",
+        in_flight_calls=provider.admission.in_flight,
+        queued_calls=provider.admission.queued,
+        disabled=pb.ProviderDisabled(actor=off.actor, reason=off.reason, time=timestamp(off.since)) if off else None,
     )

@@ -45,7 +45,7 @@ from gateway.store.base import Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.housekeeping import Housekeeping
 from gateway.telemetry.admin import AdminServer
-from gateway.telemetry.metrics import Metrics, ProviderState
+from gateway.telemetry.metrics import Metrics, ProviderStatus
 from gateway.telemetry.tracing import open_traces
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
@@ -140,7 +140,7 @@ class Gateway:
             keep_bodies=_keep_bodies(settings.journal),
         )
         self._metrics.watch_providers(self._provider_states)
-        self._metrics.watch_rpcs(lambda: self._rpc.under_way)
+        self._metrics.watch_rpcs(lambda: self._rpc.in_flight)
         self._admin = AdminServer(self._metrics, self._readiness_problems)
         self._obstacle = "starting"
 
@@ -198,7 +198,7 @@ class Gateway:
         for name, provider in providers.items():
             if provider is not self._providers.get(name):
                 limited = served[name].settings
-                provider.gate.set_limits(limited.limits, limited.retry, limited.breaker)
+                provider.admission.set_limits(limited.limits, limited.retry, limited.breaker)
         self._providers.replace(providers)
         for client in before - self._clients():
             client.retire()
@@ -220,7 +220,7 @@ class Gateway:
         await self._store.open()
         if problems := (
             *missing_providers(await self._store.money_providers(), self._settings),
-            *changed_wallet(await self._store.creditors(), self._settings),
+            *changed_wallet(await self._store.wallet_kinds(), self._settings),
         ):
             raise ConfigInvalid(problems)
         await self._store.remember_providers(frozenset(self._settings.providers))
@@ -266,15 +266,15 @@ class Gateway:
             servicers.append(WalletService(self._wallet, deadline_s))
         return servicers
 
-    def _provider_states(self) -> list[ProviderState]:
+    def _provider_states(self) -> list[ProviderStatus]:
         """What a scrape of the metrics sees of the providers."""
         return [
-            ProviderState(
+            ProviderStatus(
                 name,
-                provider.gate.under_way,
-                provider.gate.waiting,
-                provider.gate.circuit,
-                switched_off=provider.switch.off is not None,
+                provider.admission.in_flight,
+                provider.admission.queued,
+                provider.admission.circuit,
+                disabled=provider.enabled_state.disabled is not None,
             )
             for name, provider in self._providers.items()
         ]

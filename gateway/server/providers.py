@@ -23,8 +23,8 @@ def provider_of(dialect: ProviderBinding, secrets: KnownSecrets, switch: Enabled
         account=dialect.account,
         client=ProviderClient(_endpoint(settings)),
         mask=Mask(dialect.adapter.masked, secrets),
-        gate=AdmissionControl(settings.name, settings.limits, settings.retry, settings.breaker),
-        switch=switch,
+        admission=AdmissionControl(settings.name, settings.limits, settings.retry, settings.breaker),
+        enabled_state=switch,
     )
 
 
@@ -47,11 +47,11 @@ def rebuild_provider(
         account=dialect.account,
         client=provider.client if same_way else ProviderClient(_endpoint(settings)),
         mask=Mask(dialect.adapter.masked, secrets),
-        gate=provider.gate
+        admission=provider.admission
         if same_server
         else AdmissionControl(settings.name, settings.limits, settings.retry, settings.breaker),
         health=provider.health,
-        switch=provider.switch,
+        enabled_state=provider.enabled_state,
     )
 
 

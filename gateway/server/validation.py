@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from adapters.contract import Secret
 from gateway.config import ClientTls, Problem, Settings, TlsFiles
 from gateway.store.base import StoreUnavailable
-from gateway.store.factory import creditors_kept, describe, money_providers_kept
+from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
 from gateway.store.models import WalletKind
 from gateway.telemetry import tracing
 
@@ -47,8 +47,8 @@ async def store_conflicts(settings: Settings) -> tuple[Problem, ...]:
     url = settings.store.url.reveal()
     try:
         return (
-            *missing_providers(await money_providers_kept(url), settings),
-            *changed_wallet(await creditors_kept(url), settings),
+            *missing_providers(await stored_money_providers(url), settings),
+            *changed_wallet(await stored_wallet_kinds(url), settings),
         )
     except StoreUnavailable as error:
         return (Problem("store.url", str(error)),)

@@ -54,7 +54,7 @@ class WalletServer:
     async def _start(self) -> WalletListening:
         listen = self._settings.grpc.listen
         await self._store.open()
-        if problems := changed_wallet(await self._store.creditors(), self._settings):
+        if problems := changed_wallet(await self._store.wallet_kinds(), self._settings):
             raise ConfigInvalid(problems)
         port = await self._rpc.start(listen.host, listen.port, Certificates().of_rpc(self._settings.grpc, self._rpc))
         return WalletListening(grpc=str(Listen(listen.host, port)))

@@ -78,7 +78,7 @@ class CloseExecution:
             first = Attempt(1, new_id(), self._clock())
             request = encode_close(provider, call, first)
             provider.ensure_enabled()
-            ready = provider.gate.try_acquire()
+            ready = provider.admission.try_acquire()
             permit = ready or await _entered(provider, flight.deadline)
         except GatewayError as refusal:
             if flight.last is not None:
@@ -94,7 +94,7 @@ class CloseExecution:
                 attempt = Attempt(record.attempts, new_id(), self._clock())
                 request = await self._encoded_again(flight, provider, call, attempt, record)
             if flight.last is None:
-                provider.gate.budget.deposit()
+                provider.admission.budget.deposit()
             flight.phase = ClosePhase.SENDING
             flight.asked_at = monotonic()
             in_haste = flight.deadline.remaining() < MIN_ATTEMPT_TIME_S
@@ -142,7 +142,7 @@ class CloseExecution:
         attempt: Attempt,
         request: HttpRequest,
     ) -> AttemptResult:
-        limit_s = provider.gate.limits.attempt_timeout_s
+        limit_s = provider.admission.limits.attempt_timeout_s
         if limit_s is None:
             return await send_close(provider, flight.request_id, call, attempt, request, flight.deadline, self._clock)
         with flight.deadline.part(limit_s) as deadline:
@@ -152,7 +152,7 @@ class CloseExecution:
         self, flight: InFlightClose[CloseAnswer], provider: Provider, failure: GatewayError, made: int
     ) -> float | None:
         """Seconds until another attempt is made, or None where none is."""
-        gate = provider.gate
+        gate = provider.admission
         if failure.reason not in RETRYABLE or made >= gate.retry.attempts or not flight.has_waiters:
             return None
         if failure.certainty is Certainty.UNKNOWN and not is_idempotent(provider):
@@ -177,12 +177,12 @@ class CloseExecution:
 async def _entered(provider: Provider, deadline: Deadline) -> Permit:
     """Wait at the provider's gate. Raises Failure."""
     try:
-        permit = await provider.gate.acquire(deadline)
+        permit = await provider.admission.acquire(deadline)
     except AdmissionRefused as refused:
         raise GatewayError(
             REASON_BY_ADMISSION_FAULT[refused.fault], refused.detail, retry_after_s=refused.retry_after_s
         ) from None
-    if provider.switch.off is not None:
+    if provider.enabled_state.disabled is not None:
         with permit:  # gives the place back
             provider.ensure_enabled()
     return permit

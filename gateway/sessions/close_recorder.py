@@ -13,12 +13,12 @@ from gateway.store.base import CloseStore, ContentDiffers, StoreUnavailable
 from gateway.store.closures import combine_certainty
 from gateway.store.ids import new_id
 from gateway.store.models import (
+    CloseFailure,
     CloseRecord,
     CloseSuccess,
     Event,
     EventType,
     Exchange,
-    Failed,
     ReconciliationItem,
     ReconciliationKind,
     Target,
@@ -123,7 +123,7 @@ class CloseRecorder:
         """Conclude an attempt; False where the store does not take it. What the ones before it left unknown it may not
         have settled, and then a person must.
         """
-        failed = Failed(
+        failed = CloseFailure(
             reason=str(failure.reason),
             certainty=failure.certainty or Certainty.UNKNOWN,
             detail=failure.message,
@@ -172,7 +172,7 @@ def _unsent(flight: InFlightClose[CloseAnswer], refusal: GatewayError) -> Gatewa
     return refusal
 
 
-def _close_unknown(request_id: str, target: Target, failed: Failed, exchange_id: str) -> ReconciliationItem:
+def _close_unknown(request_id: str, target: Target, failed: CloseFailure, exchange_id: str) -> ReconciliationItem:
     """What a person must look at where nobody knows whether the provider has closed."""
     provider, user_id = target.provider, target.user_id
     return ReconciliationItem(

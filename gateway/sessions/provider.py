@@ -65,32 +65,32 @@ class Provider:
     account: Account[Any]
     client: ProviderClient
     mask: Mask
-    gate: AdmissionControl
+    admission: AdmissionControl
     health: Health = field(default_factory=Health)
-    switch: EnabledState = field(default_factory=EnabledState)
+    enabled_state: EnabledState = field(default_factory=EnabledState)
 
     @property
     def healthy(self) -> bool:
         """Whether a caller may expect an answer of it. One that was not tried yet must be possible to try."""
-        well = self.health.state is not HealthState.FAILING and self.gate.circuit is Circuit.CLOSED
-        return well and self.switch.off is None
+        well = self.health.state is not HealthState.FAILING and self.admission.circuit is Circuit.CLOSED
+        return well and self.enabled_state.disabled is None
 
     def ensure_enabled(self) -> None:
         """Raise Failure PROVIDER_DISABLED where a person switched it off. Asked before anything is sent."""
-        off = self.switch.off
+        off = self.enabled_state.disabled
         if off is None:
             return
         raise GatewayError(
             Reason.PROVIDER_DISABLED,
-            f"{self.name} was switched off by {off.by} at {off.since:%Y-%m-%d %H:%M:%SZ}, and nothing was sent: "
-            f"`session-gateway provider on {self.name}` or ProviderService switches it on. Why it is off: {off.why}",
-            details=(("switched_by", off.by), ("why", off.why)),
+            f"{self.name} was switched off by {off.actor} at {off.since:%Y-%m-%d %H:%M:%SZ}, and nothing was sent: "
+            f"`session-gateway provider on {self.name}` or ProviderService switches it on. Why it is off: {off.reason}",
+            details=(("actor", off.actor), ("why", off.reason)),
         )
 
     def watch(self, changed: Callable[..., None]) -> None:
         """Have `changed` called after each change that may bear on `serving`; once, also where it is watched already by
         way of the provider that this one replaces.
         """
-        for listeners in (self.health.listeners, self.gate.listeners, self.switch.listeners):
+        for listeners in (self.health.listeners, self.admission.listeners, self.enabled_state.listeners):
             if changed not in listeners:
                 listeners.append(changed)

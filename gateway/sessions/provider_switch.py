@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from gateway.store.base import ProviderSwitchStore, StoreUnavailable
-from gateway.store.models import Position, ProviderSwitch
+from gateway.store.models import ProviderState, ProviderStateChange
 from gateway.telemetry.errors import log_unexpected_error
 
 log = structlog.get_logger(__name__)
@@ -19,11 +19,11 @@ POLL_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchedOff:
+class Disabled:
     """Who switched a provider off, why, and since when it is off."""
 
-    by: str
-    why: str
+    actor: str
+    reason: str
     since: datetime
 
 
@@ -31,17 +31,19 @@ class SwitchedOff:
 class EnabledState:
     """Whether a provider may be asked. `off` says who switched it off, and is None where it is on."""
 
-    off: SwitchedOff | None = None
+    disabled: Disabled | None = None
     listeners: list[Callable[[], None]] = field(default_factory=list)
     """Called after each change."""
     _number: int = 0
 
-    def apply(self, switch: ProviderSwitch) -> None:
+    def apply(self, switch: ProviderStateChange) -> None:
         """Be as a switch says, unless a newer one was told before: what was read may have been overtaken meanwhile."""
         if switch.number <= self._number:
             return
         self._number = switch.number
-        self.off = SwitchedOff(switch.by, switch.why, switch.at) if switch.position is Position.OFF else None
+        self.disabled = (
+            Disabled(switch.actor, switch.reason, switch.at) if switch.state is ProviderState.DISABLED else None
+        )
         for listener in self.listeners:
             listener()
 
@@ -74,12 +76,14 @@ class ProviderSwitches:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def switch(self, provider: str, to: Position, by: str, why: str) -> tuple[ProviderSwitch | None, bool]:
+    async def change(
+        self, provider: str, to: ProviderState, by: str, why: str
+    ) -> tuple[ProviderStateChange | None, bool]:
         """Switch a provider: the switch that stands, and whether this call made it. It holds here at once.
 
         None where it was never switched, and is on. Raises StoreUnavailable.
         """
-        standing, made = await self._book.switch_provider(provider, to, by, why, self._clock())
+        standing, made = await self._book.change_provider_state(provider, to, by, why, self._clock())
         if standing is not None:
             self._apply(standing)
         return standing, made
@@ -101,20 +105,20 @@ class ProviderSwitches:
                 log_unexpected_error(bug)
 
     async def _poll(self) -> None:
-        for standing in await self._book.standing_switches():
+        for standing in await self._book.current_provider_states():
             self._apply(standing)
 
-    def _apply(self, standing: ProviderSwitch) -> None:
+    def _apply(self, standing: ProviderStateChange) -> None:
         switch = self.of(standing.provider)
-        before = switch.off
+        before = switch.disabled
         switch.apply(standing)
-        if switch.off is before:
+        if switch.disabled is before:
             return
         log.warning(
             "provider switched",
             provider=standing.provider,
-            to=standing.position,
-            by=standing.by,
-            why=standing.why,
+            to=standing.state,
+            by=standing.actor,
+            why=standing.reason,
             since=standing.at.isoformat(),
         )

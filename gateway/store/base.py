@@ -15,6 +15,7 @@ from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
+    CloseFailure,
     CloseRecord,
     CloseSuccess,
     Credit,
@@ -23,13 +24,12 @@ from gateway.store.models import (
     EventBatch,
     EventFilter,
     Exchange,
-    Failed,
     ItemFilter,
     Page,
-    Position,
     Posting,
     PostingRefused,
-    ProviderSwitch,
+    ProviderState,
+    ProviderStateChange,
     ReconciliationItem,
     Target,
     WalletKind,
@@ -99,7 +99,7 @@ class CloseStore(Protocol):
         ...
 
     async def fail_close(
-        self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
+        self, request_id: str, failed: CloseFailure, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
         """Conclude the attempt under way as failed, with its journal line where there was an exchange.
 
@@ -253,20 +253,22 @@ class Items(Protocol):
 class ProviderSwitchStore(Protocol):
     """Who switched which provider off or on."""
 
-    async def switch_provider(
-        self, provider: str, to: Position, by: str, why: str, now: datetime
-    ) -> tuple[ProviderSwitch | None, bool]:
+    async def change_provider_state(
+        self, provider: str, to: ProviderState, by: str, why: str, now: datetime
+    ) -> tuple[ProviderStateChange | None, bool]:
         """Switch a provider, with a line in its journal: the switch that stands, and whether this call made it.
 
         Where it stands so already nothing is kept; None where it was never switched.
         """
         ...
 
-    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+    async def current_provider_states(self) -> Sequence[ProviderStateChange]:
         """The newest switch of each provider that was ever switched."""
         ...
 
-    async def switches(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[ProviderSwitch]:
+    async def provider_state_changes(
+        self, *, provider: str = "", page_token: str = "", limit: int = 100
+    ) -> Page[ProviderStateChange]:
         """Switches, newest first. Raises PageTokenUnknown."""
         ...
 
@@ -295,7 +297,7 @@ class Store(CloseStore, Events, Ledger, Journal, Items, ProviderSwitchStore, Pro
         """
         ...
 
-    async def creditors(self) -> frozenset[WalletKind]:
+    async def wallet_kinds(self) -> frozenset[WalletKind]:
         """Who credited what is kept here: a wallet knows no references but its own."""
         ...
 

@@ -62,7 +62,7 @@ def open_store(url: str, pool_size: int = 8, metrics: "Metrics | None" = None) -
     return SqliteStore(store_location(url), metrics=metrics)
 
 
-async def money_providers_kept(url: str) -> frozenset[str]:
+async def stored_money_providers(url: str) -> frozenset[str]:
     """The names that are part of a money key in the store as it is, for `check`: nothing is made and nothing migrated.
 
     Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where no store can be made there,
@@ -75,7 +75,7 @@ async def money_providers_kept(url: str) -> frozenset[str]:
     return await asyncio.to_thread(_kept_in_file, Path(store_location(url)))
 
 
-async def creditors_kept(url: str) -> frozenset[WalletKind]:
+async def stored_wallet_kinds(url: str) -> frozenset[WalletKind]:
     """Who credited what a store holds, as it is. Raises as `money_providers_kept` does."""
     if _is_postgresql(url):
         from gateway.store.postgres import inspect

@@ -46,8 +46,8 @@ class Redelivery(msgspec.Struct, frozen=True):
     """A callback that an operator delivered once more: which line of the journal, who did it, and why."""
 
     exchange_id: str
-    by: str
-    why: str
+    actor: str
+    reason: str
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -88,14 +88,14 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 @unique
-class Position(StrEnum):
-    """What a provider is switched to. Names as in the proto's SwitchPosition, without its prefix."""
+class ProviderState(StrEnum):
+    """What a provider is switched to. Names as in the proto's ProviderState, without its prefix."""
 
-    OFF = "OFF"
-    ON = "ON"
+    DISABLED = "OFF"
+    ENABLED = "ON"
 
 
-class ProviderSwitch(msgspec.Struct, frozen=True):
+class ProviderStateChange(msgspec.Struct, frozen=True):
     """Who switched a provider off or on, when and why."""
 
     id: str
@@ -103,13 +103,13 @@ class ProviderSwitch(msgspec.Struct, frozen=True):
     number: int
     """Among the provider's, from 1 on. A provider is on at first, and each switch changes that: odd ones are off."""
     at: datetime
-    by: str
-    why: str
+    actor: str
+    reason: str
 
     @property
-    def position(self) -> Position:
+    def state(self) -> ProviderState:
         """What it was switched to."""
-        return Position.OFF if self.number % 2 else Position.ON
+        return ProviderState.DISABLED if self.number % 2 else ProviderState.ENABLED
 
     def line(self) -> Exchange:
         """Its line in the journal of the provider."""
@@ -117,15 +117,15 @@ class ProviderSwitch(msgspec.Struct, frozen=True):
             id=self.id,
             direction=Direction.OPERATOR,
             provider=self.provider,
-            operation=f"switch_{self.position.lower()}",
+            operation=f"switch_{self.state.lower()}",
             method="",
             path="",
             request=Message(),
             started_at=self.at,
             ended_at=self.at,
-            verdict=f"SWITCHED_{self.position}",
-            detail=self.why,
-            peer=self.by,
+            verdict=f"SWITCHED_{self.state}",
+            detail=self.reason,
+            peer=self.actor,
         )
 
 
@@ -162,7 +162,7 @@ class CloseSuccess(msgspec.Struct, frozen=True):
     end_time: datetime
 
 
-class Failed(msgspec.Struct, frozen=True):
+class CloseFailure(msgspec.Struct, frozen=True):
     """How the last attempt at a target failed, and when that was known."""
 
     reason: str
@@ -355,8 +355,8 @@ class Resolution(msgspec.Struct, frozen=True):
     """How an item was settled: `by` whom, '' for the gateway itself, and `why`."""
 
     at: datetime
-    by: str
-    why: str
+    actor: str
+    reason: str
 
 
 class ReconciliationItem(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The built-in ledger's rules, the same on every engine: a batch of postings against what is kept. No SQL, no clock.
 
-An engine reads what a batch `required_fields` under its locks, has it posted, and writes the entries: in one transaction. A
+An engine reads the `LockSet` of a batch under its locks, has it posted, and writes the entries: in one transaction. A
 posting is judged by its reference first, then by the account, then by the currency; only what passes moves money. Each
 sees what the earlier ones of its batch did, so that duplicates in one batch are judged as any others.
 """

@@ -21,17 +21,17 @@ CIRCUITS = ("CLOSED", "OPEN", "HALF_OPEN")
 """The states of a circuit breaker, as `session_gateway_circuit` has them."""
 
 
-class ProviderState(msgspec.Struct, frozen=True):
+class ProviderStatus(msgspec.Struct, frozen=True):
     """How a provider stands at the moment of a scrape."""
 
     provider: str
-    under_way: int
+    in_flight: int
     """Calls that have a place at the provider."""
-    waiting: int
+    queued: int
     """Calls that wait for one."""
     circuit: str
     """One of CIRCUITS."""
-    switched_off: bool
+    disabled: bool
 
 
 class Metrics:
@@ -83,7 +83,7 @@ class Metrics:
         self._registry.register(self._commit_operations)
         self._streams = 0
         self._rpcs: Callable[[], int] = int
-        self._provider_states: Callable[[], Iterable[ProviderState]] = tuple
+        self._provider_states: Callable[[], Iterable[ProviderStatus]] = tuple
         self._register_readings()
 
     def call(self, provider: str, operation: str, outcome: str, certainty: Certainty | None = None) -> None:
@@ -134,7 +134,7 @@ class Metrics:
         finally:
             self._streams -= 1
 
-    def watch_providers(self, states: Callable[[], Iterable[ProviderState]]) -> None:
+    def watch_providers(self, states: Callable[[], Iterable[ProviderStatus]]) -> None:
         """Ask this for the providers' states at each scrape."""
         self._provider_states = states
 
@@ -170,13 +170,13 @@ class Metrics:
         self._reading(
             "provider_calls_under_way",
             "Calls that have a place at a provider.",
-            lambda: (((state.provider,), state.under_way) for state in self._provider_states()),
+            lambda: (((state.provider,), state.in_flight) for state in self._provider_states()),
             of_provider,
         )
         self._reading(
             "provider_calls_waiting",
             "Calls that wait for a place at a provider.",
-            lambda: (((state.provider,), state.waiting) for state in self._provider_states()),
+            lambda: (((state.provider,), state.queued) for state in self._provider_states()),
             of_provider,
         )
         self._reading(
@@ -192,7 +192,7 @@ class Metrics:
         self._reading(
             "provider_switched_off",
             "1 where a person has switched a provider off.",
-            lambda: (((state.provider,), float(state.switched_off)) for state in self._provider_states()),
+            lambda: (((state.provider,), float(state.disabled)) for state in self._provider_states()),
             of_provider,
         )
 

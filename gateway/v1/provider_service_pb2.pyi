@@ -10,68 +10,68 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class SwitchPosition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class ProviderState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    SWITCH_POSITION_UNSPECIFIED: _ClassVar[SwitchPosition]
-    SWITCH_POSITION_OFF: _ClassVar[SwitchPosition]
-    SWITCH_POSITION_ON: _ClassVar[SwitchPosition]
-SWITCH_POSITION_UNSPECIFIED: SwitchPosition
-SWITCH_POSITION_OFF: SwitchPosition
-SWITCH_POSITION_ON: SwitchPosition
+    PROVIDER_STATE_UNSPECIFIED: _ClassVar[ProviderState]
+    PROVIDER_STATE_DISABLED: _ClassVar[ProviderState]
+    PROVIDER_STATE_ENABLED: _ClassVar[ProviderState]
+PROVIDER_STATE_UNSPECIFIED: ProviderState
+PROVIDER_STATE_DISABLED: ProviderState
+PROVIDER_STATE_ENABLED: ProviderState
 
-class ProviderSwitch(_message.Message):
-    __slots__ = ("id", "provider", "position", "time", "switched_by", "reason")
+class ProviderStateChange(_message.Message):
+    __slots__ = ("id", "provider", "state", "time", "actor", "reason")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
-    POSITION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
-    SWITCHED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     id: str
     provider: str
-    position: SwitchPosition
+    state: ProviderState
     time: _timestamp_pb2.Timestamp
-    switched_by: str
+    actor: str
     reason: str
-    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., position: _Optional[_Union[SwitchPosition, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., switched_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., state: _Optional[_Union[ProviderState, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
-class SwitchOffProviderRequest(_message.Message):
-    __slots__ = ("provider", "switched_by", "reason")
+class DisableProviderRequest(_message.Message):
+    __slots__ = ("provider", "actor", "reason")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
-    SWITCHED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     provider: str
-    switched_by: str
+    actor: str
     reason: str
-    def __init__(self, provider: _Optional[str] = ..., switched_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, provider: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
-class SwitchOffProviderResponse(_message.Message):
-    __slots__ = ("provider_switch", "switched")
-    PROVIDER_SWITCH_FIELD_NUMBER: _ClassVar[int]
-    SWITCHED_FIELD_NUMBER: _ClassVar[int]
-    provider_switch: ProviderSwitch
-    switched: bool
-    def __init__(self, provider_switch: _Optional[_Union[ProviderSwitch, _Mapping]] = ..., switched: _Optional[bool] = ...) -> None: ...
+class DisableProviderResponse(_message.Message):
+    __slots__ = ("state_change", "changed")
+    STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    state_change: ProviderStateChange
+    changed: bool
+    def __init__(self, state_change: _Optional[_Union[ProviderStateChange, _Mapping]] = ..., changed: _Optional[bool] = ...) -> None: ...
 
-class SwitchOnProviderRequest(_message.Message):
-    __slots__ = ("provider", "switched_by", "reason")
+class EnableProviderRequest(_message.Message):
+    __slots__ = ("provider", "actor", "reason")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
-    SWITCHED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     provider: str
-    switched_by: str
+    actor: str
     reason: str
-    def __init__(self, provider: _Optional[str] = ..., switched_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, provider: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
-class SwitchOnProviderResponse(_message.Message):
-    __slots__ = ("provider_switch", "switched")
-    PROVIDER_SWITCH_FIELD_NUMBER: _ClassVar[int]
-    SWITCHED_FIELD_NUMBER: _ClassVar[int]
-    provider_switch: ProviderSwitch
-    switched: bool
-    def __init__(self, provider_switch: _Optional[_Union[ProviderSwitch, _Mapping]] = ..., switched: _Optional[bool] = ...) -> None: ...
+class EnableProviderResponse(_message.Message):
+    __slots__ = ("state_change", "changed")
+    STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    state_change: ProviderStateChange
+    changed: bool
+    def __init__(self, state_change: _Optional[_Union[ProviderStateChange, _Mapping]] = ..., changed: _Optional[bool] = ...) -> None: ...
 
-class ListProviderSwitchesRequest(_message.Message):
+class ListProviderStateChangesRequest(_message.Message):
     __slots__ = ("provider", "page_size", "page_token")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -81,10 +81,10 @@ class ListProviderSwitchesRequest(_message.Message):
     page_token: str
     def __init__(self, provider: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
-class ListProviderSwitchesResponse(_message.Message):
-    __slots__ = ("provider_switches", "next_page_token")
-    PROVIDER_SWITCHES_FIELD_NUMBER: _ClassVar[int]
+class ListProviderStateChangesResponse(_message.Message):
+    __slots__ = ("state_changes", "next_page_token")
+    STATE_CHANGES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    provider_switches: _containers.RepeatedCompositeFieldContainer[ProviderSwitch]
+    state_changes: _containers.RepeatedCompositeFieldContainer[ProviderStateChange]
     next_page_token: str
-    def __init__(self, provider_switches: _Optional[_Iterable[_Union[ProviderSwitch, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, state_changes: _Optional[_Iterable[_Union[ProviderStateChange, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class ProviderServiceStub:
-    """ProviderService is for the people who run the gateway: it switches a provider off while it is being repaired or
-    disputed, and on again. SessionService.ListProviders tells how each provider stands.
+    """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
+    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
 
-    A switch holds for every gateway on the same store, within a second, and across restarts, until somebody switches
-    again. Who did it, when and why is kept for good: here, and as a line of the provider's journal.
+    A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
+    when and why is kept permanently: here, and as a line of the provider's journal.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND PROVIDER_UNKNOWN, INVALID_ARGUMENT FIELD_INVALID
     with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
@@ -42,56 +42,56 @@ class ProviderServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.SwitchOffProvider = channel.unary_unary(
-                '/gateway.v1.ProviderService/SwitchOffProvider',
-                request_serializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOffProviderRequest.SerializeToString,
-                response_deserializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOffProviderResponse.FromString,
+        self.DisableProvider = channel.unary_unary(
+                '/gateway.v1.ProviderService/DisableProvider',
+                request_serializer=gateway_dot_v1_dot_provider__service__pb2.DisableProviderRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_provider__service__pb2.DisableProviderResponse.FromString,
                 _registered_method=True)
-        self.SwitchOnProvider = channel.unary_unary(
-                '/gateway.v1.ProviderService/SwitchOnProvider',
-                request_serializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOnProviderRequest.SerializeToString,
-                response_deserializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOnProviderResponse.FromString,
+        self.EnableProvider = channel.unary_unary(
+                '/gateway.v1.ProviderService/EnableProvider',
+                request_serializer=gateway_dot_v1_dot_provider__service__pb2.EnableProviderRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_provider__service__pb2.EnableProviderResponse.FromString,
                 _registered_method=True)
-        self.ListProviderSwitches = channel.unary_unary(
-                '/gateway.v1.ProviderService/ListProviderSwitches',
-                request_serializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderSwitchesRequest.SerializeToString,
-                response_deserializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderSwitchesResponse.FromString,
+        self.ListProviderStateChanges = channel.unary_unary(
+                '/gateway.v1.ProviderService/ListProviderStateChanges',
+                request_serializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderStateChangesRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderStateChangesResponse.FromString,
                 _registered_method=True)
 
 
 class ProviderServiceServicer:
-    """ProviderService is for the people who run the gateway: it switches a provider off while it is being repaired or
-    disputed, and on again. SessionService.ListProviders tells how each provider stands.
+    """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
+    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
 
-    A switch holds for every gateway on the same store, within a second, and across restarts, until somebody switches
-    again. Who did it, when and why is kept for good: here, and as a line of the provider's journal.
+    A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
+    when and why is kept permanently: here, and as a line of the provider's journal.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND PROVIDER_UNKNOWN, INVALID_ARGUMENT FIELD_INVALID
     with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
-    def SwitchOffProvider(self, request, context):
-        """SwitchOffProvider has the gateway ask a provider nothing more: calls fail as UNAVAILABLE PROVIDER_DISABLED with
-        certainty NOT_SENT, and a message that says who switched it off and why. Calls under way finish. Its callbacks are
-        still taken in: money is never refused because the gateway stopped asking.
+    def DisableProvider(self, request, context):
+        """DisableProvider stops all calls to a provider: they fail as UNAVAILABLE PROVIDER_DISABLED with certainty NOT_SENT,
+        and a message that says who disabled it and why. Calls in flight finish. Callbacks of the provider are still
+        accepted: no result is refused because the gateway stopped calling.
 
-        Of a provider that is off already nothing changes: the answer is the switch that stands.
+        For a provider that is disabled already nothing changes: the response holds the change that is in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SwitchOnProvider(self, request, context):
-        """SwitchOnProvider has the gateway ask a provider again. Of one that is on already nothing changes: the answer is the
-        switch that stands.
+    def EnableProvider(self, request, context):
+        """EnableProvider allows calls to a provider again. For a provider that is enabled already nothing changes: the
+        response holds the change that is in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListProviderSwitches(self, request, context):
-        """ListProviderSwitches lists who switched what, when and why, newest first, a page at a time. Providers that are not
-        configured any more are among them.
+    def ListProviderStateChanges(self, request, context):
+        """ListProviderStateChanges lists who disabled or enabled which provider, when and why, newest first, a page at a
+        time. It includes providers that are no longer configured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,20 +100,20 @@ class ProviderServiceServicer:
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'SwitchOffProvider': grpc.unary_unary_rpc_method_handler(
-                    servicer.SwitchOffProvider,
-                    request_deserializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOffProviderRequest.FromString,
-                    response_serializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOffProviderResponse.SerializeToString,
+            'DisableProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableProvider,
+                    request_deserializer=gateway_dot_v1_dot_provider__service__pb2.DisableProviderRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_provider__service__pb2.DisableProviderResponse.SerializeToString,
             ),
-            'SwitchOnProvider': grpc.unary_unary_rpc_method_handler(
-                    servicer.SwitchOnProvider,
-                    request_deserializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOnProviderRequest.FromString,
-                    response_serializer=gateway_dot_v1_dot_provider__service__pb2.SwitchOnProviderResponse.SerializeToString,
+            'EnableProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableProvider,
+                    request_deserializer=gateway_dot_v1_dot_provider__service__pb2.EnableProviderRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_provider__service__pb2.EnableProviderResponse.SerializeToString,
             ),
-            'ListProviderSwitches': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListProviderSwitches,
-                    request_deserializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderSwitchesRequest.FromString,
-                    response_serializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderSwitchesResponse.SerializeToString,
+            'ListProviderStateChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviderStateChanges,
+                    request_deserializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderStateChangesRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_provider__service__pb2.ListProviderStateChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -124,18 +124,18 @@ def add_ProviderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProviderService:
-    """ProviderService is for the people who run the gateway: it switches a provider off while it is being repaired or
-    disputed, and on again. SessionService.ListProviders tells how each provider stands.
+    """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
+    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
 
-    A switch holds for every gateway on the same store, within a second, and across restarts, until somebody switches
-    again. Who did it, when and why is kept for good: here, and as a line of the provider's journal.
+    A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
+    when and why is kept permanently: here, and as a line of the provider's journal.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND PROVIDER_UNKNOWN, INVALID_ARGUMENT FIELD_INVALID
     with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
     @staticmethod
-    def SwitchOffProvider(request,
+    def DisableProvider(request,
             target,
             options=(),
             channel_credentials=None,
@@ -148,9 +148,9 @@ class ProviderService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/gateway.v1.ProviderService/SwitchOffProvider',
-            gateway_dot_v1_dot_provider__service__pb2.SwitchOffProviderRequest.SerializeToString,
-            gateway_dot_v1_dot_provider__service__pb2.SwitchOffProviderResponse.FromString,
+            '/gateway.v1.ProviderService/DisableProvider',
+            gateway_dot_v1_dot_provider__service__pb2.DisableProviderRequest.SerializeToString,
+            gateway_dot_v1_dot_provider__service__pb2.DisableProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -162,7 +162,7 @@ class ProviderService:
             _registered_method=True)
 
     @staticmethod
-    def SwitchOnProvider(request,
+    def EnableProvider(request,
             target,
             options=(),
             channel_credentials=None,
@@ -175,9 +175,9 @@ class ProviderService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/gateway.v1.ProviderService/SwitchOnProvider',
-            gateway_dot_v1_dot_provider__service__pb2.SwitchOnProviderRequest.SerializeToString,
-            gateway_dot_v1_dot_provider__service__pb2.SwitchOnProviderResponse.FromString,
+            '/gateway.v1.ProviderService/EnableProvider',
+            gateway_dot_v1_dot_provider__service__pb2.EnableProviderRequest.SerializeToString,
+            gateway_dot_v1_dot_provider__service__pb2.EnableProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -189,7 +189,7 @@ class ProviderService:
             _registered_method=True)
 
     @staticmethod
-    def ListProviderSwitches(request,
+    def ListProviderStateChanges(request,
             target,
             options=(),
             channel_credentials=None,
@@ -202,9 +202,9 @@ class ProviderService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/gateway.v1.ProviderService/ListProviderSwitches',
-            gateway_dot_v1_dot_provider__service__pb2.ListProviderSwitchesRequest.SerializeToString,
-            gateway_dot_v1_dot_provider__service__pb2.ListProviderSwitchesResponse.FromString,
+            '/gateway.v1.ProviderService/ListProviderStateChanges',
+            gateway_dot_v1_dot_provider__service__pb2.ListProviderStateChangesRequest.SerializeToString,
+            gateway_dot_v1_dot_provider__service__pb2.ListProviderStateChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

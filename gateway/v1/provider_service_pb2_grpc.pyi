@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProviderServiceStub:
-    """ProviderService is for the people who run the gateway: it switches a provider off while it is being repaired or
-    disputed, and on again. SessionService.ListProviders tells how each provider stands.
+    """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
+    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
 
-    A switch holds for every gateway on the same store, within a second, and across restarts, until somebody switches
-    again. Who did it, when and why is kept for good: here, and as a line of the provider's journal.
+    A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
+    when and why is kept permanently: here, and as a line of the provider's journal.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND PROVIDER_UNKNOWN, INVALID_ARGUMENT FIELD_INVALID
     with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
@@ -41,93 +41,93 @@ class ProviderServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProviderServiceAsyncStub: ...
-    SwitchOffProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.SwitchOffProviderRequest, _provider_service_pb2.SwitchOffProviderResponse]
-    """SwitchOffProvider has the gateway ask a provider nothing more: calls fail as UNAVAILABLE PROVIDER_DISABLED with
-    certainty NOT_SENT, and a message that says who switched it off and why. Calls under way finish. Its callbacks are
-    still taken in: money is never refused because the gateway stopped asking.
+    DisableProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.DisableProviderRequest, _provider_service_pb2.DisableProviderResponse]
+    """DisableProvider stops all calls to a provider: they fail as UNAVAILABLE PROVIDER_DISABLED with certainty NOT_SENT,
+    and a message that says who disabled it and why. Calls in flight finish. Callbacks of the provider are still
+    accepted: no result is refused because the gateway stopped calling.
 
-    Of a provider that is off already nothing changes: the answer is the switch that stands.
+    For a provider that is disabled already nothing changes: the response holds the change that is in force.
     """
-    SwitchOnProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.SwitchOnProviderRequest, _provider_service_pb2.SwitchOnProviderResponse]
-    """SwitchOnProvider has the gateway ask a provider again. Of one that is on already nothing changes: the answer is the
-    switch that stands.
+    EnableProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.EnableProviderRequest, _provider_service_pb2.EnableProviderResponse]
+    """EnableProvider allows calls to a provider again. For a provider that is enabled already nothing changes: the
+    response holds the change that is in force.
     """
-    ListProviderSwitches: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderSwitchesRequest, _provider_service_pb2.ListProviderSwitchesResponse]
-    """ListProviderSwitches lists who switched what, when and why, newest first, a page at a time. Providers that are not
-    configured any more are among them.
+    ListProviderStateChanges: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderStateChangesRequest, _provider_service_pb2.ListProviderStateChangesResponse]
+    """ListProviderStateChanges lists who disabled or enabled which provider, when and why, newest first, a page at a
+    time. It includes providers that are no longer configured.
     """
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
-    """ProviderService is for the people who run the gateway: it switches a provider off while it is being repaired or
-    disputed, and on again. SessionService.ListProviders tells how each provider stands.
+    """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
+    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
 
-    A switch holds for every gateway on the same store, within a second, and across restarts, until somebody switches
-    again. Who did it, when and why is kept for good: here, and as a line of the provider's journal.
+    A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
+    when and why is kept permanently: here, and as a line of the provider's journal.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND PROVIDER_UNKNOWN, INVALID_ARGUMENT FIELD_INVALID
     with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    SwitchOffProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.SwitchOffProviderRequest, _provider_service_pb2.SwitchOffProviderResponse]  # type: ignore[assignment]
-    """SwitchOffProvider has the gateway ask a provider nothing more: calls fail as UNAVAILABLE PROVIDER_DISABLED with
-    certainty NOT_SENT, and a message that says who switched it off and why. Calls under way finish. Its callbacks are
-    still taken in: money is never refused because the gateway stopped asking.
+    DisableProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.DisableProviderRequest, _provider_service_pb2.DisableProviderResponse]  # type: ignore[assignment]
+    """DisableProvider stops all calls to a provider: they fail as UNAVAILABLE PROVIDER_DISABLED with certainty NOT_SENT,
+    and a message that says who disabled it and why. Calls in flight finish. Callbacks of the provider are still
+    accepted: no result is refused because the gateway stopped calling.
 
-    Of a provider that is off already nothing changes: the answer is the switch that stands.
+    For a provider that is disabled already nothing changes: the response holds the change that is in force.
     """
-    SwitchOnProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.SwitchOnProviderRequest, _provider_service_pb2.SwitchOnProviderResponse]  # type: ignore[assignment]
-    """SwitchOnProvider has the gateway ask a provider again. Of one that is on already nothing changes: the answer is the
-    switch that stands.
+    EnableProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.EnableProviderRequest, _provider_service_pb2.EnableProviderResponse]  # type: ignore[assignment]
+    """EnableProvider allows calls to a provider again. For a provider that is enabled already nothing changes: the
+    response holds the change that is in force.
     """
-    ListProviderSwitches: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderSwitchesRequest, _provider_service_pb2.ListProviderSwitchesResponse]  # type: ignore[assignment]
-    """ListProviderSwitches lists who switched what, when and why, newest first, a page at a time. Providers that are not
-    configured any more are among them.
+    ListProviderStateChanges: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderStateChangesRequest, _provider_service_pb2.ListProviderStateChangesResponse]  # type: ignore[assignment]
+    """ListProviderStateChanges lists who disabled or enabled which provider, when and why, newest first, a page at a
+    time. It includes providers that are no longer configured.
     """
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ProviderService is for the people who run the gateway: it switches a provider off while it is being repaired or
-    disputed, and on again. SessionService.ListProviders tells how each provider stands.
+    """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
+    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
 
-    A switch holds for every gateway on the same store, within a second, and across restarts, until somebody switches
-    again. Who did it, when and why is kept for good: here, and as a line of the provider's journal.
+    A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
+    when and why is kept permanently: here, and as a line of the provider's journal.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND PROVIDER_UNKNOWN, INVALID_ARGUMENT FIELD_INVALID
     with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod
-    def SwitchOffProvider(
+    def DisableProvider(
         self,
-        request: _provider_service_pb2.SwitchOffProviderRequest,
+        request: _provider_service_pb2.DisableProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_service_pb2.SwitchOffProviderResponse, _abc.Awaitable[_provider_service_pb2.SwitchOffProviderResponse]]:
-        """SwitchOffProvider has the gateway ask a provider nothing more: calls fail as UNAVAILABLE PROVIDER_DISABLED with
-        certainty NOT_SENT, and a message that says who switched it off and why. Calls under way finish. Its callbacks are
-        still taken in: money is never refused because the gateway stopped asking.
+    ) -> _typing.Union[_provider_service_pb2.DisableProviderResponse, _abc.Awaitable[_provider_service_pb2.DisableProviderResponse]]:
+        """DisableProvider stops all calls to a provider: they fail as UNAVAILABLE PROVIDER_DISABLED with certainty NOT_SENT,
+        and a message that says who disabled it and why. Calls in flight finish. Callbacks of the provider are still
+        accepted: no result is refused because the gateway stopped calling.
 
-        Of a provider that is off already nothing changes: the answer is the switch that stands.
+        For a provider that is disabled already nothing changes: the response holds the change that is in force.
         """
 
     @_abc_1.abstractmethod
-    def SwitchOnProvider(
+    def EnableProvider(
         self,
-        request: _provider_service_pb2.SwitchOnProviderRequest,
+        request: _provider_service_pb2.EnableProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_service_pb2.SwitchOnProviderResponse, _abc.Awaitable[_provider_service_pb2.SwitchOnProviderResponse]]:
-        """SwitchOnProvider has the gateway ask a provider again. Of one that is on already nothing changes: the answer is the
-        switch that stands.
+    ) -> _typing.Union[_provider_service_pb2.EnableProviderResponse, _abc.Awaitable[_provider_service_pb2.EnableProviderResponse]]:
+        """EnableProvider allows calls to a provider again. For a provider that is enabled already nothing changes: the
+        response holds the change that is in force.
         """
 
     @_abc_1.abstractmethod
-    def ListProviderSwitches(
+    def ListProviderStateChanges(
         self,
-        request: _provider_service_pb2.ListProviderSwitchesRequest,
+        request: _provider_service_pb2.ListProviderStateChangesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_service_pb2.ListProviderSwitchesResponse, _abc.Awaitable[_provider_service_pb2.ListProviderSwitchesResponse]]:
-        """ListProviderSwitches lists who switched what, when and why, newest first, a page at a time. Providers that are not
-        configured any more are among them.
+    ) -> _typing.Union[_provider_service_pb2.ListProviderStateChangesResponse, _abc.Awaitable[_provider_service_pb2.ListProviderStateChangesResponse]]:
+        """ListProviderStateChanges lists who disabled or enabled which provider, when and why, newest first, a page at a
+        time. It includes providers that are no longer configured.
         """
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

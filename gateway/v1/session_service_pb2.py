@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gateway/v1/session_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x01\n\x13\x43loseSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07game_id\x18\x05 \x01(\t\x12\x12\n\x05token\x18\x06 \x01(\tB\x03\x80\x01\x01\x12\x15\n\rclear_history\x18\x07 \x01(\x08\x12\"\n\x06\x64\x65vice\x18\x08 \x01(\x0b\x32\x12.gateway.v1.Device\x12\x0e\n\x06reason\x18\t \x01(\t\")\n\x06\x44\x65vice\x12\n\n\x02os\x18\x01 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x02 \x01(\t\"H\n\x0eProviderAnswer\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x13\n\x0bhttp_status\x18\x03 \x01(\x05\"\xc5\x01\n\x14\x43loseSessionResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x07outcome\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Outcome\x12\x33\n\x0fprovider_answer\x18\x03 \x01(\x0b\x32\x1a.gateway.v1.ProviderAnswer\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xc0\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x04type\x18\x02 \x01(\x0e\x32\x15.gateway.v1.EventType\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\"u\n\x12WatchEventsRequest\x12\x16\n\x0e\x61\x66ter_event_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12$\n\x05types\x18\x04 \x03(\x0e\x32\x15.gateway.v1.EventType\"7\n\x13WatchEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.gateway.v1.Event\"\x16\n\x14ListProvidersRequest\"\x91\x01\n\x0c\x43\x61pabilities\x12+\n\x0b\x63lose_scope\x18\x01 \x01(\x0e\x32\x16.gateway.v1.CloseScope\x12\x17\n\x0frequired_fields\x18\x02 \x03(\t\x12\x17\n\x0foptional_fields\x18\x03 \x03(\t\x12\x11\n\tcallbacks\x18\x04 \x03(\t\x12\x0f\n\x07\x63\x61ution\x18\x05 \x01(\t\"\\\n\x0bSwitchedOff\x12\x13\n\x0bswitched_by\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x02\n\x0eProviderHealth\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.gateway.v1.HealthState\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clast_failure\x18\x03 \x01(\t\x12)\n\x07\x63ircuit\x18\x04 \x01(\x0e\x32\x18.gateway.v1.CircuitState\x12\x17\n\x0f\x63\x61lls_under_way\x18\x05 \x01(\x05\x12\x15\n\rcalls_waiting\x18\x06 \x01(\x05\x12-\n\x0cswitched_off\x18\x07 \x01(\x0b\x32\x17.gateway.v1.SwitchedOff\"\x9b\x01\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12.\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x18.gateway.v1.Capabilities\x12*\n\x06health\x18\x05 \x01(\x0b\x32\x1a.gateway.v1.ProviderHealth\"@\n\x15ListProvidersResponse\x12\'\n\tproviders\x18\x01 \x03(\x0b\x32\x14.gateway.v1.Provider*U\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_CLOSED\x10\x01\x12\x1d\n\x19OUTCOME_NO_ACTIVE_SESSION\x10\x02*\xa5\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45VENT_TYPE_SESSION_EXPIRED\x10\x01\x12\x1d\n\x19\x45VENT_TYPE_SESSION_CLOSED\x10\x02\x12\x1e\n\x1a\x45VENT_TYPE_RESULT_CREDITED\x10\x03\x12\x1d\n\x19\x45VENT_TYPE_RESULT_REFUSED\x10\x04*X\n\nCloseScope\x12\x1b\n\x17\x43LOSE_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43LOSE_SCOPE_USER\x10\x01\x12\x17\n\x13\x43LOSE_SCOPE_SESSION\x10\x02*{\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14HEALTH_STATE_UNTRIED\x10\x01\x12\x1a\n\x16HEALTH_STATE_ANSWERING\x10\x02\x12\x18\n\x14HEALTH_STATE_FAILING\x10\x03*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03\x32\x8b\x02\n\x0eSessionService\x12Q\n\x0c\x43loseSession\x12\x1f.gateway.v1.CloseSessionRequest\x1a .gateway.v1.CloseSessionResponse\x12P\n\x0bWatchEvents\x12\x1e.gateway.v1.WatchEventsRequest\x1a\x1f.gateway.v1.WatchEventsResponse0\x01\x12T\n\rListProviders\x12 .gateway.v1.ListProvidersRequest\x1a!.gateway.v1.ListProvidersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gateway/v1/session_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x01\n\x13\x43loseSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07game_id\x18\x05 \x01(\t\x12\x12\n\x05token\x18\x06 \x01(\tB\x03\x80\x01\x01\x12\x15\n\rclear_history\x18\x07 \x01(\x08\x12\"\n\x06\x64\x65vice\x18\x08 \x01(\x0b\x32\x12.gateway.v1.Device\x12\x0e\n\x06reason\x18\t \x01(\t\")\n\x06\x44\x65vice\x12\n\n\x02os\x18\x01 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x02 \x01(\t\"H\n\x0eProviderAnswer\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x13\n\x0bhttp_status\x18\x03 \x01(\x05\"\xc5\x01\n\x14\x43loseSessionResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x07outcome\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Outcome\x12\x33\n\x0fprovider_answer\x18\x03 \x01(\x0b\x32\x1a.gateway.v1.ProviderAnswer\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xc0\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x04type\x18\x02 \x01(\x0e\x32\x15.gateway.v1.EventType\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\"u\n\x12WatchEventsRequest\x12\x16\n\x0e\x61\x66ter_event_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12$\n\x05types\x18\x04 \x03(\x0e\x32\x15.gateway.v1.EventType\"7\n\x13WatchEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.gateway.v1.Event\"\x16\n\x14ListProvidersRequest\"\x91\x01\n\x0c\x43\x61pabilities\x12+\n\x0b\x63lose_scope\x18\x01 \x01(\x0e\x32\x16.gateway.v1.CloseScope\x12\x17\n\x0frequired_fields\x18\x02 \x03(\t\x12\x17\n\x0foptional_fields\x18\x03 \x03(\t\x12\x11\n\tcallbacks\x18\x04 \x03(\t\x12\x0f\n\x07warning\x18\x05 \x01(\t\"[\n\x10ProviderDisabled\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x02\n\x0eProviderHealth\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.gateway.v1.HealthState\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clast_failure\x18\x03 \x01(\t\x12)\n\x07\x63ircuit\x18\x04 \x01(\x0e\x32\x18.gateway.v1.CircuitState\x12\x17\n\x0fin_flight_calls\x18\x05 \x01(\x05\x12\x14\n\x0cqueued_calls\x18\x06 \x01(\x05\x12.\n\x08\x64isabled\x18\x07 \x01(\x0b\x32\x1c.gateway.v1.ProviderDisabled\"\x9b\x01\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12.\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x18.gateway.v1.Capabilities\x12*\n\x06health\x18\x05 \x01(\x0b\x32\x1a.gateway.v1.ProviderHealth\"@\n\x15ListProvidersResponse\x12\'\n\tproviders\x18\x01 \x03(\x0b\x32\x14.gateway.v1.Provider*U\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_CLOSED\x10\x01\x12\x1d\n\x19OUTCOME_NO_ACTIVE_SESSION\x10\x02*\xa5\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45VENT_TYPE_SESSION_EXPIRED\x10\x01\x12\x1d\n\x19\x45VENT_TYPE_SESSION_CLOSED\x10\x02\x12\x1e\n\x1a\x45VENT_TYPE_RESULT_CREDITED\x10\x03\x12\x1d\n\x19\x45VENT_TYPE_RESULT_REFUSED\x10\x04*X\n\nCloseScope\x12\x1b\n\x17\x43LOSE_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43LOSE_SCOPE_USER\x10\x01\x12\x17\n\x13\x43LOSE_SCOPE_SESSION\x10\x02*{\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14HEALTH_STATE_UNTRIED\x10\x01\x12\x1a\n\x16HEALTH_STATE_ANSWERING\x10\x02\x12\x18\n\x14HEALTH_STATE_FAILING\x10\x03*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03\x32\x8b\x02\n\x0eSessionService\x12Q\n\x0c\x43loseSession\x12\x1f.gateway.v1.CloseSessionRequest\x1a .gateway.v1.CloseSessionResponse\x12P\n\x0bWatchEvents\x12\x1e.gateway.v1.WatchEventsRequest\x1a\x1f.gateway.v1.WatchEventsResponse0\x01\x12T\n\rListProviders\x12 .gateway.v1.ListProvidersRequest\x1a!.gateway.v1.ListProvidersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLOSESESSIONREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_CLOSESESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\200\001\001'
-  _globals['_OUTCOME']._serialized_start=1732
-  _globals['_OUTCOME']._serialized_end=1817
-  _globals['_EVENTTYPE']._serialized_start=1820
-  _globals['_EVENTTYPE']._serialized_end=1985
-  _globals['_CLOSESCOPE']._serialized_start=1987
-  _globals['_CLOSESCOPE']._serialized_end=2075
-  _globals['_HEALTHSTATE']._serialized_start=2077
-  _globals['_HEALTHSTATE']._serialized_end=2200
-  _globals['_CIRCUITSTATE']._serialized_start=2202
-  _globals['_CIRCUITSTATE']._serialized_end=2326
+  _globals['_OUTCOME']._serialized_start=1731
+  _globals['_OUTCOME']._serialized_end=1816
+  _globals['_EVENTTYPE']._serialized_start=1819
+  _globals['_EVENTTYPE']._serialized_end=1984
+  _globals['_CLOSESCOPE']._serialized_start=1986
+  _globals['_CLOSESCOPE']._serialized_end=2074
+  _globals['_HEALTHSTATE']._serialized_start=2076
+  _globals['_HEALTHSTATE']._serialized_end=2199
+  _globals['_CIRCUITSTATE']._serialized_start=2201
+  _globals['_CIRCUITSTATE']._serialized_end=2325
   _globals['_CLOSESESSIONREQUEST']._serialized_start=82
   _globals['_CLOSESESSIONREQUEST']._serialized_end=290
   _globals['_DEVICE']._serialized_start=292
@@ -62,14 +62,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPROVIDERSREQUEST']._serialized_end=1002
   _globals['_CAPABILITIES']._serialized_start=1005
   _globals['_CAPABILITIES']._serialized_end=1150
-  _globals['_SWITCHEDOFF']._serialized_start=1152
-  _globals['_SWITCHEDOFF']._serialized_end=1244
-  _globals['_PROVIDERHEALTH']._serialized_start=1247
-  _globals['_PROVIDERHEALTH']._serialized_end=1506
-  _globals['_PROVIDER']._serialized_start=1509
-  _globals['_PROVIDER']._serialized_end=1664
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=1666
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1730
-  _globals['_SESSIONSERVICE']._serialized_start=2329
-  _globals['_SESSIONSERVICE']._serialized_end=2596
+  _globals['_PROVIDERDISABLED']._serialized_start=1152
+  _globals['_PROVIDERDISABLED']._serialized_end=1243
+  _globals['_PROVIDERHEALTH']._serialized_start=1246
+  _globals['_PROVIDERHEALTH']._serialized_end=1505
+  _globals['_PROVIDER']._serialized_start=1508
+  _globals['_PROVIDER']._serialized_end=1663
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=1665
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1729
+  _globals['_SESSIONSERVICE']._serialized_start=2328
+  _globals['_SESSIONSERVICE']._serialized_end=2595
 # @@protoc_insertion_point(module_scope)

@@ -160,46 +160,46 @@ class ListProvidersRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("close_scope", "required_fields", "optional_fields", "callbacks", "caution")
+    __slots__ = ("close_scope", "required_fields", "optional_fields", "callbacks", "warning")
     CLOSE_SCOPE_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
     CALLBACKS_FIELD_NUMBER: _ClassVar[int]
-    CAUTION_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
     close_scope: CloseScope
     required_fields: _containers.RepeatedScalarFieldContainer[str]
     optional_fields: _containers.RepeatedScalarFieldContainer[str]
     callbacks: _containers.RepeatedScalarFieldContainer[str]
-    caution: str
-    def __init__(self, close_scope: _Optional[_Union[CloseScope, str]] = ..., required_fields: _Optional[_Iterable[str]] = ..., optional_fields: _Optional[_Iterable[str]] = ..., callbacks: _Optional[_Iterable[str]] = ..., caution: _Optional[str] = ...) -> None: ...
+    warning: str
+    def __init__(self, close_scope: _Optional[_Union[CloseScope, str]] = ..., required_fields: _Optional[_Iterable[str]] = ..., optional_fields: _Optional[_Iterable[str]] = ..., callbacks: _Optional[_Iterable[str]] = ..., warning: _Optional[str] = ...) -> None: ...
 
-class SwitchedOff(_message.Message):
-    __slots__ = ("switched_by", "reason", "time")
-    SWITCHED_BY_FIELD_NUMBER: _ClassVar[int]
+class ProviderDisabled(_message.Message):
+    __slots__ = ("actor", "reason", "time")
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
-    switched_by: str
+    actor: str
     reason: str
     time: _timestamp_pb2.Timestamp
-    def __init__(self, switched_by: _Optional[str] = ..., reason: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, actor: _Optional[str] = ..., reason: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ProviderHealth(_message.Message):
-    __slots__ = ("state", "since", "last_failure", "circuit", "calls_under_way", "calls_waiting", "switched_off")
+    __slots__ = ("state", "since", "last_failure", "circuit", "in_flight_calls", "queued_calls", "disabled")
     STATE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     LAST_FAILURE_FIELD_NUMBER: _ClassVar[int]
     CIRCUIT_FIELD_NUMBER: _ClassVar[int]
-    CALLS_UNDER_WAY_FIELD_NUMBER: _ClassVar[int]
-    CALLS_WAITING_FIELD_NUMBER: _ClassVar[int]
-    SWITCHED_OFF_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_CALLS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    DISABLED_FIELD_NUMBER: _ClassVar[int]
     state: HealthState
     since: _timestamp_pb2.Timestamp
     last_failure: str
     circuit: CircuitState
-    calls_under_way: int
-    calls_waiting: int
-    switched_off: SwitchedOff
-    def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[str] = ..., circuit: _Optional[_Union[CircuitState, str]] = ..., calls_under_way: _Optional[int] = ..., calls_waiting: _Optional[int] = ..., switched_off: _Optional[_Union[SwitchedOff, _Mapping]] = ...) -> None: ...
+    in_flight_calls: int
+    queued_calls: int
+    disabled: ProviderDisabled
+    def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[str] = ..., circuit: _Optional[_Union[CircuitState, str]] = ..., in_flight_calls: _Optional[int] = ..., queued_calls: _Optional[int] = ..., disabled: _Optional[_Union[ProviderDisabled, _Mapping]] = ...) -> None: ...
 
 class Provider(_message.Message):
     __slots__ = ("name", "adapter", "display_name", "capabilities", "health")

@@ -82,7 +82,7 @@ class SessionServiceServicer:
         The request is durable before anything is sent. Called again with the same request_id it answers a success as it
         was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
         call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-        ListProviders tells which, as their `caution`.
+        ListProviders tells which, as their `warning`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,7 @@ class SessionServiceStub:
     The request is durable before anything is sent. Called again with the same request_id it answers a success as it
     was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
     call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-    ListProviders tells which, as their `caution`.
+    ListProviders tells which, as their `warning`.
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchEventsRequest, _session_service_pb2.WatchEventsResponse]
     """WatchEvents streams what happens to sessions and balances, in order, from the oldest event kept or from behind a
@@ -81,7 +81,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     The request is durable before anything is sent. Called again with the same request_id it answers a success as it
     was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
     call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-    ListProviders tells which, as their `caution`.
+    ListProviders tells which, as their `warning`.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchEventsRequest, _session_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """WatchEvents streams what happens to sessions and balances, in order, from the oldest event kept or from behind a
@@ -115,7 +115,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         The request is durable before anything is sent. Called again with the same request_id it answers a success as it
         was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
         call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-        ListProviders tells which, as their `caution`.
+        ListProviders tells which, as their `warning`.
         """
 
     @_abc_1.abstractmethod

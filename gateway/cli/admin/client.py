@@ -103,23 +103,23 @@ class AdminClient:
         """What is configured, and how it fares."""
         return self._sessions.ListProviders(sessions.ListProvidersRequest(), timeout=CALL_TIMEOUT_S).providers
 
-    def switch_off(self, provider: str, by: str, why: str) -> switching.SwitchOffProviderResponse:
+    def switch_off(self, provider: str, by: str, why: str) -> switching.DisableProviderResponse:
         """Have a provider asked nothing more."""
-        request = switching.SwitchOffProviderRequest(provider=provider, switched_by=by, reason=why)
-        return self._providers.SwitchOffProvider(request, timeout=CALL_TIMEOUT_S)
+        request = switching.DisableProviderRequest(provider=provider, actor=by, reason=why)
+        return self._providers.DisableProvider(request, timeout=CALL_TIMEOUT_S)
 
-    def switch_on(self, provider: str, by: str, why: str) -> switching.SwitchOnProviderResponse:
+    def switch_on(self, provider: str, by: str, why: str) -> switching.EnableProviderResponse:
         """Have a provider asked again."""
-        request = switching.SwitchOnProviderRequest(provider=provider, switched_by=by, reason=why)
-        return self._providers.SwitchOnProvider(request, timeout=CALL_TIMEOUT_S)
+        request = switching.EnableProviderRequest(provider=provider, actor=by, reason=why)
+        return self._providers.EnableProvider(request, timeout=CALL_TIMEOUT_S)
 
-    def switches(self, provider: str) -> Iterator[switching.ProviderSwitch]:
+    def switches(self, provider: str) -> Iterator[switching.ProviderStateChange]:
         """Who switched a provider, newest first."""
 
-        def page(token: str) -> tuple[Iterable[switching.ProviderSwitch], str]:
-            request = switching.ListProviderSwitchesRequest(provider=provider, page_size=_PAGE, page_token=token)
-            answer = self._providers.ListProviderSwitches(request, timeout=CALL_TIMEOUT_S)
-            return answer.provider_switches, answer.next_page_token
+        def page(token: str) -> tuple[Iterable[switching.ProviderStateChange], str]:
+            request = switching.ListProviderStateChangesRequest(provider=provider, page_size=_PAGE, page_token=token)
+            answer = self._providers.ListProviderStateChanges(request, timeout=CALL_TIMEOUT_S)
+            return answer.state_changes, answer.next_page_token
 
         return _pages(page)
 

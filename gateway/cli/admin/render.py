@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.v1.provider_service_pb2 import (
-    ProviderSwitch,
-    SwitchOffProviderResponse,
-    SwitchOnProviderResponse,
-    SwitchPosition,
+    DisableProviderResponse,
+    EnableProviderResponse,
+    ProviderState,
+    ProviderStateChange,
 )
 from gateway.v1.reconciliation_service_pb2 import (
     GetItemResponse,
@@ -62,10 +62,10 @@ def _fares(health: ProviderHealth) -> str:
 
 
 def _off(health: ProviderHealth) -> str:
-    if not health.HasField("switched_off"):
+    if not health.HasField("disabled"):
         return ""
-    off = health.switched_off
-    return f"{_time(off.time)} by {off.switched_by}: {off.reason}"
+    off = health.disabled
+    return f"{_time(off.time)} by {off.actor}: {off.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +113,16 @@ _PROVIDERS: tuple[Column[Provider], ...] = (
     Column("adapter", lambda provider: provider.adapter),
     Column("health", lambda provider: _fares(provider.health)),
     Column("circuit", lambda provider: CircuitState.Name(provider.health.circuit).removeprefix("CIRCUIT_STATE_")),
-    Column("under way", lambda provider: str(provider.health.calls_under_way)),
-    Column("waiting", lambda provider: str(provider.health.calls_waiting)),
+    Column("under way", lambda provider: str(provider.health.in_flight_calls)),
+    Column("waiting", lambda provider: str(provider.health.queued_calls)),
     Column("switched off", lambda provider: _off(provider.health)),
 )
 
-_SWITCHES: tuple[Column[ProviderSwitch], ...] = (
+_SWITCHES: tuple[Column[ProviderStateChange], ...] = (
     Column("when", lambda switch: _time(switch.time)),
     Column("provider", lambda switch: switch.provider),
-    Column("switched", lambda switch: SwitchPosition.Name(switch.position).removeprefix("SWITCH_POSITION_").lower()),
-    Column("by", lambda switch: switch.switched_by),
+    Column("switched", lambda switch: ProviderState.Name(switch.state).removeprefix("PROVIDER_STATE_").lower()),
+    Column("by", lambda switch: switch.actor),
     Column("why", lambda switch: switch.reason),
 )
 
@@ -152,18 +152,18 @@ class Renderer:
         """All providers, one a row."""
         self._list(providers, _PROVIDERS)
 
-    def switches(self, switches: Iterable[ProviderSwitch], limit: int) -> None:
+    def switches(self, switches: Iterable[ProviderStateChange], limit: int) -> None:
         """Switches, one a row."""
         self._list(switches, _SWITCHES, limit)
 
-    def switched(self, answer: SwitchOffProviderResponse | SwitchOnProviderResponse) -> None:
+    def switched(self, answer: DisableProviderResponse | EnableProviderResponse) -> None:
         """The switch that stands; there is none of a provider that was never off."""
         if self._as_json:
             self._json(answer)
             return
-        if answer.HasField("provider_switch"):
-            self._one(answer.provider_switch, _SWITCHES)
-        if not answer.switched:
+        if answer.HasField("state_change"):
+            self._one(answer.state_change, _SWITCHES)
+        if not answer.changed:
             self._notes.print("It stood so already: nothing was changed.")
 
     def item(self, shown: GetItemResponse) -> None:

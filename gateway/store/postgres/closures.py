@@ -14,12 +14,12 @@ from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers
 from gateway.store.closures import abandoned, combine_certainty
 from gateway.store.models import (
+    CloseFailure,
     CloseRecord,
     CloseSuccess,
     ClosureKind,
     Event,
     Exchange,
-    Failed,
     ReconciliationItem,
     ReconciliationKind,
     Target,
@@ -123,7 +123,7 @@ class FailClose(msgspec.Struct, frozen=True):
     """The conclusion of one caller's attempt that failed. The committer holds its target with those of the others."""
 
     request_id: str
-    failed: Failed
+    failed: CloseFailure
     exchange: Exchange | None
     item: ReconciliationItem | None
 
@@ -199,7 +199,11 @@ async def settle_together(
 
 
 async def fail_close(
-    writing: UnitOfWork, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None
+    writing: UnitOfWork,
+    request_id: str,
+    failed: CloseFailure,
+    exchange: Exchange | None,
+    item: ReconciliationItem | None,
 ) -> None:
     """Conclude the attempt under way, and keep its journal line. Raises LookupError where it was never begun."""
     row = await _known(writing.db, request_id)

@@ -120,8 +120,8 @@ def _row(exchange: Exchange) -> Row:
         exchange.peer,
         exchange.attempt_uuid,
         redelivery.exchange_id if redelivery is not None else "",
-        journal_text(redelivery.by) if redelivery is not None else "",
-        journal_text(redelivery.why) if redelivery is not None else "",
+        journal_text(redelivery.actor) if redelivery is not None else "",
+        journal_text(redelivery.reason) if redelivery is not None else "",
         exchange.trimmed,
     )
 

@@ -14,6 +14,7 @@ from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
+    CloseFailure,
     CloseRecord,
     CloseSuccess,
     Credit,
@@ -22,13 +23,12 @@ from gateway.store.models import (
     EventBatch,
     EventFilter,
     Exchange,
-    Failed,
     ItemFilter,
     Page,
-    Position,
     Posting,
     PostingRefused,
-    ProviderSwitch,
+    ProviderState,
+    ProviderStateChange,
     ReconciliationItem,
     Target,
     WalletKind,
@@ -153,7 +153,7 @@ class PostgresStore:
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
 
-    async def creditors(self) -> frozenset[WalletKind]:
+    async def wallet_kinds(self) -> frozenset[WalletKind]:
         return await self._read(ledger.creditors)
 
     # --- Closures -----------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class PostgresStore:
         await self._write(closures.SettleClose(request_id, settled, exchange, event), _close(request_id))
 
     async def fail_close(
-        self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
+        self, request_id: str, failed: CloseFailure, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
         await self._write(closures.FailClose(request_id, failed, exchange, item), _close(request_id))
 
@@ -279,17 +279,19 @@ class PostgresStore:
 
     # --- Switches -----------------------------------------------------------------------------------------------------
 
-    async def switch_provider(
-        self, provider: str, to: Position, by: str, why: str, now: datetime
-    ) -> tuple[ProviderSwitch | None, bool]:
+    async def change_provider_state(
+        self, provider: str, to: ProviderState, by: str, why: str, now: datetime
+    ) -> tuple[ProviderStateChange | None, bool]:
         return await self._write(
             lambda writing: switches.switch(writing, provider, to, by, why, now), ("provider_switches", provider)
         )
 
-    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+    async def current_provider_states(self) -> Sequence[ProviderStateChange]:
         return await self._read(switches.standing)
 
-    async def switches(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[ProviderSwitch]:
+    async def provider_state_changes(
+        self, *, provider: str = "", page_token: str = "", limit: int = 100
+    ) -> Page[ProviderStateChange]:
         return await self._read(lambda db: switches.switches(db, provider, page_token, limit))
 
     # ------------------------------------------------------------------------------------------------------------------

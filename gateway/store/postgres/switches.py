@@ -7,7 +7,7 @@ import asyncpg
 
 from gateway.store import paging
 from gateway.store.ids import new_id
-from gateway.store.models import Page, Position, ProviderSwitch
+from gateway.store.models import Page, ProviderState, ProviderStateChange
 from gateway.store.postgres.codecs import journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
@@ -27,16 +27,16 @@ _NEWEST = 2**63 - 1
 
 
 async def switch(
-    writing: UnitOfWork, provider: str, to: Position, by: str, why: str, now: datetime
-) -> tuple[ProviderSwitch | None, bool]:
+    writing: UnitOfWork, provider: str, to: ProviderState, by: str, why: str, now: datetime
+) -> tuple[ProviderStateChange | None, bool]:
     """Switch a provider, with its line in the journal: the switch that stands, and whether it is new."""
     row = await writing.db.fetchrow(f"{_OF_PROVIDER} ORDER BY number DESC LIMIT 1", provider)
     standing = _switch(row) if row is not None else None
-    if to is (standing.position if standing else Position.ON):
+    if to is (standing.state if standing else ProviderState.ENABLED):
         return standing, False
     number = standing.number + 1 if standing else 1
-    made = ProviderSwitch(new_id(), provider, number, require_aware(now), journal_text(by), journal_text(why))
-    if await writing.db.fetchval(_KEEP, made.id, provider, number, made.at, made.by, made.why):
+    made = ProviderStateChange(new_id(), provider, number, require_aware(now), journal_text(by), journal_text(why))
+    if await writing.db.fetchval(_KEEP, made.id, provider, number, made.at, made.actor, made.reason):
         writing.lines.append(made.line())
         return made, True
     # Another gateway was first: a switch of this number is one to the same position.
@@ -44,7 +44,7 @@ async def switch(
     return (_switch(row) if row is not None else None), False
 
 
-async def standing(db: Connection) -> Sequence[ProviderSwitch]:
+async def standing(db: Connection) -> Sequence[ProviderStateChange]:
     """The newest switch of each provider."""
     rows = await db.fetch(
         f"SELECT DISTINCT ON (provider) {_COLUMNS} FROM provider_switches ORDER BY provider, number DESC"  # noqa: S608 - fixed names
@@ -52,7 +52,7 @@ async def standing(db: Connection) -> Sequence[ProviderSwitch]:
     return tuple(_switch(row) for row in rows)
 
 
-async def switches(db: Connection, provider: str, page_token: str, limit: int) -> Page[ProviderSwitch]:
+async def switches(db: Connection, provider: str, page_token: str, limit: int) -> Page[ProviderStateChange]:
     """Switches, newest first. Raises PageTokenUnknown."""
     rows = await db.fetch(
         f"""
@@ -68,12 +68,12 @@ async def switches(db: Connection, provider: str, page_token: str, limit: int) -
     return Page(tuple(_switch(row) for row in rows[:limit]), more)
 
 
-def _switch(row: asyncpg.Record) -> ProviderSwitch:
-    return ProviderSwitch(
+def _switch(row: asyncpg.Record) -> ProviderStateChange:
+    return ProviderStateChange(
         id=row["id"],
         provider=row["provider"],
         number=row["number"],
         at=row["switched_at"],
-        by=row["switched_by"],
-        why=row["reason"],
+        actor=row["switched_by"],
+        reason=row["reason"],
     )

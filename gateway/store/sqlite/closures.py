@@ -11,12 +11,12 @@ from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers
 from gateway.store.closures import abandoned, combine_certainty
 from gateway.store.models import (
+    CloseFailure,
     CloseRecord,
     CloseSuccess,
     ClosureKind,
     Event,
     Exchange,
-    Failed,
     ReconciliationItem,
     ReconciliationKind,
     Target,
@@ -85,7 +85,7 @@ def settle_close(
 def fail_close(
     db: sqlite3.Connection,
     request_id: str,
-    failed: Failed,
+    failed: CloseFailure,
     exchange: Exchange | None,
     item: ReconciliationItem | None,
 ) -> None:

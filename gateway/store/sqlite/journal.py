@@ -109,8 +109,8 @@ def _row(exchange: Exchange) -> tuple[str | int | bytes | None, ...]:
         exchange.peer,
         exchange.attempt_uuid,
         redelivery.exchange_id if redelivery is not None else "",
-        redelivery.by if redelivery is not None else "",
-        redelivery.why if redelivery is not None else "",
+        redelivery.actor if redelivery is not None else "",
+        redelivery.reason if redelivery is not None else "",
         exchange.trimmed,
     )
 

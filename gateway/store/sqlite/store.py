@@ -15,6 +15,7 @@ from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
+    CloseFailure,
     CloseRecord,
     CloseSuccess,
     Credit,
@@ -23,13 +24,12 @@ from gateway.store.models import (
     EventBatch,
     EventFilter,
     Exchange,
-    Failed,
     ItemFilter,
     Page,
-    Position,
     Posting,
     PostingRefused,
-    ProviderSwitch,
+    ProviderState,
+    ProviderStateChange,
     ReconciliationItem,
     Target,
     WalletKind,
@@ -125,7 +125,7 @@ class SqliteStore:
     async def money_providers(self) -> frozenset[str]:
         return await self._read(ledger.money_providers)
 
-    async def creditors(self) -> frozenset[WalletKind]:
+    async def wallet_kinds(self) -> frozenset[WalletKind]:
         return await self._read(ledger.creditors)
 
     # --- Closures -----------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class SqliteStore:
         await self._write(lambda db: closures.settle_close(db, request_id, settled, exchange, event))
 
     async def fail_close(
-        self, request_id: str, failed: Failed, exchange: Exchange | None, item: ReconciliationItem | None = None
+        self, request_id: str, failed: CloseFailure, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
         await self._write(lambda db: closures.fail_close(db, request_id, failed, exchange, item))
 
@@ -236,15 +236,17 @@ class SqliteStore:
 
     # --- Switches -----------------------------------------------------------------------------------------------------
 
-    async def switch_provider(
-        self, provider: str, to: Position, by: str, why: str, now: datetime
-    ) -> tuple[ProviderSwitch | None, bool]:
+    async def change_provider_state(
+        self, provider: str, to: ProviderState, by: str, why: str, now: datetime
+    ) -> tuple[ProviderStateChange | None, bool]:
         return await self._write(lambda db: switches.switch(db, provider, to, by, why, now))
 
-    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+    async def current_provider_states(self) -> Sequence[ProviderStateChange]:
         return await self._read(switches.standing)
 
-    async def switches(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[ProviderSwitch]:
+    async def provider_state_changes(
+        self, *, provider: str = "", page_token: str = "", limit: int = 100
+    ) -> Page[ProviderStateChange]:
         return await self._read(lambda db: switches.switches(db, provider, page_token, limit))
 
     # ------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.ids import new_id
-from gateway.store.models import Page, Position, ProviderSwitch
+from gateway.store.models import Page, ProviderState, ProviderStateChange
 from gateway.store.sqlite import journal
 from gateway.store.sqlite.codecs import time_of, time_text
 
@@ -19,22 +19,22 @@ _NEWEST = 2**63 - 1
 
 
 def switch(
-    db: sqlite3.Connection, provider: str, to: Position, by: str, why: str, now: datetime
-) -> tuple[ProviderSwitch | None, bool]:
+    db: sqlite3.Connection, provider: str, to: ProviderState, by: str, why: str, now: datetime
+) -> tuple[ProviderStateChange | None, bool]:
     """Switch a provider, with its line in the journal: the switch that stands, and whether it is new."""
     row = db.execute(
         "SELECT * FROM provider_switches WHERE provider = ? ORDER BY number DESC LIMIT 1", (provider,)
     ).fetchone()
     standing = _switch(row) if row is not None else None
-    if to is (standing.position if standing else Position.ON):
+    if to is (standing.state if standing else ProviderState.ENABLED):
         return standing, False
-    made = ProviderSwitch(new_id(), provider, standing.number + 1 if standing else 1, now, by, why)
+    made = ProviderStateChange(new_id(), provider, standing.number + 1 if standing else 1, now, by, why)
     db.execute(_KEEP, (made.id, provider, made.number, time_text(now), by, why))
     journal.keep(db, made.line())
     return made, True
 
 
-def standing(db: sqlite3.Connection) -> Sequence[ProviderSwitch]:
+def standing(db: sqlite3.Connection) -> Sequence[ProviderStateChange]:
     """The newest switch of each provider."""
     rows = db.execute(
         """
@@ -45,7 +45,7 @@ def standing(db: sqlite3.Connection) -> Sequence[ProviderSwitch]:
     return tuple(_switch(row) for row in rows)
 
 
-def switches(db: sqlite3.Connection, provider: str, page_token: str, limit: int) -> Page[ProviderSwitch]:
+def switches(db: sqlite3.Connection, provider: str, page_token: str, limit: int) -> Page[ProviderStateChange]:
     """Switches, newest first. Raises PageTokenUnknown."""
     of_provider = "AND provider = :provider" if provider else ""
     rows = db.execute(
@@ -59,12 +59,12 @@ def switches(db: sqlite3.Connection, provider: str, page_token: str, limit: int)
     return Page(tuple(_switch(row) for row in rows[:limit]), more)
 
 
-def _switch(row: sqlite3.Row) -> ProviderSwitch:
-    return ProviderSwitch(
+def _switch(row: sqlite3.Row) -> ProviderStateChange:
+    return ProviderStateChange(
         id=row["id"],
         provider=row["provider"],
         number=row["number"],
         at=time_of(row["switched_at"]),
-        by=row["switched_by"],
-        why=row["reason"],
+        actor=row["switched_by"],
+        reason=row["reason"],
     )

@@ -52,7 +52,7 @@ def _meaning(body: object, status: int = 200) -> Outcome | RefusalKind:
 
 
 def test_it_says_what_it_is() -> None:
-    """Name, secrets and capabilities; it has no callbacks and no caution."""
+    """Name, secrets and capabilities; it has no callbacks and no warning."""
     assert ADAPTER.name == "eliab"
     assert ADAPTER.masked == SensitiveFields(headers=frozenset({"authorization"}))
     assert not ADAPTER.callbacks

@@ -12,7 +12,7 @@ CALL = ADAPTER.close_session
 
 
 def test_it_says_what_it_is() -> None:
-    """Name, secrets, callbacks, capabilities and caution, so that the core never asks for a name."""
+    """Name, secrets, callbacks, capabilities and warning, so that the core never asks for a name."""
     assert ADAPTER.name == "kyren"
     assert ADAPTER.masked == SensitiveFields(fields=frozenset({"token"}))
     notifications = {path: callback.notification for path, callback in ADAPTER.callbacks.items()}

@@ -57,7 +57,7 @@ async def test_once_the_account_is_open_it_is_credited_once(
     settled = await house.store.find_item(item.id)
     assert settled is not None
     assert settled.resolution is not None
-    assert settled.resolution.by == ""
+    assert settled.resolution.actor == ""
     kept = await house.store.exchange(line.id)
     assert kept is not None
     assert (kept.verdict, kept.redelivery, kept.request, kept.peer) == (

@@ -37,10 +37,10 @@ async def test_a_place_is_given_back_whatever_happens() -> None:
     """Also where the request ends with an error."""
     gate = _gate()
     permit = await gate.acquire(Deadline.after(LONG))
-    assert gate.under_way == 1
+    assert gate.in_flight == 1
     with pytest.raises(ZeroDivisionError), permit:
         raise ZeroDivisionError
-    assert gate.under_way == 0
+    assert gate.in_flight == 0
 
 
 async def test_a_busy_provider_is_refused_at_once() -> None:
@@ -68,7 +68,7 @@ async def test_an_open_circuit_refuses_and_says_until_when() -> None:
         probe.record_result(failed=False)
     assert gate.circuit is Circuit.CLOSED
     assert turned == [Circuit.OPEN, Circuit.CLOSED]
-    assert gate.under_way == 0
+    assert gate.in_flight == 0
 
 
 async def test_who_waited_while_the_circuit_opened_is_not_let_through() -> None:
@@ -78,14 +78,14 @@ async def test_who_waited_while_the_circuit_opened_is_not_let_through() -> None:
     permits = [await gate.acquire(Deadline.after(LONG)) for _ in range(51)]
     waiting = asyncio.create_task(gate.acquire(Deadline.after(LONG)))
     await asyncio.sleep(0)
-    assert gate.waiting == 1
+    assert gate.queued == 1
     for permit in permits:
         permit.record_result(failed=True)
         with permit:
             pass
     with pytest.raises(AdmissionRefused, match="failed too often"):
         await waiting
-    assert gate.under_way == 0
+    assert gate.in_flight == 0
 
 
 async def test_nobody_queues_at_an_open_circuit() -> None:
@@ -97,7 +97,7 @@ async def test_nobody_queues_at_an_open_circuit() -> None:
         with permit:
             pass
     gate.set_limits(Limits(max_concurrent_calls=1), gate.retry, BreakerLimits())
-    assert gate.under_way == 1
+    assert gate.in_flight == 1
     async with asyncio.timeout(5):
         assert (await _refused(gate)).fault is AdmissionFault.CIRCUIT_OPEN
 
@@ -112,7 +112,7 @@ async def test_who_had_to_wait_and_has_no_time_left_is_not_sent() -> None:
         pass
     with pytest.raises(AdmissionRefused, match="too late"):
         await waiting
-    assert gate.under_way == 0
+    assert gate.in_flight == 0
 
 
 async def test_the_vendors_pace_is_kept() -> None:
@@ -141,7 +141,7 @@ async def test_new_limits_hold_at_once() -> None:
         Limits(max_concurrent_calls=2, calls_per_s=None), RetryLimits(attempts=1), BreakerLimits(min_requests=60)
     )
     second = await waiting
-    assert (gate.under_way, gate.retry.attempts) == (2, 1)
+    assert (gate.in_flight, gate.retry.attempts) == (2, 1)
     for permit in (first, second):
         with permit:
             permit.record_result(failed=True)

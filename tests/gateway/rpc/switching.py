@@ -12,24 +12,24 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 async def switch_off(
     gateway: Running, provider: str = "lucky", by: str = "ada", why: str = "repairs"
-) -> pb.SwitchOffProviderResponse:
+) -> pb.DisableProviderResponse:
     """Switch a provider off."""
-    request = pb.SwitchOffProviderRequest(provider=provider, switched_by=by, reason=why)
-    return await gateway.providers.SwitchOffProvider(request)
+    request = pb.DisableProviderRequest(provider=provider, actor=by, reason=why)
+    return await gateway.providers.DisableProvider(request)
 
 
 async def switch_on(
     gateway: Running, provider: str = "lucky", by: str = "bob", why: str = "repaired"
-) -> pb.SwitchOnProviderResponse:
+) -> pb.EnableProviderResponse:
     """Switch a provider on."""
-    request = pb.SwitchOnProviderRequest(provider=provider, switched_by=by, reason=why)
-    return await gateway.providers.SwitchOnProvider(request)
+    request = pb.EnableProviderRequest(provider=provider, actor=by, reason=why)
+    return await gateway.providers.EnableProvider(request)
 
 
-async def history(gateway: Running, provider: str = "") -> list[pb.ProviderSwitch]:
+async def history(gateway: Running, provider: str = "") -> list[pb.ProviderStateChange]:
     """Who switched it, newest first."""
-    request = pb.ListProviderSwitchesRequest(provider=provider)
-    return list((await gateway.providers.ListProviderSwitches(request)).provider_switches)
+    request = pb.ListProviderStateChangesRequest(provider=provider)
+    return list((await gateway.providers.ListProviderStateChanges(request)).state_changes)
 
 
 async def health_of(gateway: Running, provider: str = "lucky") -> sessions.ProviderHealth:

@@ -106,7 +106,7 @@ async def test_a_call_that_fails_or_is_given_up_gives_its_place_back(scene: Scen
         await asyncio.wait_for(scene.provider.arrived.wait(), 5)
         call.cancel()
         release.set()
-    await until(lambda: scene.gateway.gateway._rpc._calls.under_way == 0)
+    await until(lambda: scene.gateway.gateway._rpc._calls.in_flight == 0)
 
 
 async def test_streams_of_events_have_places_of_their_own(scene: Scene) -> None:

@@ -52,25 +52,25 @@ async def test_who_switches_a_provider_is_told_and_shown(scene: Scene) -> None:
     gateway = scene.gateway
     before = datetime.now(UTC)
     answer = await switch_off(gateway)
-    off = answer.provider_switch
-    assert answer.switched
-    assert (off.provider, off.position, off.switched_by, off.reason) == (
+    off = answer.state_change
+    assert answer.changed
+    assert (off.provider, off.state, off.actor, off.reason) == (
         "lucky",
-        pb.SWITCH_POSITION_OFF,
+        pb.PROVIDER_STATE_DISABLED,
         "ada",
         "repairs",
     )
     assert before <= off.time.ToDatetime(UTC) <= datetime.now(UTC)
-    shown = (await health_of(gateway)).switched_off
-    assert (shown.switched_by, shown.reason, shown.time) == ("ada", "repairs", off.time)
+    shown = (await health_of(gateway)).disabled
+    assert (shown.actor, shown.reason, shown.time) == ("ada", "repairs", off.time)
     assert not await is_serving(gateway)
-    assert not (await health_of(gateway, "kyren")).HasField("switched_off")
+    assert not (await health_of(gateway, "kyren")).HasField("disabled")
     assert await is_serving(gateway, "kyren")
     answer_on = await switch_on(gateway)
-    on = answer_on.provider_switch
-    assert answer_on.switched
-    assert (on.position, on.switched_by, on.reason) == (pb.SWITCH_POSITION_ON, "bob", "repaired")
-    assert not (await health_of(gateway)).HasField("switched_off")
+    on = answer_on.state_change
+    assert answer_on.changed
+    assert (on.state, on.actor, on.reason) == (pb.PROVIDER_STATE_ENABLED, "bob", "repaired")
+    assert not (await health_of(gateway)).HasField("disabled")
     assert await is_serving(gateway)
     assert await history(gateway) == [on, off]
 
@@ -78,11 +78,11 @@ async def test_who_switches_a_provider_is_told_and_shown(scene: Scene) -> None:
 async def test_what_stands_is_answered_and_not_kept_again(scene: Scene) -> None:
     """Switching to what it is already answers the switch that stands; of one never switched there is none."""
     never = await switch_on(scene.gateway)
-    assert (never.HasField("provider_switch"), never.switched) == (False, False)
+    assert (never.HasField("state_change"), never.changed) == (False, False)
     first = await switch_off(scene.gateway)
     again = await switch_off(scene.gateway, by="eve", why="me too")
-    assert (again.provider_switch, again.switched) == (first.provider_switch, False)
-    assert await history(scene.gateway) == [first.provider_switch]
+    assert (again.state_change, again.changed) == (first.state_change, False)
+    assert await history(scene.gateway) == [first.state_change]
 
 
 async def test_health_watchers_learn_of_a_switch_at_once(scene: Scene) -> None:
@@ -111,15 +111,15 @@ async def test_callbacks_of_a_switched_off_provider_are_taken_in(gateway: Runnin
     assert balance.cash == "11"
 
 
-@pytest.mark.parametrize("method", ["SwitchOffProvider", "SwitchOnProvider"])
+@pytest.mark.parametrize("method", ["DisableProvider", "EnableProvider"])
 @pytest.mark.parametrize(
     ("fields", "reason", "at_fault"),
     [
         ({"provider": ""}, "FIELD_INVALID", ("provider",)),
-        ({"switched_by": " "}, "FIELD_INVALID", ("switched_by",)),
-        ({"switched_by": "a" * 256}, "FIELD_INVALID", ("switched_by",)),
+        ({"actor": " "}, "FIELD_INVALID", ("actor",)),
+        ({"actor": "a" * 256}, "FIELD_INVALID", ("actor",)),
         ({"reason": ""}, "FIELD_INVALID", ("reason",)),
-        ({"reason": "a" * 1001, "switched_by": "a\x1bb"}, "FIELD_INVALID", ("switched_by", "reason")),
+        ({"reason": "a" * 1001, "actor": "a\x1bb"}, "FIELD_INVALID", ("actor", "reason")),
         ({"provider": "nobody"}, "PROVIDER_UNKNOWN", ()),
     ],
 )
@@ -127,12 +127,12 @@ async def test_what_cannot_be_switched_says_why(
     scene: Scene, method: str, fields: dict[str, str], reason: str, at_fault: tuple[str, ...]
 ) -> None:
     """Who, why and a configured provider are needed; nothing is kept otherwise."""
-    request = {"provider": "lucky", "switched_by": "ada", "reason": "repairs", **fields}
+    request = {"provider": "lucky", "actor": "ada", "reason": "repairs", **fields}
     call: Any = getattr(scene.gateway.providers, method)
     failed = await refused(call(getattr(pb, f"{method}Request")(**request)))
     assert (failed.reason, failed.fields, failed.certainty) == (reason, at_fault, "NOT_SENT")
     assert await history(scene.gateway) == []
-    assert not (await health_of(scene.gateway)).HasField("switched_off")
+    assert not (await health_of(scene.gateway)).HasField("disabled")
 
 
 async def test_pages_of_switches_together_are_the_whole_list(gateway: Running) -> None:
@@ -144,19 +144,19 @@ async def test_pages_of_switches_together_are_the_whole_list(gateway: Running) -
     whole = await history(gateway)
     assert len(whole) == 12
     assert await history(gateway, "kyren") == [each for each in whole if each.provider == "kyren"]
-    joined: list[pb.ProviderSwitch] = []
+    joined: list[pb.ProviderStateChange] = []
     token = ""
     while True:
-        request = pb.ListProviderSwitchesRequest(page_size=5, page_token=token)
-        page = await gateway.providers.ListProviderSwitches(request)
-        assert len(page.provider_switches) <= 5
-        joined += page.provider_switches
+        request = pb.ListProviderStateChangesRequest(page_size=5, page_token=token)
+        page = await gateway.providers.ListProviderStateChanges(request)
+        assert len(page.state_changes) <= 5
+        joined += page.state_changes
         if not page.next_page_token:
             break
         token = page.next_page_token
     assert joined == whole
-    other = pb.ListProviderSwitchesRequest(provider="lucky", page_token=token)
-    failed = await refused(gateway.providers.ListProviderSwitches(other))
+    other = pb.ListProviderStateChangesRequest(provider="lucky", page_token=token)
+    failed = await refused(gateway.providers.ListProviderStateChanges(other))
     assert (failed.reason, failed.fields) == ("FIELD_INVALID", ("page_token",))
 
 
@@ -167,21 +167,21 @@ async def test_a_switch_that_is_not_durable_is_not_made(gateway: Running) -> Non
         assert (failed.code, failed.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         assert await is_serving(gateway)
     assert await history(gateway) == []
-    assert not (await health_of(gateway)).HasField("switched_off")
+    assert not (await health_of(gateway)).HasField("disabled")
 
 
 async def test_a_switch_outlives_the_gateway(tmp_path: Path, store_url: str) -> None:
     """Started again, a gateway does not ask what was switched off before, from its first moment."""
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
-        off = (await switch_off(gateway)).provider_switch
+        off = (await switch_off(gateway)).state_change
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
         assert not await is_serving(gateway)
-        shown = (await health_of(gateway)).switched_off
-        assert (shown.switched_by, shown.reason, shown.time) == (off.switched_by, off.reason, off.time)
-        assert (await switch_on(gateway)).switched
+        shown = (await health_of(gateway)).disabled
+        assert (shown.actor, shown.reason, shown.time) == (off.actor, off.reason, off.time)
+        assert (await switch_on(gateway)).changed
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
         assert await is_serving(gateway)
-        assert not (await health_of(gateway)).HasField("switched_off")
+        assert not (await health_of(gateway)).HasField("disabled")
 
 
 async def test_every_gateway_on_a_database_does_as_one_is_told(tmp_path: Path, postgres_url: str) -> None:
@@ -195,17 +195,17 @@ async def test_every_gateway_on_a_database_does_as_one_is_told(tmp_path: Path, p
         here, there = gateways
         watch = health_pb2_grpc.HealthStub(there.channel).Watch(health_pb2.HealthCheckRequest(service="lucky"))
         assert (await watch.read()).status == SERVING
-        off = (await switch_off(here)).provider_switch
+        off = (await switch_off(here)).state_change
         async with asyncio.timeout(APPLIED_S):
             assert (await watch.read()).status == NOT_SERVING
-        assert (await health_of(there)).switched_off.switched_by == "ada"
-        assert (await switch_off(there, by="eve")).provider_switch == off
+        assert (await health_of(there)).disabled.actor == "ada"
+        assert (await switch_off(there, by="eve")).state_change == off
         await switch_on(there, by="eve")
         assert await is_serving(there)
         async with asyncio.timeout(APPLIED_S):
             while not await is_serving(here):  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.02)
-        assert not (await health_of(here)).HasField("switched_off")
+        assert not (await health_of(here)).HasField("disabled")
         assert await is_serving(here, "kyren")
         watch.cancel()
 

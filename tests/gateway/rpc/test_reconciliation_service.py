@@ -119,7 +119,7 @@ async def test_redelivered_it_is_credited_and_its_item_settles(gateway: Running)
         line = await gateway.store.exchange(answer.exchange_id)
         assert line is not None
         assert line.redelivery is not None
-        assert (line.redelivery.exchange_id, line.redelivery.by, line.redelivery.why) == (
+        assert (line.redelivery.exchange_id, line.redelivery.actor, line.redelivery.reason) == (
             item.exchange_id,
             "ada",
             "account opened",

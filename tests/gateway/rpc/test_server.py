@@ -50,7 +50,7 @@ async def test_providers_are_listed_with_what_they_can_do(gateway: Running) -> N
     assert list(lucky.capabilities.optional_fields) == ["clear_history", "game_id"]
     assert list(lucky.capabilities.callbacks) == ["V4/Result", "V4/SessionExpired"]
     assert list(kyren.capabilities.optional_fields) == ["game_id"]
-    assert kyren.capabilities.caution
+    assert kyren.capabilities.warning
     assert eliab.capabilities.close_scope == pb.CLOSE_SCOPE_SESSION
     assert "session_id" in eliab.capabilities.required_fields
     assert not eliab.capabilities.callbacks

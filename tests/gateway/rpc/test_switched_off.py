@@ -61,7 +61,7 @@ async def test_nothing_is_sent_to_a_provider_that_is_switched_off(scene: Scene) 
     )
     for words in ("ada", "wrong invoices", "session-gateway provider on lucky", "nothing was sent"):
         assert words in failure.message
-    assert (failure.metadata["switched_by"], failure.metadata["why"]) == ("ada", "wrong invoices")
+    assert (failure.metadata["actor"], failure.metadata["why"]) == ("ada", "wrong invoices")
     assert failure.metadata["provider"] == "lucky"
     assert not scene.provider.received
     assert (await close(scene, "kyren")).outcome == pb.OUTCOME_CLOSED
@@ -117,7 +117,7 @@ async def test_who_waited_for_a_turn_is_not_sent(narrow: Scene) -> None:
     async def waits(under_way: int, waiting: int) -> None:
         async def shown() -> bool:
             health = await health_of(narrow.gateway)
-            return (health.calls_under_way, health.calls_waiting) == (under_way, waiting)
+            return (health.in_flight_calls, health.queued_calls) == (under_way, waiting)
 
         await until(shown)
 

@@ -15,7 +15,7 @@ from gateway.config import load
 from gateway.server.reload import log_reload_failure
 from gateway.sessions.provider import HealthState, Provider
 from gateway.store.base import StoreUnavailable
-from gateway.store.models import Position
+from gateway.store.models import ProviderState
 from gateway.v1.reconciliation_service_pb2 import ListRefusedCallbacksRequest, RedeliverCallbackRequest
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from tests.support.gateway import Running, configuration, family_table, locked, running_gateway, told
@@ -84,9 +84,9 @@ async def test_what_has_not_changed_of_a_provider_is_the_very_same(
 async def test_a_gate_is_told_its_limits(tmp_path: Path) -> None:
     """All of them, where it is kept; those of the file before are not in force any more."""
     async with running_gateway(tmp_path, table()) as gateway:
-        gate = (await reload(gateway, table(retry="{ attempts = 5 }") + LIMITED)).gate
+        gate = (await reload(gateway, table(retry="{ attempts = 5 }") + LIMITED)).admission
         assert (gate.limits.max_concurrent_calls, gate.retry.attempts) == (7, 5)
-        assert (await reload(gateway, table())).gate is gate
+        assert (await reload(gateway, table())).admission is gate
         assert (gate.limits.max_concurrent_calls, gate.retry.attempts) == (100, 1)
 
 
@@ -106,10 +106,10 @@ async def test_health_follows_a_provider_that_moves(tmp_path: Path) -> None:
 async def test_a_switched_off_provider_that_comes_back_is_off(tmp_path: Path) -> None:
     """It may be taken out of the file meanwhile: whoever switched it off has not switched it on."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
-        await gateway.gateway._switches.switch("lucky", Position.OFF, "anna", "ticket 4711")
+        await gateway.gateway._switches.change("lucky", ProviderState.DISABLED, "anna", "ticket 4711")
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
         assert "lucky" not in gateway.gateway._providers
-        assert (await reload(gateway, table(), OTHER)).switch.off is not None
+        assert (await reload(gateway, table(), OTHER)).enabled_state.disabled is not None
 
 
 async def test_a_store_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def fails(gateway: Running, request: pb.CloseSessionRequest, timeout_s: fl
 async def break_(gateway: Running, provider: ScriptedProvider) -> None:
     """Let the provider fail until nothing more is sent to it."""
     provider.behaviour = answering(500)
-    while gateway.gateway._closing._providers["lucky"].gate.circuit is Circuit.CLOSED:
+    while gateway.gateway._closing._providers["lucky"].admission.circuit is Circuit.CLOSED:
         await fails(gateway, close())
     provider.received.clear()
 
@@ -99,7 +99,7 @@ async def test_what_was_received_before_is_not_unsent(tmp_path: Path, behaviour:
 
 def open_circuit(gateway: Running) -> None:
     """As if fifty other calls had failed."""
-    gate = gateway.gateway._closing._providers["lucky"].gate
+    gate = gateway.gateway._closing._providers["lucky"].admission
     while permit := gate.try_acquire():
         with permit:
             permit.record_result(failed=True)
@@ -142,7 +142,7 @@ async def test_one_call_finds_out_when_it_is_well_again(tmp_path: Path) -> None:
     """All others are refused meanwhile; a caller who gives up does not count as the provider's failure."""
     async with scene(tmp_path, breaker=BREAKER) as (gateway, provider):
         await break_(gateway, provider)
-        gate = gateway.gateway._closing._providers["lucky"].gate
+        gate = gateway.gateway._closing._providers["lucky"].admission
         await until(lambda: gate.circuit is Circuit.HALF_OPEN)
         release = asyncio.Event()
         provider.behaviour = answering_after(release)
@@ -168,7 +168,7 @@ async def test_a_provider_that_refuses_is_not_sick(tmp_path: Path, behaviour: ob
         provider.behaviour = behaviour  # type: ignore[assignment]
         await asyncio.gather(*(fails(gateway, close()) for _ in range(60)))
         assert len(provider.received) == 60
-        assert gateway.gateway._closing._providers["lucky"].gate.circuit is Circuit.CLOSED
+        assert gateway.gateway._closing._providers["lucky"].admission.circuit is Circuit.CLOSED
 
 
 async def test_hasty_callers_do_not_make_a_provider_sick(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_hasty_callers_do_not_make_a_provider_sick(tmp_path: Path) -> None
         for _ in range(3):
             calls = (gateway.sessions.CloseSession(close(), timeout=0.15) for _ in range(30))
             assert all(await asyncio.gather(*calls, return_exceptions=True))  # each one has failed
-        assert gateway.gateway._closing._providers["lucky"].gate.circuit is Circuit.CLOSED
+        assert gateway.gateway._closing._providers["lucky"].admission.circuit is Circuit.CLOSED
 
 
 async def test_a_busy_provider_takes_no_more(tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ async def test_a_busy_provider_takes_no_more(tmp_path: Path) -> None:
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
         await provider.arrived.wait()
         second = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
-        gate = gateway.gateway._closing._providers["lucky"].gate
-        await until(lambda: gate.waiting == 1)
+        gate = gateway.gateway._closing._providers["lucky"].admission
+        await until(lambda: gate.queued == 1)
         failure = await fails(gateway, close())
         assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -224,7 +224,7 @@ async def test_who_waited_says_what_time_it_is_when_it_is_sent(tmp_path: Path) -
         release = asyncio.Event()
         provider.behaviour = answering_after(release)
         calls = [asyncio.ensure_future(gateway.sessions.CloseSession(close())) for _ in range(2)]
-        await until(lambda: providers["lucky"].gate.waiting == 1)
+        await until(lambda: providers["lucky"].admission.queued == 1)
         released = datetime.now(UTC)
         release.set()
         await asyncio.gather(*calls)
@@ -253,12 +253,12 @@ async def test_who_hangs_up_while_it_waits_is_not_sent(tmp_path: Path) -> None:
         provider.behaviour = answering_after(release)
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
         await provider.arrived.wait()
-        gate = gateway.gateway._closing._providers["lucky"].gate
+        gate = gateway.gateway._closing._providers["lucky"].admission
         request = close()
         leaver = gateway.sessions.CloseSession(request, timeout=20)
-        await until(lambda: gate.waiting == 1)
+        await until(lambda: gate.queued == 1)
         leaver.cancel()
-        await until(lambda: gate.waiting == 0)
+        await until(lambda: gate.queued == 0)
         release.set()
         await first
         await until(lambda: not gateway.gateway._closing._flights)
@@ -281,7 +281,7 @@ async def test_who_comes_as_the_last_one_leaves_is_served(tmp_path: Path) -> Non
             return asyncio.create_task(closing.close(request_id, "lucky", CloseSession("u"), "", until_))
 
         leaver = ask()
-        await until(lambda: closing._providers["lucky"].gate.waiting == 1)
+        await until(lambda: closing._providers["lucky"].admission.queued == 1)
         flight = closing._flights[request_id]
         leaver.cancel()
         await asyncio.sleep(0)

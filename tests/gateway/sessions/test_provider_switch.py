@@ -10,13 +10,13 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.sessions.provider_switch import ProviderSwitches, SwitchedOff
+from gateway.sessions.provider_switch import Disabled, ProviderSwitches
 from gateway.store.base import ProviderSwitchStore, Store, StoreUnavailable
 from gateway.store.factory import open_store
-from gateway.store.models import Position, ProviderSwitch
+from gateway.store.models import ProviderState, ProviderStateChange
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
-OFF, ON = Position.OFF, Position.ON
+OFF, ON = ProviderState.DISABLED, ProviderState.ENABLED
 
 
 @pytest.fixture
@@ -32,18 +32,18 @@ class Held:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.switch_provider = store.switch_provider
+        self.change_provider_state = store.change_provider_state
         self.read = asyncio.Event()
         self.release = asyncio.Event()
         self.release.set()
         self.error: Exception | None = None
         self.looks = 0
 
-    async def standing_switches(self) -> Sequence[ProviderSwitch]:
+    async def current_provider_states(self) -> Sequence[ProviderStateChange]:
         self.looks += 1
         if self.error:
             raise self.error
-        standing = await self._store.standing_switches()
+        standing = await self._store.current_provider_states()
         self.read.set()
         await self.release.wait()
         return standing
@@ -67,10 +67,10 @@ async def looking(book: object, every_s: float = 0.005) -> AsyncIterator[Provide
 
 async def test_what_stands_is_known_from_the_start(store: Store) -> None:
     """Also of a provider that is configured only later: its switch is the same whenever it is asked for."""
-    await store.switch_provider("acme", OFF, "ada", "repairs", NOW)
+    await store.change_provider_state("acme", OFF, "ada", "repairs", NOW)
     async with looking(store, every_s=60) as switches:
-        assert switches.of("acme").off == SwitchedOff("ada", "repairs", NOW)
-        assert switches.of("bolt").off is None
+        assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
+        assert switches.of("bolt").disabled is None
         assert switches.of("acme") is switches.of("acme")
 
 
@@ -78,13 +78,13 @@ async def test_a_switch_holds_here_at_once(store: Store) -> None:
     """Who switches does not wait for a look; each change is told to listeners, and only changes are."""
     told: list[bool] = []
     async with looking(store, every_s=60) as switches:
-        switches.of("acme").listeners.append(lambda: told.append(switches.of("acme").off is None))
-        await switches.switch("acme", OFF, "ada", "repairs")
-        assert switches.of("acme").off == SwitchedOff("ada", "repairs", NOW)
-        await switches.switch("acme", OFF, "bob", "me too")
-        assert switches.of("acme").off == SwitchedOff("ada", "repairs", NOW)
-        await switches.switch("acme", ON, "bob", "repaired")
-        assert switches.of("acme").off is None
+        switches.of("acme").listeners.append(lambda: told.append(switches.of("acme").disabled is None))
+        await switches.change("acme", OFF, "ada", "repairs")
+        assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
+        await switches.change("acme", OFF, "bob", "me too")
+        assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
+        await switches.change("acme", ON, "bob", "repaired")
+        assert switches.of("acme").disabled is None
     assert told == [False, True]
 
 
@@ -93,12 +93,12 @@ async def test_what_another_gateway_switches_is_seen(store: Store) -> None:
     book = Held(store)
     with capture_logs() as lines:
         async with looking(book) as switches:
-            await store.switch_provider("acme", OFF, "ada", "repairs", NOW)
+            await store.change_provider_state("acme", OFF, "ada", "repairs", NOW)
             await book.more_looks(3)
-            assert switches.of("acme").off == SwitchedOff("ada", "repairs", NOW)
-            await store.switch_provider("acme", ON, "bob", "repaired", NOW)
+            assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
+            await store.change_provider_state("acme", ON, "bob", "repaired", NOW)
             await book.more_looks(3)
-            assert switches.of("acme").off is None
+            assert switches.of("acme").disabled is None
     said = [(line["provider"], line["to"], line["by"], line["why"]) for line in lines]
     assert said == [("acme", OFF, "ada", "repairs"), ("acme", ON, "bob", "repaired")]
 
@@ -107,16 +107,16 @@ async def test_a_look_that_was_overtaken_is_not_believed(store: Store) -> None:
     """What was read before a switch here, and comes after it, does not undo it."""
     book = Held(store)
     async with looking(book) as switches:
-        await switches.switch("acme", OFF, "ada", "repairs")
+        await switches.change("acme", OFF, "ada", "repairs")
         book.read.clear()
         book.release.clear()
         await asyncio.wait_for(book.read.wait(), 5)
-        await switches.switch("acme", ON, "bob", "repaired")
+        await switches.change("acme", ON, "bob", "repaired")
         told: list[None] = []
         switches.of("acme").listeners.append(lambda: told.append(None))
         book.release.set()
         await book.more_looks(2)
-        assert switches.of("acme").off is None
+        assert switches.of("acme").disabled is None
         assert not told
 
 
@@ -130,14 +130,14 @@ async def test_looks_go_on_after_trouble(store: Store, error: Exception, said: s
     book = Held(store)
     with capture_logs() as lines:
         async with looking(book) as switches:
-            await switches.switch("acme", OFF, "ada", "repairs")
+            await switches.change("acme", OFF, "ada", "repairs")
             book.error = error
             await book.more_looks(3)
-            assert switches.of("acme").off
+            assert switches.of("acme").disabled
             book.error = None
-            await store.switch_provider("acme", ON, "bob", "repaired", NOW)
+            await store.change_provider_state("acme", ON, "bob", "repaired", NOW)
             await book.more_looks(3)
-            assert switches.of("acme").off is None
+            assert switches.of("acme").disabled is None
     assert any(said in line["event"] for line in lines)
     assert isinstance(error, RuntimeError) or sum(said in line["event"] for line in lines) == 1
 

@@ -216,7 +216,7 @@ async def test_all_calls_share_a_budget(house: Scene) -> None:
 async def test_a_call_counts_once_for_the_budget(house: Scene) -> None:
     """However often it is tried, and not at all where it is answered from what is kept."""
     gateway, provider = house
-    gate = gateway.gateway._closing._providers["lucky"].gate
+    gate = gateway.gateway._closing._providers["lucky"].admission
     gate.budget = counted = CountedBudget(monotonic)
     provider.behaviour = one_after_the_other(answering(503), answering(503), answering())
     request = close()

@@ -13,13 +13,13 @@ from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import EventUnknown, PostingRecords, Store
 from gateway.store.models import (
     Applied,
+    CloseFailure,
     CloseSuccess,
     Direction,
     Event,
     EventFilter,
     EventType,
     Exchange,
-    Failed,
     ItemFilter,
     Message,
     Posting,
@@ -124,9 +124,9 @@ def settled(**fields: Any) -> CloseSuccess:
     return structs.replace(CloseSuccess(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
 
 
-def failed(certainty: Certainty) -> Failed:
+def failed(certainty: Certainty) -> CloseFailure:
     """An attempt that failed."""
-    return Failed("PROVIDER_FAILED", certainty, "the provider answered 503", NOW)
+    return CloseFailure("PROVIDER_FAILED", certainty, "the provider answered 503", NOW)
 
 
 async def open_items(store: Store) -> Sequence[ReconciliationItem]:

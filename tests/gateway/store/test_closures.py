@@ -151,7 +151,7 @@ async def test_an_intent_outlives_the_process(database: Database) -> None:
 async def resolutions(store: Store) -> list[tuple[str, str]]:
     """Of the items that are settled: whose they are, and why."""
     return [
-        (each.reference, each.resolution.why)
+        (each.reference, each.resolution.reason)
         for each in (await store.items(ItemFilter(resolved=True))).entries
         if each.resolution is not None
     ]

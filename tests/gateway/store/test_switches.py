@@ -6,17 +6,19 @@ from datetime import timedelta
 import pytest
 
 from gateway.store.base import PageTokenUnknown, Store
-from gateway.store.models import Direction, Position, ProviderSwitch
+from gateway.store.models import Direction, ProviderState, ProviderStateChange
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, exchange
 
-OFF, ON = Position.OFF, Position.ON
+OFF, ON = ProviderState.DISABLED, ProviderState.ENABLED
 LATER = NOW + timedelta(hours=1)
 
 
-async def switch(store: Store, provider: str, to: Position, by: str = "ada", why: str = "seen") -> ProviderSwitch:
+async def switch(
+    store: Store, provider: str, to: ProviderState, by: str = "ada", why: str = "seen"
+) -> ProviderStateChange:
     """A switch that changes something."""
-    standing, made = await store.switch_provider(provider, to, by, why, NOW)
+    standing, made = await store.change_provider_state(provider, to, by, why, NOW)
     assert made
     assert standing is not None
     return standing
@@ -26,44 +28,44 @@ async def test_a_switch_comes_back_as_it_was(database: Database) -> None:
     """Who, when and why are kept, also for the next process, and stand until somebody switches again."""
     store = database()
     await store.open()
-    off, made = await store.switch_provider("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
+    off, made = await store.change_provider_state("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
     assert made
     assert off is not None
-    assert (off.provider, off.position, off.by, off.why, off.at) == ("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
-    assert tuple(await store.standing_switches()) == (off,)
+    assert (off.provider, off.state, off.actor, off.reason, off.at) == ("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
+    assert tuple(await store.current_provider_states()) == (off,)
     await store.close()
     again = database()
     await again.open()
-    assert tuple(await again.standing_switches()) == (off,)
-    on, made = await again.switch_provider("acme", ON, "bob", "repaired", LATER)
+    assert tuple(await again.current_provider_states()) == (off,)
+    on, made = await again.change_provider_state("acme", ON, "bob", "repaired", LATER)
     assert made
     assert on is not None
-    assert (on.position, on.by, on.why, on.at, on.number) == (ON, "bob", "repaired", LATER, off.number + 1)
-    assert tuple(await again.standing_switches()) == (on,)
-    assert tuple((await again.switches()).entries) == (on, off)
+    assert (on.state, on.actor, on.reason, on.at, on.number) == (ON, "bob", "repaired", LATER, off.number + 1)
+    assert tuple(await again.current_provider_states()) == (on,)
+    assert tuple((await again.provider_state_changes()).entries) == (on, off)
     await again.close()
 
 
 async def test_what_stands_is_not_switched_again(store: Store) -> None:
     """Off when off, and on when on: the answer is the switch that stands, and nothing is kept."""
-    assert await store.switch_provider("acme", ON, "ada", "why not", NOW) == (None, False)
-    assert tuple(await store.standing_switches()) == ()
+    assert await store.change_provider_state("acme", ON, "ada", "why not", NOW) == (None, False)
+    assert tuple(await store.current_provider_states()) == ()
     off = await switch(store, "acme", OFF)
-    assert await store.switch_provider("acme", OFF, "bob", "me too", LATER) == (off, False)
+    assert await store.change_provider_state("acme", OFF, "bob", "me too", LATER) == (off, False)
     on = await switch(store, "acme", ON)
-    assert await store.switch_provider("acme", ON, "bob", "me too", LATER) == (on, False)
-    assert tuple((await store.switches()).entries) == (on, off)
+    assert await store.change_provider_state("acme", ON, "bob", "me too", LATER) == (on, False)
+    assert tuple((await store.provider_state_changes()).entries) == (on, off)
     assert len(await store.exchanges()) == 2
 
 
 async def test_of_several_people_at_once_one_switches(store: Store) -> None:
     """Whoever is first is kept, and all others learn who it was."""
     answers = await asyncio.gather(
-        *(store.switch_provider("acme", OFF, f"person-{number}", "seen", NOW) for number in range(10))
+        *(store.change_provider_state("acme", OFF, f"person-{number}", "seen", NOW) for number in range(10))
     )
     assert sum(made for _, made in answers) == 1
     assert len({standing.id for standing, _ in answers if standing}) == 1
-    assert len((await store.switches()).entries) == len(await store.exchanges()) == 1
+    assert len((await store.provider_state_changes()).entries) == len(await store.exchanges()) == 1
 
 
 async def test_the_journal_of_a_provider_tells_who_switched_it(store: Store) -> None:
@@ -87,7 +89,7 @@ async def test_each_provider_stands_for_itself(store: Store) -> None:
     bolt = await switch(store, "bolt", OFF)
     acme = await switch(store, "acme", ON)
     cord = await switch(store, "cord", OFF)
-    standing = await store.standing_switches()
+    standing = await store.current_provider_states()
     assert sorted(standing, key=lambda each: each.provider) == [acme, bolt, cord]
 
 
@@ -95,11 +97,11 @@ async def test_switches_come_newest_first_in_pages(store: Store) -> None:
     """Pages joined by their tokens are all switches that are wanted, in order."""
     kept = [await switch(store, provider, to) for to in (OFF, ON, OFF) for provider in ("acme", "bolt", "cord")]
 
-    async def joined(provider: str) -> list[ProviderSwitch]:
-        seen: list[ProviderSwitch] = []
+    async def joined(provider: str) -> list[ProviderStateChange]:
+        seen: list[ProviderStateChange] = []
         token = ""
         while True:
-            page = await store.switches(provider=provider, page_token=token, limit=2)
+            page = await store.provider_state_changes(provider=provider, page_token=token, limit=2)
             assert len(page.entries) <= 2
             seen.extend(page.entries)
             token = page.next_token
@@ -110,4 +112,4 @@ async def test_switches_come_newest_first_in_pages(store: Store) -> None:
     assert await joined("bolt") == kept[1::3][::-1]
     assert await joined("nobody") == []
     with pytest.raises(PageTokenUnknown):
-        await store.switches(page_token="x")
+        await store.provider_state_changes(page_token="x")

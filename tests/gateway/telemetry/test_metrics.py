@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.contract import Certainty
-from gateway.telemetry.metrics import CIRCUITS, Metrics, ProviderState
+from gateway.telemetry.metrics import CIRCUITS, Metrics, ProviderStatus
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -108,7 +108,7 @@ def test_commits_have_a_size_and_a_duration() -> None:
 def test_providers_are_read_at_each_scrape() -> None:
     """Nothing is pushed: what is true when it is asked is what is shown, and a provider that went is gone."""
     metrics = Metrics()
-    states = [ProviderState("acme", 7, 2, "HALF_OPEN", switched_off=True)]
+    states = [ProviderStatus("acme", 7, 2, "HALF_OPEN", disabled=True)]
     metrics.watch_providers(lambda: states)
     counted = samples(metrics)
     acme = ("provider", "acme")

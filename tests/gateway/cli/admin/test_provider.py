@@ -42,15 +42,15 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Operated]:
 async def test_a_provider_is_switched_off_and_on(gateway: Operated) -> None:
     """Each command answers the switch, the list shows who it was, and the history keeps both, newest first."""
     (off,) = await gateway.lines("off", "lucky", *WHO)
-    assert (off["switched"], off["provider_switch"]["position"]) == (True, "SWITCH_POSITION_OFF")
-    assert (off["provider_switch"]["switched_by"], off["provider_switch"]["reason"]) == ("ada", "repairs \N{SNOWMAN}")
+    assert (off["changed"], off["state_change"]["state"]) == (True, "PROVIDER_STATE_DISABLED")
+    assert (off["state_change"]["actor"], off["state_change"]["reason"]) == ("ada", "repairs \N{SNOWMAN}")
     kyren, lucky = await gateway.lines("list")
-    assert lucky["health"]["switched_off"]["switched_by"] == "ada"
-    assert "switched_off" not in kyren["health"]
+    assert lucky["health"]["disabled"]["actor"] == "ada"
+    assert "disabled" not in kyren["health"]
     (on,) = await gateway.lines("on", "lucky", "--by", "bob", "--why", "repaired")
-    assert on["switched"]
+    assert on["changed"]
     await gateway.lines("off", "kyren", *WHO)
-    assert await gateway.lines("history", "lucky") == [on["provider_switch"], off["provider_switch"]]
+    assert await gateway.lines("history", "lucky") == [on["state_change"], off["state_change"]]
     assert len(await gateway.lines("history")) == 3
     assert (await gateway.lines("list"))[1]["health"]["state"] == "HEALTH_STATE_UNTRIED"
 
@@ -58,7 +58,7 @@ async def test_a_provider_is_switched_off_and_on(gateway: Operated) -> None:
 async def test_people_read_tables(gateway: Operated) -> None:
     """Without --json every command prints what a person looks for, and says where nothing was changed."""
     off = await gateway.told("off", "lucky", *WHO)
-    for words in ("lucky", "off", "ada", "repairs \N{SNOWMAN}"):
+    for words in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
         assert words in off.out
     assert off.err == ""
     again = await gateway.told("off", "lucky", "--by", "eve", "--why", "me too")
@@ -71,7 +71,7 @@ async def test_people_read_tables(gateway: Operated) -> None:
     assert (never.code, never.out) == (0, "")
     assert "stood so already" in never.err
     history = await gateway.told("history", "lucky")
-    for words in ("lucky", "off", "ada", "repairs \N{SNOWMAN}"):
+    for words in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
         assert words in history.out
     nothing = await gateway.told("history", "kyren")
     assert (nothing.code, nothing.out, nothing.err.strip()) == (0, "", "none")
@@ -81,7 +81,7 @@ async def test_what_the_gateway_refuses_exits_1(gateway: Operated) -> None:
     """A failure that the gateway tells is printed with its reason and its message, and nothing is switched."""
     for arguments, said in (
         (("off", "nobody", *WHO), "PROVIDER_UNKNOWN: no provider 'nobody'"),
-        (("on", "lucky", "--by", " ", "--why", "x"), "FIELD_INVALID: switched_by is required"),
+        (("on", "lucky", "--by", " ", "--why", "x"), "FIELD_INVALID: actor is required"),
     ):
         ended = await gateway.told(*arguments)
         assert (ended.code, ended.out) == (1, "")

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gateway.store.base import StoreUnavailable
-from gateway.store.factory import describe, money_providers_kept
+from gateway.store.factory import describe, stored_money_providers
 from gateway.store.migration_files import BREAKS, Migration, migrations
 from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore, connection
@@ -104,7 +104,7 @@ async def test_a_release_refuses_what_a_later_one_broke(empty_url: str, db: conn
     later = [Migration(len(KNOWN) + 1, f"{BREAKS}\nDROP TABLE pings"), Migration(len(KNOWN) + 2, "SELECT 1")]
     await migrate(db, parse(empty_url), [*KNOWN, *later])
     newest = len(KNOWN) + 1
-    for look in (store.open, lambda: money_providers_kept(empty_url)):
+    for look in (store.open, lambda: stored_money_providers(empty_url)):
         with pytest.raises(StoreUnavailable, match=rf"version {newest} .* start the newer release"):
             await look()
 
@@ -130,7 +130,7 @@ async def test_others_wait_while_one_migrates(empty_url: str, db: connection.Con
 
 async def test_a_look_makes_nothing(empty_url: str, db: connection.Connection) -> None:
     """`check` finds the names that money stands under, and leaves a database as it is."""
-    assert await money_providers_kept(empty_url) == frozenset()
+    assert await stored_money_providers(empty_url) == frozenset()
     assert await tables(db) == []
     store = PostgresStore(empty_url)
     await store.open()
@@ -138,7 +138,7 @@ async def test_a_look_makes_nothing(empty_url: str, db: connection.Connection) -
     await opened(store)
     await deliver(store, posting())
     await store.close()
-    assert await money_providers_kept(empty_url) == {"acme"}
+    assert await stored_money_providers(empty_url) == {"acme"}
 
 
 # --- What is in the way -----------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def free_port() -> int:
 
 async def refused(url: str, says: str) -> None:
     """Opening, and a look, say so, name the database, and never the password."""
-    for look in (PostgresStore(url).open, lambda: money_providers_kept(url)):
+    for look in (PostgresStore(url).open, lambda: stored_money_providers(url)):
         with pytest.raises(StoreUnavailable, match=says) as caught:
             await look()
         told = f"{caught.value!r} {caught.value}"

@@ -3,7 +3,7 @@
 import asyncpg
 
 from bench.seed import Part, fill_postgres
-from gateway.store.factory import money_providers_kept
+from gateway.store.factory import stored_money_providers
 from gateway.store.postgres.ledger import MONEY_PROVIDERS
 
 
@@ -17,4 +17,4 @@ async def test_a_start_does_not_read_through_all_references(postgres_url: str) -
     finally:
         await db.close()
     assert "Seq Scan on transactions" not in plan
-    assert await money_providers_kept(postgres_url) == {"monaco"}
+    assert await stored_money_providers(postgres_url) == {"monaco"}

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.contract import Certainty
 from gateway.store.base import PostingRecords
-from gateway.store.models import Applied, Position, PostingFault, PostingRefused
+from gateway.store.models import Applied, PostingFault, PostingRefused, ProviderState
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.unit_of_work import UnitOfWork
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
@@ -99,7 +99,9 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
             "outcome": lambda: store.record_outcome(content, applied, narrate(content), NOW),
             "item": lambda: store.record_exchange(exchange(), item(reference=f"ref-{number}"), event()),
             "account": lambda: store.open_account(f"new-{number}", "EUR", Decimal(0), NOW),
-            "switch": lambda: store.switch_provider(f"provider-{number:04}", Position.OFF, "ada", "seen", NOW),
+            "switch": lambda: store.change_provider_state(
+                f"provider-{number:04}", ProviderState.DISABLED, "ada", "seen", NOW
+            ),
         }
         return writes[kind]()
 
@@ -242,11 +244,14 @@ async def test_bodies_are_trimmed_by_several_at_once(stores: list[PostgresStore]
 async def test_a_switch_at_several_gateways_is_one(stores: list[PostgresStore]) -> None:
     """Whoever is first has switched; the others learn of that, wherever they asked."""
     for turn in range(20):
-        to = Position.ON if turn % 2 else Position.OFF
+        to = ProviderState.ENABLED if turn % 2 else ProviderState.DISABLED
         answers = await asyncio.gather(
-            *(store.switch_provider("acme", to, f"person-{number}", "seen", NOW) for number, store in enumerate(stores))
+            *(
+                store.change_provider_state("acme", to, f"person-{number}", "seen", NOW)
+                for number, store in enumerate(stores)
+            )
         )
         assert sum(made for _, made in answers) == 1
         assert len({standing.id for standing, _ in answers if standing}) == 1
-        assert {(standing.number, standing.position) for standing, _ in answers if standing} == {(turn + 1, to)}
-    assert len((await stores[0].switches()).entries) == len(await stores[1].exchanges()) == 20
+        assert {(standing.number, standing.state) for standing, _ in answers if standing} == {(turn + 1, to)}
+    assert len((await stores[0].provider_state_changes()).entries) == len(await stores[1].exchanges()) == 20
