@@ -99,48 +99,48 @@ class Gateway:
         self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
         self._secrets = secrets or KnownSecrets(())
         self._secrets.learn(secrets_of(settings))
-        self._store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
-        self._switches = ProviderSwitches(self._store, now)
-        self._providers = Providers(
+        self.store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
+        self.provider_switches = ProviderSwitches(self.store, now)
+        self.providers = Providers(
             {
-                name: provider_of(dialect, self._secrets, self._switches.of(name))
+                name: provider_of(dialect, self._secrets, self.provider_switches.of(name))
                 for name, dialect in self._served.items()
             }
         )
         self._certificates = Certificates()
-        self._wallet = wallet_of(settings.wallet, self._store, now)
-        self._closing = CloseService(self._store, self._providers, now, self._metrics)
-        self._watching = EventStreams(self._store, self._metrics)
-        routes = callback_routes(self._providers)
-        self._judge = CallbackProcessor(self._wallet, self._store, now)
-        self._redeliveries = Redeliveries(routes, self._judge, self._store, now)
+        self.wallet = wallet_of(settings.wallet, self.store, now)
+        self.close_service = CloseService(self.store, self.providers, now, self._metrics)
+        self.event_streams = EventStreams(self.store, self._metrics)
+        routes = callback_routes(self.providers)
+        self.callback_processor = CallbackProcessor(self.wallet, self.store, now)
+        self._redeliveries = Redeliveries(routes, self.callback_processor, self.store, now)
         self._callback_handler = CallbackHandler(
             routes,
             callback_guard(self._served, settings.callbacks),
-            self._judge,
+            self.callback_processor,
             now,
             body_limit=settings.callbacks.max_body_bytes,
             metrics=self._metrics,
             traces=self._traces,
         )
-        self._callbacks = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
-        self._rpc = rpc.RpcServer(
+        self.callback_server = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
+        self.rpc_server = rpc.RpcServer(
             self._servicers(),
-            watching=self._watching,
-            providers=self._providers,
+            watching=self.event_streams,
+            providers=self.providers,
             shares_port=shares_ports,
             lean=settings.grpc.front_end is FrontEnd.HTTP2,
             limits=rpc_limits(settings.grpc),
             traces=self._traces,
         )
-        self._housekeeping = Housekeeping(
-            self._store,
+        self.housekeeping = Housekeeping(
+            self.store,
             now,
             alone=settings.store.is_sqlite,
             keep_bodies=_keep_bodies(settings.journal),
         )
         self._metrics.watch_providers(self._provider_states)
-        self._metrics.watch_rpcs(lambda: self._rpc.in_flight)
+        self._metrics.watch_rpcs(lambda: self.rpc_server.in_flight)
         self._admin = AdminServer(self._metrics, self._readiness_problems)
         self._obstacle = "starting"
 
@@ -158,15 +158,15 @@ class Gateway:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, end the streams, and close: nothing acknowledged is lost."""
         self._obstacle = "stopping"
-        self._closing.cap_deadlines(asyncio.get_running_loop().time() + PROVIDERS_GRACE_S)
-        await asyncio.gather(self._callbacks.stop(), self._rpc.stop(STOP_GRACE_S))
-        await self._closing.drain()
-        for provider in self._providers.values():
+        self.close_service.cap_deadlines(asyncio.get_running_loop().time() + PROVIDERS_GRACE_S)
+        await asyncio.gather(self.callback_server.stop(), self.rpc_server.stop(STOP_GRACE_S))
+        await self.close_service.drain()
+        for provider in self.providers.values():
             await provider.client.close()
-        await self._wallet.close()
-        await self._switches.stop()
-        await self._housekeeping.stop()
-        await self._store.close()
+        await self.wallet.close()
+        await self.provider_switches.stop()
+        await self.housekeeping.stop()
+        await self.store.close()
         if self._traces is not None:
             await self._traces.close()
         await self._admin.stop()
@@ -178,7 +178,7 @@ class Gateway:
         that cannot even say TRY_AGAIN.
         """
         found = changes(self._settings, settings)
-        impossible = (*takes_restart(found), *missing_providers(await self._store.money_providers(), settings))
+        impossible = (*takes_restart(found), *missing_providers(await self.store.money_providers(), settings))
         served = await asyncio.to_thread(validate, settings, self._registry, impossible)
         renew_certificates = await asyncio.to_thread(self._certificates.read)
         self._secrets.learn(secrets_of(settings))
@@ -188,61 +188,61 @@ class Gateway:
         for provider in providers.values():
             if provider.client not in before:
                 await provider.client.start()
-        await self._store.remember_providers(frozenset(settings.providers))
+        await self.store.remember_providers(frozenset(settings.providers))
         # From here to the end nothing waits, so that nobody sees a part of it, and nothing fails.
         renew_certificates()
         self._callback_handler.replace(routes, guard, settings.callbacks.max_body_bytes)
-        self._callbacks.limits = _connection_limits(settings.callbacks)
-        self._rpc.set_limits(rpc_limits(settings.grpc))
+        self.callback_server.limits = _connection_limits(settings.callbacks)
+        self.rpc_server.set_limits(rpc_limits(settings.grpc))
         self._redeliveries.replace(routes)
         for name, provider in providers.items():
-            if provider is not self._providers.get(name):
+            if provider is not self.providers.get(name):
                 limited = served[name].settings
                 provider.admission.set_limits(limited.limits, limited.retry, limited.breaker)
-        self._providers.replace(providers)
+        self.providers.replace(providers)
         for client in before - self._clients():
             client.retire()
-        self._housekeeping.keep_bodies = _keep_bodies(settings.journal)
+        self.housekeeping.keep_bodies = _keep_bodies(settings.journal)
         self._settings, self._served = settings, served
         return found
 
     def _provider(self, dialect: ProviderBinding) -> Provider:
         """A provider as it is configured from here on."""
         name = dialect.settings.name
-        if name not in self._providers:
-            return provider_of(dialect, self._secrets, self._switches.of(name))
-        return rebuild_provider(self._providers[name], self._served[name], dialect, self._secrets)
+        if name not in self.providers:
+            return provider_of(dialect, self._secrets, self.provider_switches.of(name))
+        return rebuild_provider(self.providers[name], self._served[name], dialect, self._secrets)
 
     def _clients(self) -> frozenset[ProviderClient]:
-        return frozenset(provider.client for provider in self._providers.values())
+        return frozenset(provider.client for provider in self.providers.values())
 
     async def _start(self) -> Listening:
-        await self._store.open()
+        await self.store.open()
         if problems := (
-            *missing_providers(await self._store.money_providers(), self._settings),
-            *changed_wallet(await self._store.wallet_kinds(), self._settings),
+            *missing_providers(await self.store.money_providers(), self._settings),
+            *changed_wallet(await self.store.wallet_kinds(), self._settings),
         ):
             raise ConfigInvalid(problems)
-        await self._store.remember_providers(frozenset(self._settings.providers))
-        await self._switches.start()
-        self._housekeeping.start()
-        for provider in self._providers.values():
+        await self.store.remember_providers(frozenset(self._settings.providers))
+        await self.provider_switches.start()
+        self.housekeeping.start()
+        for provider in self.providers.values():
             await provider.client.start()
-        await self._wallet.start()
+        await self.wallet.start()
         grpc_at, callbacks_at, admin_at = (
             self._settings.grpc.listen,
             self._settings.callbacks.listen,
             self._settings.admin.listen,
         )
         admin_port = await self._admin.start(admin_at.host, admin_at.port)
-        callbacks_port = await self._callbacks.start(
+        callbacks_port = await self.callback_server.start(
             callbacks_at.host,
             callbacks_at.port,
             self._certificates.of_callbacks(self._settings.callbacks.tls),
             shares_port=self._shares_ports,
         )
-        grpc_port = await self._rpc.start(
-            grpc_at.host, grpc_at.port, self._certificates.of_rpc(self._settings.grpc, self._rpc)
+        grpc_port = await self.rpc_server.start(
+            grpc_at.host, grpc_at.port, self._certificates.of_rpc(self._settings.grpc, self.rpc_server)
         )
         self._obstacle = ""
         return Listening(
@@ -257,13 +257,13 @@ class Gateway:
             return self._settings.grpc.default_deadline_s
 
         servicers: list[rpc.Servicer] = [
-            SessionService(self._closing, self._watching, self._providers, deadline_s),
-            ReconciliationService(self._store, self._redeliveries, now, deadline_s),
-            TransactionService(self._store, deadline_s),
-            ProviderService(self._switches, self._store, self._providers, deadline_s),
+            SessionService(self.close_service, self.event_streams, self.providers, deadline_s),
+            ReconciliationService(self.store, self._redeliveries, now, deadline_s),
+            TransactionService(self.store, deadline_s),
+            ProviderService(self.provider_switches, self.store, self.providers, deadline_s),
         ]
-        if isinstance(self._wallet, BuiltinWallet):
-            servicers.append(WalletService(self._wallet, deadline_s))
+        if isinstance(self.wallet, BuiltinWallet):
+            servicers.append(WalletService(self.wallet, deadline_s))
         return servicers
 
     def _provider_states(self) -> list[ProviderStatus]:
@@ -276,18 +276,18 @@ class Gateway:
                 provider.admission.circuit,
                 disabled=provider.enabled_state.disabled is not None,
             )
-            for name, provider in self._providers.items()
+            for name, provider in self.providers.items()
         ]
 
     async def _readiness_problems(self) -> tuple[str, ...]:
         """What keeps the gateway from being ready; never a provider's sickness."""
         if self._obstacle:
             return (self._obstacle,)
-        if not self._callbacks.accepting:
+        if not self.callback_server.accepting:
             return ("callbacks are not accepted",)
         try:
-            await self._store.ping()
-            await self._wallet.ready()
+            await self.store.ping()
+            await self.wallet.ready()
         except (StoreUnavailable, WalletUnavailable) as error:
             return (str(error),)
         return ()

@@ -90,7 +90,7 @@ class Server(Protocol):
 def gateway_with(trap: Trap, settings: Settings) -> Server:
     """A gateway whose Results pass the trap at all three points."""
     gateway = Gateway(settings)
-    judge = gateway._callbacks._handler._judge
+    judge = gateway.callback_server._handler._judge
     trap.before(judge._wallet, "credit", Point.BEFORE_WALLET)
     trap.after(judge._store, "apply", Point.AFTER_WALLET)
     # The operator's wallet has answered before its credit is recorded here.

@@ -91,21 +91,21 @@ class House:
         """Start on the database as it is."""
         store = StoreSettings(url=Secret(self._url), pool_size=2)
         self._gateway = Gateway(structs.replace(self._settings, store=store), _REGISTRY)
-        await self._gateway._store.open()
-        await self._gateway._providers[PROVIDER].client.start()
-        self._judge = self._gateway._judge
-        self._routes = callback_routes(self._gateway._providers)
+        await self._gateway.store.open()
+        await self._gateway.providers[PROVIDER].client.start()
+        self._judge = self._gateway.callback_processor
+        self._routes = callback_routes(self._gateway.providers)
         self._redeliveries = Redeliveries(self._routes, self._judge, self.store, clock)
         self.reader: Reader = await self._reading.enter_async_context(reading(self._url))
 
     @property
     def store(self) -> Any:
-        return self._gateway._store
+        return self._gateway.store
 
     async def close(self) -> None:
         """Stop, and let go of everything."""
         await self._reading.aclose()
-        await self._gateway._providers[PROVIDER].client.close()
+        await self._gateway.providers[PROVIDER].client.close()
         await self.store.close()
 
     async def clear(self) -> None:
@@ -199,9 +199,9 @@ class House:
         deadline = asyncio.get_running_loop().time() + _CLOSING_S
         try:
             call = CloseSession(user_id=user_id)
-            answer = await self._gateway._closing.close(request_id, PROVIDER, call, reason, deadline)
+            answer = await self._gateway.close_service.close(request_id, PROVIDER, call, reason, deadline)
         except GatewayError as failure:
-            await self._gateway._closing.drain()
+            await self._gateway.close_service.drain()
             return "REQUEST_ID_REUSED" if failure.reason == "REQUEST_ID_REUSED" else str(failure.certainty)
         return str(answer.outcome)
 

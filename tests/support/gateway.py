@@ -68,7 +68,7 @@ class Running:
 
     @property
     def store(self) -> Store:
-        return self.gateway._store
+        return self.gateway.store
 
     async def callback(self, provider: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Deliver a callback, and answer the status and the body."""

@@ -23,7 +23,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypa
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(scene.gateway.gateway._closing._carrying, "_clock", broken)
+    monkeypatch.setattr(scene.gateway.gateway.close_service._carrying, "_clock", broken)
     failure = await scene.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.INTERNAL,
@@ -50,7 +50,7 @@ async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
         assert "***" in failure.message
         assert "callers" not in repr(failure)
         assert "configured" not in repr(failure)
-    await scene.gateway.gateway._closing.drain()
+    await scene.gateway.gateway.close_service.drain()
     for line in await scene.gateway.store.exchanges():
         assert b"***" in line.reply.body
         assert "callers" not in repr(line)
@@ -72,7 +72,7 @@ async def test_a_token_in_a_providers_code_is_masked(scene: Scene, monkeypatch: 
 
 def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
     """Give the provider's adapter another encoder or decoder."""
-    providers = scene.gateway.gateway._providers
+    providers = scene.gateway.gateway.providers
     call = providers["lucky"].adapter.close_session
     assert call is not None
     adapter = replace(providers["lucky"].adapter, close_session=replace(call, **functions))

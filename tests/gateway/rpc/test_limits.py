@@ -106,7 +106,7 @@ async def test_a_call_that_fails_or_is_given_up_gives_its_place_back(scene: Scen
         await asyncio.wait_for(scene.provider.arrived.wait(), 5)
         call.cancel()
         release.set()
-    await until(lambda: scene.gateway.gateway._rpc._calls.in_flight == 0)
+    await until(lambda: scene.gateway.gateway.rpc_server._calls.in_flight == 0)
 
 
 async def test_streams_of_events_have_places_of_their_own(scene: Scene) -> None:
@@ -115,7 +115,7 @@ async def test_streams_of_events_have_places_of_their_own(scene: Scene) -> None:
     async with hanging_calls(scene, 2):
         assert refused(await refused_stream(scene.gateway)) == BUSY
     first.cancel()
-    await until(lambda: scene.gateway.gateway._rpc._calls._streams == 0)
+    await until(lambda: scene.gateway.gateway.rpc_server._calls._streams == 0)
     async with hanging_calls(scene, 2):
         (await watching(scene.gateway)).cancel()
 
@@ -146,10 +146,10 @@ async def test_a_request_that_is_too_large_is_refused(scene: Scene) -> None:
 async def test_limits_may_be_changed_while_it_serves(scene: Scene) -> None:
     """They hold from the next call on; what is under way is left alone."""
     async with hanging_calls(scene, 2):
-        scene.gateway.gateway._rpc.set_limits(RpcLimits(calls=3))
+        scene.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=3))
         answer = await scene.gateway.sessions.ListProviders(pb.ListProvidersRequest(), timeout=5)
         assert answer.providers
-        scene.gateway.gateway._rpc.set_limits(RpcLimits(calls=1))
+        scene.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=1))
         assert refused(await scene.fails()) == BUSY
 
 

@@ -157,7 +157,7 @@ async def test_readiness_and_liveness(gateway: Running) -> None:
 
 async def test_it_is_idle_only_when_no_call_is_under_way(gateway: Running, provider: ScriptedProvider) -> None:
     """A stop need not wait its whole grace for what is not a call, and does wait for what is."""
-    calls = gateway.gateway._rpc._calls
+    calls = gateway.gateway.rpc_server._calls
     await asyncio.wait_for(calls.idle(), 1)
     asked = asyncio.Event()
 

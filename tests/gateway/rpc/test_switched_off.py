@@ -189,7 +189,7 @@ async def test_nothing_is_sent_where_it_was_switched_off_while_the_store_took_th
             failure = await calling
         assert (failure.reason, failure.certainty) == ("PROVIDER_DISABLED", "NOT_SENT")
         assert not scene.provider.received
-        await scene.gateway.gateway._closing.drain()
+        await scene.gateway.gateway.close_service.drain()
         record = await store.find_close(request_id)
         assert record is not None
         assert (record.attempts, record.certainty) == (1, "NOT_SENT")
@@ -204,7 +204,7 @@ async def test_a_hasty_caller_does_not_take_a_provider_out_of_service(tmp_path: 
             await scene.gateway.sessions.CloseSession(
                 pb.CloseSessionRequest(provider="lucky", user_id="tester"), timeout=0.15
             )
-        await scene.gateway.gateway._closing.drain()
+        await scene.gateway.gateway.close_service.drain()
         assert await is_serving(scene.gateway)
         assert (await health_of(scene.gateway)).state == pb.HEALTH_STATE_ANSWERING
 

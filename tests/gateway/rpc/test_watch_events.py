@@ -266,7 +266,7 @@ async def test_what_happens_meanwhile_does_not_either(
             closed += await asyncio.gather(*(close(gateway) for _ in range(10)))
             for _ in range(10):
                 await following(quick)
-        held = gateway.gateway._watching._recent
+        held = gateway.gateway.event_streams._recent
         assert len(held._events) <= 2 * recent_events.MOST
         assert len(held._numbers) <= 2 * recent_events.MOST + 1
         assert sorted([(await following(slow)).request_id for _ in closed]) == sorted(closed)

@@ -56,6 +56,6 @@ async def test_providers_share_what_is_known_of_their_secrets(tmp_path: Path) ->
     """With hundreds of providers it takes megabytes, and each provider's messages are searched for all of it."""
     other = family_table("other", "luckymonaco", "http://127.0.0.1:9", token='"another-token"')
     async with running_gateway(tmp_path, LUCKY, other) as gateway:
-        masks = [provider.mask for provider in gateway.gateway._providers.values()]
+        masks = [provider.mask for provider in gateway.gateway.providers.values()]
     assert len({id(mask._known) for mask in masks}) == 1
     assert all(mask.text("said another-token") == "said ***" for mask in masks)

@@ -37,7 +37,7 @@ OTHER = family_table("other", "kyren", BASE_URL)
 async def reload(gateway: Running, *sections: str) -> Provider:
     """Reload, and answer the provider `lucky`."""
     await gateway.gateway.reload(load(configuration(gateway.database.parent, *sections), {}))
-    return gateway.gateway._providers["lucky"]
+    return gateway.gateway.providers["lucky"]
 
 
 def parts(provider: Provider) -> dict[str, int]:
@@ -48,9 +48,9 @@ def parts(provider: Provider) -> dict[str, int]:
 async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
     """Whatever happens to others, to limits of the gateway, and to secrets that its mask knows too."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
-        lucky, other = (gateway.gateway._providers[name] for name in ("lucky", "other"))
+        lucky, other = (gateway.gateway.providers[name] for name in ("lucky", "other"))
         assert await reload(gateway, table(), OTHER, "[journal]\nbody_retention_days = 3\n") is lucky
-        assert gateway.gateway._providers["other"] is other
+        assert gateway.gateway.providers["other"] is other
         assert (
             await reload(gateway, table(), family_table("third", "kyren", BASE_URL, token='"another-token"')) is lucky
         )
@@ -75,7 +75,7 @@ async def test_what_has_not_changed_of_a_provider_is_the_very_same(
 ) -> None:
     """Connections where it is reached as before, gate where it is the same server, health and switch always."""
     async with running_gateway(tmp_path, table()) as gateway:
-        before = gateway.gateway._providers["lucky"]
+        before = gateway.gateway.providers["lucky"]
         after = await reload(gateway, section)
         assert after is not before
         assert {part for part, one in parts(before).items() if parts(after)[part] != one} == renewed
@@ -93,7 +93,7 @@ async def test_a_gate_is_told_its_limits(tmp_path: Path) -> None:
 async def test_health_follows_a_provider_that_moves(tmp_path: Path) -> None:
     """What is known of it stays until it is asked again, and its listeners hear of it once, however often it moves."""
     async with scripted_provider() as good, running_gateway(tmp_path, table()) as gateway:
-        lucky = gateway.gateway._providers["lucky"]
+        lucky = gateway.gateway.providers["lucky"]
         heard = len(lucky.health.listeners)
         lucky.health.state = HealthState.FAILING
         for number in range(3):
@@ -106,18 +106,18 @@ async def test_health_follows_a_provider_that_moves(tmp_path: Path) -> None:
 async def test_a_switched_off_provider_that_comes_back_is_off(tmp_path: Path) -> None:
     """It may be taken out of the file meanwhile: whoever switched it off has not switched it on."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
-        await gateway.gateway._switches.change("lucky", ProviderState.DISABLED, "anna", "ticket 4711")
+        await gateway.gateway.provider_switches.change("lucky", ProviderState.DISABLED, "anna", "ticket 4711")
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
-        assert "lucky" not in gateway.gateway._providers
+        assert "lucky" not in gateway.gateway.providers
         assert (await reload(gateway, table(), OTHER)).enabled_state.disabled is not None
 
 
 async def test_a_store_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, table()) as gateway:
-        before = gateway.gateway._providers["lucky"]
+        before = gateway.gateway.providers["lucky"]
         with locked(tmp_path / "gateway.db"), pytest.raises(StoreUnavailable):
             await reload(gateway, table(OTHER_URL))
-        assert gateway.gateway._providers["lucky"] is before
+        assert gateway.gateway.providers["lucky"] is before
         assert await reload(gateway, table(OTHER_URL)) is not before
 
 
@@ -128,7 +128,7 @@ async def test_limits_of_the_listeners_are_taken_on(tmp_path: Path) -> None:
         text = config.read_text().replace("[callbacks]", "[callbacks]\nmax_connections = 9\nreceive_timeout_s = 1.5")
         config.write_text(text)
         await gateway.gateway.reload(load(config, {}))
-        calls, connections = gateway.gateway._rpc._calls.limits, gateway.gateway._callbacks.limits
+        calls, connections = gateway.gateway.rpc_server._calls.limits, gateway.gateway.callback_server.limits
         assert (calls.calls, calls.event_streams) == (7, 8)
         assert (connections.connections, connections.receive_s) == (9, 1.5)
 
@@ -136,9 +136,9 @@ async def test_limits_of_the_listeners_are_taken_on(tmp_path: Path) -> None:
 async def test_bodies_are_kept_as_long_as_the_file_says(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, table()) as gateway:
         await reload(gateway, table(), "[journal]\nbody_retention_days = 3\n")
-        assert gateway.gateway._housekeeping.keep_bodies == timedelta(days=3)
+        assert gateway.gateway.housekeeping.keep_bodies == timedelta(days=3)
         await reload(gateway, table())
-        assert gateway.gateway._housekeeping.keep_bodies is None
+        assert gateway.gateway.housekeeping.keep_bodies is None
 
 
 async def test_callbacks_are_redelivered_by_what_is_served(tmp_path: Path) -> None:
@@ -176,11 +176,11 @@ async def test_an_adapter_that_cannot_say_a_word_changes_nothing(tmp_path: Path)
     """Its bug is reported, and what was served before is served on."""
     registry = OneAdapter()
     async with running_gateway(tmp_path, table(), registry=cast("Registry", registry)) as gateway:
-        before = gateway.gateway._providers["lucky"]
+        before = gateway.gateway.providers["lucky"]
         callbacks = {path: replace(each, encode_reply=speechless) for path, each in ADAPTER.callbacks.items()}
         registry.adapter = replace(ADAPTER, callbacks=callbacks)
         assert await log_reload_failure(reload(gateway, table(OTHER_URL))) is None
-        assert gateway.gateway._providers["lucky"] is before
+        assert gateway.gateway.providers["lucky"] is before
         assert (await gateway.callback("lucky", "V4/Result", b"{}"))[0] == 200
         registry.adapter = ADAPTER
         assert await log_reload_failure(reload(gateway, table(OTHER_URL))) is not before

@@ -229,7 +229,7 @@ async def test_an_intent_without_an_outcome_is_unknown_and_tried_again(
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await gateway.sessions.CloseSession(request)
         assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_REFUSED", "UNKNOWN")
-        await gateway.gateway._closing.drain()  # a failure is told first, and recorded then
+        await gateway.gateway.close_service.drain()  # a failure is told first, and recorded then
         (line,) = await gateway.store.exchanges(request_id=request.request_id)
         assert (line.attempt, line.certainty) == (2, "REFUSED")
 
@@ -263,7 +263,7 @@ async def test_a_deadline_too_short_to_ask_leaves_no_trace(
     request = close(str(uuid4()))
     with pytest.raises(grpc.aio.AioRpcError):
         await gateway.sessions.CloseSession(request, timeout=timeout_s)
-    await gateway.gateway._closing.drain()
+    await gateway.gateway.close_service.drain()
     assert not provider.received
     assert await gateway.store.find_close(request.request_id) is None
     provider.behaviour = answering(200, b'{"error":56}')
@@ -279,7 +279,7 @@ async def test_an_intent_that_comes_too_late_to_be_sent_is_concluded(gateway: Ru
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await gateway.sessions.CloseSession(request, timeout=0.4)
         assert (told(raised.value).reason, told(raised.value).certainty) == ("STORE_UNAVAILABLE", "NOT_SENT")
-    await gateway.gateway._closing.drain()
+    await gateway.gateway.close_service.drain()
     record = await gateway.store.find_close(request.request_id)
     assert record is not None
     assert (record.attempts, record.certainty) == (1, "NOT_SENT")
@@ -305,7 +305,7 @@ async def test_stopping_tells_a_caller_what_is_known(tmp_path: Path, provider: S
     async with running_gateway(tmp_path, *sections(provider)) as gateway:
         calling = asyncio.ensure_future(gateway.sessions.CloseSession(close(), timeout=3600))
         await provider.arrived.wait()
-        gateway.gateway._closing.cap_deadlines(asyncio.get_running_loop().time() + 0.1)
+        gateway.gateway.close_service.cap_deadlines(asyncio.get_running_loop().time() + 0.1)
         async with asyncio.timeout(5):
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await calling
@@ -324,7 +324,7 @@ async def test_a_hasty_caller_is_not_told_that_nothing_is_sent(gateway: Running,
     await provider.arrived.wait()
     now = asyncio.get_running_loop().time()  # over gRPC such a caller's own timer could win
     with pytest.raises(GatewayError) as raised:
-        await gateway.gateway._closing.close(request.request_id, "lucky", CloseSession("u"), "", now)
+        await gateway.gateway.close_service.close(request.request_id, "lucky", CloseSession("u"), "", now)
     assert raised.value.certainty is Certainty.UNKNOWN
     release.set()
     assert (await patient).outcome == pb.OUTCOME_CLOSED
@@ -344,4 +344,4 @@ async def test_a_slow_store_makes_no_refusal_late(
     deadline = loop.time() + (0.06 if provider_name == "lucky" else 0.3)
     async with asyncio.timeout_at(deadline):
         with pytest.raises(GatewayError):
-            await gateway.gateway._closing.close(str(uuid4()), provider_name, CloseSession("u"), "", deadline)
+            await gateway.gateway.close_service.close(str(uuid4()), provider_name, CloseSession("u"), "", deadline)

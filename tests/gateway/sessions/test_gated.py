@@ -57,7 +57,7 @@ async def fails(gateway: Running, request: pb.CloseSessionRequest, timeout_s: fl
 async def break_(gateway: Running, provider: ScriptedProvider) -> None:
     """Let the provider fail until nothing more is sent to it."""
     provider.behaviour = answering(500)
-    while gateway.gateway._closing._providers["lucky"].admission.circuit is Circuit.CLOSED:
+    while gateway.gateway.close_service._providers["lucky"].admission.circuit is Circuit.CLOSED:
         await fails(gateway, close())
     provider.received.clear()
 
@@ -99,7 +99,7 @@ async def test_what_was_received_before_is_not_unsent(tmp_path: Path, behaviour:
 
 def open_circuit(gateway: Running) -> None:
     """As if fifty other calls had failed."""
-    gate = gateway.gateway._closing._providers["lucky"].admission
+    gate = gateway.gateway.close_service._providers["lucky"].admission
     while permit := gate.try_acquire():
         with permit:
             permit.record_result(failed=True)
@@ -142,7 +142,7 @@ async def test_one_call_finds_out_when_it_is_well_again(tmp_path: Path) -> None:
     """All others are refused meanwhile; a caller who gives up does not count as the provider's failure."""
     async with scene(tmp_path, breaker=BREAKER) as (gateway, provider):
         await break_(gateway, provider)
-        gate = gateway.gateway._closing._providers["lucky"].admission
+        gate = gateway.gateway.close_service._providers["lucky"].admission
         await until(lambda: gate.circuit is Circuit.HALF_OPEN)
         release = asyncio.Event()
         provider.behaviour = answering_after(release)
@@ -168,7 +168,7 @@ async def test_a_provider_that_refuses_is_not_sick(tmp_path: Path, behaviour: ob
         provider.behaviour = behaviour  # type: ignore[assignment]
         await asyncio.gather(*(fails(gateway, close()) for _ in range(60)))
         assert len(provider.received) == 60
-        assert gateway.gateway._closing._providers["lucky"].admission.circuit is Circuit.CLOSED
+        assert gateway.gateway.close_service._providers["lucky"].admission.circuit is Circuit.CLOSED
 
 
 async def test_hasty_callers_do_not_make_a_provider_sick(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_hasty_callers_do_not_make_a_provider_sick(tmp_path: Path) -> None
         for _ in range(3):
             calls = (gateway.sessions.CloseSession(close(), timeout=0.15) for _ in range(30))
             assert all(await asyncio.gather(*calls, return_exceptions=True))  # each one has failed
-        assert gateway.gateway._closing._providers["lucky"].admission.circuit is Circuit.CLOSED
+        assert gateway.gateway.close_service._providers["lucky"].admission.circuit is Circuit.CLOSED
 
 
 async def test_a_busy_provider_takes_no_more(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ async def test_a_busy_provider_takes_no_more(tmp_path: Path) -> None:
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
         await provider.arrived.wait()
         second = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
-        gate = gateway.gateway._closing._providers["lucky"].admission
+        gate = gateway.gateway.close_service._providers["lucky"].admission
         await until(lambda: gate.queued == 1)
         failure = await fails(gateway, close())
         assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
@@ -210,7 +210,7 @@ async def test_who_waited_says_what_time_it_is_when_it_is_sent(tmp_path: Path) -
     """A request that its provider takes only while it is fresh does not grow old in the queue."""
     async with scene(tmp_path, limits=ONE) as (gateway, provider):
         told: list[datetime] = []
-        providers = gateway.gateway._providers
+        providers = gateway.gateway.providers
         adapter = providers["lucky"].adapter
         assert adapter.close_session is not None
         encode = adapter.close_session.encode
@@ -253,7 +253,7 @@ async def test_who_hangs_up_while_it_waits_is_not_sent(tmp_path: Path) -> None:
         provider.behaviour = answering_after(release)
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
         await provider.arrived.wait()
-        gate = gateway.gateway._closing._providers["lucky"].admission
+        gate = gateway.gateway.close_service._providers["lucky"].admission
         request = close()
         leaver = gateway.sessions.CloseSession(request, timeout=20)
         await until(lambda: gate.queued == 1)
@@ -261,7 +261,7 @@ async def test_who_hangs_up_while_it_waits_is_not_sent(tmp_path: Path) -> None:
         await until(lambda: gate.queued == 0)
         release.set()
         await first
-        await until(lambda: not gateway.gateway._closing._flights)
+        await until(lambda: not gateway.gateway.close_service._flights)
         assert len(provider.received) == 1
         again = await gateway.sessions.CloseSession(request)
         assert (again.outcome, again.replayed) == (pb.OUTCOME_CLOSED, False)
@@ -274,7 +274,7 @@ async def test_who_comes_as_the_last_one_leaves_is_served(tmp_path: Path) -> Non
         provider.behaviour = answering_after(release)
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close()))
         await provider.arrived.wait()
-        closing, request_id = gateway.gateway._closing, str(uuid4())
+        closing, request_id = gateway.gateway.close_service, str(uuid4())
 
         def ask() -> asyncio.Task[CloseAnswer]:
             until_ = asyncio.get_running_loop().time() + 20
@@ -302,7 +302,7 @@ async def test_who_stays_is_served_when_another_leaves(tmp_path: Path) -> None:
         await provider.arrived.wait()
         request = close()
         leaver, stayer = (gateway.sessions.CloseSession(request, timeout=20) for _ in range(2))
-        closing = gateway.gateway._closing
+        closing = gateway.gateway.close_service
         await until(lambda: request.request_id in closing._flights)
         flight = closing._flights[request.request_id]
         await until(lambda: flight._callers == 2)
@@ -317,7 +317,7 @@ async def test_who_hangs_up_while_the_intent_is_written_is_not_sent(tmp_path: Pa
     """The intent stands for an attempt that was not made, and the store says why."""
     async with scene(tmp_path) as (gateway, provider):
         request = close()
-        closing = gateway.gateway._closing
+        closing = gateway.gateway.close_service
         with locked(gateway.database):
             leaver = gateway.sessions.CloseSession(request, timeout=20)
             await until(lambda: request.request_id in closing._flights)
@@ -337,7 +337,7 @@ async def test_an_intent_that_is_written_for_nobody_is_concluded(tmp_path: Path)
         flight = InFlightClose[CloseAnswer](str(uuid4()), Target("lucky", "u"), Deadline.after(10))
         flight.abandoned = True
         with pytest.raises(GatewayError):
-            await gateway.gateway._closing._recording.record_intent(flight)
+            await gateway.gateway.close_service._recording.record_intent(flight)
         record = await gateway.store.find_close(flight.request_id)
         assert record is not None
         assert record.certainty == "NOT_SENT"

@@ -61,11 +61,11 @@ async def test_nothing_is_tried_again_for_who_left_while_the_attempt_was_recorde
         request = close()
         leaver = gateway.sessions.CloseSession(request, timeout=20)
         await recording.wait()
-        flight = gateway.gateway._closing._flights[request.request_id]
+        flight = gateway.gateway.close_service._flights[request.request_id]
         leaver.cancel()
         await until(lambda: not flight.has_waiters)
         go_on.set()
-        await gateway.gateway._closing.drain()
+        await gateway.gateway.close_service.drain()
         assert len(provider.received) == 1
 
 
@@ -78,7 +78,7 @@ async def test_nothing_is_sent_once_the_last_ones_time_is_over(tmp_path: Path) -
         provider.behaviour = answering_after(release)
         first = asyncio.ensure_future(gateway.sessions.CloseSession(close(), timeout=20))
         await provider.arrived.wait()
-        closing, request = gateway.gateway._closing, close()
+        closing, request = gateway.gateway.close_service, close()
         patient = gateway.sessions.CloseSession(request, timeout=20)
         await until(lambda: request.request_id in closing._flights)
         flight = closing._flights[request.request_id]
@@ -102,9 +102,9 @@ async def test_no_attempt_begins_late_because_the_store_was_slow(
         request = close()
         calling = asyncio.ensure_future(fails(gateway, request, 60))
         await recording.wait()
-        flight = gateway.gateway._closing._flights[request.request_id]
+        flight = gateway.gateway.close_service._flights[request.request_id]
         flight.deadline.cap(asyncio.get_running_loop().time() + MIN_ATTEMPT_TIME_S)
         go_on.set()
         assert (await calling).certainty == "NOT_SENT"
-        await gateway.gateway._closing.drain()
+        await gateway.gateway.close_service.drain()
         assert len(await gateway.store.exchanges(request_id=request.request_id)) == 1

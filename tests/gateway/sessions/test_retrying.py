@@ -69,7 +69,7 @@ def one_after_the_other(*behaviours: Behaviour) -> Behaviour:
 
 async def fails(gateway: Running, request: pb.CloseSessionRequest, timeout_s: float = 10) -> Told:
     failure = await fails_at_once(gateway, request, timeout_s)
-    await gateway.gateway._closing.drain()  # a failure is told first, and recorded then
+    await gateway.gateway.close_service.drain()  # a failure is told first, and recorded then
     return failure
 
 
@@ -162,7 +162,7 @@ async def test_closing_twice_is_up_to_the_adapter(tmp_path: Path) -> None:
 
 def forbid_repeating(gateway: Running) -> None:
     """Have the provider's adapter say that closing is not idempotent."""
-    providers = gateway.gateway._providers
+    providers = gateway.gateway.providers
     adapter = providers["lucky"].adapter
     assert adapter.close_session is not None
     once = replace(adapter, close_session=replace(adapter.close_session, idempotent=False))
@@ -216,7 +216,7 @@ async def test_all_calls_share_a_budget(house: Scene) -> None:
 async def test_a_call_counts_once_for_the_budget(house: Scene) -> None:
     """However often it is tried, and not at all where it is answered from what is kept."""
     gateway, provider = house
-    gate = gateway.gateway._closing._providers["lucky"].admission
+    gate = gateway.gateway.close_service._providers["lucky"].admission
     gate.budget = counted = CountedBudget(monotonic)
     provider.behaviour = one_after_the_other(answering(503), answering(503), answering())
     request = close()
@@ -250,7 +250,7 @@ async def test_a_bug_between_attempts_proves_nothing(
     provider.behaviour = behaviour
 
     def broken(*_: object) -> float:
-        monkeypatch.setattr(gateway.gateway._closing._carrying, "_clock", None)
+        monkeypatch.setattr(gateway.gateway.close_service._carrying, "_clock", None)
         return 0.0
 
     monkeypatch.setattr(close_execution, "backoff_s", broken)
@@ -285,7 +285,7 @@ async def test_nothing_is_tried_again_for_nobody(house: Scene) -> None:
     request = close()
     await hang_up(gateway, request, provider.arrived.wait)
     release.set()
-    await gateway.gateway._closing.drain()
+    await gateway.gateway.close_service.drain()
     lines = await gateway.store.exchanges(request_id=request.request_id)
     assert [(line.attempt, line.verdict) for line in lines] == [(1, "PROVIDER_FAILED")]
 
@@ -301,7 +301,7 @@ async def test_hanging_up_between_attempts_ends_them(tmp_path: Path) -> None:
 
         await hang_up(gateway, request, waits_to_try_again, timeout_s=60)
         async with asyncio.timeout(5):
-            await gateway.gateway._closing.drain()
+            await gateway.gateway.close_service.drain()
         record = await gateway.store.find_close(request.request_id)
         assert record is not None
         assert (len(provider.received), record.attempts) == (1, 1)
@@ -347,7 +347,7 @@ async def test_what_was_sent_is_recorded_for_nobody(house: Scene) -> None:
     request = close()
     await hang_up(gateway, request, provider.arrived.wait)
     release.set()
-    await gateway.gateway._closing.drain()
+    await gateway.gateway.close_service.drain()
     provider.behaviour = answering(500)
     again = await gateway.sessions.CloseSession(request)
     assert (again.outcome, again.replayed) == (pb.OUTCOME_CLOSED, True)
@@ -359,7 +359,7 @@ async def hang_up(
     """Call, and cancel the call at a moment; returns once the gateway knows of it."""
     calling = gateway.sessions.CloseSession(request, timeout=timeout_s)
     await when()
-    flight = gateway.gateway._closing._flights[request.request_id]
+    flight = gateway.gateway.close_service._flights[request.request_id]
     calling.cancel()
     await until(lambda: not flight.has_waiters)
 

@@ -31,7 +31,7 @@ async def gateway(tmp_path: Path, provider: ScriptedProvider, store_url: str) ->
 
 async def items(gateway: Running, *, resolved: bool = False) -> list[reconciliation.Item]:
     """What is listed, once all that failed is recorded too."""
-    await gateway.gateway._closing.drain()
+    await gateway.gateway.close_service.drain()
     request = reconciliation.ListItemsRequest(resolved=resolved)
     return list((await gateway.reconciliation.ListItems(request)).items)
 

@@ -64,7 +64,7 @@ async def test_every_line_of_a_call_says_whose_it_is(stage: Stage, written: Line
     stage.provider.behaviour = answering()
     with locked(stage.gateway.database):
         assert await stage.close(ids[4], timeout_s=0.4) is grpc.StatusCode.UNAVAILABLE
-        await asyncio.wait_for(stage.gateway.gateway._closing.drain(), 10)
+        await asyncio.wait_for(stage.gateway.gateway.close_service.drain(), 10)
     assert await stage.close(ids[5], session_id="s\x07") is grpc.StatusCode.INVALID_ARGUMENT
     lines = belonging(written)
     assert [line for line in lines if line.get("request_id") not in ids or not line.get("provider")] == []
@@ -133,7 +133,7 @@ async def test_a_note_that_is_made_behind_the_callers_back_says_whose_it_is(
     stage: Stage, written: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that may have taken it leaves a task behind: its lines are the callback's still."""
-    judge = stage.gateway.gateway._judge
+    judge = stage.gateway.gateway.callback_processor
 
     async def lost(*_: object) -> None:
         raise StoreUnavailable("the answer was lost", unchanged=False)
