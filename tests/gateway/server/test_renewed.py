@@ -42,7 +42,7 @@ async def reload(gateway: Running, *sections: str) -> Provider:
 
 def parts(provider: Provider) -> dict[str, int]:
     """What a provider holds that lives, by identity."""
-    return {part: id(getattr(provider, part)) for part in ("client", "gate", "health", "switch")}
+    return {part: id(getattr(provider, part)) for part in ("client", "admission", "health", "enabled_state")}
 
 
 async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
         (table() + "[providers.lucky.breaker]\nopen_s = 1\n", set()),
         (table() + LIMITED, {"client"}),
         (table(allow_private_addresses="false"), {"client"}),
-        (table(OTHER_URL), {"client", "gate"}),
+        (table(OTHER_URL), {"client", "admission"}),
     ],
     ids=["token", "key", "login", "breaker", "limits", "addresses", "base_url"],
 )
