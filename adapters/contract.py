@@ -301,7 +301,7 @@ class RefusalKind(StrEnum):
     """HTTP 429."""
     FAILED = "FAILED"
     """HTTP 5xx, or the dialect's 'internal error, retry'."""
-    FAILED_FOR_GOOD = "FAILED_FOR_GOOD"
+    FAILED_PERMANENTLY = "FAILED_PERMANENTLY"
     """The dialect's 'internal error, do not retry'."""
     CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
     USER_UNKNOWN = "USER_UNKNOWN"

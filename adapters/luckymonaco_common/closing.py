@@ -142,7 +142,7 @@ def _meaning(settings: FamilySettings, status: int, envelope: _Envelope | None) 
 _MESSAGES = {
     RefusalKind.THROTTLED: "The provider asks to be called less often: try again later",
     RefusalKind.FAILED: "The provider had an internal error: whether it closed is unknown, try again",
-    RefusalKind.FAILED_FOR_GOOD: "The provider had an internal error and asks not to be tried again: ask the vendor",
+    RefusalKind.FAILED_PERMANENTLY: "The provider had an internal error and asks not to be tried again: ask the vendor",
     RefusalKind.CREDENTIALS_REJECTED: "The provider rejects the credentials: check secure_login and the token",
     RefusalKind.USER_UNKNOWN: "The provider does not know this player: check user_id",
     RefusalKind.REFUSED: "The provider refuses to close: its code says why",

@@ -20,7 +20,7 @@ KINDS = MappingProxyType(
     dict.fromkeys(map(str, _USER_UNKNOWN), RefusalKind.USER_UNKNOWN)
     | dict.fromkeys(map(str, _CREDENTIALS), RefusalKind.CREDENTIALS_REJECTED)
     | dict.fromkeys(map(str, _RETRY), RefusalKind.FAILED)
-    | dict.fromkeys(map(str, _DO_NOT_RETRY), RefusalKind.FAILED_FOR_GOOD)
+    | dict.fromkeys(map(str, _DO_NOT_RETRY), RefusalKind.FAILED_PERMANENTLY)
     | dict.fromkeys(map(str, _OTHERS), RefusalKind.REFUSED)
 )
 """Every code that the vendors list (public revisions); one that is not here is REFUSED_UNLISTED."""

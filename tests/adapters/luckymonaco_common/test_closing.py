@@ -127,7 +127,7 @@ LISTED = {
     **dict.fromkeys(["9", "12", "22", "62"], RefusalKind.USER_UNKNOWN),
     **dict.fromkeys(["54", "401"], RefusalKind.CREDENTIALS_REJECTED),
     **dict.fromkeys(["997", "998"], RefusalKind.FAILED),
-    **dict.fromkeys(["999"], RefusalKind.FAILED_FOR_GOOD),
+    **dict.fromkeys(["999"], RefusalKind.FAILED_PERMANENTLY),
     **dict.fromkeys(["14", "15", "16", "17", "19", "18", "20", "21", "4", "7", "71"], RefusalKind.REFUSED),
     **dict.fromkeys(["52", "53", "55", "56", "57", "99", "59", "61", "64", "404"], RefusalKind.REFUSED),
 }

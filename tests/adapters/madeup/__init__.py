@@ -57,7 +57,7 @@ REFUSALS = {
     "who": RefusalKind.USER_UNKNOWN,
     "desk": RefusalKind.CREDENTIALS_REJECTED,
     "again": RefusalKind.FAILED,
-    "trouble": RefusalKind.FAILED_FOR_GOOD,
+    "trouble": RefusalKind.FAILED_PERMANENTLY,
     "no": RefusalKind.REFUSED,
 }
 FAULTS = {
