@@ -340,6 +340,12 @@ def kind_by_status(status: int) -> RefusalKind | None:
     return None
 
 
+def effective_token(account: Account[Any], call: CloseSession) -> str:
+    """The caller's token, else the account's; empty where there is none."""
+    tokens = (token.reveal() for token in (call.token, account.token) if token is not None)
+    return next(filter(None, tokens), "")
+
+
 def sanitize_text(account: Account[Any], text: str) -> str:
     """A provider's words as a ProviderAnswer may carry them: printable, and our token masked.
 

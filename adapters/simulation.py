@@ -67,7 +67,7 @@ class Simulator(Generic[StateT]):
     `open_session(state, session)` is a player who begins to play; a session known before is open again.
     `answer(state, request)` is the provider's HTTP endpoint.
     `fail_with(state, code)` makes it answer every well-formed request with this code of its own, '' to stop.
-    `happen(state, happening, attempt)` queues what it has to tell; raises NotInThisDialect, and KeyError for a session
+    `emit(state, event, attempt)` queues what it has to tell; raises NotInThisDialect, and KeyError for a session
     that it does not know.
     `due(state)` is what is still to be delivered, oldest first.
     `heard(state, delivery, reply)` takes our answer to one delivery (None: there was none) and settles it or keeps it
@@ -78,7 +78,7 @@ class Simulator(Generic[StateT]):
     open_session: Callable[[StateT, PlayerSession], StateT]
     answer: Callable[[StateT, HttpRequest], tuple[StateT, HttpReply]]
     fail_with: Callable[[StateT, str], StateT]
-    happen: Callable[[StateT, SimulatedEvent, Attempt], StateT]
+    emit: Callable[[StateT, SimulatedEvent, Attempt], StateT]
     pending: Callable[[StateT], tuple[Delivery, ...]]
     on_reply: Callable[[StateT, Delivery, HttpReply | None], StateT]
     open_sessions: Callable[[StateT], tuple[PlayerSession, ...]]

@@ -1,7 +1,7 @@
-"""Bodies as the suite sees them: JSON or a form, taken apart and put together again without loss.
+"""Parses bodies, JSON or a form, and builds them again without loss.
 
-Numbers keep their literals and objects their order and duplicates, so that two texts can be compared as what they say,
-one member can be taken out, masked or replaced, and nothing else changes.
+Numbers keep their literals, and objects keep their order and duplicates. So two texts can be compared by value, and one
+member can be removed, masked or replaced without another change.
 """
 
 import json
@@ -22,7 +22,7 @@ class JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number as it is spelt; or any text that stands where a value would."""
+    """A number as it is written; or any text in place of a value."""
 
     text: str
 
@@ -39,7 +39,7 @@ Body = Any
 
 
 def parsed(body: bytes) -> Body | None:
-    """The body as JSON or as a form; None where it is neither, or empty."""
+    """The parsed body, JSON or a form; None where it is neither, or empty."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -79,12 +79,12 @@ def _json(value: Any) -> str:
 
 
 def same_value(one: bytes, other: bytes) -> bool:
-    """Whether two JSON texts say the same: key order and number literals too. Other bodies: whether the bytes agree."""
+    """Whether two JSON texts are one value, key order and number literals included; for other bodies, whether equal."""
     value = parsed(one)
     return one == other if value is None or isinstance(value, Form) else value == parsed(other)
 
 
-# --- One parameter of a request, wherever it stands -------------------------------------------------------------------
+# --- One parameter of a request ---------------------------------------------------------------------------------------
 
 
 def names_of(request: HttpRequest) -> frozenset[str]:
@@ -116,7 +116,7 @@ def without(request: HttpRequest, name: str) -> HttpRequest:
 
 
 def masked(request: HttpRequest, declared: SensitiveFields) -> HttpRequest:
-    """The request as a journal keeps it: what the adapter declares is gone. The path stays as it is."""
+    """The request as the journal keeps it: without what the adapter declares. The path is not changed."""
 
     def hide(names: frozenset[str]) -> Change:
         hidden = {name.lower() for name in names}
@@ -126,7 +126,7 @@ def masked(request: HttpRequest, declared: SensitiveFields) -> HttpRequest:
 
 
 Change = Callable[[str, Any], tuple[Any, ...]]
-"""From a name and its value to what stands there instead: one value, or none."""
+"""From a name and its value to the values instead: one or none."""
 
 
 def _pairs(pairs: tuple[tuple[str, Any], ...], change: Change) -> tuple[tuple[str, Any], ...]:
@@ -152,63 +152,46 @@ def _mapped(request: HttpRequest, change: Change) -> HttpRequest:
     return replace(request, query=_pairs(request.query, change), body=body)
 
 
-# --- What a stranger might send instead -------------------------------------------------------------------------------
+# --- Malformed bodies -------------------------------------------------------------------------------------------------
 
 NESTED = "[" * 20_000
 """Deeper than any parser's stack."""
 
 GARBAGE: tuple[bytes, ...] = (
-    b"",
-    b" ",
-    b"{}",
-    b"[]",
-    b"null",
-    b"true",
-    b"0",
-    b'"Success"',
-    b"{",
-    b'{"":""}',
-    b"\xff\xfe\x00",
-    b"\xef\xbb\xbf{}",
-    b"<html><body>Success</body></html>",
-    b"OK",
-    b"=&=",
-    b"%FF=%FF",
-    NESTED.encode(),
-    b'{"a":' * 20_000,
-    b"NaN",
-    b"9" * 6_000,
-)
-"""Bodies that say nothing in any dialect."""
+    b"", b" ", b"{}", b"[]", b"null", b"true", b"0", b'"Success"', b"{", b'{"":""}', b"\xff\xfe\x00",
+    b"\xef\xbb\xbf{}", b"<html><body>Success</body></html>", b"OK", b"=&=", b"%FF=%FF", NESTED.encode(),
+    b'{"a":' * 20_000, b"NaN", b"9" * 6_000,
+)  # fmt: skip
+"""Bodies that are no message of any dialect."""
 
-_STRANGE_JSON = (
+_UNUSUAL_JSON = (
     "null", "true", "{}", "[]", '""', '" "', '"\\u0000"', '"\\ud800"', '"\\u0661"', '"é\U0001f3b0"', '"1_0"', '" 5 "',
     '"NaN"', "NaN", "-0", "-1", "1e400", "1e-400", '"1e300000"', "1E5", "0.1234567890123456789", "9" * 6_000,
     '"' + "9" * 300 + '"', '"' + "x" * 5_000 + '"', NESTED,
 )  # fmt: skip
-_STRANGE_TEXT = (
+_UNUSUAL_TEXT = (
     "", " ", "\x00", "é\U0001f3b0", "٣", "1_0", " 5 ", "NaN", "Infinity", "-0", "-1", "1e400", "1e300000",
     "0.1234567890123456789", "9" * 300, "x" * 5_000,
 )  # fmt: skip
 
 
-def strangers(bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """Garbage, and near relations of as few of these bodies as have every member that occurs.
+def malformed_variants(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """Garbage, and variants of these bodies: the fewest of them that together have every member.
 
-    Each value is replaced by strange ones, each member left out, given twice or misnamed.
+    Each value is replaced by unusual ones, each member left out, given twice or misnamed.
     """
     yield from GARBAGE
     covered: set[str] = set()
     for names, body in sorted(((set(_names(parsed(body))), body) for body in bodies), key=lambda one: -len(one[0])):
         if not names <= covered:
             covered |= names
-            yield from _relations(body)
+            yield from _variants_of(body)
 
 
-def _relations(body: bytes) -> Iterator[bytes]:
+def _variants_of(body: bytes) -> Iterator[bytes]:
     value = parsed(body)
-    yield from _with_values(value, _STRANGE_TEXT if isinstance(value, Form) else _STRANGE_JSON)
-    yield from _with_members_amiss(value)
+    yield from _with_values(value, _UNUSUAL_TEXT if isinstance(value, Form) else _UNUSUAL_JSON)
+    yield from _with_broken_members(value)
 
 
 def echoing(body: bytes, text: str) -> Iterator[bytes]:
@@ -240,12 +223,12 @@ def _json_with_values(value: Any, texts: tuple[str, ...]) -> Iterator[str]:
                     yield _json([*value[:index], Literal(text), *value[index + 1 :]])
 
 
-def _with_members_amiss(value: Body | None) -> Iterator[bytes]:
+def _with_broken_members(value: Body | None) -> Iterator[bytes]:
     """Each member at the top left out, given twice, given twice with another value, and misnamed."""
     if not isinstance(value, Form | JsonObject):
         return
     members = value.fields if isinstance(value, Form) else value.members
     for index, (name, member) in enumerate(members):
         for changed in ((), ((name, member), (name, member)), ((name, member), (name, "")), ((name + "é", member),)):
-            amiss = (*members[:index], *changed, *members[index + 1 :])
-            yield written(Form(amiss) if isinstance(value, Form) else JsonObject(amiss))
+            broken = (*members[:index], *changed, *members[index + 1 :])
+            yield written(Form(broken) if isinstance(value, Form) else JsonObject(broken))

@@ -122,7 +122,7 @@ def _reply(status: int, kind: str, title: str, message: str, session_id: str) ->
 # --- It has no callbacks ----------------------------------------------------------------------------------------------
 
 
-def _happen(_state: State, _happening: SimulatedEvent, _attempt: Attempt) -> State:
+def _emit(_state: State, _event: SimulatedEvent, _attempt: Attempt) -> State:
     raise NotInThisDialect("Eliab's document knows no callback: it never tells that a session ended or a round was won")
 
 
@@ -139,7 +139,7 @@ SIMULATOR = Simulator(
     open_session=_open_session,
     answer=_answer,
     fail_with=_fail_with,
-    happen=_happen,
+    emit=_emit,
     pending=_nothing_due,
     on_reply=_heard,
     open_sessions=_open_sessions,

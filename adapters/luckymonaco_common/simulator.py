@@ -52,7 +52,7 @@ def simulator(member: Member) -> Simulator[State]:
         open_session=_open_session,
         answer=_answer,
         fail_with=_fail_with,
-        happen=_happen,
+        emit=_emit,
         pending=lambda state: state.deliveries.due(),
         on_reply=_heard,
         open_sessions=_open_sessions,
@@ -194,11 +194,11 @@ def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- What it has to tell ----------------------------------------------------------------------------------------------
 
 
-def _happen(state: State, happening: SimulatedEvent, attempt: Attempt) -> State:
+def _emit(state: State, event: SimulatedEvent, attempt: Attempt) -> State:
     """Any session that it ever opened may still expire or win: an unfinished round outlives its session."""
-    session = state.sessions[happening.session_id]
-    request = told(state.member, state.account, session, happening, attempt)
-    still_open = state.open - {session.session_id} if isinstance(happening, Expire) else state.open
+    session = state.sessions[event.session_id]
+    request = told(state.member, state.account, session, event, attempt)
+    still_open = state.open - {session.session_id} if isinstance(event, Expire) else state.open
     return replace(state, open=still_open, deliveries=state.deliveries.adding(request))
 
 

@@ -95,20 +95,20 @@ def _shows_the_balance(said: dict[str, Any]) -> bool:
 
 
 def told(
-    member: Member, account: Account[Any], session: PlayerSession, happening: SimulatedEvent, attempt: Attempt
+    member: Member, account: Account[Any], session: PlayerSession, event: SimulatedEvent, attempt: Attempt
 ) -> HttpRequest:
     """The callback that tells what happened to a session."""
-    if isinstance(happening, Expire):
+    if isinstance(event, Expire):
         members = _session_expired(member, account, session, attempt)
         return _post(f"/{member.version}/SessionExpired", members)
     members = {
         "providerId": json.dumps(member.provider_id),
         "userId": json.dumps(session.user_id),
-        "currency": json.dumps(happening.currency),
-        "amount": format(happening.amount, "f"),
+        "currency": json.dumps(event.currency),
+        "amount": format(event.amount, "f"),
         "roundDetails": json.dumps("spin"),
-        "roundid": json.dumps(happening.round_id),
-        "reference": json.dumps(happening.reference),
+        "roundid": json.dumps(event.round_id),
+        "reference": json.dumps(event.reference),
         "gameId": json.dumps(session.game_id),
         "gameName": json.dumps(session.game_id.rsplit("_", 1)[-1]),
         "uuid": json.dumps(attempt.uuid),
@@ -116,9 +116,9 @@ def told(
     }
     if member.result_names_session:
         members["sessionId"] = json.dumps(session.session_id)
-    if happening.promo is not None:
-        members["promoWinAmount"] = json.dumps(format(happening.promo.amount, "f"))
-        members["promoWinReference"] = json.dumps(happening.promo.reference)
+    if event.promo is not None:
+        members["promoWinAmount"] = json.dumps(format(event.promo.amount, "f"))
+        members["promoWinReference"] = json.dumps(event.promo.reference)
     return _post(f"/{member.version}/Result", members)
 
 

@@ -186,7 +186,7 @@ class SimulatorHost(Generic[StateT]):
         """
         before = {delivery.id for delivery in self.due}
         attempt = Attempt(next(self._attempts), uuid4().hex, datetime.now(UTC))
-        self._set_state(self._simulator.happen(self._state, happening, attempt))
+        self._set_state(self._simulator.emit(self._state, happening, attempt))
         return tuple(delivery for delivery in self.due if delivery.id not in before)
 
     async def deliver(

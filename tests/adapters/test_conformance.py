@@ -9,7 +9,7 @@ from adapters import registry
 from adapters.conformance import Check, ConformanceFailure, checks_of, checks_on
 from adapters.conformance.case import ACCOUNT_MARKER, CALL_MARKER
 from adapters.contract import Account, Attempt, CloseSession, HttpRequest
-from tests.adapters.broken import GOOD as GOOD_SUBJECT
+from tests.adapters.broken import GOOD as GOOD_CASE
 from tests.adapters.broken import Broken, callbacks, calls, guesses, in_json, surroundings, with_call
 
 FOUND = registry.find()
@@ -29,24 +29,24 @@ def test_conforms(check: Check) -> None:
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
 def test_a_broken_adapter_is_told(broken: Broken) -> None:
     """The check that is made for the fault fails, by its name, and says what is wrong and what to do."""
-    checks = {check.name: check for check in checks_on(broken.subject)}
+    checks = {check.name: check for check in checks_on(broken.case)}
     with pytest.raises(ConformanceFailure) as failure:
-        checks[broken.caught_by].run()
+        checks[broken.check].run()
     told = str(failure.value)
-    assert told.startswith(f"{broken.caught_by}: adapter {broken.subject.adapter.name}")
-    assert broken.saying in told
-    assert "  do: " in told
+    assert told.startswith(f"{broken.check}: adapter {broken.case.adapter.name}")
+    assert broken.message in told
+    assert "  fix: " in told
 
 
 def test_every_check_is_seen_failing() -> None:
     """There is no check that no broken adapter fails: a guard that never fails guards nothing."""
-    assert {broken.caught_by for broken in BROKEN} == {check.name for check in checks_of("tests.adapters.madeup")}
+    assert {broken.check for broken in BROKEN} == {check.name for check in checks_of("tests.adapters.madeup")}
 
 
 def test_a_failure_hides_the_tokens() -> None:
     """A failure that shows a request shows no token in it, neither a golden's nor a marker."""
-    golden = GOOD_SUBJECT.sent[0][1]
-    failure = GOOD_SUBJECT.failure(ACCOUNT_MARKER, mend=CALL_MARKER, golden=golden, got=golden.request)
+    golden = GOOD_CASE.sent[0][1]
+    failure = GOOD_CASE.failure(ACCOUNT_MARKER, fix=CALL_MARKER, golden=golden, got=golden.request)
     assert "X-Desk" in str(failure)
     for token in ("desk-token-1", ACCOUNT_MARKER, CALL_MARKER):
         assert token not in str(failure)
@@ -59,7 +59,9 @@ def test_what_escapes_a_check_is_a_failure_too() -> None:
         raise KeyError("player")
 
     check = next(check for check in checks_on(with_call(encode=encode)) if check.name == "requests_are_exact")
-    with pytest.raises(ConformanceFailure, match="requests_are_exact: adapter madeup: KeyError") as failure:
+    with pytest.raises(
+        ConformanceFailure, match="requests_are_exact: adapter madeup: a function of it raises KeyError"
+    ) as failure:
         check.run()
     assert isinstance(failure.value.__cause__, KeyError)
 

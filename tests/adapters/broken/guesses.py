@@ -91,41 +91,43 @@ _READ_AS_MONEY = {
 }
 BROKEN = (
     *(
-        Broken(name, with_callback("paid", decode=_tidies(tidy)), "what_is_told_is_not_tidied", "not what happened")
+        Broken(
+            name, with_callback("paid", decode=_tidies(tidy)), "callback_ids_are_unchanged", "not decoded as the event"
+        )
         for name, tidy in _TIDIED.items()
     ),
     Broken(
         "lowers_the_seat",
         with_callback("left", decode=_lowers_the_seat),
-        "what_is_told_is_not_tidied",
-        "not what happened",
+        "callback_ids_are_unchanged",
+        "not decoded as the event",
     ),
     *(
-        Broken(name, with_callback("paid", decode=_reads_as_money(form)), "amounts_are_read_strictly", "as an amount")
+        Broken(name, with_callback("paid", decode=_reads_as_money(form)), "amounts_are_parsed_strictly", "as an amount")
         for name, form in _READ_AS_MONEY.items()
     ),
     Broken(
         "forgets_the_slip_of_a_bad_sum",
         with_callback("paid", decode=_forgets_what_was_readable(CallbackFault.AMOUNT_INVALID)),
         "refusals_keep_the_reference",
-        "a Result refused over won has lost",
+        "a Result refused over won loses",
     ),
     Broken(
         "forgets_the_slip_of_a_gap",
         with_callback("paid", decode=_forgets_what_was_readable(CallbackFault.FIELD_MISSING)),
         "refusals_keep_the_reference",
-        "a Result refused without player has lost",
+        "a Result refused without player loses",
     ),
     Broken(
         "takes_euro_for_granted",
         with_callback("paid", decode=_takes_euro_for_granted),
-        "what_is_required_is_asked_for",
-        "paid without coin is taken",
+        "required_callback_fields_are_enforced",
+        "paid without coin is accepted",
     ),
     Broken(
         "takes_the_last",
         with_callback("paid", decode=_takes_the_last),
-        "what_comes_twice_is_refused",
-        "slip comes twice",
+        "duplicate_fields_are_refused",
+        "slip occurs twice",
     ),
 )

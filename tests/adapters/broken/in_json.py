@@ -5,16 +5,16 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from adapters.conformance import Subject
+from adapters.conformance import Case
 from adapters.contract import Account, CallbackAnswer, CallbackFault, HttpReply, HttpRequest, Rejected, Result
 from adapters.kyren import ADAPTER
 from tests.adapters.broken import Broken
 
-GOOD = Subject.of("adapters.kyren")
+GOOD = Case.of("adapters.kyren")
 RESULT = ADAPTER.callbacks["v1/Result"]
 
 
-def _with_result(**changes: Any) -> Subject:
+def _with_result(**changes: Any) -> Case:
     callbacks = {**ADAPTER.callbacks, "v1/Result": replace(RESULT, **changes)}
     return replace(GOOD, adapter=replace(ADAPTER, callbacks=MappingProxyType(callbacks)))
 
@@ -61,20 +61,25 @@ BROKEN = (
     Broken(
         "takes_the_last_member",
         _with_result(decode=_takes_the_last),
-        "what_comes_twice_is_refused",
-        "comes twice, and one of its values is taken",
+        "duplicate_fields_are_refused",
+        "occurs twice, and one of its values is accepted",
     ),
-    Broken("calculates", _with_result(decode=_calculates), "amounts_are_read_strictly", "'1.5e1' is read as an amount"),
+    Broken(
+        "calculates",
+        _with_result(decode=_calculates),
+        "amounts_are_parsed_strictly",
+        "'1.5e1' in amount is accepted as an amount",
+    ),
     Broken(
         "cuts_the_session",
         _with_result(decode=_cuts_the_session),
-        "what_is_told_is_not_tidied",
-        "not what happened",
+        "callback_ids_are_unchanged",
+        "not decoded as the event",
     ),
     Broken(
         "says_zero_in_other_words",
         _with_result(encode_reply=_says_zero_in_other_words),
-        "no_rejection_reads_as_a_success",
-        "CURRENCY_MISMATCH is told as a success",
+        "rejections_differ_from_success",
+        "CURRENCY_MISMATCH is encoded as a success",
     ),
 )

@@ -58,10 +58,10 @@ _COUNT = count()
 
 
 def _tells_otherwise(path: str = "", *, counting: bool = False) -> Callable[..., simulator.Parlour]:
-    """A `happen` that tells at another path, or something else each time."""
+    """A `emit` that tells at another path, or something else each time."""
 
-    def happen(state: simulator.Parlour, happening: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
-        after = simulator.happen(state, happening, attempt)
+    def emit(state: simulator.Parlour, event: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
+        after = simulator.emit(state, event, attempt)
         delivery = after.untold[-1]
         more = f"&n={next(_COUNT)}".encode() if counting else b""
         sealed = ("X-Seal", seal(state.token, delivery.request.body + more))
@@ -69,10 +69,10 @@ def _tells_otherwise(path: str = "", *, counting: bool = False) -> Callable[...,
         told = replace(delivery, request=replace(request, path=path or request.path))
         return replace(after, untold=(*after.untold[:-1], told))
 
-    return happen
+    return emit
 
 
-def _tells_nothing(state: simulator.Parlour, happening: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
+def _tells_nothing(state: simulator.Parlour, event: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
     raise NotInThisDialect("the Parlour is silent")
 
 
@@ -86,17 +86,17 @@ BROKEN = (
     Broken(
         "is_printed_otherwise",
         with_golden("closed.toml", _printed_otherwise),
-        "printed_forms_say_the_same",
+        "printed_bodies_are_equivalent",
         "printed body",
     ),
     Broken(
-        "takes_anybody", with_simulator(answer=_takes_anybody), "simulator_asks_for_what_is_required", "without X-Desk"
+        "takes_anybody", with_simulator(answer=_takes_anybody), "simulator_enforces_required_fields", "without X-Desk"
     ),
     Broken("never_fails", with_simulator(fail_with=_never_fails), "simulator_failures_are_refusals", "fails with"),
     Broken(
         "knows_nobody",
         with_simulator(start=lambda account, sessions: simulator.start(account, ())),
-        "simulator_understands_the_encoder",
+        "simulator_accepts_encoded_calls",
         "does not close",
     ),
     Broken(
@@ -107,27 +107,27 @@ BROKEN = (
     ),
     Broken(
         "tells_elsewhere",
-        with_simulator(happen=_tells_otherwise("/gone")),
-        "simulator_callbacks_are_understood",
+        with_simulator(emit=_tells_otherwise("/gone")),
+        "simulator_callbacks_are_decoded",
         "/gone, which no callback serves",
     ),
-    Broken("tells_nothing", with_simulator(happen=_tells_nothing), "simulator_callbacks_are_understood", "Expire is"),
+    Broken("tells_nothing", with_simulator(emit=_tells_nothing), "simulator_callbacks_are_decoded", "Expire is"),
     Broken(
         "tells_too_little",
         with_simulator(required={**simulator.SIMULATOR.required, "left": frozenset({"door"})}),
-        "simulator_callbacks_are_understood",
+        "simulator_callbacks_are_decoded",
         "lacks ['door']",
     ),
     Broken(
         "tells_each_time_anew",
-        with_simulator(happen=_tells_otherwise(counting=True)),
+        with_simulator(emit=_tells_otherwise(counting=True)),
         "simulator_is_pure",
-        "told in two ways",
+        "two different callbacks",
     ),
     Broken(
         "demands_what_is_optional",
         without_goldens(with_simulator(answer=_demands_a_game), *_WITHOUT_GAME),
-        "simulator_asks_for_what_is_required",
+        "simulator_enforces_required_fields",
         "refuses a request without game",
     ),
     Broken(

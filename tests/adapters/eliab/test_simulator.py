@@ -161,9 +161,9 @@ def test_only_codes_of_the_dialect_can_be_asked_for(code: str) -> None:
 def test_it_never_tells_anything() -> None:
     """The document knows no callback."""
     state = _start()
-    for happening in (Expire("s-1"), Win("s-1", "r", "ref", "USD", Decimal(1))):
+    for event in (Expire("s-1"), Win("s-1", "r", "ref", "USD", Decimal(1))):
         with pytest.raises(NotInThisDialect):
-            SIMULATOR.happen(state, happening, ATTEMPT)
+            SIMULATOR.emit(state, event, ATTEMPT)
     assert SIMULATOR.pending(state) == ()
     assert SIMULATOR.on_reply(state, Delivery(1, REQUEST), None) == state
 

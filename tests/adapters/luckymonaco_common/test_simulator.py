@@ -217,5 +217,5 @@ def test_it_fails_on_demand(adapter: Any, simulator: Simulator[State], version: 
 def test_neither_state_nor_delivery_shows_the_token() -> None:
     """The state may be printed."""
     state = KYREN_SIMULATOR.start(ACCOUNT, SESSIONS)
-    state = KYREN_SIMULATOR.happen(state, Expire("s-1"), ATTEMPT)
+    state = KYREN_SIMULATOR.emit(state, Expire("s-1"), ATTEMPT)
     assert "t0ken" not in repr(state)

@@ -42,8 +42,8 @@ def test_what_it_tells_is_what_we_read(
     provider = "luckymonaco" if version == "V4" else "kyren"
     account = replace(ACCOUNT, settings=FamilySettings(secure_login="partner", verify_token=True))
     state = simulator.start(account, SESSIONS)
-    state = simulator.happen(state, Expire("s-2"), ATTEMPT)
-    state = simulator.happen(state, replace(WIN, promo=PromoPrize(Decimal("2.50"), "p-1")), ATTEMPT)
+    state = simulator.emit(state, Expire("s-2"), ATTEMPT)
+    state = simulator.emit(state, replace(WIN, promo=PromoPrize(Decimal("2.50"), "p-1")), ATTEMPT)
     assert [session.session_id for session in simulator.open_sessions(state)] == ["s-1", "s-3"]
     expired, won = (delivery.request for delivery in simulator.pending(state))
     assert (expired.path, won.path) == (f"/{version}/SessionExpired", f"/{version}/Result")
@@ -65,8 +65,8 @@ def test_what_it_tells_is_what_we_read(
 def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simulator[State], version: str) -> None:
     """Every required parameter is there, the round by the example's spelling, and none that the table does not know."""
     state = simulator.start(replace(ACCOUNT, token=None), SESSIONS)
-    for happening in (Expire("s-1"), WIN):
-        state = simulator.happen(state, happening, ATTEMPT)
+    for event in (Expire("s-1"), WIN):
+        state = simulator.emit(state, event, ATTEMPT)
     for delivery in simulator.pending(state):
         names = {"roundId" if name == "roundid" else name for name in json.loads(delivery.request.body)}
         operation = delivery.request.path[1:]
@@ -77,7 +77,7 @@ def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simu
 def test_a_win_is_told_in_the_examples_form() -> None:
     """Auto Closing's example, member by member in its order, the amount's digits as they were."""
     state = LUCKYMONACO_SIMULATOR.start(ACCOUNT, SESSIONS)
-    (delivery,) = LUCKYMONACO_SIMULATOR.pending(LUCKYMONACO_SIMULATOR.happen(state, WIN, ATTEMPT))
+    (delivery,) = LUCKYMONACO_SIMULATOR.pending(LUCKYMONACO_SIMULATOR.emit(state, WIN, ATTEMPT))
     assert json.loads(delivery.request.body, object_pairs_hook=list, parse_float=str) == [
         ("providerId", "luckymonaco"),
         ("userId", "u-1"),
@@ -99,9 +99,9 @@ def test_a_closed_session_still_wins_and_an_unknown_one_never(
 ) -> None:
     """An unfinished round outlives its session; a session that never was is a KeyError."""
     state, _ = simulator.answer(simulator.start(ACCOUNT, SESSIONS), close_posted(version, REQUIRED))
-    assert len(simulator.pending(simulator.happen(state, WIN, ATTEMPT))) == 1
+    assert len(simulator.pending(simulator.emit(state, WIN, ATTEMPT))) == 1
     with pytest.raises(KeyError):
-        simulator.happen(state, Expire("s-9"), ATTEMPT)
+        simulator.emit(state, Expire("s-9"), ATTEMPT)
 
 
 # --- Retransmission ---------------------------------------------------------------------------------------------------
@@ -136,10 +136,10 @@ TEMPORARY = [
 ]
 
 
-def _tries(happening: Expire | Win, reply: Callable[[int], HttpReply | None]) -> int:
+def _tries(event: Expire | Win, reply: Callable[[int], HttpReply | None]) -> int:
     """How often it sends, when it hears this each time."""
     simulator = LUCKYMONACO_SIMULATOR
-    state = simulator.happen(simulator.start(ACCOUNT, SESSIONS), happening, ATTEMPT)
+    state = simulator.emit(simulator.start(ACCOUNT, SESSIONS), event, ATTEMPT)
     sent = 0
     while simulator.pending(state):
         (delivery,) = simulator.pending(state)
@@ -187,7 +187,7 @@ def test_the_queue_keeps_its_order_and_forgets_nothing(heard: list[tuple[int, Ht
     simulator = KYREN_SIMULATOR
     state = simulator.start(ACCOUNT, SESSIONS)
     for number in range(4):
-        state = simulator.happen(state, replace(WIN, reference=f"ref-{number}"), ATTEMPT)
+        state = simulator.emit(state, replace(WIN, reference=f"ref-{number}"), ATTEMPT)
     all_of_them = simulator.pending(state)
     settled: set[int] = set()
     tries = dict.fromkeys((delivery.id for delivery in all_of_them), 0)

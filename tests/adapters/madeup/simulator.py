@@ -79,21 +79,21 @@ def fail_with(state: Parlour, code: str) -> Parlour:
     return replace(state, trouble=code)
 
 
-def happen(state: Parlour, happening: SimulatedEvent, attempt: Attempt) -> Parlour:
+def emit(state: Parlour, event: SimulatedEvent, attempt: Attempt) -> Parlour:
     """A seat is left, or a round won; promotional prizes are unknown here."""
-    seat = {seat.session_id: seat for seat in state.seats}[happening.session_id]
-    if isinstance(happening, Expire):
+    seat = {seat.session_id: seat for seat in state.seats}[event.session_id]
+    if isinstance(event, Expire):
         fields = {"house": state.house, "seat": seat.session_id, "player": seat.user_id}
         left = tuple(other for other in state.seats if other != seat)
         return _tell(replace(state, seats=left), "/left", fields)
-    if happening.promo is not None:
+    if event.promo is not None:
         raise NotInThisDialect("the Parlour has no prizes")
     fields = {
-        "slip": happening.reference,
+        "slip": event.reference,
         "player": seat.user_id,
-        "coin": happening.currency,
-        "won": format(happening.amount, "f"),
-        "round": happening.round_id,
+        "coin": event.currency,
+        "won": format(event.amount, "f"),
+        "round": event.round_id,
         "game": seat.game_id,
     }
     return _tell(state, "/paid", fields)
@@ -135,7 +135,7 @@ SIMULATOR = Simulator(
     open_session=open_session,
     answer=answer,
     fail_with=fail_with,
-    happen=happen,
+    emit=emit,
     pending=due,
     on_reply=heard,
     open_sessions=open_sessions,
