@@ -1,4 +1,4 @@
-"""The family's error codes and what each means for a close."""
+"""The family's error codes, and the meaning of each for a close."""
 
 import re
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from adapters.contract import RefusalKind
 
 CODE = re.compile(r"0|-?[1-9][0-9]{0,17}")
-"""A code as text: a whole number, without a leading zero, sign or space around it."""
+"""A code as text: a whole number, without a leading zero or space around it."""
 
 SUCCESS = "0"
 

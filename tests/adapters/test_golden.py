@@ -203,7 +203,7 @@ def _between(text: str, start: str, end: str, other: str) -> str:
         (SENT.replace('code = "cleared"', ""), "`outcome` and `code`"),
         (SENT + 'refusal = "FAILED"\n', "`outcome` and `code`"),
         (SENT + 'unsupported = "game_id"\n', "`outcome` and `code`"),
-        (_between(SENT, "[request]", "[reply]", ""), "stands alone"),
+        (_between(SENT, "[request]", "[reply]", ""), "is alone"),
         (f'{CALL}[expect]\noutcome = "CLOSED"\n', "`unsupported` and `field_invalid`"),
         (f'{CALL}[expect]\nunsupported = "game_id"\noutcome = "CLOSED"\n', "`unsupported` and `field_invalid`"),
         (CALLBACK.replace('"10.50"', '"1e3"'), "$.notification.amount"),
@@ -220,7 +220,7 @@ def test_what_is_wrong_is_told(text: str, told: str) -> None:
         parse(text)
     assert "one.toml" in str(invalid.value)
     assert told in str(invalid.value)
-    assert str(invalid.value).endswith("Mend that file.")
+    assert str(invalid.value).endswith("Correct that file.")
 
 
 def test_bytes_that_are_not_utf8_are_told() -> None:
