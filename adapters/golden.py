@@ -79,13 +79,17 @@ class FaultExpected:
 
 
 @dataclass(frozen=True, slots=True)
-class CallGolden:
-    """A call that is sent, its reply, and the expected result. `printed` is the body as the document prints it."""
-
+class _Exchange:
     name: str
     source: str
     operation: str
     account: Account[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallGolden(_Exchange):
+    """A call that is sent, its reply, and the expected result. `printed` is the body as the document prints it."""
+
     call: CloseSession
     attempt: Attempt
     request: HttpRequest
@@ -95,26 +99,18 @@ class CallGolden:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsentGolden:
+class UnsentGolden(_Exchange):
     """A call that the dialect cannot express, which `encode` refuses."""
 
-    name: str
-    source: str
-    operation: str
-    account: Account[Any]
     call: CloseSession
     attempt: Attempt
     expect: UnsentExpected
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackGolden:
+class CallbackGolden(_Exchange):
     """A callback, its notification or fault, our answer, and the reply that encodes the answer."""
 
-    name: str
-    source: str
-    operation: str
-    account: Account[Any]
     request: HttpRequest
     expect: Notification | FaultExpected
     answer: CallbackAnswer
@@ -160,27 +156,15 @@ def _golden(name: str, table: Mapping[str, Any], adapter: Adapter[Any]) -> Golde
 
 
 def _call_golden(name: str, file: form.CallFile, adapter: Adapter[Any]) -> CallGolden | UnsentGolden:
-    account, call, attempt = (
-        _account(file.account, adapter),
-        _value(file.call, CloseSession),
-        _value(file.attempt, Attempt),
-    )
+    exchange = (name, file.source, file.operation, _account(file.account, adapter))
+    call, attempt = _value(file.call, CloseSession), _value(file.attempt, Attempt)
     match file.request, file.reply:
         case None, None:
-            expect = _unsent_expected(file.expect)
-            return UnsentGolden(name, file.source, file.operation, account, call, attempt, expect)
+            return UnsentGolden(*exchange, call, attempt, _unsent_expected(file.expect))
         case form.RequestTable() as request, form.ReplyTable() as reply:
+            expect = _sent_expected(file.expect, reply.status)
             return CallGolden(
-                name=name,
-                source=file.source,
-                operation=file.operation,
-                account=account,
-                call=call,
-                attempt=attempt,
-                request=_request(request),
-                printed=_printed(request),
-                reply=_reply(reply),
-                expect=_sent_expected(file.expect, reply.status),
+                *exchange, call, attempt, _request(request), _printed(request.printed), _reply(reply), expect
             )
     raise msgspec.ValidationError("[request] or [reply] is alone: give both, or neither for a call that is not sent")
 
@@ -206,15 +190,12 @@ def _sent_expected(expect: form.CallExpectTable, status: int) -> Closed | Refusa
 
 def _callback_golden(name: str, file: form.CallbackFile, adapter: Adapter[Any]) -> CallbackGolden:
     return CallbackGolden(
-        name=name,
-        source=file.source,
-        operation=file.operation,
-        account=_account(file.account, adapter),
+        *(name, file.source, file.operation, _account(file.account, adapter)),
         request=_request(file.request),
         expect=_callback_expected(file),
         answer=_answer(file.answer),
         reply=_reply(file.reply),
-        printed=_printed(file.reply),
+        printed=_printed(file.reply.printed),
     )
 
 
@@ -260,5 +241,5 @@ def _reply(reply: form.ReplyTable) -> HttpReply:
     return HttpReply(reply.status, reply.headers, reply.body.encode())
 
 
-def _printed(message: form.MessageTable) -> bytes | None:
-    return None if message.printed is None else message.printed.encode()
+def _printed(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from adapters.conformance.wire import Body, Form, JsonObject, Literal, parsed, written
+from adapters.conformance.wire import Body, Form, Literal, Pair, Pairs, parsed, spliced, written
 from adapters.contract import HttpReply, HttpRequest
 
 MessageT = TypeVar("MessageT", HttpRequest, HttpReply)
@@ -68,7 +68,7 @@ def places(message: MessageT) -> Iterator[Place[MessageT]]:
 
 def _inside(value: Body, path: tuple[str, ...], build: Callable[[Body], MessageT]) -> Iterator[Place[MessageT]]:
     match value:
-        case Form(pairs) | JsonObject(pairs):
+        case Pairs(pairs):
             for index, (name, member) in enumerate(pairs):
                 put = partial(_with_member, build, value, index)
                 yield Place((*path, name), member, put)
@@ -79,26 +79,24 @@ def _inside(value: Body, path: tuple[str, ...], build: Callable[[Body], MessageT
 
 
 def _with_header(message: MessageT, index: int, *values: str) -> MessageT:
-    return replace(message, headers=_spliced(message.headers, index, values))
+    return replace(message, headers=_with_values(message.headers, index, values))
 
 
 def _with_parameter(message: HttpRequest, index: int, *values: str) -> HttpRequest:
-    return replace(message, query=_spliced(message.query, index, values))
+    return replace(message, query=_with_values(message.query, index, values))
 
 
-def _with_member(build: Callable[[Body], MessageT], value: Form | JsonObject, index: int, *values: Any) -> MessageT:
-    if isinstance(value, Form):
-        return build(Form(_spliced(value.fields, index, values)))
-    return build(JsonObject(_spliced(value.members, index, values)))
+def _with_member(build: Callable[[Body], MessageT], value: Pairs, index: int, *values: Any) -> MessageT:
+    return build(replace(value, pairs=_with_values(value.pairs, index, values)))
 
 
 def _with_item(build: Callable[[Body], MessageT], items: list[Any], index: int, item: Any) -> MessageT:
     return build([*items[:index], item, *items[index + 1 :]])
 
 
-def _spliced(pairs: tuple[tuple[str, Any], ...], index: int, values: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
+def _with_values(pairs: tuple[Pair, ...], index: int, values: tuple[Any, ...]) -> tuple[Pair, ...]:
     name, _ = pairs[index]
-    return (*pairs[:index], *((name, value) for value in values), *pairs[index + 1 :])
+    return spliced(pairs, index, *((name, value) for value in values))
 
 
 def text_places(message: MessageT) -> Iterator[Place[MessageT]]:

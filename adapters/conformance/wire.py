@@ -5,19 +5,33 @@ member can be removed, masked or replaced without another change.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from adapters.contract import HttpRequest, SensitiveFields
 
+Pair = tuple[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
-class JsonObject:
-    """An object's members in order, duplicates kept."""
+class Pairs:
+    """Names and values in order, duplicates kept."""
 
-    members: tuple[tuple[str, Any], ...]
+    pairs: tuple[Pair, ...]
+
+
+class JsonObject(Pairs):
+    """A JSON object."""
+
+    __slots__ = ()
+
+
+class Form(Pairs):
+    """A form; its values are str."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +39,6 @@ class Literal:
     """A number as it is written; or any text in place of a value."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A form's fields in order, duplicates kept."""
-
-    fields: tuple[tuple[str, str], ...]
 
 
 Body = Any
@@ -63,7 +70,7 @@ def parsed(body: bytes) -> Body | None:
 
 def written(body: Body) -> bytes:
     """The bytes of a body."""
-    return urlencode(body.fields).encode() if isinstance(body, Form) else _json(body).encode()
+    return urlencode(body.pairs).encode() if isinstance(body, Form) else _json(body).encode()
 
 
 def _json(value: Any) -> str:
@@ -95,10 +102,8 @@ def names_of(request: HttpRequest) -> frozenset[str]:
 
 def _names(value: Body) -> Iterator[str]:
     match value:
-        case Form(fields):
-            yield from (name for name, _ in fields)
-        case JsonObject(members):
-            for name, member in members:
+        case Pairs(pairs):
+            for name, member in pairs:
                 yield name
                 yield from _names(member)
         case list():
@@ -108,48 +113,38 @@ def _names(value: Body) -> Iterator[str]:
 
 def without(request: HttpRequest, name: str) -> HttpRequest:
     """The request without the parameter of this name, in any case."""
-
-    def left(found: str, value: Any) -> tuple[Any, ...]:
-        return () if found.lower() == name.lower() else (value,)
-
-    return replace(_mapped(request, left), headers=_pairs(request.headers, left))
+    names = frozenset({name})
+    return _substituted(request, names, names)
 
 
 def masked(request: HttpRequest, declared: SensitiveFields) -> HttpRequest:
-    """The request as the journal keeps it: without what the adapter declares. The path is not changed."""
-
-    def hide(names: frozenset[str]) -> Change:
-        hidden = {name.lower() for name in names}
-        return lambda found, value: ("***",) if found.lower() in hidden else (value,)
-
-    return replace(_mapped(request, hide(declared.fields)), headers=_pairs(request.headers, hide(declared.headers)))
+    """The request as the journal keeps it: what the adapter declares is masked. The path is not changed."""
+    return _substituted(request, declared.headers, declared.fields, "***")
 
 
-Change = Callable[[str, Any], tuple[Any, ...]]
-"""From a name and its value to the values instead: one or none."""
+def _substituted(request: HttpRequest, headers: frozenset[str], fields: frozenset[str], *values: str) -> HttpRequest:
+    """The request with these values, or none, for these headers and for these query parameters and body members."""
 
-
-def _pairs(pairs: tuple[tuple[str, Any], ...], change: Change) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, changed) for name, value in pairs for changed in change(name, value))
-
-
-def _mapped(request: HttpRequest, change: Change) -> HttpRequest:
-    """The request with every query parameter and every body member changed."""
+    def changed(pairs: tuple[Pair, ...], names: frozenset[str]) -> tuple[Pair, ...]:
+        lower = {name.lower() for name in names}
+        return tuple((name, kept) for name, value in pairs for kept in (values if name.lower() in lower else (value,)))
 
     def inside(value: Body) -> Body:
         match value:
-            case Form(fields):
-                return Form(_pairs(fields, change))
-            case JsonObject(members):
-                return JsonObject(tuple((name, inside(member)) for name, member in _pairs(members, change)))
+            case Pairs(pairs):
+                return replace(value, pairs=tuple((name, inside(member)) for name, member in changed(pairs, fields)))
             case list():
                 return [inside(item) for item in value]
             case _:
                 return value
 
     value = parsed(request.body)
-    body = request.body if value is None else written(inside(value))
-    return replace(request, query=_pairs(request.query, change), body=body)
+    return replace(
+        request,
+        query=changed(request.query, fields),
+        headers=changed(request.headers, headers),
+        body=request.body if value is None else written(inside(value)),
+    )
 
 
 # --- Malformed bodies -------------------------------------------------------------------------------------------------
@@ -185,13 +180,9 @@ def malformed_variants(bodies: Iterable[bytes]) -> Iterator[bytes]:
     for names, body in sorted(((set(_names(parsed(body))), body) for body in bodies), key=lambda one: -len(one[0])):
         if not names <= covered:
             covered |= names
-            yield from _variants_of(body)
-
-
-def _variants_of(body: bytes) -> Iterator[bytes]:
-    value = parsed(body)
-    yield from _with_values(value, _UNUSUAL_TEXT if isinstance(value, Form) else _UNUSUAL_JSON)
-    yield from _with_broken_members(value)
+            value = parsed(body)
+            yield from _with_values(value, _UNUSUAL_TEXT if isinstance(value, Form) else _UNUSUAL_JSON)
+            yield from _with_broken_members(value)
 
 
 def echoing(body: bytes, text: str) -> Iterator[bytes]:
@@ -202,33 +193,40 @@ def echoing(body: bytes, text: str) -> Iterator[bytes]:
 
 
 def _with_values(value: Body | None, texts: tuple[str, ...]) -> Iterator[bytes]:
+    """The body with each of its values replaced by each of these texts, which are JSON where the body is."""
     if isinstance(value, Form):
-        for index, (name, _) in enumerate(value.fields):
-            for text in texts:
-                yield written(Form((*value.fields[:index], (name, text), *value.fields[index + 1 :])))
+        for index, (name, _) in enumerate(value.pairs):
+            yield from (written(_with_pairs(value, index, (name, text))) for text in texts)
     elif value is not None:
-        yield from (changed.encode() for changed in _json_with_values(value, texts))
+        yield from map(written, _json_with_values(value, tuple(map(Literal, texts))))
 
 
-def _json_with_values(value: Any, texts: tuple[str, ...]) -> Iterator[str]:
-    yield from texts
+def _json_with_values(value: Body, literals: tuple[Literal, ...]) -> Iterator[Body]:
+    yield from literals
     match value:
         case JsonObject(members):
             for index, (name, member) in enumerate(members):
-                for text in _json_with_values(member, texts):
-                    yield _json(JsonObject((*members[:index], (name, Literal(text)), *members[index + 1 :])))
+                for changed in _json_with_values(member, literals):
+                    yield _with_pairs(value, index, (name, changed))
         case list():
             for index, item in enumerate(value):
-                for text in _json_with_values(item, texts):
-                    yield _json([*value[:index], Literal(text), *value[index + 1 :]])
+                for changed in _json_with_values(item, literals):
+                    yield [*value[:index], changed, *value[index + 1 :]]
 
 
 def _with_broken_members(value: Body | None) -> Iterator[bytes]:
     """Each member at the top left out, given twice, given twice with another value, and misnamed."""
-    if not isinstance(value, Form | JsonObject):
-        return
-    members = value.fields if isinstance(value, Form) else value.members
-    for index, (name, member) in enumerate(members):
-        for changed in ((), ((name, member), (name, member)), ((name, member), (name, "")), ((name + "é", member),)):
-            broken = (*members[:index], *changed, *members[index + 1 :])
-            yield written(Form(broken) if isinstance(value, Form) else JsonObject(broken))
+    if isinstance(value, Pairs):
+        for index, (name, member) in enumerate(value.pairs):
+            pair = (name, member)
+            for pairs in ((), (pair, pair), (pair, (name, "")), ((name + "é", member),)):
+                yield written(_with_pairs(value, index, *pairs))
+
+
+def _with_pairs(value: Pairs, index: int, *pairs: Pair) -> Pairs:
+    return replace(value, pairs=spliced(value.pairs, index, *pairs))
+
+
+def spliced(pairs: tuple[Pair, ...], index: int, *others: Pair) -> tuple[Pair, ...]:
+    """The pairs with others in place of the one at the index."""
+    return (*pairs[:index], *others, *pairs[index + 1 :])
