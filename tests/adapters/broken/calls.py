@@ -23,7 +23,7 @@ from adapters.contract import (
     Unsupported,
 )
 from tests.adapters.broken import GOOD, Broken, with_call, without_goldens
-from tests.adapters.madeup import FORM, OUTCOMES, Settings, decode, encode, read_form
+from tests.adapters.example import FORM, OUTCOMES, Settings, decode, encode, read_form
 
 _Account = Account[Settings]
 
@@ -99,7 +99,7 @@ def _sends_no_token(account: _Account, call: CloseSession, attempt: Attempt) -> 
     return replace(encode(account, call, attempt), headers=(("Content-Type", FORM),))
 
 
-def _tells_the_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+def _shows_the_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
     if call.session_id:
         token = account.token.reveal() if account.token else ""
         raise Unsupported("session_id", f"The desk {token} clears by player and game, not by session.")
@@ -127,8 +127,8 @@ def _trusts_the_form(account: _Account, reply: HttpReply) -> Closed:
     except ProviderRefused as refused:
         if refused.kind is not RefusalKind.MALFORMED or reply.status != 200:
             raise
-        said = dict(pair.split("=") for pair in reply.body.decode().split("&"))["said"]
-        return Closed(OUTCOMES[said], ProviderAnswer(said, "", 200))
+        code = dict(pair.split("=") for pair in reply.body.decode().split("&"))["said"]
+        return Closed(OUTCOMES[code], ProviderAnswer(code, "", 200))
 
 
 def _reads_error_pages(account: _Account, reply: HttpReply) -> Closed:
@@ -154,7 +154,7 @@ def _refuses_the_empty(account: _Account, reply: HttpReply) -> Closed:
     return closed
 
 
-def _hands_on_an_echo(account: _Account, reply: HttpReply) -> Closed:
+def _returns_an_echo(account: _Account, reply: HttpReply) -> Closed:
     closed = decode(account, reply)
     return replace(closed, answer=replace(closed.answer, description=read_form(reply.body)["words"]))
 
@@ -175,24 +175,24 @@ def _keeps_the_first_uuid(account: _Account, call: CloseSession, attempt: Attemp
     return encode(account, call, replace(attempt, uuid=_FIRST.setdefault(call, attempt.uuid)))
 
 
-def _tidies_the_player(tidy: Callable[[str], str]) -> Callable[[_Account, CloseSession, Attempt], HttpRequest]:
-    """Asks for the player by a tidied name."""
+def _normalizes_the_player(normalize: Callable[[str], str]) -> Callable[[_Account, CloseSession, Attempt], HttpRequest]:
+    """Sends a normalized player id."""
 
-    def tidied(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
-        return encode(account, replace(call, user_id=tidy(call.user_id)), attempt)
+    def normalized(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+        return encode(account, replace(call, user_id=normalize(call.user_id)), attempt)
 
-    return tidied
+    return normalized
 
 
-def _is_content_with(*statuses: int, empty: bool) -> Callable[[_Account, HttpReply], Closed]:
-    """Takes these statuses for a success, with an empty body or with any other."""
+def _accepts_statuses(*statuses: int, empty: bool) -> Callable[[_Account, HttpReply], Closed]:
+    """Decodes these statuses as a success, with an empty body or with any other."""
 
-    def content(account: _Account, reply: HttpReply) -> Closed:
+    def accept(account: _Account, reply: HttpReply) -> Closed:
         if reply.status in statuses and empty is not bool(reply.body.strip()):
             return Closed(Outcome.CLOSED, ProviderAnswer(str(reply.status), "", reply.status))
         return decode(account, reply)
 
-    return content
+    return accept
 
 
 def _trusts_the_unlisted(account: _Account, reply: HttpReply) -> Closed:
@@ -216,9 +216,9 @@ BROKEN = (
     Broken("counts", with_call(encode=_counts), "functions_depend_on_arguments_only", "the second time"),
     Broken(
         "imports_a_logger",
-        replace(GOOD, sources={**GOOD.sources, "madeup.log": "import logging\n"}),
+        replace(GOOD, sources={**GOOD.sources, "example.log": "import logging\n"}),
         "sources_are_pure",
-        "madeup.log imports logging",
+        "example.log imports logging",
     ),
     Broken(
         "accepts_a_game_and_ignores_it",
@@ -279,31 +279,31 @@ BROKEN = (
     ),
     Broken(
         "lowers_the_player",
-        with_call(encode=_tidies_the_player(str.casefold)),
+        with_call(encode=_normalizes_the_player(str.casefold)),
         "ids_are_sent_unchanged",
         "'Tester' and 'tester' become the same",
     ),
     Broken(
         "numbers_the_player",
-        with_call(encode=_tidies_the_player(lambda player: player.lstrip("0") or player)),
+        with_call(encode=_normalizes_the_player(lambda player: player.lstrip("0") or player)),
         "ids_are_sent_unchanged",
         "'007' and '7' become the same",
     ),
     Broken(
         "trims_the_player",
-        with_call(encode=_tidies_the_player(lambda player: player.strip() or player)),
+        with_call(encode=_normalizes_the_player(lambda player: player.strip() or player)),
         "ids_are_sent_unchanged",
         "' x ' and 'x' become the same",
     ),
     Broken(
-        "is_content_with_nothing",
-        with_call(decode=_is_content_with(202, 204, empty=True)),
+        "accepts_an_empty_body",
+        with_call(decode=_accepts_statuses(202, 204, empty=True)),
         "garbage_is_malformed",
         "an answer with HTTP 202",
     ),
     Broken(
-        "is_content_with_anything",
-        with_call(decode=_is_content_with(206, empty=False)),
+        "accepts_any_body",
+        with_call(decode=_accepts_statuses(206, empty=False)),
         "garbage_is_malformed",
         "an answer with HTTP 206",
     ),
@@ -316,8 +316,8 @@ BROKEN = (
     Broken("names_no_field", with_call(encode=_names_no_field), "any_call_is_encoded_or_refused", "'session'"),
     Broken("escapes_nothing", with_call(encode=_escapes_nothing), "any_id_closes_its_session", "does not close"),
     Broken(
-        "tells_the_token",
-        with_call(encode=_tells_the_token),
+        "shows_the_token",
+        with_call(encode=_shows_the_token),
         "secrets_are_not_exposed",
         "a refusal of encode shows a token",
     ),
@@ -350,7 +350,5 @@ BROKEN = (
         "any_id_closes_its_session",
         "does not close",
     ),
-    Broken(
-        "hands_on_an_echo", with_call(decode=_hands_on_an_echo), "secrets_are_not_exposed", "a success shows a token"
-    ),
+    Broken("returns_an_echo", with_call(decode=_returns_an_echo), "secrets_are_not_exposed", "a success shows a token"),
 )

@@ -1,4 +1,4 @@
-"""What the family's simulators tell, and how often they try."""
+"""The callbacks of the family's simulators, and their retransmission."""
 
 import json
 from collections.abc import Callable
@@ -35,10 +35,8 @@ WIN = Win("s-1", "r-1", "ref-1", "USD", Decimal("10.0"))
 
 
 @members
-def test_what_it_tells_is_what_we_read(
-    adapter: Adapter[FamilySettings], simulator: Simulator[State], version: str
-) -> None:
-    """An expiry and a win arrive under the document's paths and say what happened, credentials included."""
+def test_its_callbacks_are_decoded(adapter: Adapter[FamilySettings], simulator: Simulator[State], version: str) -> None:
+    """An expiry and a win are sent to the document's paths and are decoded as the events, credentials included."""
     provider = "luckymonaco" if version == "V4" else "kyren"
     account = replace(ACCOUNT, settings=FamilySettings(secure_login="partner", verify_token=True))
     state = simulator.start(account, SESSIONS)
@@ -62,7 +60,7 @@ def test_what_it_tells_is_what_we_read(
 
 
 @members
-def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simulator[State], version: str) -> None:
+def test_its_callbacks_have_what_the_table_requires(adapter: Any, simulator: Simulator[State], version: str) -> None:
     """Every required parameter is there, the round by the example's spelling, and none that the table does not know."""
     state = simulator.start(replace(ACCOUNT, token=None), SESSIONS)
     for event in (Expire("s-1"), WIN):
@@ -74,7 +72,7 @@ def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simu
         assert names <= simulator.required[operation] | simulator.optional[operation]
 
 
-def test_a_win_is_told_in_the_examples_form() -> None:
+def test_a_win_has_the_examples_form() -> None:
     """Auto Closing's example, member by member in its order, the amount's digits as they were."""
     state = LUCKYMONACO_SIMULATOR.start(ACCOUNT, SESSIONS)
     (delivery,) = LUCKYMONACO_SIMULATOR.pending(LUCKYMONACO_SIMULATOR.emit(state, WIN, ATTEMPT))
@@ -137,7 +135,7 @@ TEMPORARY = [
 
 
 def _tries(event: Expire | Win, reply: Callable[[int], HttpReply | None]) -> int:
-    """How often it sends, when it hears this each time."""
+    """How often it sends, with this reply each time."""
     simulator = LUCKYMONACO_SIMULATOR
     state = simulator.emit(simulator.start(ACCOUNT, SESSIONS), event, ATTEMPT)
     sent = 0
@@ -174,7 +172,7 @@ def test_an_accepted_expiry_settles_it() -> None:
     assert _tries(Expire("s-1"), lambda _: _json(error="0")) == 1
 
 
-def test_silence_and_refusals_are_counted_apart() -> None:
+def test_missing_replies_and_refusals_are_counted_separately() -> None:
     """Three refusals end it whenever they come, and ten tries end it in any case."""
     refusal = _answered(Rejected(CallbackFault.TRY_AGAIN))
     assert _tries(WIN, lambda sent: None if sent < 5 else refusal) == 8
@@ -182,8 +180,8 @@ def test_silence_and_refusals_are_counted_apart() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, CREDITED, HttpReply(500)])), max_size=25))
-def test_the_queue_keeps_its_order_and_forgets_nothing(heard: list[tuple[int, HttpReply | None]]) -> None:
-    """Whatever is heard, in any order and more than once, what is due stays oldest first, and only the settled go."""
+def test_the_queue_keeps_its_order_and_loses_nothing(replies: list[tuple[int, HttpReply | None]]) -> None:
+    """After any replies, in any order and repeated, pending deliveries stay oldest first and only settled ones go."""
     simulator = KYREN_SIMULATOR
     state = simulator.start(ACCOUNT, SESSIONS)
     for number in range(4):
@@ -191,11 +189,11 @@ def test_the_queue_keeps_its_order_and_forgets_nothing(heard: list[tuple[int, Ht
     all_of_them = simulator.pending(state)
     settled: set[int] = set()
     tries = dict.fromkeys((delivery.id for delivery in all_of_them), 0)
-    for index, reply in heard:
+    for index, reply in replies:
         delivery: Delivery = all_of_them[index]
         state = simulator.on_reply(state, delivery, reply)
         tries[delivery.id] += 1
         if reply is CREDITED or tries[delivery.id] == 10:
             settled.add(delivery.id)
-        due = [delivery.id for delivery in simulator.pending(state)]
-        assert due == [delivery.id for delivery in all_of_them if delivery.id not in settled]
+        pending = [delivery.id for delivery in simulator.pending(state)]
+        assert pending == [delivery.id for delivery in all_of_them if delivery.id not in settled]
