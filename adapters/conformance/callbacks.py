@@ -77,21 +77,14 @@ def _unusual_headers(request: HttpRequest) -> Iterator[HttpRequest]:
 
 def _check_request(case: Case, callback: _Callback, golden: CallbackGolden, request: HttpRequest) -> None:
     for name, function in (("verify", callback.verify), ("decode", callback.decode)):
-        try:
-            result: object = function(golden.account, request)
-        except CallbackRefused as refused:
-            result = refused
-        except Exception as error:
-            raise case.failure(
-                f"{name} of {golden.operation} raises {type(error).__name__}",
-                got=request,
-                fix="Raise CallbackRefused, with the fault UNREADABLE for what is not the dialect's form.",
-            ) from error
+        where = f"{name} of {golden.operation}"
+        fix = "Raise CallbackRefused, with the fault UNREADABLE for what is not the dialect's form."
+        result = case.run(where, function, golden.account, request, fix=fix)
         if name == "verify" and result is None:
             continue
         for problem in _problems(result, callback):
             raise case.failure(
-                f"{name} of {golden.operation} gives {problem}",
+                f"{where} gives {problem}",
                 expected=f"a well-typed {callback.notification.__name__}, or CallbackRefused",
                 got=f"{shown(result)} for {shown(request)}",
                 fix="Check each value before it goes into the notification, and refuse with the fault that applies.",
@@ -270,12 +263,11 @@ def _callbacks_with_account(case: Case) -> Iterator[tuple[_Callback, Account[Any
 
 
 def _encode(case: Case, callback: _Callback, account: Account[Any], answer: CallbackAnswer) -> HttpReply:
-    try:
-        return callback.encode_reply(account, answer)
-    except Exception as error:
-        raise case.failure(
-            f"encode_reply raises {type(error).__name__}", got=answer, fix="Encode every answer of the contract."
-        ) from error
+    fix = "Encode every answer of the contract, and raise nothing."
+    reply = case.run("encode_reply", callback.encode_reply, account, answer, fix=fix)
+    if not isinstance(reply, HttpReply):
+        raise case.failure(f"encode_reply raises {type(reply).__name__}", got=answer, fix=fix)
+    return reply
 
 
 def balances_are_encoded_exactly(case: Case) -> None:

@@ -144,6 +144,15 @@ class Case:
         """A configured account whose token is ACCOUNT_MARKER; None where no golden gives the settings."""
         return next((replace(golden.account, token=Secret(ACCOUNT_MARKER)) for golden in self.goldens), None)
 
+    def run(
+        self, name: str, function: Callable[..., T], *arguments: Any, fix: str
+    ) -> T | AdapterRefusal | CallbackRefused:
+        """`result_of` a function of the adapter. Raises a failure, with the last argument, for any other exception."""
+        try:
+            return result_of(function, *arguments)
+        except Exception as error:
+            raise self.failure(f"{name} raises {type(error).__name__}", got=arguments[-1], fix=fix) from error
+
     def failure(
         self, what: str, *, fix: str, golden: Golden | None = None, expected: object = None, got: object = None
     ) -> ConformanceFailure:

@@ -80,16 +80,8 @@ def _accounts_and_bodies(case: Case) -> Iterator[tuple[Account[Any], list[bytes]
 def _decode(case: Case, account: Account[Any], reply: HttpReply) -> Closed | ProviderRefused:
     """The result or refusal of `decode`. Raises a failure if it is neither, or not well-typed."""
     close = case.adapter.close_session
-    try:
-        result: object = close.decode(account, reply) if close else None
-    except ProviderRefused as refused:
-        result = refused
-    except Exception as error:
-        raise case.failure(
-            f"decode raises {type(error).__name__}",
-            got=reply,
-            fix="Raise ProviderRefused, of kind MALFORMED for what is not the dialect.",
-        ) from error
+    fix = "Raise ProviderRefused, of kind MALFORMED for what is not the dialect."
+    result = case.run("decode", close.decode, account, reply, fix=fix) if close else None
     match result:
         case Closed(Outcome(), answer) if _is_valid(answer, reply):
             return result
