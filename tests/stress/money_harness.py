@@ -167,7 +167,7 @@ class Farm:
     async def usage(self) -> "Usage":
         """What the gateway's process holds."""
         async with aiohttp.ClientSession() as http, http.get(f"http://{self.gateway.admin}/metrics") as answer:
-            tasks = re.search(r"^session_gateway_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
+            tasks = re.search(r"^session_gateway_event_loop_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
         assert tasks, "the gateway does not tell how many tasks it has"
         links = _descriptors(self.gateway.pid)
         return Usage(

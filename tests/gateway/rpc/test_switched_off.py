@@ -48,7 +48,7 @@ def close(scene: Scene, provider: str = "lucky", request_id: str = "") -> Awaita
     return scene.gateway.sessions.CloseSession(request, timeout=5)
 
 
-async def test_nothing_is_sent_to_a_provider_that_is_switched_off(scene: Scene) -> None:
+async def test_nothing_is_otlp_exporter_a_provider_that_is_switched_off(scene: Scene) -> None:
     """Callers are told who, why and what to do, as NOT_SENT; others are asked on, and it is once it is on again."""
     request_id = str(uuid4())
     await switch_off(scene.gateway, why="wrong invoices")
