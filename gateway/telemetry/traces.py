@@ -90,7 +90,7 @@ class Traces:
                 finally:
                     words = bound()
                     span.set_attributes({key: str(words[key]) for key in _OF_THE_LOG if key in words})
-                span.set_attribute("rpc.response.status_code", "OK")
+                span.set_attribute("rpc.status_code", "OK")
                 return response
 
         return call
@@ -98,7 +98,7 @@ class Traces:
     def rpc_failed(self, code: str, attributes: Attributes = NOTHING, message: str = "") -> None:
         """The call whose span is the present one ends with this status."""
         span = trace.get_current_span()
-        span.set_attributes({"rpc.response.status_code": code, **{k: v for k, v in attributes.items() if v}})
+        span.set_attributes({"rpc.status_code": code, **{k: v for k, v in attributes.items() if v}})
         if code in _SERVER_ERRORS:
             span.set_attribute("error.type", code)
             span.set_status(Status(StatusCode.ERROR, message))

@@ -99,7 +99,7 @@ async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter)
     assert call.attributes == {
         "rpc.system.name": "grpc",
         "rpc.method": CLOSE,
-        "rpc.response.status_code": "OK",
+        "rpc.status_code": "OK",
         "request_id": mine,
         "provider": PROVIDER,
     }
@@ -168,7 +168,7 @@ async def test_failures_say_their_reason_and_certainty(stage: Stage, told: InMem
     await until(lambda: named(told, CLOSE))  # a failure is told before its span ends
     late = one(told, CLOSE)
     assert late.attributes
-    assert late.attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
+    assert late.attributes["rpc.status_code"] == "DEADLINE_EXCEEDED"
     assert (late.attributes["reason"], late.attributes["certainty"]) == ("PROVIDER_TIMEOUT", "UNKNOWN")
     assert late.status.status_code is StatusCode.ERROR
     asked = one(told, "POST").attributes
