@@ -14,6 +14,7 @@ from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
     ClientTls,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -84,7 +85,8 @@ def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
         tls=_tls(table, around),
         # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
         default_deadline_s=table.take("default_deadline_s", forms.seconds(0.1, 3600), usual.default_deadline_s),
-        front_end=table.take("front_end", forms.front_end, usual.front_end),
+        server=table.take("server", forms.grpc_server, usual.server),
+        allow_anyone=table.take("allow_anyone", forms.boolean, usual.allow_anyone),
         max_calls=table.take("max_calls", forms.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
         max_event_streams=table.take(
             "max_event_streams", forms.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
@@ -95,8 +97,33 @@ def _grpc(table: Table, around: Surroundings) -> GrpcSettings:
         # Less than a few seconds and callers would do nothing but connect.
         max_connection_age_s=table.take("max_connection_age_s", forms.seconds(5, 604_800), usual.max_connection_age_s),
     )
+    if settings.server is GrpcServerKind.NATIVE:
+        _refuse_for_native(table, settings)
     table.refuse_rest()
     return settings
+
+
+def _refuse_for_native(table: Table, settings: GrpcSettings) -> None:
+    """Note the keys of [grpc] that the native server cannot honour."""
+    if settings.tls is not None:
+        table.note(
+            "tls",
+            'needs server = "grpcio": the native server has no TLS; write that, or leave tls out and end TLS in a '
+            "sidecar or proxy on this host",
+        )
+    if settings.max_connection_age_s is not None:
+        table.note(
+            "max_connection_age_s",
+            'needs server = "grpcio": the native server does not end connections by age; write that, or leave the '
+            "key out",
+        )
+    if not settings.listen.is_loopback and not settings.allow_anyone:
+        table.note(
+            "listen",
+            'can be reached from other machines, and server = "native" has no TLS and no limit on connections; listen '
+            'on 127.0.0.1, write server = "grpcio", or, where a sidecar or firewall admits only your services, write '
+            "allow_anyone = true",
+        )
 
 
 def _callbacks(table: Table, around: Surroundings) -> CallbackSettings:

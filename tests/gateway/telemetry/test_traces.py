@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.app import gateway as app
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.telemetry.traces import Traces
 from tests.gateway.telemetry.stage import PROVIDER, Stage, a_stage
 from tests.support.gateway import callback_key, locked
@@ -39,7 +39,7 @@ def ratio() -> float:
     return 1.0
 
 
-@pytest.fixture(params=list(FrontEnd))
+@pytest.fixture(params=list(GrpcServerKind))
 async def stage(
     tmp_path: Path,
     request: pytest.FixtureRequest,
@@ -49,7 +49,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """A gateway whose spans stay in this process."""
     monkeypatch.setattr(app, "open_traces", lambda *_: Traces(SimpleSpanProcessor(told), ratio))
-    async with a_stage(tmp_path, front_end=request.param) as stage:
+    async with a_stage(tmp_path, server=request.param) as stage:
         yield stage
 
 
