@@ -12,7 +12,7 @@ FLOOR = "floor"
 """grpc.aio and an aiohttp client, and nothing else."""
 LEAN_FLOOR = "floor, our client"
 """The same with the gateway's own client: its own parts' terms."""
-NATIVE = ", native"
+NATIVE = " native"
 """Served by pygrpc-native."""
 BY_NATIVE = 'server = "native"'
 """Its line of [grpc]."""

@@ -8,7 +8,7 @@ import pytest
 from adapters.registry import find
 from gateway.app import surroundings
 from gateway.app.gateway import Gateway
-from gateway.config import ConfigInvalid, GrpcServerKind, Settings, load
+from gateway.config import ConfigInvalid, GrpcServerKind, Settings, load, warnings
 from tests.support.gateway import configuration
 from tests.support.process import run_here
 
@@ -76,7 +76,12 @@ def test_native_listens_on_loopback(tmp_path: Path, listen: str) -> None:
 
 
 def test_native_listens_anywhere_where_that_is_allowed(tmp_path: Path) -> None:
-    assert loaded(tmp_path, f"{NATIVE}\nallow_anyone = true", "0.0.0.0:50051").grpc.allow_anyone
+    """`check` still warns, and does not advise tls."""
+    settings = loaded(tmp_path, f"{NATIVE}\nallow_anyone = true", "0.0.0.0:50051")
+    assert settings.grpc.allow_anyone
+    (warning,) = warnings(settings)
+    assert warning.path == "grpc.listen"
+    assert "grpc.tls" not in warning.message
 
 
 def test_allow_anyone_is_true_or_false(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What callers may rely on below the services, at both gRPC servers: metadata, pings, slow readers, health, a stop."""
+"""What callers may rely on below the services, at both gRPC servers: metadata, pings, slow readers, a stop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.config import GrpcServerKind
 from gateway.rpc import server as rpc_server
@@ -16,15 +15,12 @@ from gateway.rpc.limits import MIN_PING_INTERVAL_S
 from gateway.rpc.server import RpcServer
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, SessionServiceStub
+from tests.gateway.rpc.http2_peer import DATA, GOAWAY, HEADERS, PING, RST_STREAM, connected
 from tests.gateway.rpc.scene import a_scene
 from tests.support.gateway import told
 from tests.support.provider import hanging
 
 LARGE = pb.WatchEventsResponse(event=pb.Event(reference="x" * 1000))
-
-HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 3, 4, 6, 7
-ACK = END_STREAM = 1
-END_HEADERS = 4
 
 
 class Service(SessionServiceServicer):
@@ -109,64 +105,12 @@ async def test_metadata_above_the_limit_fails_its_call_alone(served: Served) -> 
         await other
 
 
-class Peer:
-    """An HTTP/2 client that watches the server's health, frame by frame."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    def send(self, kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> None:
-        """Write one frame."""
-        head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
-        self._writer.write(head + payload)
-
-    def watch(self, window: int = 65_535) -> None:
-        """Open the connection with this window for each stream, and Watch on it."""
-
-        def field(name: bytes, value: bytes) -> bytes:
-            return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
-
-        self._writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        self.send(SETTINGS, payload=b"\0\4" + window.to_bytes(4, "big"))
-        fields = (
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", b"/grpc.health.v1.Health/Watch"),
-            (b":authority", b"localhost"),
-            (b"content-type", b"application/grpc"),
-            (b"te", b"trailers"),
-        )
-        self.send(HEADERS, END_HEADERS, 1, b"".join(field(*one) for one in fields))
-        self.send(0, END_STREAM, 1, b"\0\0\0\0\0")
-
-    async def until(self, *kinds: int) -> int:
-        """Read up to a frame of one of these kinds; answers which. Settings and pings are acknowledged."""
-        async with asyncio.timeout(10):
-            while True:
-                head = await self._reader.readexactly(9)
-                payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
-                kind, flags = head[3], head[4]
-                if kind in {SETTINGS, PING} and not flags & ACK:
-                    self.send(kind, ACK, payload=payload if kind == PING else b"")
-                elif kind in kinds:
-                    return kind
-
-
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Peer]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield Peer(reader, writer)
-    finally:
-        writer.close()
-
-
 async def pinged(port: int) -> list[int]:
     """What answers pings on a stream without messages, each sent as soon as the one before is answered."""
     answers = []
     async with connected(port) as peer:
         peer.watch()
-        await peer.until(0)
+        await peer.until(DATA)
         for _ in range(10):
             peer.send(PING, payload=b"are you?")
             answers.append(await peer.until(PING, GOAWAY, RST_STREAM))
@@ -238,7 +182,8 @@ async def test_a_call_that_comes_while_the_native_server_stops_learns_why() -> N
     async with serving(GrpcServerKind.NATIVE) as served, served.channel() as channel:
         call = listed(channel)
         await served.service.started.wait()
-        served.server._calls.stopping = True
+        stopping = asyncio.create_task(served.server.stop(10))
+        await asyncio.sleep(0)  # until it has begun
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await listed(channel)
         refused = told(raised.value)
@@ -249,6 +194,21 @@ async def test_a_call_that_comes_while_the_native_server_stops_learns_why() -> N
         assert told(raised.value).reason == "GATEWAY_STOPPING"
         served.service.may_end.set()
         await call
+        await stopping
+
+
+@pytest.mark.parametrize("kind", list(GrpcServerKind))
+async def test_a_stop_ends_an_open_stream_with_its_reason(tmp_path: Path, kind: GrpcServerKind) -> None:
+    """GATEWAY_STOPPING, with where to go on; it does not take the grace."""
+    async with a_scene(tmp_path, kind) as scene, asyncio.timeout(5):
+        stream = scene.gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+        await stream.initial_metadata()
+        reading = asyncio.ensure_future(stream.read())
+        await scene.gateway.gateway.stop()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await reading
+        ended = told(raised.value)
+        assert (ended.code, ended.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
 
 
 async def test_a_stop_does_not_wait_longer_than_its_grace(served: Served) -> None:
@@ -286,40 +246,6 @@ async def test_a_health_watcher_that_takes_nothing_does_not_hold_up_stopping(ser
         await peer.until(HEADERS)
         async with asyncio.timeout(5):
             await served.server.stop(4)
-
-
-async def test_a_health_watcher_that_takes_nothing_holds_up_no_other(served: Served) -> None:
-    """Others see that the health has changed, by Check and by Watch."""
-    answer = health_pb2.HealthCheckResponse
-    async with connected(served.port) as peer, served.channel() as channel, asyncio.timeout(10):
-        peer.watch(window=0)
-        await peer.until(HEADERS)
-        health = health_pb2_grpc.HealthStub(channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest())
-        assert (await watch.read()).status == answer.SERVING
-        for status in (answer.NOT_SERVING, answer.SERVING) * 5:
-            served.server._health.set({"": status})
-            assert (await health.Check(health_pb2.HealthCheckRequest())).status == status
-            assert (await watch.read()).status == status
-        watch.cancel()
-
-
-async def test_health_of_a_name_that_was_never_set(served: Served) -> None:
-    """Check is NOT_FOUND; Watch says SERVICE_UNKNOWN, and goes on with what is set."""
-    answer = health_pb2.HealthCheckResponse
-    request = health_pb2.HealthCheckRequest(service="later")
-    async with served.channel() as channel, asyncio.timeout(10):
-        health = health_pb2_grpc.HealthStub(channel)
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await health.Check(request)
-        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
-        watch = health.Watch(request)
-        assert (await watch.read()).status == answer.SERVICE_UNKNOWN
-        served.server._health.set({"later": answer.SERVING})
-        assert (await watch.read()).status == answer.SERVING
-        stopping = asyncio.create_task(served.server.stop(5))
-        assert (await watch.read()).status == answer.NOT_SERVING
-        await stopping
 
 
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
