@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway
@@ -123,7 +123,7 @@ class TelemetryHarness:
 
 @asynccontextmanager
 async def telemetry_harness(
-    folder: Path, *sections: str, front_end: FrontEnd = FrontEnd.GRPCIO, store: str = ""
+    folder: Path, *sections: str, server: GrpcServerKind = GrpcServerKind.GRPCIO, store: str = ""
 ) -> AsyncIterator[TelemetryHarness]:
     """Set it up in this folder, with these sections besides, and take it down. `store` is another database's url."""
     async with scripted_provider() as provider:
@@ -132,6 +132,6 @@ async def telemetry_harness(
             family_table(PROVIDER, "luckymonaco", provider.base_url, retry=retry),
             provider_table("dead", "luckymonaco", "http://127.0.0.1:1", secure_login='"partner-1"'),
         )
-        lines = f'front_end = "{front_end}"'
+        lines = f'server = "{server}"'
         async with running_gateway(folder, *tables, *sections, grpc=lines, store=store) as gateway:
             yield TelemetryHarness(gateway, provider)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.server import gateway as app
 from gateway.telemetry.otel import OtelTracer
 from tests.gateway.telemetry.harness import PROVIDER, TelemetryHarness, telemetry_harness
@@ -39,7 +39,7 @@ def ratio() -> float:
     return 1.0
 
 
-@pytest.fixture(params=list(FrontEnd))
+@pytest.fixture(params=list(GrpcServerKind))
 async def harness(
     tmp_path: Path,
     request: pytest.FixtureRequest,
@@ -49,7 +49,7 @@ async def harness(
 ) -> AsyncIterator[TelemetryHarness]:
     """A gateway whose spans stay in this process."""
     monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told), ratio))
-    async with telemetry_harness(tmp_path, front_end=request.param) as harness:
+    async with telemetry_harness(tmp_path, server=request.param) as harness:
         yield harness
 
 
@@ -129,7 +129,7 @@ async def test_a_close_of_two_attempts(harness: TelemetryHarness, told: InMemory
     assert commit.attributes == {"db.system.name": "sqlite", "db.operation.name": "COMMIT"}
 
 
-async def test_a_callers_trace_is_taken_on_and_none_is_otlp_exporter_a_provider(
+async def test_a_callers_trace_is_taken_on_and_none_is_sent_to_a_provider(
     harness: TelemetryHarness, told: InMemorySpanExporter
 ) -> None:
     """The caller sees our spans below its own; a provider sees nothing of them."""

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from adapters.contract import HttpReply
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.store.base import StoreUnavailable
 from gateway.telemetry.logs import bound
 from gateway.v1.reconciliation_service_pb2 import RedeliverCallbackRequest
@@ -26,10 +26,10 @@ from tests.support.results import result_body
 HOUSEKEEPING = "housekeeping put off: it is tried again"
 
 
-@pytest.fixture(params=list(FrontEnd))
+@pytest.fixture(params=list(GrpcServerKind))
 async def harness(tmp_path: Path, request: pytest.FixtureRequest, written: Lines) -> AsyncIterator[TelemetryHarness]:
     """A gateway whose log is read; `written` comes first, for loggers are bound to what is configured."""
-    async with telemetry_harness(tmp_path, front_end=request.param) as harness:
+    async with telemetry_harness(tmp_path, server=request.param) as harness:
         yield harness
 
 
