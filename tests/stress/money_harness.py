@@ -17,7 +17,7 @@ from grpc import aio
 
 from adapters.registry import find
 from adapters.simulation import PlayerSession
-from gateway.cli.demo.examples import examples
+from gateway.cli.demo.examples import find_examples
 from gateway.config import load
 from gateway.server.dialects import simulated
 from gateway.simulation.server import SimulatorHost
@@ -261,7 +261,7 @@ def _configuration(
     url: str, adapters: Mapping[str, str], tables: Mapping[str, Tables], urls: Mapping[str, str], grpc: str
 ) -> str:
     """A JSON value is a TOML value, where it is no object."""
-    own = {example.adapter: example.settings for example in examples()}
+    own = {example.adapter: example.settings for example in find_examples()}
     lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("callbacks", "admin", "grpc")]
     lines.append(grpc)
     lines.append(f'[store]\nurl = "{url}"\n[log]\nlevel = "error"')
