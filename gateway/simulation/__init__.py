@@ -1,4 +1,8 @@
-"""Hosts a pure simulator as a real HTTP server: a provider for the demo, for tests and for a team's staging."""
+"""Runs an adapter's simulator as an HTTP server: a provider for the demo, for tests and for staging.
+
+`server` the server · `faults`, `wire_faults` faults on demand · `delivery` its HTTP client · `control` its control over
+HTTP · `run` the server as a process
+"""
 
 from gateway.simulation.control import control_routes
 from gateway.simulation.delivery import Exchange
@@ -19,9 +23,10 @@ from gateway.simulation.faults import (
     parse_fault,
 )
 from gateway.simulation.run import run_simulator
-from gateway.simulation.server import NowhereToDeliver, SimulatorHost
+from gateway.simulation.server import CallbackUrlMissing, SimulatorHost
 
 __all__ = [
+    "CallbackUrlMissing",
     "DialectCode",
     "Drip",
     "Exchange",
@@ -30,7 +35,6 @@ __all__ = [
     "Garbage",
     "Hang",
     "Huge",
-    "NowhereToDeliver",
     "Planned",
     "Redirect",
     "Reset",

@@ -1,9 +1,10 @@
-"""A simulator as a process of its own."""
+"""A simulator as a separate process."""
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterable
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,12 +27,10 @@ async def run_simulator(
     callback_url: str | None = None,
     redeliver_every_s: float | None = None,
     faults: Iterable[Planned] = (),
-    out: TextIO | None = None,
 ) -> None:
-    """Serve the simulator and its control until SIGTERM or SIGINT.
+    """Serve the simulator and its control until SIGTERM or SIGINT. Raises OSError if the address cannot be used.
 
-    Once it listens it writes one line, `{"listening":"http://127.0.0.1:40001"}`, to `out` (None: stdout), which is what
-    the gateway's `base_url` has to be. Raises OSError where the address cannot be had.
+    When it listens it prints one line, `{"listening":"http://127.0.0.1:40001"}`: the provider's `base_url`.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -41,7 +40,8 @@ async def run_simulator(
     try:
         await hosted.start(host, port, routes=control_routes(hosted), redeliver_every_s=redeliver_every_s)
         line = msgspec.json.encode({"listening": hosted.base_url}).decode()
-        print(line, file=out, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
         await stop.wait()
     finally:
         await hosted.stop()

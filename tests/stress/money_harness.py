@@ -97,8 +97,7 @@ class Farmed:
 
     def stock(self, markers: Iterable[str]) -> None:
         """Let these players play, one session each, and nobody else."""
-        sessions = tuple(PlayerSession(marker, marker, "game-1") for marker in markers)
-        self.host._set_state(self.host._simulator.start(self.host._state.account, sessions))
+        self.host.restart(PlayerSession(marker, marker, "game-1") for marker in markers)
 
     def still_open(self) -> set[str]:
         """Players whose sessions the provider has not closed."""
