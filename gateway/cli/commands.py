@@ -173,7 +173,7 @@ def simulate(
     """
     from gateway.config.values import listen as parse_listen
     from gateway.server.dialects import simulated
-    from gateway.simulation import parse_fault, run_simulator
+    from gateway.simulation import SimulatorHost, parse_fault, run_simulator
 
     settings = load_or_exit(config)
     try:
@@ -185,19 +185,9 @@ def simulate(
         exit_with_problems(config, invalid.problems)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    host = SimulatorHost(simulator, account, sessions, callback_url or None, faults=faults)
     try:
-        asyncio.run(
-            run_simulator(
-                simulator,
-                account,
-                sessions=sessions,
-                host=address.host,
-                port=address.port,
-                callback_url=callback_url or None,
-                redeliver_every_s=redeliver_every or None,
-                faults=faults,
-            )
-        )
+        asyncio.run(run_simulator(host, address.host, address.port, redeliver_every or None))
     except OSError as error:
         print_error(f"The simulator cannot listen on {address}: {error}")
         raise SystemExit(EXIT_FAILED) from None

@@ -4,45 +4,8 @@
 HTTP · `run` the server as a process
 """
 
-from gateway.simulation.control import control_routes
-from gateway.simulation.delivery import Exchange
-from gateway.simulation.faults import (
-    DialectCode,
-    Drip,
-    Fault,
-    FaultUnknown,
-    Garbage,
-    Hang,
-    Huge,
-    Planned,
-    Redirect,
-    Reset,
-    ResetPoint,
-    Slow,
-    Status,
-    parse_fault,
-)
+from gateway.simulation.faults import parse_fault
 from gateway.simulation.run import run_simulator
-from gateway.simulation.server import CallbackUrlMissing, SimulatorHost
+from gateway.simulation.server import SimulatorHost
 
-__all__ = [
-    "CallbackUrlMissing",
-    "DialectCode",
-    "Drip",
-    "Exchange",
-    "Fault",
-    "FaultUnknown",
-    "Garbage",
-    "Hang",
-    "Huge",
-    "Planned",
-    "Redirect",
-    "Reset",
-    "ResetPoint",
-    "SimulatorHost",
-    "Slow",
-    "Status",
-    "control_routes",
-    "parse_fault",
-    "run_simulator",
-]
+__all__ = ["SimulatorHost", "parse_fault", "run_simulator"]

@@ -44,7 +44,7 @@ def enable_provider(client: "AdminClient", renderer: "Renderer", name: Name, act
 def list_state_changes(
     client: "AdminClient",
     renderer: "Renderer",
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only this provider.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only this provider.")] = "",
     limit: Limit = 100,
 ) -> None:
     """List who disabled or enabled a provider, and the reason, newest first."""

@@ -253,3 +253,20 @@ async def test_a_traceback_shows_no_local_variables() -> None:
     assert process.returncode == 1
     assert b"RuntimeError: unexpected" in err
     assert b"configured" not in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--session", "tester", "'tester' is not USER:SESSION:GAME"),
+        ("--fault", "hagn", "there is no fault 'hagn'"),
+        ("--listen", "here", "must be host:port"),
+        ("--provider", "unknown", "unknown"),
+    ],
+)
+async def test_simulate_rejects_invalid_options(tmp_path: Path, option: str, value: str, message: str) -> None:
+    """`simulate` exits 2 with the invalid value, and does not listen."""
+    config = configuration(tmp_path, family_table("lucky", "luckymonaco", "http://127.0.0.1:1"))
+    ended = await run_here("simulate", "--config", str(config), "--provider", "lucky", option, value)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapters.contract import Account, AdapterSettings, Attempt, HttpReply, HttpRequest
 from adapters.simulation import Delivery, Expire, NotInThisDialect, PlayerSession, SimulatedEvent, Simulator, Win
-from gateway.simulation import run_simulator
+from gateway.simulation import SimulatorHost, run_simulator
 
 ACCOUNT = Account("plain", AdapterSettings())
 SESSION = PlayerSession("s1", "u1", "g1")
@@ -84,4 +84,4 @@ PLAIN: Simulator[State] = Simulator(
 
 
 if __name__ == "__main__":
-    asyncio.run(run_simulator(PLAIN, ACCOUNT, sessions=[SESSION]))
+    asyncio.run(run_simulator(SimulatorHost(PLAIN, ACCOUNT, [SESSION])))

@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.simulation import SimulatorHost, control_routes
+from gateway.simulation import SimulatorHost
+from gateway.simulation.control import control_routes
 from tests.gateway.simulation.harness import CallbackReceiver
 from tests.gateway.simulation.plain_dialect import ACCOUNT, PLAIN, SESSION, State
 

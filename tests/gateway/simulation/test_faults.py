@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.simulation import (
+from gateway.simulation import SimulatorHost
+from gateway.simulation.delivery import Exchange
+from gateway.simulation.faults import (
     DialectCode,
     Drip,
-    Exchange,
     Fault,
     FaultUnknown,
     Garbage,
@@ -21,7 +22,6 @@ from gateway.simulation import (
     Redirect,
     Reset,
     ResetPoint,
-    SimulatorHost,
     Slow,
     Status,
     parse_fault,

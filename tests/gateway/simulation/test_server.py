@@ -9,7 +9,8 @@ import pytest
 
 from adapters.contract import HttpReply
 from adapters.simulation import Expire, PlayerSession, Win
-from gateway.simulation import CallbackUrlMissing, Hang, Planned, Redirect, SimulatorHost
+from gateway.simulation.faults import Hang, Planned, Redirect
+from gateway.simulation.server import CallbackUrlMissing, SimulatorHost
 from tests.gateway.simulation.harness import CallbackReceiver
 from tests.gateway.simulation.plain_dialect import ACCOUNT, PLAIN, SESSION, State
 
