@@ -59,7 +59,7 @@ async def test_nothing_is_otlp_exporter_a_provider_that_is_switched_off(scene: S
         "NOT_SENT",
         False,
     )
-    for words in ("ada", "wrong invoices", "session-gateway provider on lucky", "nothing was sent"):
+    for words in ("ada", "wrong invoices", "session-gateway provider enable lucky", "nothing was sent"):
         assert words in failure.message
     assert (failure.metadata["actor"], failure.metadata["why"]) == ("ada", "wrong invoices")
     assert failure.metadata["provider"] == "lucky"
