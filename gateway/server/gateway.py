@@ -13,7 +13,7 @@ from gateway.config import (
     CallbackSettings,
     Changes,
     ConfigInvalid,
-    FrontEnd,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -129,7 +129,7 @@ class Gateway:
             watching=self.event_streams,
             providers=self.providers,
             shares_port=shares_ports,
-            lean=settings.grpc.front_end is FrontEnd.HTTP2,
+            native=settings.grpc.server is GrpcServerKind.NATIVE,
             limits=rpc_limits(settings.grpc),
             traces=self._traces,
         )
