@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from gateway.config import GrpcServerKind
-from tests.gateway.rpc.harness import Scene, a_scene
+from tests.gateway.rpc.harness import RpcHarness, rpc_harness
 
 
 @pytest.fixture(params=list(GrpcServerKind))
-async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+async def harness(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[RpcHarness]:
     """What callers are told is the same, whatever speaks gRPC."""
-    async with a_scene(tmp_path, request.param) as scene:
-        yield scene
+    async with rpc_harness(tmp_path, request.param) as harness:
+        yield harness

@@ -20,7 +20,7 @@ from tests.support.provider import (
 
 
 @dataclass(frozen=True)
-class Scene:
+class RpcHarness:
     """A gateway and the one provider behind all of its configured ones."""
 
     gateway: Running
@@ -35,7 +35,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, grpc: str = "") -> AsyncIterator[Scene]:
+async def rpc_harness(
+    folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, grpc: str = ""
+) -> AsyncIterator[RpcHarness]:
     """Set it up in this folder, and take it down; `grpc` holds more lines of that section."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
@@ -50,4 +52,4 @@ async def a_scene(folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, 
             )
             lines = f'server = "{server}"\n{grpc}'
             async with running_gateway(folder, *sections, grpc=lines) as gateway:
-                yield Scene(gateway, provider)
+                yield RpcHarness(gateway, provider)

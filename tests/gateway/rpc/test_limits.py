@@ -17,7 +17,7 @@ from gateway.rpc import server as rpc_server
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.v1 import session_service_pb2 as pb
-from tests.gateway.rpc.harness import Scene, a_scene
+from tests.gateway.rpc.harness import RpcHarness, rpc_harness
 from tests.support.gateway import Running, Told, told
 from tests.support.provider import answering, answering_after
 from tests.support.waiting import until
@@ -28,10 +28,10 @@ FEW = "max_calls = 2\nmax_event_streams = 1\nmax_message_bytes = 16384"
 
 
 @pytest.fixture(params=list(GrpcServerKind))
-async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+async def harness(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[RpcHarness]:
     """One that takes little on at once."""
-    async with a_scene(tmp_path, request.param, grpc=FEW) as scene:
-        yield scene
+    async with rpc_harness(tmp_path, request.param, grpc=FEW) as harness:
+        yield harness
 
 
 def refused(told: Told) -> tuple[grpc.StatusCode, str, str, bool]:
@@ -39,21 +39,21 @@ def refused(told: Told) -> tuple[grpc.StatusCode, str, str, bool]:
 
 
 @asynccontextmanager
-async def hanging_calls(scene: Scene, count: int) -> AsyncIterator[None]:
+async def hanging_calls(harness: RpcHarness, count: int) -> AsyncIterator[None]:
     """So many closes wait at the provider; they are answered in the end."""
     release = asyncio.Event()
-    scene.provider.behaviour = answering_after(release)
+    harness.provider.behaviour = answering_after(release)
     requests = [pb.CloseSessionRequest(provider="lucky", user_id=f"hung-{number}") for number in range(count)]
-    calls = [asyncio.ensure_future(scene.gateway.sessions.CloseSession(one, timeout=30)) for one in requests]
+    calls = [asyncio.ensure_future(harness.gateway.sessions.CloseSession(one, timeout=30)) for one in requests]
     try:
-        await until(lambda: len(scene.provider.received) == count)
+        await until(lambda: len(harness.provider.received) == count)
         yield
     finally:
         release.set()
         answers = await asyncio.gather(*calls)
-        scene.provider.received.clear()
+        harness.provider.received.clear()
     assert [answer.outcome for answer in answers] == [pb.OUTCOME_CLOSED] * count
-    scene.provider.behaviour = answering()
+    harness.provider.behaviour = answering()
 
 
 async def watching(gateway: Running) -> grpc.aio.UnaryStreamCall[Any, Any]:
@@ -69,21 +69,21 @@ async def refused_stream(gateway: Running) -> Told:
     return told(raised.value)
 
 
-async def test_a_call_too_many_is_refused_and_the_next_one_served(scene: Scene) -> None:
+async def test_a_call_too_many_is_refused_and_the_next_one_served(harness: RpcHarness) -> None:
     """RESOURCE_EXHAUSTED, GATEWAY_BUSY, NOT_SENT, with the time to wait; the provider hears nothing of it."""
-    async with hanging_calls(scene, 2):
+    async with hanging_calls(harness, 2):
         for _ in range(3):
-            assert refused(await scene.fails(user_id="one too many")) == BUSY
-        assert len(scene.provider.received) == 2
+            assert refused(await harness.fails(user_id="one too many")) == BUSY
+        assert len(harness.provider.received) == 2
     request = pb.CloseSessionRequest(provider="lucky", user_id="after")
-    assert (await scene.gateway.sessions.CloseSession(request, timeout=5)).outcome == pb.OUTCOME_CLOSED
+    assert (await harness.gateway.sessions.CloseSession(request, timeout=5)).outcome == pb.OUTCOME_CLOSED
 
 
-async def test_it_is_refused_before_its_request_is_read(scene: Scene) -> None:
+async def test_it_is_refused_before_its_request_is_read(harness: RpcHarness) -> None:
     """What is no message of the method is not even looked at; with room again it is."""
-    call: Any = scene.gateway.channel.unary_unary("/gateway.v1.SessionService/CloseSession")
+    call: Any = harness.gateway.channel.unary_unary("/gateway.v1.SessionService/CloseSession")
     garbage = b"\xff\xff\xff"
-    async with hanging_calls(scene, 2):
+    async with hanging_calls(harness, 2):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call(garbage, timeout=5)
         assert refused(told(raised.value)) == BUSY
@@ -92,63 +92,63 @@ async def test_it_is_refused_before_its_request_is_read(scene: Scene) -> None:
     assert told(raised.value).reason == "FIELD_INVALID"
 
 
-async def test_a_call_that_fails_or_is_given_up_gives_its_place_back(scene: Scene) -> None:
+async def test_a_call_that_fails_or_is_given_up_gives_its_place_back(harness: RpcHarness) -> None:
     """However a call ends, and as often as it does."""
     for _ in range(3):
-        assert (await scene.fails(provider="nobody")).reason == "PROVIDER_UNKNOWN"
+        assert (await harness.fails(provider="nobody")).reason == "PROVIDER_UNKNOWN"
         release = asyncio.Event()
-        scene.provider.behaviour = answering_after(release)
-        scene.provider.arrived.clear()
+        harness.provider.behaviour = answering_after(release)
+        harness.provider.arrived.clear()
         request = pb.CloseSessionRequest(provider="lucky", user_id="given up")
-        call = scene.gateway.sessions.CloseSession(request, timeout=30)
-        await asyncio.wait_for(scene.provider.arrived.wait(), 5)
+        call = harness.gateway.sessions.CloseSession(request, timeout=30)
+        await asyncio.wait_for(harness.provider.arrived.wait(), 5)
         call.cancel()
         release.set()
-    await until(lambda: scene.gateway.gateway.rpc_server._calls.in_flight == 0)
+    await until(lambda: harness.gateway.gateway.rpc_server._calls.in_flight == 0)
 
 
-async def test_streams_of_events_have_places_of_their_own(scene: Scene) -> None:
+async def test_streams_of_events_have_places_of_their_own(harness: RpcHarness) -> None:
     """A stream takes none of the calls' places, nor a call of theirs; one stream too many is refused like a call."""
-    first = await watching(scene.gateway)
-    async with hanging_calls(scene, 2):
-        assert refused(await refused_stream(scene.gateway)) == BUSY
+    first = await watching(harness.gateway)
+    async with hanging_calls(harness, 2):
+        assert refused(await refused_stream(harness.gateway)) == BUSY
     first.cancel()
-    await until(lambda: scene.gateway.gateway.rpc_server._calls._streams == 0)
-    async with hanging_calls(scene, 2):
-        (await watching(scene.gateway)).cancel()
+    await until(lambda: harness.gateway.gateway.rpc_server._calls._streams == 0)
+    async with hanging_calls(harness, 2):
+        (await watching(harness.gateway)).cancel()
 
 
-async def test_health_and_reflection_are_asked_under_any_load(scene: Scene) -> None:
+async def test_health_and_reflection_are_asked_under_any_load(harness: RpcHarness) -> None:
     """A gateway that is busy is not a dead one."""
-    async with hanging_calls(scene, 2):
-        assert refused(await scene.fails()) == BUSY
-        health = health_pb2_grpc.HealthStub(scene.gateway.channel)
+    async with hanging_calls(harness, 2):
+        assert refused(await harness.fails()) == BUSY
+        health = health_pb2_grpc.HealthStub(harness.gateway.channel)
         answer = await health.Check(health_pb2.HealthCheckRequest(service=""), timeout=5)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(scene.gateway.channel).ServerReflectionInfo(timeout=5)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(harness.gateway.channel).ServerReflectionInfo(timeout=5)
         await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         assert (await reflection.read()).list_services_response.service
         reflection.cancel()
 
 
-async def test_a_request_that_is_too_large_is_refused(scene: Scene) -> None:
+async def test_a_request_that_is_too_large_is_refused(harness: RpcHarness) -> None:
     """RESOURCE_EXHAUSTED, in each server's own words; the connection goes on."""
-    scene.provider.behaviour = answering()
-    call = scene.gateway.sessions.CloseSession
+    harness.provider.behaviour = answering()
+    call = harness.gateway.sessions.CloseSession
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(pb.CloseSessionRequest(provider="lucky", user_id="u", reason="x" * 17_000), timeout=5)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (await call(pb.CloseSessionRequest(provider="lucky", user_id="u"), timeout=5)).outcome == pb.OUTCOME_CLOSED
 
 
-async def test_limits_may_be_changed_while_it_serves(scene: Scene) -> None:
+async def test_limits_may_be_changed_while_it_serves(harness: RpcHarness) -> None:
     """They hold from the next call on; what is under way is left alone."""
-    async with hanging_calls(scene, 2):
-        scene.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=3))
-        answer = await scene.gateway.sessions.ListProviders(pb.ListProvidersRequest(), timeout=5)
+    async with hanging_calls(harness, 2):
+        harness.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=3))
+        answer = await harness.gateway.sessions.ListProviders(pb.ListProvidersRequest(), timeout=5)
         assert answer.providers
-        scene.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=1))
-        assert refused(await scene.fails()) == BUSY
+        harness.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=1))
+        assert refused(await harness.fails()) == BUSY
 
 
 @asynccontextmanager

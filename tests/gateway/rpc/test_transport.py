@@ -15,7 +15,7 @@ from gateway.rpc.limits import MIN_PING_INTERVAL_S
 from gateway.rpc.server import RpcServer
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, SessionServiceStub
-from tests.gateway.rpc.harness import a_scene
+from tests.gateway.rpc.harness import rpc_harness
 from tests.gateway.rpc.http2_peer import DATA, GOAWAY, HEADERS, PING, RST_STREAM, connected
 from tests.support.gateway import told
 from tests.support.provider import hanging
@@ -200,11 +200,11 @@ async def test_a_call_that_comes_while_the_native_server_stops_learns_why() -> N
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
 async def test_a_stop_ends_an_open_stream_with_its_reason(tmp_path: Path, kind: GrpcServerKind) -> None:
     """GATEWAY_STOPPING, with where to go on; it does not take the grace."""
-    async with a_scene(tmp_path, kind) as scene, asyncio.timeout(5):
-        stream = scene.gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+    async with rpc_harness(tmp_path, kind) as harness, asyncio.timeout(5):
+        stream = harness.gateway.sessions.WatchEvents(pb.WatchEventsRequest())
         await stream.initial_metadata()
         reading = asyncio.ensure_future(stream.read())
-        await scene.gateway.gateway.stop()
+        await harness.gateway.gateway.stop()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await reading
         ended = told(raised.value)
@@ -251,8 +251,8 @@ async def test_a_health_watcher_that_takes_nothing_does_not_hold_up_stopping(ser
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
 async def test_without_a_deadline_the_configured_one_holds(tmp_path: Path, kind: GrpcServerKind) -> None:
     """`default_deadline_s`, for a caller that sets none."""
-    async with a_scene(tmp_path, kind, grpc="default_deadline_s = 0.3") as scene, asyncio.timeout(5):
-        scene.provider.behaviour = hanging
+    async with rpc_harness(tmp_path, kind, grpc="default_deadline_s = 0.3") as harness, asyncio.timeout(5):
+        harness.provider.behaviour = hanging
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await scene.gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id="u"))
+            await harness.gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id="u"))
         assert told(raised.value).reason == "PROVIDER_TIMEOUT"
