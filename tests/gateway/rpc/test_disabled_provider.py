@@ -1,4 +1,4 @@
-"""Calls to a provider that is switched off, and how a provider's circuit and queue are shown, at both gRPC servers."""
+"""Calls to a disabled provider, and how gRPC reports a provider's circuit and queue, on both gRPC servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -21,16 +21,16 @@ from tests.support.waiting import until
 
 NARROW = {
     "limits": "{ max_concurrent_calls = 2, max_queued_calls = 1 }",
-    "breaker": "{ min_requests = 50, open_s = 0.5 }",
+    "breaker": "{ min_requests = 50, open_s = 2 }",
 }
-"""Two calls at a time, one that waits, and a circuit that is not open for long."""
+"""Two calls in flight, one queued, and a circuit that is open for 2 s."""
 
 
 @asynccontextmanager
 async def bounded(
     folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, **more: str
 ) -> AsyncIterator[RpcHarness]:
-    """A harness with one provider, bounded as told."""
+    """A gateway with one provider; `more` holds TOML values of its section."""
     async with scripted_provider() as provider:
         table = family_table("lucky", "luckymonaco", provider.base_url, **more)
         async with running_gateway(folder, table, grpc=f'server = "{server}"') as gateway:
@@ -39,19 +39,19 @@ async def bounded(
 
 @pytest.fixture(params=list(GrpcServerKind))
 async def narrow(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[RpcHarness]:
-    """A harness with one narrow provider."""
+    """A gateway with one provider with low limits."""
     async with bounded(tmp_path, request.param, **NARROW) as harness:
         yield harness
 
 
 def close(harness: RpcHarness, provider: str = "lucky", request_id: str = "") -> Awaitable[pb.CloseSessionResponse]:
-    """End a player's sessions."""
+    """Call CloseSession."""
     request = pb.CloseSessionRequest(provider=provider, user_id="tester", request_id=request_id or str(uuid4()))
     return harness.gateway.sessions.CloseSession(request, timeout=5)
 
 
-async def test_nothing_is_otlp_exporter_a_provider_that_is_switched_off(harness: RpcHarness) -> None:
-    """Callers are told who, why and what to do, as NOT_SENT; others are asked on, and it is once it is on again."""
+async def test_nothing_is_sent_to_a_disabled_provider(harness: RpcHarness) -> None:
+    """The failure names the actor, the reason and the command; other providers, and an enabled one, are called."""
     request_id = str(uuid4())
     await switch_off(harness.gateway, why="wrong invoices")
     failure = await harness.fails(request_id=request_id)
@@ -61,8 +61,8 @@ async def test_nothing_is_otlp_exporter_a_provider_that_is_switched_off(harness:
         "NOT_SENT",
         False,
     )
-    for words in ("ada", "wrong invoices", "session-gateway provider on lucky", "nothing was sent"):
-        assert words in failure.message
+    for text in ("ada", "wrong invoices", "session-gateway provider on lucky", "nothing was sent"):
+        assert text in failure.message
     assert (failure.metadata["actor"], failure.metadata["why"]) == ("ada", "wrong invoices")
     assert failure.metadata["provider"] == "lucky"
     assert not harness.provider.received
@@ -73,8 +73,8 @@ async def test_nothing_is_otlp_exporter_a_provider_that_is_switched_off(harness:
     assert (answer.outcome, answer.replayed) == (pb.OUTCOME_CLOSED, False)
 
 
-async def test_what_was_closed_is_answered_again(harness: RpcHarness) -> None:
-    """A success that is kept needs no provider."""
+async def test_a_stored_success_is_replayed_for_a_disabled_provider(harness: RpcHarness) -> None:
+    """The same request_id is answered again, and nothing is sent."""
     request_id = str(uuid4())
     await close(harness, request_id=request_id)
     await switch_off(harness.gateway)
@@ -82,19 +82,19 @@ async def test_what_was_closed_is_answered_again(harness: RpcHarness) -> None:
     assert len(harness.provider.received) == 1
 
 
-async def test_calls_under_way_finish(harness: RpcHarness) -> None:
-    """What was sent before the switch is waited for, and told as it ends."""
+async def test_calls_in_flight_finish_when_a_provider_is_disabled(harness: RpcHarness) -> None:
+    """A call that was sent before is answered with its outcome."""
     release = asyncio.Event()
     harness.provider.behaviour = answering_after(release)
-    under_way = asyncio.ensure_future(close(harness))
+    in_flight = asyncio.ensure_future(close(harness))
     await harness.provider.arrived.wait()
     await switch_off(harness.gateway)
     release.set()
-    assert (await under_way).outcome == pb.OUTCOME_CLOSED
+    assert (await in_flight).outcome == pb.OUTCOME_CLOSED
 
 
-async def test_a_failure_is_not_tried_again_once_it_is_off(tmp_path: Path) -> None:
-    """What a second attempt might have mended is told as it was."""
+async def test_a_failure_is_not_retried_at_a_disabled_provider(tmp_path: Path) -> None:
+    """The caller gets the failure of the attempt before."""
     async with bounded(tmp_path, retry="{ attempts = 3 }") as harness:
         release = asyncio.Event()
 
@@ -103,59 +103,57 @@ async def test_a_failure_is_not_tried_again_once_it_is_off(tmp_path: Path) -> No
             return web.Response(status=503)
 
         harness.provider.behaviour = failing
-        under_way = asyncio.ensure_future(close(harness))
+        in_flight = asyncio.ensure_future(close(harness))
         await harness.provider.arrived.wait()
         await switch_off(harness.gateway)
         release.set()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await under_way
+            await in_flight
         assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_FAILED", "UNKNOWN")
         assert len(harness.provider.received) == 1
 
 
-async def test_who_waited_for_a_turn_is_not_sent(narrow: RpcHarness) -> None:
-    """A call whose turn comes after the switch is refused as any other, and its place is free for the next."""
+async def test_a_queued_call_is_not_sent_to_a_disabled_provider(narrow: RpcHarness) -> None:
+    """It fails with PROVIDER_DISABLED, and leaves the queue."""
 
-    async def waits(under_way: int, waiting: int) -> None:
-        async def shown() -> bool:
+    async def until_calls(in_flight: int, queued: int) -> None:
+        async def reported() -> bool:
             health = await health_of(narrow.gateway)
-            return (health.in_flight_calls, health.queued_calls) == (under_way, waiting)
+            return (health.in_flight_calls, health.queued_calls) == (in_flight, queued)
 
-        await until(shown)
+        await until(reported)
 
     release = asyncio.Event()
     narrow.provider.behaviour = answering_after(release)
-    under_way = [asyncio.ensure_future(close(narrow)) for _ in range(2)]
-    await waits(2, 0)
-    waiting = asyncio.ensure_future(close(narrow))
-    await waits(2, 1)
+    in_flight = [asyncio.ensure_future(close(narrow)) for _ in range(2)]
+    await until_calls(2, 0)
+    queued = asyncio.ensure_future(close(narrow))
+    await until_calls(2, 1)
     await switch_off(narrow.gateway)
     release.set()
-    assert [answer.outcome for answer in await asyncio.gather(*under_way)] == [pb.OUTCOME_CLOSED] * 2
+    assert [answer.outcome for answer in await asyncio.gather(*in_flight)] == [pb.OUTCOME_CLOSED] * 2
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await waiting
+        await queued
     assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_DISABLED", "NOT_SENT")
     assert len(narrow.provider.received) == 2
-    await waits(0, 0)
+    await until_calls(0, 0)
     await switch_on(narrow.gateway)
     assert (await close(narrow)).outcome == pb.OUTCOME_CLOSED
 
 
-async def test_a_circuit_is_shown_and_bears_on_health(narrow: RpcHarness) -> None:
-    """CLOSED, OPEN, HALF_OPEN and CLOSED again in ListProviders; the health name is serving only while it is closed,
-    whatever a call comes to that was sent before it opened.
-    """
+async def test_a_circuit_breaker_decides_health(narrow: RpcHarness) -> None:
+    """ListProviders reports its state, and health is SERVING only while it is closed, even after a late success."""
     assert (await health_of(narrow.gateway)).circuit == pb.CIRCUIT_STATE_CLOSED
     release = asyncio.Event()
     narrow.provider.behaviour = answering_after(release)
-    under_way = asyncio.ensure_future(close(narrow))
+    in_flight = asyncio.ensure_future(close(narrow))
     await narrow.provider.arrived.wait()
     narrow.provider.behaviour = answering(500)
     for _ in range(50):
         assert (await narrow.fails()).reason == "PROVIDER_FAILED"
     assert (await health_of(narrow.gateway)).circuit == pb.CIRCUIT_STATE_OPEN
     release.set()
-    await under_way
+    await in_flight
     assert (await health_of(narrow.gateway)).state == pb.HEALTH_STATE_ANSWERING
     assert not await is_serving(narrow.gateway)
 
@@ -170,8 +168,8 @@ async def test_a_circuit_is_shown_and_bears_on_health(narrow: RpcHarness) -> Non
     assert await is_serving(narrow.gateway)
 
 
-async def test_nothing_is_sent_where_it_was_switched_off_while_the_store_took_the_intent(tmp_path: Path) -> None:
-    """Once the switch is answered no request leaves, and the intent stands for an attempt that was not made."""
+async def test_nothing_is_sent_when_a_provider_is_disabled_during_the_write_of_the_intent(tmp_path: Path) -> None:
+    """No request is sent after DisableProvider has answered, and the stored intent is NOT_SENT."""
     async with bounded(tmp_path) as harness:
         store, intended, go_on = harness.gateway.store, asyncio.Event(), asyncio.Event()
         begin, request_id = store.begin_close, str(uuid4())
@@ -197,8 +195,8 @@ async def test_nothing_is_sent_where_it_was_switched_off_while_the_store_took_th
         assert (record.attempts, record.certainty) == (1, "NOT_SENT")
 
 
-async def test_a_hasty_caller_does_not_take_a_provider_out_of_service(tmp_path: Path) -> None:
-    """Who leaves it no time to answer says nothing of its health, as of its circuit."""
+async def test_a_short_deadline_does_not_make_a_provider_unhealthy(tmp_path: Path) -> None:
+    """A call whose deadline leaves no time for an answer does not affect the provider's health."""
     async with bounded(tmp_path) as harness:
         await close(harness)
         harness.provider.behaviour = hanging
@@ -212,8 +210,8 @@ async def test_a_hasty_caller_does_not_take_a_provider_out_of_service(tmp_path: 
 
 
 @pytest.mark.parametrize("letter", ["x", "я", "退", "😀"])
-async def test_a_long_reason_does_not_hide_what_happened(harness: RpcHarness, letter: str) -> None:
-    """In whatever script it is written, the status with its details is small enough for a client to take."""
+async def test_a_long_reason_does_not_displace_the_failures_details(harness: RpcHarness, letter: str) -> None:
+    """The status is small enough for a client, in every script."""
     await switch_off(harness.gateway, by=letter * 255, why=letter * 1000)
     failure = await harness.fails()
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "PROVIDER_DISABLED")

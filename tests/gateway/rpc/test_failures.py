@@ -1,4 +1,4 @@
-"""The table of failures, row by row, through a real gRPC server and a real provider."""
+"""Each row of the table of failures, with a real gRPC server and an HTTP provider."""
 
 import asyncio
 import json
@@ -17,26 +17,20 @@ from gateway.store.models import PostingFault
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.harness import RpcHarness
 from tests.support.gateway import locked
-from tests.support.provider import (
-    Behaviour,
-    answering,
-    answering_after,
-    hanging,
-    resetting,
-)
+from tests.support.provider import Behaviour, answering, answering_after, hanging, resetting
 
 INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
 
 
-def test_everything_an_adapter_or_the_way_out_can_say_has_a_reason() -> None:
-    """No refusal of an adapter's and no fault of an exchange is without its reason."""
+def test_every_refusal_and_every_exchange_fault_has_a_reason() -> None:
+    """The tables from them to reasons are complete."""
     assert set(REASON_BY_REFUSAL) == set(RefusalKind)
     assert set(REASON_BY_FAULT) == set(ExchangeFault)
 
 
 @pytest.mark.parametrize("table", [Reason, PostingFault, ApiReason])
 def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
-    """No failure can occur that the table does not know, and each builds a Status within what a trailer may hold."""
+    """Its Status has the row's code, and is small enough for a trailer."""
     for reason in table:
         status = status_of(GatewayError(reason, "x" * 5000, provider="p" * 5000))
         assert status.code == TABLE[reason].code.value[0]
@@ -65,8 +59,8 @@ def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
         ({"provider": "eliab", "session_id": "s", "token": "to ken"}, ("token",)),
     ],
 )
-async def test_a_field_at_fault_is_named(harness: RpcHarness, fields: dict[str, Any], named: tuple[str, ...]) -> None:
-    """A field that is missing, too long or not of its form is named, all of them at once, and nothing is sent."""
+async def test_invalid_fields_are_named(harness: RpcHarness, fields: dict[str, Any], named: tuple[str, ...]) -> None:
+    """All fields that are missing, too long or malformed are named in one failure, and nothing is sent."""
     failure = await harness.fails(**fields)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert failure.certainty == "NOT_SENT"
@@ -76,7 +70,7 @@ async def test_a_field_at_fault_is_named(harness: RpcHarness, fields: dict[str, 
 
 
 async def test_an_unknown_provider_is_not_found(harness: RpcHarness) -> None:
-    """A provider that is not configured is NOT_FOUND, and the message says how to learn which are."""
+    """The message names ListProviders."""
     failure = await harness.fails(provider="nobody")
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.NOT_FOUND,
@@ -96,8 +90,8 @@ async def test_an_unknown_provider_is_not_found(harness: RpcHarness) -> None:
         {"provider": "eliab", "session_id": "s", "clear_history": True},
     ],
 )
-async def test_what_the_dialect_cannot_express_is_refused(harness: RpcHarness, fields: dict[str, Any]) -> None:
-    """What a dialect cannot express is UNIMPLEMENTED before anything is sent, never silently left out."""
+async def test_a_field_that_the_dialect_cannot_express_is_rejected(harness: RpcHarness, fields: dict[str, Any]) -> None:
+    """It is UNIMPLEMENTED, and nothing is sent."""
     failure = await harness.fails(**fields)
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.UNIMPLEMENTED,
@@ -117,8 +111,8 @@ async def test_what_the_dialect_cannot_express_is_refused(harness: RpcHarness, f
         ("reason", "another"),
     ],
 )
-async def test_a_reused_request_id_is_refused(harness: RpcHarness, changed: str, value: Any) -> None:
-    """The same request_id with other content is ALREADY_EXISTS, names the field, and sends nothing."""
+async def test_a_reused_request_id_is_rejected(harness: RpcHarness, changed: str, value: Any) -> None:
+    """The same request_id with other content is ALREADY_EXISTS, naming the field, and nothing is sent."""
     fields: dict[str, Any] = {"request_id": str(uuid4()), "provider": "lucky", "user_id": "u"}
     await harness.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields))
     failure = await harness.fails(**{**fields, changed: value})
@@ -132,8 +126,8 @@ async def test_a_reused_request_id_is_refused(harness: RpcHarness, changed: str,
     assert len(harness.provider.received) == 1
 
 
-async def test_no_connection_is_unreachable(harness: RpcHarness) -> None:
-    """Where no connection comes about, nothing was sent, and the caller may try again."""
+async def test_a_refused_connection_is_unreachable(harness: RpcHarness) -> None:
+    """Nothing was sent, and the caller may retry."""
     failure = await harness.fails(provider="dead")
     assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
         grpc.StatusCode.UNAVAILABLE,
@@ -144,7 +138,7 @@ async def test_no_connection_is_unreachable(harness: RpcHarness) -> None:
 
 
 async def test_a_private_address_is_not_connected_to(harness: RpcHarness) -> None:
-    """A name that resolves to a loopback address is refused unless the configuration allows it."""
+    """A host name that resolves to a loopback address is rejected unless the configuration allows it."""
     failure = await harness.fails(provider="private")
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.UNAVAILABLE,
@@ -155,7 +149,7 @@ async def test_a_private_address_is_not_connected_to(harness: RpcHarness) -> Non
 
 
 async def test_no_answer_in_time_is_a_timeout_before_the_deadline(harness: RpcHarness) -> None:
-    """A provider that hangs costs the caller no more than its deadline, answered before it with details."""
+    """The gateway answers with details before the caller's deadline when a provider hangs."""
     harness.provider.behaviour = hanging
     failure = await harness.fails(timeout_s=0.5)
     assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
@@ -168,7 +162,7 @@ async def test_no_answer_in_time_is_a_timeout_before_the_deadline(harness: RpcHa
 
 
 async def test_a_connection_lost_after_sending_is_unknown(harness: RpcHarness) -> None:
-    """A connection that ends without an answer leaves the outcome unknown."""
+    """A connection that ends without an answer is PROVIDER_CONNECTION_LOST."""
     harness.provider.behaviour = resetting
     failure = await harness.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
@@ -179,7 +173,7 @@ async def test_a_connection_lost_after_sending_is_unknown(harness: RpcHarness) -
 
 
 def _dialect(code: object) -> bytes:
-    return json.dumps({"error": code, "description": "told"}).encode()
+    return json.dumps({"error": code, "description": "text"}).encode()
 
 
 UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
@@ -218,7 +212,7 @@ ANSWERS: list[tuple[str, Behaviour, grpc.StatusCode, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("provider", "behaviour", "code", "reason", "certainty", "provider_code"), ANSWERS)
-async def test_what_a_provider_answers_becomes_a_status(
+async def test_a_providers_answer_becomes_a_status(
     harness: RpcHarness,
     provider: str,
     behaviour: Behaviour,
@@ -227,7 +221,7 @@ async def test_what_a_provider_answers_becomes_a_status(
     certainty: str,
     provider_code: str,
 ) -> None:
-    """Each answer that is not a success becomes the table's code, reason and certainty, with the provider's code."""
+    """A failure has the table's code, reason and certainty, and the provider's code."""
     harness.provider.behaviour = behaviour
     failure = await harness.fails(provider=provider, session_id="s" if provider == "eliab" else "")
     assert (failure.code, failure.reason, failure.certainty) == (code, reason, certainty)
@@ -246,7 +240,7 @@ async def test_what_a_provider_answers_becomes_a_status(
 async def test_no_active_session_is_success(
     harness: RpcHarness, provider: str, behaviour: Behaviour, code: str
 ) -> None:
-    """Where there was nothing to close the call succeeds, and keeps the provider's code."""
+    """The call succeeds with NO_ACTIVE_SESSION and the provider's code."""
     harness.provider.behaviour = behaviour
     session = "s" if provider == "eliab" else ""
     answer = await harness.gateway.sessions.CloseSession(
@@ -257,7 +251,7 @@ async def test_no_active_session_is_success(
 
 
 async def test_a_store_that_is_down_before_sending_sends_nothing(harness: RpcHarness) -> None:
-    """An intent that cannot be made durable is not sent, and the caller learns that."""
+    """An intent that cannot be stored is STORE_UNAVAILABLE and NOT_SENT."""
     with locked(harness.gateway.database):
         failure = await harness.fails(timeout_s=1)
     assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "NOT_SENT")
@@ -265,7 +259,7 @@ async def test_a_store_that_is_down_before_sending_sends_nothing(harness: RpcHar
 
 
 async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(harness: RpcHarness) -> None:
-    """A success that cannot be made durable is not acknowledged; the same request_id resolves it later."""
+    """A success that cannot be stored is UNKNOWN; the same request_id succeeds later."""
     release = asyncio.Event()
     harness.provider.behaviour = answering_after(release)
     request_id = str(uuid4())
