@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,12 @@ async def settled(value: Callable[[], int]) -> int:
         before = current
         await asyncio.sleep(0.3)
     return current
+
+
+def replace_close(gateway: Running, **functions: Any) -> None:
+    """Replace the encoder or the decoder of CloseSession in the adapter of `lucky`."""
+    providers = gateway.gateway.providers
+    lucky = providers["lucky"]
+    assert lucky.adapter.close_session is not None
+    adapter = replace(lucky.adapter, close_session=replace(lucky.adapter.close_session, **functions))
+    providers.replace({**providers, "lucky": replace(lucky, adapter=adapter)})

@@ -1,8 +1,6 @@
 """Bugs and bad bytes: what a caller is told of them, and what neither a caller nor the log is."""
 
 import json
-from dataclasses import replace
-from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -10,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
-from tests.gateway.rpc.harness import RpcHarness
+from tests.gateway.rpc.harness import RpcHarness, replace_close
 from tests.support.gateway import told
 from tests.support.provider import (
     answering,
@@ -57,26 +55,17 @@ async def test_no_secret_is_in_a_failure(harness: RpcHarness) -> None:
         assert "configured" not in repr(line)
 
 
-async def test_a_token_in_a_providers_code_is_masked(harness: RpcHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_in_a_providers_code_is_masked(harness: RpcHarness) -> None:
     """A dialect whose codes are free text cannot smuggle the caller's token into an error's metadata."""
 
     def echo(_: object, reply: HttpReply) -> Closed:
         answer = ProviderAnswer("E-callers-token", "", reply.status)
         raise ProviderRefused(RefusalKind.REFUSED, answer, "refused callers-token")
 
-    replace_close(harness, monkeypatch, decode=echo)
+    replace_close(harness.gateway, decode=echo)
     failure = await harness.fails(token="callers-token")
     assert failure.metadata["provider_code"] == "E-***"
     assert "callers" not in repr(failure)
-
-
-def replace_close(harness: RpcHarness, monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
-    """Give the provider's adapter another encoder or decoder."""
-    providers = harness.gateway.gateway.providers
-    call = providers["lucky"].adapter.close_session
-    assert call is not None
-    adapter = replace(providers["lucky"].adapter, close_session=replace(call, **functions))
-    monkeypatch.setitem(providers._served, "lucky", replace(providers["lucky"], adapter=adapter))
 
 
 async def test_a_request_that_is_no_message_is_refused(harness: RpcHarness) -> None:
@@ -108,7 +97,7 @@ async def test_a_status_stands_whatever_the_body(harness: RpcHarness) -> None:
 
 @pytest.mark.parametrize("sent", [False, True])
 async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
-    harness: RpcHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sent: bool
+    harness: RpcHarness, capsys: pytest.CaptureFixture[str], sent: bool
 ) -> None:
     """A request that HTTP cannot carry was not sent; a decoder that fails leaves the outcome unknown, no token told."""
 
@@ -122,7 +111,7 @@ async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
         return web.Response(body=await request.read())
 
     harness.provider.behaviour = echo
-    replace_close(harness, monkeypatch, **({"decode": broken} if sent else {"encode": unsendable}))
+    replace_close(harness.gateway, **({"decode": broken} if sent else {"encode": unsendable}))
     failure = await harness.fails(token="callers-token")
     assert (failure.reason, failure.certainty) == ("GATEWAY_ERROR", "UNKNOWN" if sent else "NOT_SENT")
     assert len(harness.provider.received) == sent
