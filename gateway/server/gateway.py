@@ -126,7 +126,7 @@ class Gateway:
         self.callback_server = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
         self.rpc_server = rpc.RpcServer(
             self._servicers(),
-            watching=self.event_streams,
+            event_streams=self.event_streams,
             providers=self.providers,
             shares_port=shares_ports,
             native=settings.grpc.server is GrpcServerKind.NATIVE,
