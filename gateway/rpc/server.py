@@ -22,8 +22,7 @@ from gateway.rpc.limits import (
     KEEPALIVE_TIMEOUT_S,
     RpcLimits,
 )
-from gateway.sessions.provider import Provider
-from gateway.sessions.providers import Providers
+from gateway.sessions.provider import Provider, Providers
 from gateway.v1 import (
     provider_service_pb2,
     reconciliation_service_pb2,

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
+from gateway.sessions import close_execution
 from tests.gateway.rpc.harness import Scene
 from tests.support.gateway import told
 from tests.support.provider import (
@@ -23,7 +24,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypa
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(scene.gateway.gateway.close_service._carrying, "_clock", broken)
+    monkeypatch.setattr(close_execution, "new_id", broken)
     failure = await scene.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.INTERNAL,
@@ -76,7 +77,7 @@ def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: An
     call = providers["lucky"].adapter.close_session
     assert call is not None
     adapter = replace(providers["lucky"].adapter, close_session=replace(call, **functions))
-    monkeypatch.setitem(providers._served, "lucky", replace(providers["lucky"], adapter=adapter))
+    monkeypatch.setitem(providers._providers, "lucky", replace(providers["lucky"], adapter=adapter))
 
 
 async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:

@@ -59,9 +59,9 @@ async def test_nothing_is_sent_to_a_provider_that_is_switched_off(scene: Scene) 
         "NOT_SENT",
         False,
     )
-    for words in ("ada", "wrong invoices", "session-gateway provider on lucky", "nothing was sent"):
+    for words in ("ada", "wrong invoices", "session-gateway provider enable lucky", "nothing was sent"):
         assert words in failure.message
-    assert (failure.metadata["actor"], failure.metadata["why"]) == ("ada", "wrong invoices")
+    assert (failure.metadata["actor"], failure.metadata["reason"]) == ("ada", "wrong invoices")
     assert failure.metadata["provider"] == "lucky"
     assert not scene.provider.received
     assert (await close(scene, "kyren")).outcome == pb.OUTCOME_CLOSED
