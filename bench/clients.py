@@ -28,8 +28,8 @@ from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFailed, ProviderClient
 from gateway.outbound.connection_pool import tls_context
 from gateway.outbound.deadline import Deadline
+from tests.gateway.outbound.harness import free_port, full_backlog
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
-from tests.gateway.outbound.test_not_sent import free_port, full_backlog
 
 PATH = "/IntegrationService/v3/http/SessionAPI/session/close"
 HEADERS = {"Authorization": "Basic c951985e404309115", "Content-Type": "application/json"}

@@ -1,6 +1,6 @@
-"""Looking names up, so that a name whose servers do not answer holds up no other.
+"""Resolves names so that a DNS server that hangs for one name delays no other.
 
-The loop's own look-ups share a few threads, and one that hangs cannot be cut short.
+The loop's own getaddrinfo shares a few threads, and a query that hangs cannot be cancelled.
 """
 
 import asyncio
@@ -15,38 +15,38 @@ _READ = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class Resolver(AbstractResolver):
-    """Each look-up has a thread of its own, which nobody waits for as the gateway ends. Whoever asks bounds their
-    number: a provider has one look-up at a time.
+    """Each query has its own daemon thread, which the end of the process does not wait for. The caller limits their
+    number: a provider has one query at a time.
     """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name. Raises OSError where it is unknown, UnicodeError where it is none."""
+        """The addresses of a name. Raises OSError for an unknown name, UnicodeError for an invalid one."""
         loop = asyncio.get_running_loop()
-        looking: asyncio.Future[list[ResolveResult]] = loop.create_future()
+        query: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
-        def tell(found: list[ResolveResult] | Exception) -> None:
-            if looking.done():  # nobody waits any more
+        def set_result(found: list[ResolveResult] | Exception) -> None:
+            if query.done():  # cancelled
                 return
             if isinstance(found, Exception):
-                looking.set_exception(found)
+                query.set_exception(found)
             else:
-                looking.set_result(found)
+                query.set_result(found)
 
-        def look_up() -> None:
+        def resolve() -> None:
             try:
                 found: list[ResolveResult] | Exception = _addresses(host, port, family)
-            except Exception as error:  # noqa: BLE001 - it is for who asked
+            except Exception as error:  # noqa: BLE001 - raised to the caller
                 found = error
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(tell, found)
+                loop.call_soon_threadsafe(set_result, found)
 
-        threading.Thread(target=look_up, name=f"look-up of {host}", daemon=True).start()
-        return await looking
+        threading.Thread(target=resolve, name=f"resolve {host}", daemon=True).start()
+        return await query
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from gateway.outbound.deadline import Deadline
-
-LONG = 30.0
+from tests.gateway.outbound.harness import LONG
 
 
 async def test_bound_raises_timeout_error_at_the_deadline() -> None:
@@ -34,12 +33,12 @@ async def test_extending_moves_a_wait_in_progress() -> None:
     loop = asyncio.get_running_loop()
     first = loop.time() + 0.1
     deadline = Deadline(first)
-    passed_first = asyncio.Event()
-    loop.call_at(first + 0.1, passed_first.set)
+    after_first = asyncio.Event()
+    loop.call_at(first + 0.1, after_first.set)
 
     async def shared_call() -> str:
         async with deadline.bound():
-            await passed_first.wait()
+            await after_first.wait()
             return "answer"
 
     call = loop.create_task(shared_call())
