@@ -4,9 +4,9 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohappyeyeballs import AddrInfoType
 
-from gateway.outbound.resolver import Resolver
+from gateway.outbound.resolver import resolve
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv4 address as an IPv6-only network sees it, in the last 32 bits."""
@@ -59,22 +59,13 @@ def literal_private_address(base_url: str) -> str | None:
     return address if is_private(address) else None
 
 
-class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only. The result is connected to, without a second DNS query."""
+async def resolve_public(host: str, port: int) -> list[AddrInfoType]:
+    """The public addresses of a name. Only they are connected to: there is no second DNS query.
 
-    def __init__(self) -> None:
-        self._resolver = Resolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The public addresses. Raises AddressRefused where there is none, OSError where the name is unknown."""
-        found = await self._resolver.resolve(host, port, family)
-        public = [result for result in found if not is_private(result["host"])]
-        if not public:
-            raise AddressRefused(host, found[0]["host"] if found else "no address")
-        return public
-
-    async def close(self) -> None:
-        """Nothing to close."""
-        await self._resolver.close()
+    Raises AddressRefused where there is none, OSError where the name is unknown.
+    """
+    found = await resolve(host, port)
+    public = [address for address in found if not is_private(address[4][0])]
+    if not public:
+        raise AddressRefused(host, found[0][4][0] if found else "no address")
+    return public

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from adapters.contract import HttpReply, HttpRequest
-from gateway.outbound.address_guard import AddressRefused, PublicResolver, literal_private_address
+from gateway.outbound.address_guard import AddressRefused, literal_private_address, resolve_public
 from gateway.outbound.connection import Connection, ConnectionLost
 from gateway.outbound.connection_pool import ConnectionPool, PoolClosed, load_ssl_context
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.request_writer import RequestWriter
-from gateway.outbound.resolver import Resolver
+from gateway.outbound.resolver import resolve
 from gateway.outbound.response_parser import RemoteProtocolError
 
 
@@ -93,7 +93,7 @@ class ProviderClient:
         """Prepare on the running loop. Opens no connection."""
         if self._writer.tls:
             self._tls_context = load_ssl_context()  # before the first call needs it
-        resolver = Resolver() if self._endpoint.allow_private_addresses else PublicResolver()
+        resolver = resolve if self._endpoint.allow_private_addresses else resolve_public
         self._pool = ConnectionPool(self._writer, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
 
     def retire(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-import socket
 import ssl
 import threading
 from collections import deque
@@ -11,10 +10,10 @@ from functools import cache, partial
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
-from aiohttp.abc import AbstractResolver
 
 from gateway.outbound.connection import Connection
 from gateway.outbound.request_writer import RequestWriter
+from gateway.outbound.resolver import Resolve
 
 _MAX_IDLE_S = 15.0
 """Seconds for which an idle connection is kept: less than common servers do, so that the gateway closes first."""
@@ -27,7 +26,7 @@ _HAPPY_EYEBALLS_DELAY_S = 0.25
 class Addresses:
     """The addresses of a provider's name, resolved once for connections that are opened at the same time."""
 
-    def __init__(self, resolver: AbstractResolver, host: str, port: int) -> None:
+    def __init__(self, resolver: Resolve, host: str, port: int) -> None:
         self._resolver = resolver
         self._host = host
         self._port = port
@@ -47,19 +46,7 @@ class Addresses:
         return found
 
     async def _resolve(self) -> None:
-        found = await self._resolver.resolve(self._host, self._port, socket.AF_UNSPEC)
-        self._found = deque(
-            (
-                each["family"],
-                socket.SOCK_STREAM,
-                each["proto"],
-                "",
-                (each["host"], each["port"], 0, 0)
-                if each["family"] == socket.AF_INET6
-                else (each["host"], each["port"]),
-            )
-            for each in found
-        )
+        self._found = deque(await self._resolver(self._host, self._port))
         self._valid_until = asyncio.get_running_loop().time() + _DNS_TTL_S
 
     def _on_resolved(self, query: asyncio.Task[None]) -> None:
@@ -75,7 +62,7 @@ class PoolClosed(Exception):
 class ConnectionPool:
     """At most `size` connections at a time. Calls wait in order of arrival; the last used connection is used next."""
 
-    def __init__(self, writer: RequestWriter, resolver: AbstractResolver, size: int, max_answer_bytes: int) -> None:
+    def __init__(self, writer: RequestWriter, resolver: Resolve, size: int, max_answer_bytes: int) -> None:
         self._writer = writer
         self._addresses = Addresses(resolver, writer.host, writer.port)
         self._loop = asyncio.get_running_loop()

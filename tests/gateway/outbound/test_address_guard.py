@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.outbound.address_guard import AddressRefused, PublicResolver, is_private, literal_private_address
+from gateway.outbound.address_guard import AddressRefused, is_private, literal_private_address, resolve_public
 
 PRIVATE = [
     "127.0.0.1",
@@ -64,4 +64,4 @@ def test_private_literals_in_a_base_url(base_url: str, found: str | None) -> Non
 async def test_the_resolver_rejects_a_name_of_this_host() -> None:
     """A name that resolves only to loopback is rejected, and the error names both."""
     with pytest.raises(AddressRefused, match=r"localhost resolves to (127\.0\.0\.1|::1)"):
-        await PublicResolver().resolve("localhost", 80)
+        await resolve_public("localhost", 80)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohappyeyeballs import AddrInfoType
 
 from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound import connection_pool as pools
@@ -266,8 +266,8 @@ async def test_closing_ends_every_wait() -> None:
 # --- Addresses --------------------------------------------------------------------------------------------------------
 
 
-class FakeResolver(AbstractResolver):
-    """A resolver with fixed addresses, which counts its queries."""
+class FakeResolver:
+    """Resolves any name to fixed addresses, and counts its queries."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
@@ -275,21 +275,12 @@ class FakeResolver(AbstractResolver):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        assert family == socket.AF_UNSPEC, "IPv6 too"
+    async def __call__(self, host: str, port: int) -> list[AddrInfoType]:
         self.queries += 1
         await self.may_answer.wait()
         if not self.addresses:
             raise OSError("unknown name")
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for address in self.addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in self.addresses]
 
 
 @asynccontextmanager
