@@ -186,7 +186,7 @@ async def test_an_intent_without_an_outcome_is_unknown(tmp_path: Path) -> None:
 
 async def test_the_default_deadline_applies_to_a_call_without_one(tmp_path: Path) -> None:
     """A caller that sets no deadline receives a timeout after the configured default."""
-    async with close_harness(tmp_path, grpc="default_deadline_s = 0.2") as harness:
+    async with close_harness(tmp_path, grpc="default_deadline_s = 1.0") as harness:
         harness.provider.behaviour = hanging
         failure = await harness.fails(close_request(), timeout_s=None)
         assert failure.reason == "PROVIDER_TIMEOUT"

@@ -124,7 +124,7 @@ async def test_unknown_outcomes_are_retried_only_where_closing_is_idempotent(har
 
 async def test_a_hanging_attempt_is_cut_off(tmp_path: Path) -> None:
     """`attempt_timeout_s` limits one attempt, so that another one has time."""
-    limits = "{ attempt_timeout_s = 0.15 }"
+    limits = "{ attempt_timeout_s = 0.5 }"
     async with close_harness(tmp_path, retry=THREE_ATTEMPTS, limits=limits) as harness:
         harness.provider.behaviour = in_sequence(hanging, hanging, answering())
         assert (await harness.call(close_request(), 60)).outcome == pb.OUTCOME_CLOSED
