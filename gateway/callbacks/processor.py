@@ -7,6 +7,7 @@ account, the currency (all by the wallet). A refusal is kept before it is told, 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -23,9 +24,9 @@ from adapters.contract import (
 )
 from gateway.callbacks.routing import CallbackOutcome, InboundCallback
 from gateway.sessions.expiry import record_expiry
-from gateway.store.base import Store, StoreUnavailable
+from gateway.store.base import PostingRecords, Store, StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.models import Applied, Exchange, PostingFault
+from gateway.store.models import Applied, PostingFault
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.tracing import in_span
 from gateway.wallet import records
@@ -43,6 +44,12 @@ _TOLD = {
 
 _NO_MATTER_FOR_A_PERSON = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AGAIN})
 """A stranger's message is only quarantined, in the journal; what will be sent again settles itself."""
+
+
+class CallbackRecords(PostingRecords, frozen=True, kw_only=True):
+    """The records of a Result that came by callback, and what to answer the provider."""
+
+    answered: CallbackOutcome
 
 
 class CallbackProcessor:
@@ -90,20 +97,9 @@ class CallbackProcessor:
 
     async def _credit(self, arrival: InboundCallback, result: Result) -> CallbackOutcome:
         arrival = arrival.without_body()
-        waiting = True
-        ended_at: datetime | None = None
-        told: CallbackOutcome | None = None
-
-        def narrate(outcome: PostingOutcome) -> Exchange:
-            nonlocal ended_at, told
-            ended_at = ended_at or self._clock()  # told again it tells the same
-            verdict = told = _verdict(arrival, result, outcome)
-            if not waiting:
-                verdict = arrival.route.try_again(f"it came to {verdict} after the time for an answer had passed")
-            return arrival.exchange(verdict, ended_at)
-
+        records_of = partial(_records_of, arrival, result, self._clock())
         try:
-            await self._wallet.credit(arrival.route.provider.name, result, narrate)
+            stored = await self._wallet.credit(arrival.route.provider.name, result, records_of)
         except WalletUnavailable as error:
             verdict = arrival.route.try_again(f"the wallet is unavailable: {error}")
             return await self._record_try_again(arrival, verdict, result if error.asked else None)
@@ -112,14 +108,11 @@ class CallbackProcessor:
             self._record_in_background(arrival, verdict, result)
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
-            waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
-            if told is not None:
-                late = f"line {arrival.id} says {told}, and was kept after the time for an answer had passed, if at all"
-                self._record_in_background(structs.replace(arrival, id=new_id()), arrival.route.try_again(late))
+            # The provider is answered TRY_AGAIN, and the journal must not say otherwise.
+            late = f"line {arrival.id} may be stored, and its outcome was not answered in time"
+            self._record_in_background(structs.replace(arrival, id=new_id()), arrival.route.try_again(late))
             raise
-        if told is None:
-            raise LookupError("the wallet answered and told no story: what is not in the journal is not acknowledged")
-        return told
+        return stored.answered
 
     async def _refuse(self, arrival: InboundCallback, refused: CallbackRefused) -> CallbackOutcome:
         readable = refused.readable
@@ -135,8 +128,8 @@ class CallbackProcessor:
                 fault=refused.fault,
                 field=refused.field,
             )
-            told = records.refusal_records(lost, exchange)
-            await self._store.record_exchange(exchange, told.item, told.event)
+            item, event = records.refusal_records(lost, exchange)
+            await self._store.record_exchange(exchange, item, event)
         else:
             await self._store.record_exchange(exchange)
         return verdict
@@ -165,6 +158,15 @@ class CallbackProcessor:
         except Exception as bug:  # noqa: BLE001 - the answer does not hang on the note
             log_unexpected_error(bug, arrival.route.provider.mask)
         return verdict
+
+
+def _records_of(
+    arrival: InboundCallback, result: Result, ended_at: datetime, outcome: PostingOutcome
+) -> CallbackRecords:
+    """The records of a Result's outcome. Pure: a store may call it on its own thread, and again."""
+    answered = _verdict(arrival, result, outcome)
+    made = records.posting_records(result, outcome, arrival.exchange(answered, ended_at))
+    return CallbackRecords(outcome=outcome, exchange=made.exchange, event=made.event, item=made.item, answered=answered)
 
 
 def _verdict(arrival: InboundCallback, result: Result, outcome: PostingOutcome) -> CallbackOutcome:

@@ -11,8 +11,8 @@ import pytest
 import structlog
 
 from adapters.contract import Result
-from gateway.store.base import Store
-from gateway.store.models import Exchange, ItemFilter, ReconciliationKind
+from gateway.store.base import RecordsT, Store
+from gateway.store.models import ItemFilter, ReconciliationKind
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import RemoteWallet
@@ -197,14 +197,14 @@ async def test_a_bug_on_the_way_to_the_store_is_998_and_mended_by_the_next_deliv
         sound = False
 
         async def credit(
-            self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
-        ) -> PostingOutcome:
-            def stammer(outcome: PostingOutcome) -> Exchange:
+            self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]
+        ) -> RecordsT:
+            def broken(outcome: PostingOutcome) -> RecordsT:
                 if not self.sound:
                     raise LookupError
-                return narrate(outcome)
+                return records_of(outcome)
 
-            return await super().credit(provider, result, stammer)
+            return await super().credit(provider, result, broken)
 
     async with scripted_wallet() as scripted:
 

@@ -86,16 +86,16 @@ async def test_a_store_that_is_held_up_after_the_credit_is_mended_by_the_next_de
         assert await scene.told() == ["RESULT_CREDITED"]
 
 
-async def test_an_outcome_that_comes_too_late_is_journalled_as_it_was_told(tmp_path: Path) -> None:
-    """Where the store takes a credit after the provider's time, the line says that he was told to send again."""
+async def test_a_credit_stored_too_late_has_a_further_line(tmp_path: Path) -> None:
+    """Where the store commits a credit after the time limit, a further line says that 998 was answered."""
     async with a_scene(tmp_path, time_limit_s=0.5) as scene:
         async with held_up(scene.house, ""):
             assert await scene.deliver() == SEND_AGAIN
         assert (await scene.deliver())["error"] == 0
-        late, again = await scene.house.journal()
+        stored, late, again = await scene.house.journal()
         assert (late.verdict, json.loads(late.reply.body)) == ("TRY_AGAIN", SEND_AGAIN)
-        assert "CREDITED" in late.detail
-        assert again.verdict == "CREDITED"
+        assert f"line {stored.id} may be stored" in late.detail
+        assert (stored.verdict, again.verdict) == ("CREDITED", "CREDITED")
 
 
 async def test_a_limit_shorter_than_the_wallets_patience_leaves_no_task(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
+from gateway.store.base import RecordsT
 from gateway.store.models import EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
@@ -166,9 +167,9 @@ class SlowWallet(BuiltinWallet):
 
     let: asyncio.Event
 
-    async def credit(self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Any]) -> PostingOutcome:
+    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
         await self.let.wait()
-        return await super().credit(provider, result, narrate)
+        return await super().credit(provider, result, records_of)
 
 
 async def test_a_wallet_that_hangs_is_told_in_time(tmp_path: Path) -> None:
