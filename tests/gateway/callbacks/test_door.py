@@ -211,5 +211,5 @@ async def test_a_callback_is_one_line_in_the_log(house: House) -> None:
         "peer": "127.0.0.1",
         "verdict": "CREDITED",
         "reference": RESULT["reference"],
-        "detail": "",
+        "error": "",
     }

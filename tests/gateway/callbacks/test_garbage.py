@@ -35,7 +35,7 @@ async def kept(folder: Path) -> int:
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(ROUNDS):
             assert (await asyncio.to_thread(flood, house.port)).startswith(b"HTTP/1.1 404")
-        while house.server._open:  # noqa: ASYNC110 - it goes by itself
+        while house.server.connections:  # noqa: ASYNC110 - it goes by itself
             await asyncio.sleep(0.01)
         return tracemalloc.get_traced_memory()[0] - before
 

@@ -88,4 +88,4 @@ async def test_a_commit_whose_answer_is_lost(tmp_path: Path, postgres: PostgresS
             await house.open_account()
             proxy.commits_to_lose = 1
             assert (await house.deliver(MONACO.path("Result"), RESULT)).json == SEND_AGAIN
-            await assert_two_lines(house, "the store did not take it")
+            await assert_two_lines(house, "the store did not record it")

@@ -116,7 +116,7 @@ async def test_a_caller_that_leaves_midway_has_told_nothing(house: House) -> Non
         await house.server.stop()
     assert [event.session_id for event in await house.events()] == ["another"]
     left, served = sorted(logged, key=lambda line: line["log_level"], reverse=True)
-    assert (left["event"], left["detail"]) == ("callback", "the body did not arrive whole")
+    assert (left["event"], left["error"]) == ("callback", "the body did not arrive whole")
     assert served["verdict"] == "ACCEPTED"
 
 

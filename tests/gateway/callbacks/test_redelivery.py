@@ -158,7 +158,7 @@ async def test_one_line_of_the_log_says_who_did_it(house: House) -> None:
     with structlog.testing.capture_logs() as logged:
         line = await redelivered(house, original)
     (said,) = logged
-    assert (said["exchange_id"], said["redelivery_of"], said["by"]) == (line.id, original.id, "ada")
+    assert (said["exchange_id"], said["redelivery_of"], said["actor"]) == (line.id, original.id, "ada")
     assert (said["provider"], said["verdict"]) == ("monaco", "ACCOUNT_UNKNOWN")
 
 

@@ -5,7 +5,6 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +120,7 @@ async def all_gone(house: House, callers: list[Caller]) -> None:
 
 
 def held(house: House) -> int:
-    http = house.server._http
-    assert http is not None
-    return len(http.connections)
+    return len(house.server.connections)
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -249,7 +246,7 @@ async def test_a_stop_does_not_wait_for_the_slow(tmp_path: Path) -> None:
         await until(lambda: held(house) == len(callers))
         async with asyncio.timeout(GONE_S):
             await house.server.stop()
-        assert not house.server._open
+        assert not house.server.connections
         await asyncio.wait_for(asyncio.gather(*(caller.gone for caller in callers)), GONE_S)
 
 
@@ -261,17 +258,15 @@ async def test_an_answer_that_nobody_takes_does_not_outlast_the_idle_time(tmp_pa
     """It is less than what makes the server wait, and more than the system takes: it stands in the way of a close."""
     limits = ConnectionLimits(keepalive_s=0.5)
     furnishing = Furnishing(limits=limits, adapter=altered(LUCKYMONACO, encode_reply=weighty))
-    async with open_house(tmp_path, furnishing) as house:
-        _, writer = await asyncio.open_connection("127.0.0.1", house.port, limit=1000)
-        await until(lambda: house.server._open)
-        (connection,) = house.server._open
-        wire, http = connection._wire, house.server._http
-        assert wire is not None
-        assert http is not None
-        asked = 0
-        while not wire.get_write_buffer_size():
-            writer.write(WHOLE)
-            asked += 1
-            await until(lambda asked=asked: http.requests_count == asked and connection._due_at == inf)  # type: ignore[misc]
-        await until(lambda: not held(house))
-        writer.transport.abort()
+    with structlog.testing.capture_logs() as logged:
+        async with open_house(tmp_path, furnishing) as house:
+            _, writer = await asyncio.open_connection("127.0.0.1", house.port, limit=1000)
+            await until(lambda: house.server.connections)
+            (connection,) = house.server.connections
+            sent = 0
+            while not connection.unsent_bytes:
+                writer.write(WHOLE)
+                sent += 1
+                await until(lambda sent=sent: len(logged) == sent and connection.is_idle)  # type: ignore[misc]
+            await until(lambda: not held(house))
+            writer.transport.abort()

@@ -189,7 +189,7 @@ async def test_a_callback(stage: Stage, told: InMemorySpanExporter) -> None:
     told.clear()
     assert await stage.result("r-1") == 0
     assert await stage.result("r-2", userId="nobody") == 62
-    expected = (RESULT, (("judge", (COMMIT,)),))
+    expected = (RESULT, (("process", (COMMIT,)),))
     assert trees(told.get_finished_spans(), RESULT) == [expected, expected]
     good, refused = (span for span in told.get_finished_spans() if span.name == RESULT)
     assert good.context
@@ -220,7 +220,7 @@ async def test_a_callback_on_postgresql(
         await stage.open_account()
         assert await stage.result("r-1") == 0
         assert await stage.close() is grpc.StatusCode.OK
-    assert trees(told.get_finished_spans(), RESULT) == [(RESULT, (("judge", (COMMIT,)),))]
+    assert trees(told.get_finished_spans(), RESULT) == [(RESULT, (("process", (COMMIT,)),))]
     assert trees(told.get_finished_spans(), CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT))]
     commit = next(span for span in told.get_finished_spans() if span.name == "store commit")
     assert commit.attributes == {"db.system.name": "postgresql", "db.operation.name": "COMMIT"}

@@ -22,6 +22,7 @@ from tests.gateway.telemetry.lines import Lines
 from tests.support.gateway import locked
 from tests.support.provider import answering, hanging
 from tests.support.results import result_body
+from tests.support.waiting import until
 
 HOUSEKEEPING = "housekeeping put off: it is tried again"
 
@@ -101,7 +102,7 @@ async def test_every_line_of_a_callback_says_whose_it_is(stage: Stage, written: 
     assert await stage.gateway.callback(PROVIDER, "V4/Balance", b"{}") == (404, b"")
     assert await stage.gateway.callback("nobody", "V4/Result", result_body("r-9")) == (404, b"")
     *lines, stranger = belonging(written)[before:]
-    assert stranger["event"] == "callback turned away"
+    assert stranger["event"] == "callback rejected"
     assert stranger.keys().isdisjoint({"request_id", "provider"})  # nothing is left of the callback before it
     assert [line for line in lines if line.get("provider") != PROVIDER or not line.get("request_id")] == []
     told = [line for line in lines if line["event"] == "callback"]
@@ -133,15 +134,14 @@ async def test_a_note_that_is_made_behind_the_callers_back_says_whose_it_is(
     stage: Stage, written: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that may have taken it leaves a task behind: its lines are the callback's still."""
-    judge = stage.gateway.gateway.callback_processor
 
     async def lost(*_: object) -> None:
         raise StoreUnavailable("the answer was lost", unchanged=False)
 
-    monkeypatch.setattr(judge._wallet, "credit", lost)
+    monkeypatch.setattr(stage.gateway.gateway.wallet, "credit", lost)
     with locked(stage.gateway.database):
         assert await stage.result("r-1") == 998
-        await asyncio.wait_for(asyncio.gather(*judge._noting), 15)
+        await until(lambda: "callback not journalled" in [line["event"] for line in belonging(written)])
     (noted,) = [line for line in belonging(written) if line["event"] == "callback not journalled"]
     (told,) = [line for line in belonging(written) if line["event"] == "callback"]
     assert noted["request_id"] == told["request_id"]
