@@ -58,7 +58,7 @@ class CallbackServer:
     def __init__(self, handler: CallbackHandler, limits: ConnectionLimits | None = None) -> None:
         self.limits = limits or ConnectionLimits()
         self.connections: set[CallbackConnection] = set()
-        self._handler = handler
+        self.handler = handler
         self._http: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._expiring: asyncio.Task[None] | None = None
@@ -71,7 +71,7 @@ class CallbackServer:
         `shares_port` lets other workers of this gateway listen on the same port.
         """
         # Cancelling a handler with its connection could leave a Result applied and without its reply.
-        http = self._http = web.Server(self._handler.handle, request_factory=_new_request, handler_cancellation=False)
+        http = self._http = web.Server(self.handler.handle, request_factory=_new_request, handler_cancellation=False)
         self._listener = await asyncio.get_running_loop().create_server(
             lambda: CallbackConnection(http, self),
             host,
@@ -94,8 +94,13 @@ class CallbackServer:
         await asyncio.sleep(0)  # accepted connections begin their first request
         self._stopping = True
         self._http.pre_shutdown()
-        await self._http.shutdown(self._handler.time_limit_s + _STOP_MARGIN_S)
-        await self._close_connections()
+        await self._http.shutdown(self.handler.time_limit_s + _STOP_MARGIN_S)
+        if self.connections:
+            self._all_closed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), _FLUSH_S)
+        for connection in list(self.connections):
+            connection.abort()
         self._expiring.cancel()
         await self._listener.wait_closed()
 
@@ -103,11 +108,6 @@ class CallbackServer:
     def accepting(self) -> bool:
         """Whether the listener accepts connections."""
         return self._listener is not None and self._listener.is_serving()
-
-    @property
-    def time_limit_s(self) -> float:
-        """Seconds that the handler takes at most."""
-        return self._handler.time_limit_s
 
     def accept(self, connection: "CallbackConnection") -> bool:
         """Add a connection, if the limit allows."""
@@ -124,16 +124,6 @@ class CallbackServer:
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()
-
-    async def _close_connections(self) -> None:
-        """Give the last replies time to leave, then abort."""
-        if self.connections:
-            self._all_closed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_S):
-                    await self._all_closed.wait()
-        for connection in list(self.connections):
-            connection.abort()
 
     async def _expire_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,11 +164,6 @@ class CallbackConnection(web.RequestHandler):
         """Whether it waits for its next request; it has no deadline then."""
         return self._deadline == inf
 
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes of replies that the caller has not read."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept it, or abort it."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop has its own class
@@ -208,7 +193,7 @@ class CallbackConnection(web.RequestHandler):
 
     def head_received(self) -> None:
         """Start the time for the body, the handler, and reading the reply."""
-        self._deadline = self._now() + self._server.time_limit_s + GRACE_S
+        self._deadline = self._now() + self._server.handler.time_limit_s + GRACE_S
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Set the next deadline. aiohttp calls this when the reply has left; the handler writes the log."""

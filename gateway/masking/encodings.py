@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 
 _MAX_LAYERS = 3
 """JSON within JSON within JSON; a URL within a URL within a URL."""
@@ -12,20 +13,19 @@ _JSON_ESCAPE = re.compile(
 )
 _PERCENT_ESCAPE = re.compile(rb"%[0-9a-fA-F]{2}")
 _SHORT_ESCAPES = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_START = itemgetter(0)
 
 
 class DecodedView:
     """A text, or another view's text with one layer of escapes decoded."""
 
-    __slots__ = ("_ends", "_parent", "_parent_ends", "_parent_starts", "_starts", "data")
+    __slots__ = ("_escapes", "_parent", "data")
 
     def __init__(self, data: bytes, parent: "DecodedView | None" = None) -> None:
         self.data = data
         self._parent = parent
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._parent_starts: list[int] = []
-        self._parent_ends: list[int] = []
+        self._escapes: list[tuple[int, int, int, int]] = []
+        """Of each decoded escape the start and end here, and those in the parent."""
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """The range of the original text that this range was decoded from. An escape is included whole."""
@@ -34,7 +34,7 @@ class DecodedView:
         return self._parent.origin(self._before(start), self._after(end))
 
     def decoded(self, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> "DecodedView | None":
-        """This view with one layer of escapes decoded; None where it has none."""
+        """This view with one layer of escapes decoded; None if it has none."""
         child = DecodedView(b"", self)
         pieces: list[bytes] = []
         at = length = 0
@@ -43,30 +43,27 @@ class DecodedView:
             decoded = decode(found[0])
             pieces += (self.data[at:start], decoded)
             length += start - at
-            child._starts.append(length)
+            child._escapes.append((length, length + len(decoded), start, end))
             length += len(decoded)
-            child._ends.append(length)
-            child._parent_starts.append(start)
-            child._parent_ends.append(end)
             at = end
         pieces.append(self.data[at:])
         child.data = b"".join(pieces)
-        return child if child._starts else None
+        return child if child._escapes else None
 
     def _before(self, position: int) -> int:
-        last = bisect_right(self._starts, position) - 1
+        last = bisect_right(self._escapes, position, key=_START) - 1
         if last < 0:
             return position
-        if position < self._ends[last]:
-            return self._parent_starts[last]
-        return self._parent_ends[last] + position - self._ends[last]
+        _, end, parent_start, parent_end = self._escapes[last]
+        return parent_start if position < end else parent_end + position - end
 
-    def _after(self, end: int) -> int:
+    def _after(self, position: int) -> int:
         """Maps the end of a range that is not empty: the last byte decides."""
-        last = bisect_right(self._starts, end - 1) - 1
+        last = bisect_right(self._escapes, position - 1, key=_START) - 1
         if last < 0:
-            return end
-        return self._parent_ends[last] + max(0, end - self._ends[last])
+            return position
+        _, end, _, parent_end = self._escapes[last]
+        return parent_end + max(0, position - end)
 
 
 def views(text: DecodedView) -> Iterator[DecodedView]:

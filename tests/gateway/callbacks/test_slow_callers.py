@@ -271,8 +271,9 @@ async def test_an_unread_reply_does_not_keep_an_idle_connection(tmp_path: Path) 
             _, writer = await asyncio.open_connection("127.0.0.1", harness.port, limit=1000)
             await until(lambda: harness.server.connections)
             (connection,) = harness.server.connections
+            assert connection.transport is not None
             sent = 0
-            while not connection.unsent_bytes:
+            while not connection.transport.get_write_buffer_size():
                 writer.write(WHOLE)
                 sent += 1
                 await until(lambda sent=sent: len(logged) == sent and connection.is_idle)  # type: ignore[misc]
