@@ -1,6 +1,6 @@
-"""Who may call: a key in the URL, and where configured the address that the call comes from.
+"""Authenticates callbacks: by the key in the URL and, if configured, by the source address.
 
-Nothing that is turned away learns why: an unknown provider costs the same comparisons as a wrong key.
+A rejected caller learns nothing: an unknown provider takes the same comparisons as a wrong key.
 """
 
 import hashlib
@@ -19,39 +19,36 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """What opens the way to one provider's callbacks: any of `keys`, from any of `sources` (from anywhere if empty)."""
+    """Allows callbacks of one provider with any of `keys`, from any of `sources` (from anywhere if there are none)."""
 
     keys: tuple[Secret, ...]
     sources: tuple[Network, ...] = ()
 
 
 class CallbackAuthenticator:
-    """Judges callers by the keys and networks of one configuration; another one gets a guard of its own.
+    """Checks callers against the rules of one configuration. Raises ValueError for an empty key."""
 
-    Raises ValueError for an empty key, which would open to anybody.
-    """
-
-    def __init__(self, doors: Mapping[str, AccessRule], trusted_proxies: Sequence[Network] = ()) -> None:
-        # As many digests for everyone, filled up with ones that nobody's key has: the work tells nothing.
-        width = max((len(door.keys) for door in doors.values()), default=1)
-        self._digests = {name: _padded(_key_digests(name, door), width) for name, door in doors.items()}
-        self._nobodys_digests = _padded((), width)
-        self._sources = {name: door.sources for name, door in doors.items()}
+    def __init__(self, rules: Mapping[str, AccessRule], trusted_proxies: Sequence[Network] = ()) -> None:
+        # Every provider has as many digests, filled up with random ones, so that the time shows nothing.
+        width = max((len(rule.keys) for rule in rules.values()), default=1)
+        self._digests = {name: _padded(_key_digests(name, rule), width) for name, rule in rules.items()}
+        self._dummy_digests = _padded((), width)
+        self._sources = {name: rule.sources for name, rule in rules.items()}
         self._trusted_proxies = tuple(trusted_proxies)
 
     def authorize(self, provider: str, key: str, caller: Address | None) -> bool:
-        """Whether this key, from this address, may tell us something in the provider's name."""
+        """Whether a caller with this key and address may send callbacks of the provider."""
         given = _digest(key)
-        # Every comparison is made before any is looked at.
-        matches = [hmac.compare_digest(given, known) for known in self._digests.get(provider, self._nobodys_digests)]
+        # All comparisons are made before the first result is used.
+        matches = [hmac.compare_digest(given, known) for known in self._digests.get(provider, self._dummy_digests)]
         return any(matches) and _within(caller, self._sources[provider])
 
     def caller(self, peer: str | None, forwarded_for: Sequence[str] = ()) -> Address | None:
-        """The address that a request comes from, as far as trusted proxies vouch for it; None where nobody can tell.
+        """The address that a request comes from, as far as trusted proxies report it; None if it cannot be read.
 
-        `peer` is the other end of the connection, `forwarded_for` the X-Forwarded-For headers in their order. They are
-        read from the right, since each proxy appends the address that it saw; what stands left of the first address
-        that is not a trusted proxy is the caller's own claim.
+        `peer` is the other end of the connection, `forwarded_for` the X-Forwarded-For headers in order. They are read
+        from the right, because each proxy appends the address that it saw. Left of the first address that is no trusted
+        proxy is only the caller's claim.
         """
         hops = [hop for line in forwarded_for for hop in line.split(",")]
         address = _address(peer or "")
@@ -61,9 +58,7 @@ class CallbackAuthenticator:
 
 
 def _within(address: Address | None, networks: tuple[Network, ...]) -> bool:
-    if not networks:
-        return True
-    return address is not None and any(address in network for network in networks)
+    return not networks or (address is not None and any(address in network for network in networks))
 
 
 @lru_cache(maxsize=1024)
@@ -76,15 +71,15 @@ def _address(text: str) -> Address | None:
     return mapped or address
 
 
-def _key_digests(provider: str, door: AccessRule) -> tuple[bytes, ...]:
-    keys = tuple(key.reveal() for key in door.keys)
+def _key_digests(provider: str, rule: AccessRule) -> tuple[bytes, ...]:
+    keys = tuple(key.reveal() for key in rule.keys)
     if not all(keys):
         raise ValueError(f"a callback key of provider {provider} is empty: set it to a long random string")
     return tuple(_digest(key) for key in keys)
 
 
 def _digest(key: str) -> bytes:
-    # Digests have one length, so that not even a key's length shows in the time. A URL may hold half a character.
+    # Digests have one length, so that the time does not show the key's. A URL may hold a lone surrogate.
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 

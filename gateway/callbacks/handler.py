@@ -1,27 +1,24 @@
-"""The one HTTP handler of all providers' callbacks: `POST /callbacks/{provider}/{key}/{the dialect's path}`.
+"""The path of a callback, in order: authenticate, receive, process within the time limit, log, reply.
 
-Who has no business here gets a 404 and nothing else. Whoever has is answered HTTP 200 in its own dialect, in time,
-whatever happened.
+It serves `POST /callbacks/{provider}/{key}/{the dialect's path}`. Unauthenticated callers and unknown paths get a 404
+and nothing else. Every other callback gets HTTP 200 in its own dialect, in time, whatever happened.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 from aiohttp import HttpVersion11, web
 
-from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest, Rejected
+from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest
 from gateway.callbacks.auth import CallbackAuthenticator
 from gateway.callbacks.processor import CallbackProcessor
 from gateway.callbacks.response import BufferedResponse
-from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Route, Routes
+from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Routes
 from gateway.store.ids import new_id
-from gateway.store.models import Message
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
@@ -36,36 +33,26 @@ BODY_LIMIT = 1024 * 1024
 """Bytes."""
 
 TIME_LIMIT_S = 3.2
-"""Seconds for a callback from its head to its answer. Providers are known to wait four, counted at their end: the rest
-is for the way, and for a loop that is busy with a thousand others.
+"""Seconds from a callback's head to its reply. Providers are known to wait four by their own clock: the rest is for the
+network, and for an event loop that is busy with a thousand others.
 """
 
-
 _NOT_FOUND = HttpReply(404)
-"""All that a stranger learns."""
+"""The same for each unauthenticated caller and each unknown path."""
 
 
 class RequestAborted(Exception):
-    """The caller left before its body was here, or framed it wrongly."""
-
-
-class _AuthenticatedRequest(msgspec.Struct, frozen=True):
-    """A request that came through the door."""
-
-    route: Route
-    peer: str
-    id: str
-    started_at: datetime
+    """The caller disconnected before its body was complete, or framed it wrongly."""
 
 
 class CallbackHandler:
-    """Admits, receives, has it judged, answers; one line in the log each, and one count where there are metrics."""
+    """Handles the callbacks of all providers. Each one is logged in one line, and counted."""
 
     def __init__(
         self,
         routes: Routes,
-        guard: CallbackAuthenticator,
-        judge: CallbackProcessor,
+        authenticator: CallbackAuthenticator,
+        processor: CallbackProcessor,
         clock: Callable[[], datetime],
         *,
         body_limit: int = BODY_LIMIT,
@@ -74,130 +61,109 @@ class CallbackHandler:
         traces: "OtelTracer | None" = None,
     ) -> None:
         self._routes = routes
-        self._guard = guard
-        self._judge = judge
+        self._authenticator = authenticator
+        self._processor = processor
         self._clock = clock
         self._body_limit = body_limit
         self.time_limit_s = time_limit_s
         self._metrics = metrics
         self._traces = traces
-        self._log = log.bind()  # a logger of a module is bound anew at each line
+        self._log = log.bind()  # a module's logger is bound again at each line
 
-    def replace(self, routes: Routes, guard: CallbackAuthenticator, body_limit: int) -> None:
-        """Serve these from the next request on; one that came through the door goes on as it began."""
-        self._routes, self._guard, self._body_limit = routes, guard, body_limit
+    def replace(self, routes: Routes, authenticator: CallbackAuthenticator, body_limit: int) -> None:
+        """Use these from the next request on. An authenticated request continues with its route."""
+        self._routes, self._authenticator, self._body_limit = routes, authenticator, body_limit
 
     async def handle(self, request: web.BaseRequest) -> BufferedResponse:
-        """Answer one request. Goes on when the caller has left: what it told is carried out and kept."""
-        begun = monotonic()
+        """Reply to one request. If the caller disconnects after its body, the callback is still processed."""
+        started = monotonic()
         try:
-            admission = self._admit(request)
-        except Exception as bug:  # noqa: BLE001 - a door that fails stays shut
+            callback = self._authenticate(request)
+        except Exception as bug:  # noqa: BLE001 - if authentication fails, nobody is authenticated
             log_unexpected_error(bug)
-            admission = None
-        if admission is None:
+            callback = None
+        if callback is None:
             return BufferedResponse(request, _NOT_FOUND)
-        bind(request_id=admission.id, provider=admission.route.provider.name)  # a request has a task of its own
-        verdict = await self._traced(admission, self._verdict_in_time(admission, request))
-        seconds = monotonic() - begun
-        self._log_verdict(admission, verdict, seconds)
-        if self._metrics is not None:
-            self._metrics.callback(admission.route.provider.name, admission.route.path, str(verdict), seconds=seconds)
-        return BufferedResponse(request, verdict.reply)
+        bind(request_id=callback.id, provider=callback.route.provider.name)  # each request has its own task
+        outcome = await self._traced(callback, self._receive_and_process(callback, request))
+        self._report(callback, outcome, monotonic() - started)
+        return BufferedResponse(request, outcome.reply)
 
-    def _traced(self, admission: _AuthenticatedRequest, work: Awaitable[CallbackOutcome]) -> Awaitable[CallbackOutcome]:
+    def _authenticate(self, request: web.BaseRequest) -> InboundCallback | None:
+        root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
+        caller = self._authenticator.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
+        peer = str(caller or request.remote or "")
+        if not self._authenticator.authorize(provider, key, caller) or (root, callbacks) != ("", "callbacks"):
+            # Provider and path are not logged: they are not authenticated, and may hold a misplaced key.
+            log.info("callback rejected", peer=peer)
+            return None
+        route = self._routes.get((provider, path.lower()))
+        if route is None or request.method != route.callback.method:
+            method = request.method
+            log.info("callback path unknown", request_id=new_id(), peer=peer, provider=provider, method=method)
+            return None
+        return InboundCallback(new_id(), route, peer, self._clock())
+
+    async def _receive_and_process(self, callback: InboundCallback, request: web.BaseRequest) -> CallbackOutcome:
+        route = callback.route
+        try:
+            async with asyncio.timeout(self.time_limit_s):
+                body, refused = await _read_body(request, self._body_limit)
+                received = HttpRequest(
+                    method=request.method,
+                    path=f"/{route.path}",
+                    query=tuple(request.query.items()) if request.query_string else (),
+                    headers=_headers(request),
+                    body=body,
+                )
+                return await self._processor.process(callback.with_request(received), refused or received)
+        except TimeoutError:
+            return route.try_again(f"no outcome within {self.time_limit_s} s")
+        except RequestAborted as error:
+            return route.try_again(str(error))
+        except Exception as bug:  # noqa: BLE001 - a bug of the gateway must not cost a player a prize
+            return route.try_again(f"the gateway failed, error id {log_unexpected_error(bug, route.provider.mask)}")
+
+    def _traced(self, callback: InboundCallback, work: Awaitable[CallbackOutcome]) -> Awaitable[CallbackOutcome]:
         if self._traces is None:
             return work
-        route = admission.route
+        route = callback.route
         template = f"/callbacks/{route.provider.name}/{{callback_key}}/{route.path}"
         attributes: Attributes = {
             "http.request.method": route.callback.method,
             "http.route": template,
             "url.path": template.replace("{callback_key}", "***"),
-            "client.address": admission.peer,
-            "request_id": admission.id,
+            "client.address": callback.peer,
+            "request_id": callback.id,
             "provider": route.provider.name,
         }
-        return self._traces.callback(
-            f"{route.callback.method} {template}", work, attributes=attributes, result=partial(_told_of, route)
-        )
+        name = f"{route.callback.method} {template}"
+        return self._traces.callback(name, work, attributes=attributes, result=_span_result)
 
-    def _admit(self, request: web.BaseRequest) -> _AuthenticatedRequest | None:
-        root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
-        caller = self._guard.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
-        peer = str(caller or request.remote or "")
-        if not self._guard.authorize(provider, key, caller) or (root, callbacks) != ("", "callbacks"):
-            # Neither provider nor path are logged: a stranger wrote them, or a key stands in the wrong place.
-            log.info("callback turned away", peer=peer)
-            return None
-        route = self._routes.get((provider, path.lower()))
-        if route is None or request.method != route.callback.method:
-            log.info(
-                "callback not in the dialect", request_id=new_id(), peer=peer, provider=provider, method=request.method
-            )
-            return None
-        return _AuthenticatedRequest(route, peer, new_id(), self._clock())
-
-    async def _verdict_in_time(self, admission: _AuthenticatedRequest, request: web.BaseRequest) -> CallbackOutcome:
-        route = admission.route
-        try:
-            async with asyncio.timeout(self.time_limit_s):
-                return await self._judge.process(await self._receive(admission, request))
-        except TimeoutError:
-            return route.try_again(f"no outcome within {self.time_limit_s} s")
-        except RequestAborted as error:
-            return route.try_again(str(error))
-        except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
-            return route.try_again(f"the gateway failed, error id {log_unexpected_error(bug, route.provider.mask)}")
-
-    async def _receive(self, admission: _AuthenticatedRequest, request: web.BaseRequest) -> InboundCallback:
-        body, refused = b"", None
-        try:
-            body = await _read_body(request, self._body_limit)
-        except CallbackRefused as error:
-            refused = error
-        mask = admission.route.provider.mask
-        headers = _headers(request)
-        return InboundCallback(
-            id=admission.id,
-            route=admission.route,
-            peer=admission.peer,
-            started_at=admission.started_at,
-            request=HttpRequest(
-                method=request.method,
-                path=f"/{admission.route.path}",
-                query=tuple(request.query.items()) if request.query_string else (),
-                headers=headers,
-                body=body,
-            ),
-            kept=Message(mask.head(headers), mask.body(body)),
-            refused=refused,
-        )
-
-    def _log_verdict(self, admission: _AuthenticatedRequest, verdict: CallbackOutcome, seconds: float) -> None:
-        mask = admission.route.provider.mask
-        ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
-        (self._log.warning if ours else self._log.info)(
+    def _report(self, callback: InboundCallback, outcome: CallbackOutcome, duration_s: float) -> None:
+        route = callback.route
+        (self._log.warning if outcome.is_try_again else self._log.info)(
             "callback",
-            exchange_id=admission.id,
-            provider=admission.route.provider.name,
-            path=admission.route.path,
-            peer=admission.peer,
-            verdict=str(verdict),
-            reference=mask.text(verdict.reference),
-            detail=mask.text(verdict.detail),
-            duration_ms=round(seconds * 1000, 1),
+            exchange_id=callback.id,
+            provider=route.provider.name,
+            path=route.path,
+            peer=callback.peer,
+            verdict=str(outcome),
+            reference=outcome.reference,
+            error=outcome.detail,
+            duration_ms=round(duration_s * 1000, 1),
         )
+        if self._metrics is not None:
+            self._metrics.callback(route.provider.name, route.path, str(outcome), seconds=duration_s)
 
 
-def _told_of(route: Route, verdict: CallbackOutcome) -> SpanResult:
-    attributes: Attributes = {"http.response.status_code": verdict.reply.status, "verdict": str(verdict)}
-    ours = isinstance(verdict.answer, Rejected) and verdict.answer.fault is CallbackFault.TRY_AGAIN
-    return SpanResult(attributes, route.provider.mask.text(verdict.detail) if ours else "")
+def _span_result(outcome: CallbackOutcome) -> SpanResult:
+    attributes: Attributes = {"http.response.status_code": outcome.reply.status, "verdict": str(outcome)}
+    return SpanResult(attributes, outcome.detail if outcome.is_try_again else "")
 
 
-async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The body as it travelled, never inflated. Raises CallbackRefused and NotReceived."""
+async def _read_body(request: web.BaseRequest, limit: int) -> tuple[bytes, CallbackRefused | None]:
+    """The body as it was sent, never inflated; or its refusal, if it is too large. Raises RequestAborted."""
     body = bytearray()
     try:
         if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
@@ -205,14 +171,13 @@ async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
         while not request.content.at_eof():
             body += await request.content.readany()
             if len(body) > limit:
-                raise CallbackRefused(
-                    CallbackFault.UNREADABLE, f"the body is larger than {limit} bytes; it is not kept"
-                )
+                message = f"the body is larger than {limit} bytes and is not stored"
+                return b"", CallbackRefused(CallbackFault.UNREADABLE, message)
     except (ConnectionError, web.RequestPayloadError):
         raise RequestAborted("the body did not arrive whole") from None
-    return bytes(body)
+    return bytes(body), None
 
 
 def _headers(request: web.BaseRequest) -> Headers:
-    # Any byte can come in a header; half a character could be written to no journal.
+    # A header may hold any byte, and the journal takes only valid text.
     return tuple((name.decode(errors="replace"), value.decode(errors="replace")) for name, value in request.raw_headers)

@@ -1,12 +1,14 @@
-"""What a callback comes to: read, carried out, kept, and only then answered.
+"""Processes a callback: decodes it, applies it, records it. Only then is it answered.
 
-Judged in this order: readable, credentials, required fields, their form (all by the adapter), the reference, the
-account, the currency (all by the wallet). A refusal is kept before it is told, and judged afresh when it comes again.
+Checked in this order: readable, credentials, required fields, their form (all by the adapter), the reference, the
+account, the currency (all by the wallet). A refusal is recorded too. It is not kept as the answer: the callback is
+processed again when the provider sends it again.
 """
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -17,15 +19,16 @@ from adapters.contract import (
     CallbackFault,
     CallbackRefused,
     Credited,
+    HttpRequest,
+    Notification,
     Rejected,
     Result,
     SessionExpired,
 )
-from gateway.callbacks.routing import CallbackOutcome, InboundCallback
-from gateway.sessions.expiry import record_expiry
-from gateway.store.base import Store, StoreUnavailable
+from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Route
+from gateway.store.base import PostingRecords, Store, StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.models import Applied, Exchange, PostingFault
+from gateway.store.models import Applied, Event, EventType, PostingFault
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.tracing import in_span
 from gateway.wallet import records
@@ -33,143 +36,161 @@ from gateway.wallet.base import CreditCancelled, PostingOutcome, Wallet, WalletU
 
 log = structlog.get_logger(__name__)
 
-_TOLD = {
+FAULT_BY_POSTING_FAULT = {
     PostingFault.ACCOUNT_UNKNOWN: CallbackFault.ACCOUNT_UNKNOWN,
     PostingFault.CURRENCY_MISMATCH: CallbackFault.CURRENCY_MISMATCH,
     PostingFault.REFERENCE_REUSED: CallbackFault.REFERENCE_REUSED,
-    # Dialects have one word for content that our side cannot book, whichever field it is in.
+    # Dialects have one code for content that the gateway cannot post, whichever field it is in.
     PostingFault.FIELD_INVALID: CallbackFault.AMOUNT_INVALID,
 }
 
-_NO_MATTER_FOR_A_PERSON = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AGAIN})
-"""A stranger's message is only quarantined, in the journal; what will be sent again settles itself."""
+_WITHOUT_ITEM = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AGAIN})
+"""Refusals that need no operator. With wrong credentials the message is only quarantined in the journal; the other
+will be sent again.
+"""
+
+
+class CallbackRecords(PostingRecords, frozen=True, kw_only=True):
+    """The records of a Result that came by callback, and what to answer the provider."""
+
+    answered: CallbackOutcome
 
 
 class CallbackProcessor:
-    """Carries callbacks out, whatever the dialect."""
+    """Processes callbacks of all dialects."""
 
     def __init__(self, wallet: Wallet, store: Store, clock: Callable[[], datetime]) -> None:
         self._wallet = wallet
         self._store = store
         self._clock = clock
-        self._noting: set[asyncio.Task[CallbackOutcome]] = set()
+        self._recording: set[asyncio.Task[CallbackOutcome]] = set()
 
-    async def process(self, arrival: InboundCallback) -> CallbackOutcome:
-        """What to answer; durable already, unless it is TRY_AGAIN. Raises nothing, but may be cancelled."""
+    async def process(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
+        """What to answer; it is durable, unless it is TRY_AGAIN. Raises nothing, but may be cancelled.
+
+        `request` is the refusal of a body that was too large.
+        """
+        route = callback.route
         try:
-            return await in_span("judge", self._carry_out(arrival))
+            return await in_span("process", self._apply(callback, request))
         except (StoreUnavailable, TimeoutError) as error:
-            verdict = arrival.route.try_again(f"the store did not take it: {error}")
+            outcome = route.try_again(f"the store did not record it: {error}")
             if isinstance(error, StoreUnavailable) and not error.unchanged:
-                # A line may be kept that says what was not answered.
-                self._record_in_background(structs.replace(arrival, id=new_id()), verdict)
-            return verdict
-        except Exception as bug:  # noqa: BLE001 - a bug, ours or the adapter's, must cost nobody a prize
-            error_id = log_unexpected_error(bug, arrival.route.provider.mask)
-            return await self._record_try_again(
-                arrival, arrival.route.try_again(f"the gateway failed, error id {error_id}")
-            )
+                # The line may be stored all the same, with an outcome that is not answered.
+                self._record_in_background(structs.replace(callback, id=new_id()), outcome)
+            return outcome
+        except Exception as bug:  # noqa: BLE001 - a bug of the gateway or the adapter must not cost a player a prize
+            error_id = log_unexpected_error(bug, route.provider.mask)
+            return await self._record_try_again(callback, route.try_again(f"the gateway failed, error id {error_id}"))
 
-    async def _carry_out(self, arrival: InboundCallback) -> CallbackOutcome:
+    async def _apply(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
         try:
-            notification = arrival.read()
+            notification = _decode(callback.route, request)
         except CallbackRefused as refused:
-            return await self._refuse(arrival, refused)
+            return await self._refuse(callback, refused)
         match notification:
             case SessionExpired():
-                return await self._expire(arrival, notification)
+                return await self._expire(callback, notification)
             case Result():
-                return await self._credit(arrival, notification)
+                return await self._credit(callback, notification)
             case _:
                 assert_never(notification)
 
-    async def _expire(self, arrival: InboundCallback, expired: SessionExpired) -> CallbackOutcome:
-        verdict = arrival.route.verdict(Accepted())
-        await record_expiry(self._store, expired, arrival.exchange(verdict, self._clock()))
-        return verdict
+    async def _expire(self, callback: InboundCallback, expired: SessionExpired) -> CallbackOutcome:
+        """Record an expiry. A repeated one gets a line and no second event. The session need not be known."""
+        outcome = callback.route.outcome(Accepted())
+        exchange = callback.exchange(outcome, self._clock())
+        event = Event(
+            id=new_id(),
+            type=EventType.SESSION_EXPIRED,
+            time=exchange.ended_at,
+            provider=exchange.provider,
+            user_id=expired.user_id,
+            session_id=expired.session_id,
+        )
+        await self._store.record_expiry(event, expired.provider_id, exchange)
+        return outcome
 
-    async def _credit(self, arrival: InboundCallback, result: Result) -> CallbackOutcome:
-        arrival = arrival.without_body()
-        waiting = True
-        ended_at: datetime | None = None
-        told: CallbackOutcome | None = None
-
-        def narrate(outcome: PostingOutcome) -> Exchange:
-            nonlocal ended_at, told
-            ended_at = ended_at or self._clock()  # told again it tells the same
-            verdict = told = _verdict(arrival, result, outcome)
-            if not waiting:
-                verdict = arrival.route.try_again(f"it came to {verdict} after the time for an answer had passed")
-            return arrival.exchange(verdict, ended_at)
-
+    async def _credit(self, callback: InboundCallback, result: Result) -> CallbackOutcome:
+        route = callback.route
+        records_of = partial(_records_of, callback, result, self._clock())
         try:
-            await self._wallet.credit(arrival.route.provider.name, result, narrate)
+            stored = await self._wallet.credit(route.provider.name, result, records_of)
         except WalletUnavailable as error:
-            verdict = arrival.route.try_again(f"the wallet is unavailable: {error}")
-            return await self._record_try_again(arrival, verdict, result if error.asked else None)
+            outcome = route.try_again(f"the wallet is unavailable: {error}")
+            return await self._record_try_again(callback, outcome, result if error.asked else None)
         except CreditCancelled:
-            verdict = arrival.route.try_again("the time for an answer had passed before the wallet told the outcome")
-            self._record_in_background(arrival, verdict, result)
+            outcome = route.try_again("the time for an answer was over before the wallet answered")
+            self._record_in_background(callback, outcome, result)
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
-            waiting = False  # the provider is told TRY_AGAIN, and the journal must not say otherwise
-            if told is not None:
-                late = f"line {arrival.id} says {told}, and was kept after the time for an answer had passed, if at all"
-                self._record_in_background(structs.replace(arrival, id=new_id()), arrival.route.try_again(late))
+            # The provider is answered TRY_AGAIN, and the journal must not say otherwise.
+            outcome = route.try_again(f"line {callback.id} may be stored, and its outcome was not answered in time")
+            self._record_in_background(structs.replace(callback, id=new_id()), outcome)
             raise
-        if told is None:
-            raise LookupError("the wallet answered and told no story: what is not in the journal is not acknowledged")
-        return told
+        return stored.answered
 
-    async def _refuse(self, arrival: InboundCallback, refused: CallbackRefused) -> CallbackOutcome:
+    async def _refuse(self, callback: InboundCallback, refused: CallbackRefused) -> CallbackOutcome:
         readable = refused.readable
-        answer = Rejected(refused.fault, refused.field)
-        verdict = arrival.route.verdict(answer, refused.message, readable.reference)
-        exchange = arrival.exchange(verdict, self._clock())
-        concerns_money = arrival.route.callback.notification is Result and readable.reference
-        if concerns_money and refused.fault not in _NO_MATTER_FOR_A_PERSON:
-            lost = records.RefusedResult(
+        outcome = callback.route.outcome(Rejected(refused.fault, refused.field), refused.message, readable.reference)
+        exchange = callback.exchange(outcome, self._clock())
+        item, event = None, None
+        is_result = callback.route.callback.notification is Result
+        if is_result and readable.reference and refused.fault not in _WITHOUT_ITEM:
+            result = records.RefusedResult(
                 reference=readable.reference,
                 user_id=readable.user_id,
                 session_id=readable.session_id,
                 fault=refused.fault,
                 field=refused.field,
             )
-            told = records.refusal_records(lost, exchange)
-            await self._store.record_exchange(exchange, told.item, told.event)
-        else:
-            await self._store.record_exchange(exchange)
-        return verdict
+            item, event = records.refusal_records(result, exchange)
+        await self._store.record_exchange(exchange, item, event)
+        return outcome
 
     def _record_in_background(
-        self, arrival: InboundCallback, verdict: CallbackOutcome, unknown: Result | None = None
+        self, callback: InboundCallback, outcome: CallbackOutcome, unknown: Result | None = None
     ) -> None:
-        """Keep a TRY_AGAIN behind the caller's back, who has no time left for it."""
-        noting = asyncio.create_task(self._record_try_again(arrival, verdict, unknown))
-        self._noting.add(noting)
-        noting.add_done_callback(self._noting.discard)
+        """Record a TRY_AGAIN that the caller does not wait for."""
+        task = asyncio.create_task(self._record_try_again(callback, outcome, unknown))
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
 
     async def _record_try_again(
-        self, arrival: InboundCallback, verdict: CallbackOutcome, unknown: Result | None = None
+        self, callback: InboundCallback, outcome: CallbackOutcome, unknown: Result | None = None
     ) -> CallbackOutcome:
-        """Keep a TRY_AGAIN that was not the store's fault. It is answered even where it cannot be kept.
+        """Record a TRY_AGAIN. It is answered even if it cannot be recorded.
 
-        `unknown` is the Result of which nobody knows the outcome, if any: a person must look, should nothing follow.
+        `unknown` is a Result that the wallet may have credited: it gets a reconciliation item, which a later credit
+        resolves.
         """
         try:
-            exchange = arrival.exchange(verdict, self._clock())
+            exchange = callback.exchange(outcome, self._clock())
             item = records.unknown(unknown, exchange) if unknown else None
             await self._store.record_exchange(exchange, item)
         except StoreUnavailable as error:
-            log.warning("callback not journalled", exchange_id=arrival.id, detail=str(error))
-        except Exception as bug:  # noqa: BLE001 - the answer does not hang on the note
-            log_unexpected_error(bug, arrival.route.provider.mask)
-        return verdict
+            log.warning("callback not journalled", exchange_id=callback.id, error=str(error))
+        except Exception as bug:  # noqa: BLE001 - the answer does not depend on the record
+            log_unexpected_error(bug, callback.route.provider.mask)
+        return outcome
 
 
-def _verdict(arrival: InboundCallback, result: Result, outcome: PostingOutcome) -> CallbackOutcome:
+def _decode(route: Route, request: HttpRequest | CallbackRefused) -> Notification:
+    if isinstance(request, CallbackRefused):
+        raise request
+    route.callback.verify(route.provider.account, request)
+    return route.callback.decode(route.provider.account, request)
+
+
+def _records_of(
+    callback: InboundCallback, result: Result, ended_at: datetime, outcome: PostingOutcome
+) -> CallbackRecords:
+    """The records of a Result's outcome. Pure: a store may call it on its own thread, and again."""
     if isinstance(outcome, Applied):
         credited = Credited(outcome.transaction_id, outcome.currency, outcome.cash, outcome.bonus)
-        return arrival.route.verdict(credited, reference=result.reference)
-    answer = Rejected(_TOLD[outcome.fault], outcome.field)
-    return arrival.route.verdict(answer, records.explain(result, outcome), result.reference)
+        answered = callback.route.outcome(credited, reference=result.reference)
+    else:
+        rejected = Rejected(FAULT_BY_POSTING_FAULT[outcome.fault], outcome.field)
+        answered = callback.route.outcome(rejected, records.explain(result, outcome), result.reference)
+    made = records.posting_records(result, outcome, callback.exchange(answered, ended_at))
+    return CallbackRecords(outcome=outcome, exchange=made.exchange, event=made.event, item=made.item, answered=answered)

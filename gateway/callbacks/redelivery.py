@@ -1,7 +1,7 @@
-"""Delivering a kept callback once more: judged afresh, under the present configuration, as the provider's own would be.
+"""Processes a stored callback again, under the present configuration.
 
-What is kept is masked. So a callback is redelivered only where it would be judged the same whatever stood behind a
-mask; that is tried out, since adapters are pure, before anything is carried out.
+Stored callbacks are masked. So one is redelivered only if its outcome does not depend on a masked value. That is tried
+out before anything is applied, since adapters are pure.
 """
 
 import asyncio
@@ -27,50 +27,81 @@ from gateway.telemetry.logs import bind
 
 log = structlog.get_logger(__name__)
 
-_SETTLED = frozenset({"ACCEPTED", "CREDITED"})
+_SUCCESSES = frozenset({"ACCEPTED", "CREDITED"})
 
-_ANOTHER_VALUE = b"some-other-value"
+_OTHER_VALUE = b"some-other-value"
 
-_Outcome = Notification | tuple[CallbackFault, str, PartialCallback] | None
-"""What a callback is read as: the notification, its refusal, or nothing where the adapter fails."""
+_Decoded = Notification | tuple[CallbackFault, str, PartialCallback] | None
+"""The notification, its refusal, or None if the adapter fails."""
 
 
 class Redeliveries:
-    """Replays kept callbacks. Exactly-once holds as ever: by the reference, in the wallet."""
+    """Redelivers stored callbacks. The wallet credits each reference once, here as everywhere."""
 
     def __init__(
         self,
         routes: Routes,
-        judge: CallbackProcessor,
+        processor: CallbackProcessor,
         journal: Journal,
         clock: Callable[[], datetime],
         *,
         time_limit_s: float = TIME_LIMIT_S,
     ) -> None:
         self._routes = routes
-        self._judge = judge
+        self._processor = processor
         self._journal = journal
         self._clock = clock
         self._time_limit_s = time_limit_s
 
     def replace(self, routes: Routes) -> None:
-        """Redeliver by these from here on."""
+        """Use these from now on."""
         self._routes = routes
 
     def obstacle(self, kept: Exchange) -> str:
-        """Why a line of the journal cannot be redelivered, and what to do instead; '' where it can."""
-        way = self._route_or_obstacle(kept)
-        return way if isinstance(way, str) else ""
+        """Why a line of the journal cannot be redelivered, and what to do instead; '' if it can."""
+        route = self._route_or_obstacle(kept)
+        return route if isinstance(route, str) else ""
 
-    async def redeliver(self, exchange_id: str, by: str, why: str) -> Exchange:
-        """Deliver a kept callback once more; answers the redelivery's own line of the journal.
+    async def redeliver(self, exchange_id: str, actor: str, reason: str) -> Exchange:
+        """Process a stored callback again, and return the redelivery's line of the journal.
 
-        Raises Failure CALLBACK_UNKNOWN and NOT_REDELIVERABLE, and StoreUnavailable.
+        Raises GatewayError CALLBACK_UNKNOWN and NOT_REDELIVERABLE, and StoreUnavailable.
         """
+        kept, route = await self._redeliverable(exchange_id)
+        callback = InboundCallback(
+            id=new_id(),
+            route=route,
+            peer=kept.peer,
+            started_at=self._clock(),
+            path=kept.path,
+            request=kept.request,
+            redelivery=Redelivery(exchange_id, actor, reason),
+        )
+        bind(request_id=callback.id, provider=kept.provider)
+        try:
+            async with asyncio.timeout(self._time_limit_s):
+                outcome = await self._processor.process(callback, _request(kept))
+        except TimeoutError:
+            outcome = route.try_again(f"no outcome within {self._time_limit_s} s")
+        line = callback.exchange(outcome, self._clock())
+        log.info(
+            "callback redelivered",
+            exchange_id=line.id,
+            redelivery_of=exchange_id,
+            actor=actor,
+            provider=line.provider,
+            path=line.operation,
+            verdict=line.verdict,
+            error=line.detail,
+        )
+        return line
+
+    async def _redeliverable(self, exchange_id: str) -> tuple[Exchange, Route]:
         kept = await self._journal.exchange(exchange_id)
         if kept is None:
             raise GatewayError(
-                Reason.CALLBACK_UNKNOWN, f"no callback {exchange_id} is kept: ListRefusedCallbacks tells which are"
+                Reason.CALLBACK_UNKNOWN,
+                f"no callback {exchange_id} is stored: ListRefusedCallbacks lists those that are",
             )
         route = self._route_or_obstacle(kept)
         if isinstance(route, str):
@@ -80,68 +111,41 @@ class Redeliveries:
                 provider=kept.provider,
                 details=(("why", route),),
             )
-        arrival = InboundCallback(
-            id=new_id(),
-            route=route,
-            peer=kept.peer,
-            started_at=self._clock(),
-            request=_request(kept),
-            kept=kept.request,
-            redelivery=Redelivery(exchange_id, by, why),
-        )
-        bind(request_id=arrival.id, provider=kept.provider)
-        try:
-            async with asyncio.timeout(self._time_limit_s):
-                verdict = await self._judge.process(arrival)
-        except TimeoutError:
-            verdict = route.try_again(f"no outcome within {self._time_limit_s} s")
-        line = arrival.exchange(verdict, self._clock())
-        log.info(
-            "callback redelivered",
-            exchange_id=line.id,
-            redelivery_of=exchange_id,
-            by=by,
-            provider=line.provider,
-            path=line.operation,
-            verdict=line.verdict,
-            detail=line.detail,
-        )
-        return line
+        return kept, route
 
     def _route_or_obstacle(self, kept: Exchange) -> Route | str:
-        """The way that a line can go once more, or why it cannot."""
+        """The route for a line, or why it cannot be redelivered."""
         if problem := _unusable(kept):
             return problem
         if all(provider != kept.provider for provider, _ in self._routes):
             return (
-                f"provider '{kept.provider}' has no callbacks: it is retired, or not configured any more; "
-                "configure it again first"
+                f"provider '{kept.provider}' has no callbacks: it is retired or not configured, so configure it first"
             )
         route = self._routes.get((kept.provider, kept.operation.lower()))
         if route is None or kept.method != route.callback.method:
-            return f"the dialect of provider '{kept.provider}' does not serve {kept.method} {kept.operation} any more"
+            return f"the dialect of provider '{kept.provider}' does not serve {kept.method} {kept.operation}"
         if _depends_on_masked_values(route, _request(kept)):
-            return "its verdict hangs on a value that was masked when it was kept: have the provider send it again"
+            return "its verdict depends on a value that was masked when it was stored: have the provider send it again"
         return route
 
 
 def _unusable(kept: Exchange) -> str:
-    """What stands in the way in the line itself, whatever is configured."""
+    """Why a line cannot be redelivered under any configuration."""
     if kept.direction is not Direction.INBOUND:
-        return "it is no callback: a call of the gateway's to the provider is repeated with its request_id"
-    if kept.verdict in _SETTLED:
-        return f"it came to {kept.verdict}: there is nothing left to do"
+        return "it is no callback but a call to the provider, which is repeated with its request_id"
+    if kept.verdict in _SUCCESSES:
+        return f"its verdict was {kept.verdict}: there is nothing left to do"
     if kept.trimmed:
-        return "its body was taken away by age: have the provider send it again"
+        return "its body was deleted by age: have the provider send it again"
     if not kept.request.body:
-        return "it came without a body, or with one too large to be kept: have the provider send it again"
+        return "it came without a body, or with one too large to be stored: have the provider send it again"
     if lost := describe_truncation(kept.request.body):
         return f"{lost}: have the provider send it again"
     return ""
 
 
 def _request(kept: Exchange) -> HttpRequest:
-    """The request as it is kept."""
+    """The stored request."""
     lines = (line.partition(": ") for line in kept.request.head.split("\n") if line)
     return HttpRequest(
         method=kept.method,
@@ -152,36 +156,36 @@ def _request(kept: Exchange) -> HttpRequest:
     )
 
 
-# --- What stands behind a mask ----------------------------------------------------------------------------------------
+# --- Masked values ----------------------------------------------------------------------------------------------------
 
 
 def _depends_on_masked_values(route: Route, request: HttpRequest) -> bool:
-    """Whether another value behind the masks could make it another notification, or another refusal."""
-    guesses = [guess for guess in _unmasked_variants(route, request) if guess != request]
-    if not guesses:
+    """Whether other values in place of the masks could make it another notification or refusal."""
+    variants = [variant for variant in _unmasked_variants(route, request) if variant != request]
+    if not variants:
         return False
     if not _verified(route, request):
-        return True  # a signature over what was masked fails whatever is put in its place
-    read = _read(route, request)
-    return any(_read(route, guess) != read for guess in guesses)
+        return True  # a signature over masked values fails with any other value
+    decoded = _decoded(route, request)
+    return any(_decoded(route, variant) != decoded for variant in variants)
 
 
 def _unmasked_variants(route: Route, request: HttpRequest) -> Iterator[HttpRequest]:
-    """The request with other values in its masks' place: nobody's, none at all, and our own token."""
-    yield _unmasked(request, _ANOTHER_VALUE)
+    """The request with other values in place of its masks: an unknown one, none, and the account's token."""
+    yield _unmasked(request, _OTHER_VALUE)
     yield replace(request, body=request.body.replace(b'"' + MASK + b'"', b"null"))
     if token := route.provider.account.token:
         yield _unmasked(request, json.dumps(token.reveal())[1:-1].encode())
 
 
 def _unmasked(request: HttpRequest, value: bytes) -> HttpRequest:
-    def put(pairs: Headers) -> Headers:
+    def unmasked(pairs: Headers) -> Headers:
         return tuple((name, text.replace(MASK.decode(), value.decode())) for name, text in pairs)
 
     return replace(
         request,
-        query=put(request.query),
-        headers=put(request.headers),
+        query=unmasked(request.query),
+        headers=unmasked(request.headers),
         body=request.body.replace(MASK, value),
     )
 
@@ -191,15 +195,15 @@ def _verified(route: Route, request: HttpRequest) -> bool:
         route.callback.verify(route.provider.account, request)
     except CallbackRefused:
         return False
-    except Exception:  # noqa: BLE001 - an adapter's bug is reported where the callback is judged
+    except Exception:  # noqa: BLE001 - an adapter's bug is logged when the callback is processed
         return True
     return True
 
 
-def _read(route: Route, request: HttpRequest) -> _Outcome:
+def _decoded(route: Route, request: HttpRequest) -> _Decoded:
     try:
         return route.callback.decode(route.provider.account, request)
     except CallbackRefused as refused:
         return (refused.fault, refused.field, refused.readable)
-    except Exception:  # noqa: BLE001 - an adapter's bug is reported where the callback is judged
+    except Exception:  # noqa: BLE001 - an adapter's bug is logged when the callback is processed
         return None

@@ -1,5 +1,6 @@
-"""An answer as it travels. The head of answers that have the same is made once: aiohttp makes it anew for each, which
-costs more than all else that it does for a callback.
+"""Writes a reply in one piece, with a cached head.
+
+aiohttp builds the head for each response, which takes longer than everything else that it does for a callback.
 """
 
 import re
@@ -14,57 +15,57 @@ from aiohttp.abc import AbstractStreamWriter
 from adapters.contract import Headers, HttpReply
 
 SERVER = "session-gateway"
-"""aiohttp would name itself and Python, with their versions."""
+"""Replaces aiohttp's, which names itself and Python with their versions."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
-_OURS = frozenset({"connection", "content-length", "date", "server", "transfer-encoding"})
-"""Headers that are the server's to say."""
+_RESERVED = frozenset({"connection", "content-length", "date", "server", "transfer-encoding"})
+"""Headers that only the server sets."""
 
 
 class BufferedResponse(web.StreamResponse):
-    """A reply that is written at once. Raises ValueError where HTTP cannot carry its headers."""
+    """A reply that is written at once. Raises ValueError if HTTP cannot carry its headers."""
 
     def __init__(self, request: web.BaseRequest, reply: HttpReply) -> None:
         super().__init__(status=reply.status)
-        # What has not come of a body by now is not waited for.
+        # A body that has not arrived by now is not read.
         self._stays_open = bool(request.keep_alive) and request.content.is_eof()
         connection = _connection(old=request.version <= HttpVersion10, stays_open=self._stays_open)
         bodiless = reply.status < 200 or reply.status in {204, 304}
         body = b"" if bodiless or request.method == "HEAD" else reply.body
-        # To HEAD the length is that of the body which is not sent.
+        # The length in a reply to HEAD is that of the body that is not sent.
         length = None if bodiless or (request.method == "HEAD" and not reply.body) else len(reply.body)
         self._bytes = _head(reply.status, reply.headers, connection, length, bool(body)) + _date(int(time())) + body
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection stays open behind it."""
+        """Whether the connection stays open after it."""
         return self._stays_open
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Write it. Raises ConnectionResetError where the caller has left."""
+        """Write it. Raises ConnectionResetError if the caller has disconnected."""
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError("the caller has left")
+            raise ConnectionResetError("the caller has disconnected")
         transport.write(self._bytes)
         self._writer = request.writer
         return self._writer
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Wait for a caller that is slow to read, so that answers do not pile up."""
+        """Wait for a caller that reads slowly, so that its replies do not fill the memory."""
         await self._writer.drain()
 
 
 @lru_cache(maxsize=1024)
 def refuse_unsendable(headers: Headers) -> None:
-    """Raise ValueError where HTTP cannot carry these headers, or where they are the server's to say."""
+    """Raise ValueError if HTTP cannot carry these headers, or if only the server sets them."""
     for name, value in headers:
-        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or name.lower() in _OURS:
-            raise ValueError(f"header {name!r} of a reply cannot be sent: it is malformed, or the server's to say")
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or name.lower() in _RESERVED:
+            raise ValueError(f"header {name!r} of a reply cannot be sent: it is malformed, or only the server sets it")
 
 
 def _connection(*, old: bool, stays_open: bool) -> str:
-    """What is said of the connection: nothing where it is as the version has it by itself."""
+    """The Connection header; empty for the default of the HTTP version."""
     if stays_open:
         return "keep-alive" if old else ""
     return "" if old else "close"
@@ -72,7 +73,7 @@ def _connection(*, old: bool, stays_open: bool) -> str:
 
 @lru_cache(maxsize=1024)
 def _head(status: int, headers: Headers, connection: str, length: int | None, has_body: bool) -> bytes:
-    """The head, up to the date."""
+    """The head, without the date."""
     reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     refuse_unsendable(headers)
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers), f"Server: {SERVER}"]
@@ -86,5 +87,5 @@ def _head(status: int, headers: Headers, connection: str, length: int | None, ha
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> bytes:
-    """The date's line, and the end of the head."""
+    """The Date header, and the end of the head."""
     return f"Date: {formatdate(second, usegmt=True)}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""A provider as its callbacks need it, and one callback on its way from the door to the answer."""
+"""Routes of callbacks, and the values that pass along their path. Requests and outcomes are masked here, once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from adapters.contract import (
     Accepted,
@@ -14,7 +15,6 @@ from adapters.contract import (
     Callback,
     CallbackAnswer,
     CallbackFault,
-    CallbackRefused,
     Credited,
     HttpReply,
     HttpRequest,
@@ -28,7 +28,7 @@ from gateway.store.models import Direction, Exchange, Message, Redelivery
 
 @dataclass(frozen=True, slots=True)
 class CallbackProvider:
-    """A configured provider that may call: its dialect, its account, and what its messages must not show, keys too."""
+    """A configured provider: its dialect, its account, and the mask for its messages, which knows its keys too."""
 
     adapter: Adapter[Any]
     account: Account[Any]
@@ -40,15 +40,18 @@ class CallbackProvider:
 
 
 class CallbackOutcome(msgspec.Struct, frozen=True):
-    """What a callback came to: the answer, the bytes that say it in the dialect, and a word to a person."""
+    """What a callback is answered, and the reply that says so in the dialect."""
 
     answer: CallbackAnswer
     reply: HttpReply
+    masked_reply: Message
     detail: str = ""
+    """What went wrong, for an operator; masked."""
     reference: str = ""
+    """Masked."""
 
     def __str__(self) -> str:
-        """The journal's word for it."""
+        """ACCEPTED, CREDITED, or the fault: the journal's `verdict`."""
         match self.answer:
             case Accepted():
                 return "ACCEPTED"
@@ -57,30 +60,35 @@ class CallbackOutcome(msgspec.Struct, frozen=True):
             case Rejected(fault=fault):
                 return fault
 
+    @property
+    def is_try_again(self) -> bool:
+        """Whether the gateway failed, or does not know what the wallet did."""
+        return isinstance(self.answer, Rejected) and self.answer.fault is CallbackFault.TRY_AGAIN
+
 
 class Route:
-    """One callback of one provider. Raises what the adapter raises where it cannot even say TRY_AGAIN."""
+    """One callback of one provider. Raises what the adapter raises if it cannot encode TRY_AGAIN."""
 
-    __slots__ = ("_sorry", "callback", "path", "provider")
+    __slots__ = ("_try_again", "callback", "path", "provider")
 
     def __init__(self, provider: CallbackProvider, path: str, callback: Callback[Any, Notification]) -> None:
         self.provider = provider
         self.path = path
         self.callback = callback
-        # Encoded ahead, so that a bug of the adapter's can be answered without the adapter.
-        self._sorry = self._encoded(Rejected(CallbackFault.TRY_AGAIN))
+        # Made ahead, so that a bug of the adapter or of the mask has a reply.
+        self._try_again = self.outcome(Rejected(CallbackFault.TRY_AGAIN))
 
-    def verdict(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> CallbackOutcome:
-        return CallbackOutcome(answer, self._encoded(answer), detail, reference)
-
-    def _encoded(self, answer: CallbackAnswer) -> HttpReply:
+    def outcome(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> CallbackOutcome:
+        """Encode an answer and mask it. Raises what the adapter raises, and ValueError if HTTP cannot carry it."""
         reply = self.callback.encode_reply(self.provider.account, answer)
-        refuse_unsendable(reply.headers)  # before anything is kept that could not be answered then
-        return reply
+        refuse_unsendable(reply.headers)  # before anything is stored
+        mask = self.provider.mask
+        masked_reply = Message(mask.head(reply.headers), mask.body(reply.body))
+        return CallbackOutcome(answer, reply, masked_reply, mask.text(detail), mask.text(reference))
 
     def try_again(self, detail: str) -> CallbackOutcome:
-        """The fault is ours, or the outcome unknown: the provider must send again."""
-        return CallbackOutcome(Rejected(CallbackFault.TRY_AGAIN), self._sorry, detail)
+        """The outcome if the gateway failed, or nobody knows what the wallet did: the provider must send again."""
+        return structs.replace(self._try_again, detail=self.provider.mask.text(detail))
 
 
 Routes = Mapping[tuple[str, str], Route]
@@ -88,7 +96,7 @@ Routes = Mapping[tuple[str, str], Route]
 
 
 def routes_of(providers: Iterable[CallbackProvider]) -> Routes:
-    """The routes of these providers. Raises what an adapter raises that cannot even say TRY_AGAIN."""
+    """The routes of these providers. Raises what an adapter raises that cannot encode TRY_AGAIN."""
     return {
         (provider.name, path.lower()): Route(provider, path, callback)
         for provider in providers
@@ -97,59 +105,42 @@ def routes_of(providers: Iterable[CallbackProvider]) -> Routes:
 
 
 class InboundCallback(msgspec.Struct, frozen=True):
-    """A callback that came through the door, or is delivered once more, as far as it was received."""
+    """An authenticated callback, or a redelivery, as it is recorded. It does not hold the unmasked request."""
 
     id: str
     route: Route
     peer: str
     started_at: datetime
-    request: HttpRequest
-    kept: Message
-    """The request, masked."""
-    refused: CallbackRefused | None = None
-    """Why the body was not taken, where it was not."""
+    path: str = ""
+    """The URL's, with its query masked, and without the key."""
+    request: Message = Message()
     redelivery: Redelivery | None = None
-    """Who delivers it once more, where it is not the provider."""
 
-    def without_body(self) -> "InboundCallback":
-        """The same, once it is read: what waits for a slow store must not hold a body in memory."""
-        bodiless = HttpRequest(self.request.method, self.request.path, self.request.query, self.request.headers)
-        return InboundCallback(
-            self.id,
-            self.route,
-            self.peer,
-            self.started_at,
-            bodiless,
-            self.kept,
-            self.refused,
-            self.redelivery,
+    def with_request(self, request: HttpRequest) -> "InboundCallback":
+        """This callback with its request, masked."""
+        provider = self.route.provider
+        return structs.replace(
+            self,
+            path=f"/callbacks/{provider.name}/{self.route.path}" + provider.mask.query(request.query),
+            request=Message(provider.mask.head(request.headers), provider.mask.body(request.body)),
         )
 
-    def read(self) -> Notification:
-        """What the provider tells. Raises CallbackRefused."""
-        if self.refused is not None:
-            raise self.refused
-        account = self.route.provider.account
-        self.route.callback.verify(account, self.request)
-        return self.route.callback.decode(account, self.request)
-
-    def exchange(self, verdict: CallbackOutcome, ended_at: datetime) -> Exchange:
-        """The journal's line. Its path is the URL's, without the key."""
-        provider = self.route.provider
+    def exchange(self, outcome: CallbackOutcome, ended_at: datetime) -> Exchange:
+        """The line of the journal."""
         return Exchange(
             id=self.id,
             direction=Direction.INBOUND,
-            provider=provider.name,
+            provider=self.route.provider.name,
             operation=self.route.path,
-            method=self.request.method,
-            path=f"/callbacks/{provider.name}/{self.route.path}" + provider.mask.query(self.request.query),
-            request=self.kept,
+            method=self.route.callback.method,
+            path=self.path,
+            request=self.request,
             started_at=self.started_at,
             ended_at=ended_at,
-            verdict=str(verdict),
-            status=verdict.reply.status,
-            reply=Message(provider.mask.head(verdict.reply.headers), provider.mask.body(verdict.reply.body)),
-            detail=provider.mask.text(verdict.detail),
+            verdict=str(outcome),
+            status=outcome.reply.status,
+            reply=outcome.masked_reply,
+            detail=outcome.detail,
             peer=self.peer,
             redelivery=self.redelivery,
         )

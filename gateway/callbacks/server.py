@@ -1,9 +1,9 @@
-"""The listener for callbacks: so many connections, each with so much time, one handler, and no access log (the key
-stands in the URL).
+"""The HTTP listener for callbacks. It bounds the number of connections and the time of each.
+
+It keeps no access log, because URLs hold callback keys.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import structlog
 from aiohttp import web
-from aiohttp.web_protocol import _ErrInfo
+from aiohttp.web_protocol import _ErrInfo  # aiohttp has no public name for it
 
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.response import SERVER
@@ -20,60 +20,60 @@ from gateway.callbacks.response import SERVER
 log = structlog.get_logger(__name__)
 
 KEEPALIVE_S = 75.0
-"""Seconds that a connection may be idle between requests; longer than common load balancers wait."""
+"""Seconds that a connection may be idle between requests: longer than common load balancers wait."""
 
 GRACE_S = 1.5
-"""Beyond the handler's time, for a caller to take its answer; and to take back what it still sends of its request."""
+"""Seconds beyond the handler's time limit for a caller to read its reply, or to send the rest of its request."""
 
 TICK_S = 0.25
-"""Between two looks at connections that are late."""
+"""Seconds between two checks for overdue connections."""
 
 _FLUSH_S = 0.5
-"""The last answers have this long to leave."""
+"""Seconds that the last replies have to leave when the server stops."""
 
 _STOP_MARGIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What callers together, and each one, may use of the listener."""
+    """Limits for all connections together, and for each."""
 
     connections: int = 1000
-    """At once; more are closed as they come. One whose TLS handshake is under way is not counted yet: `receive_s` and
-    the system's limit of open files bound these.
+    """Open at once; more are closed on arrival. A connection counts from the end of its TLS handshake. Before that,
+    `receive_s` and the system's limit of open files bound it.
     """
     receive_s: float = 5.0
-    """From accepting a connection, or from the first byte of a later request, to the whole head. TLS's handshake has as
-    long before that.
+    """Seconds from accepting a connection, or from the first byte of a later request, to the end of the head. A TLS
+    handshake has as long before that.
     """
     keepalive_s: float = KEEPALIVE_S
 
 
 class CallbackServer:
-    """Serves a CallbackHandler until it is stopped. Started once.
+    """Serves a CallbackHandler. Can be started once.
 
-    `limits` may be changed at any time, but for TLS's handshake; they hold for connections and requests from then on.
+    `limits` may be replaced at any time. They hold for later connections and requests, but not for TLS handshakes.
     """
 
     def __init__(self, handler: CallbackHandler, limits: ConnectionLimits | None = None) -> None:
         self.limits = limits or ConnectionLimits()
-        self._handler = handler
+        self.connections: set[CallbackConnection] = set()
+        self.handler = handler
         self._http: web.Server | None = None
         self._listener: asyncio.Server | None = None
-        self._ticking: asyncio.Task[None] | None = None
-        self._open: set[_Connection] = set()
-        self._none_open = asyncio.Event()
+        self._expiring: asyncio.Task[None] | None = None
+        self._all_closed = asyncio.Event()
         self._stopping = False
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None, *, shares_port: bool = False) -> int:
-        """Listen, and answer the port: the system's choice where 0 is asked for. Raises OSError.
+        """Listen, and return the port, which the system chooses for 0. Raises OSError.
 
         `shares_port` lets other workers of this gateway listen on the same port.
         """
-        # A handler that was cancelled with its connection could leave a Result applied and unanswered.
-        http = self._http = web.Server(self._handler.handle, request_factory=_begun, handler_cancellation=False)
+        # Cancelling a handler with its connection could leave a Result applied and without its reply.
+        http = self._http = web.Server(self.handler.handle, request_factory=_new_request, handler_cancellation=False)
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(http, self),
+            lambda: CallbackConnection(http, self),
             host,
             port,
             ssl=ssl,
@@ -82,75 +82,64 @@ class CallbackServer:
             ssl_handshake_timeout=None if ssl is None else self.limits.receive_s,
             ssl_shutdown_timeout=None if ssl is None else GRACE_S,
         )
-        self._ticking = asyncio.create_task(self._expire_loop())
+        self._expiring = asyncio.create_task(self._expire_loop())
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
-        """Take no more, finish what is in flight, and return when all is answered. Harmless when not started."""
-        if self._http is None or self._listener is None or self._ticking is None:
+        """Close the listener, and return when all requests in flight have a reply. Does nothing if not started."""
+        if self._http is None or self._listener is None or self._expiring is None:
             return
         self._listener.close()
-        await asyncio.sleep(0)  # connections that the system has handed over begin their first request
+        await asyncio.sleep(0)  # accepted connections begin their first request
         self._stopping = True
         self._http.pre_shutdown()
-        await self._http.shutdown(self._handler.time_limit_s + _STOP_MARGIN_S)
-        await self._hang_up()
-        self._ticking.cancel()
+        await self._http.shutdown(self.handler.time_limit_s + _STOP_MARGIN_S)
+        if self.connections:
+            self._all_closed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), _FLUSH_S)
+        for connection in list(self.connections):
+            connection.abort()
+        self._expiring.cancel()
         await self._listener.wait_closed()
 
     @property
     def accepting(self) -> bool:
-        """Whether the listener takes connections."""
+        """Whether the listener accepts connections."""
         return self._listener is not None and self._listener.is_serving()
 
-    @property
-    def handler_s(self) -> float:
-        """Seconds that the handler takes at the most."""
-        return self._handler.time_limit_s
-
-    def accept(self, connection: "_Connection", held: int) -> bool:
-        """Whether there is room for one more connection than those held."""
+    def accept(self, connection: "CallbackConnection") -> bool:
+        """Add a connection, if the limit allows."""
         if self._stopping:
             return False
-        if held >= self.limits.connections:
+        if len(self.connections) >= self.limits.connections:
             log.warning("callback connection refused: too many", limit=self.limits.connections)
             return False
-        self._open.add(connection)
+        self.connections.add(connection)
         return True
 
-    def lost(self, connection: "_Connection") -> None:
-        """A connection is gone."""
-        self._open.discard(connection)
-        if not self._open:
-            self._none_open.set()
-
-    async def _hang_up(self) -> None:
-        """Let the last answers leave, and wait no longer for whoever does not take them."""
-        if self._open:
-            self._none_open.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_S):
-                    await self._none_open.wait()
-        for connection in list(self._open):
-            connection.abort()
+    def lost(self, connection: "CallbackConnection") -> None:
+        """Remove a closed connection."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._all_closed.set()
 
     async def _expire_loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_S)
-            for connection in list(self._open):
-                connection.tick(loop.time())
+            for connection in list(self.connections):
+                connection.abort_if_overdue(loop.time())
 
 
-class _Connection(web.RequestHandler):
-    """One connection, which is cut off where it is late with a head, with a body, or with taking its answer.
+class CallbackConnection(web.RequestHandler):
+    """One connection. It is aborted if its head, its body or the reading of its reply takes too long.
 
-    What aiohttp would log or answer by itself holds the URL, and so the key. Its own timers bound a connection that is
-    idle, and nothing else.
+    aiohttp's own timers bound only an idle connection. Its own logs and error replies would hold the URL with the key.
     """
 
-    __slots__ = ("_due_at", "_now", "_server", "_unreadable", "_wire")
+    __slots__ = ("_deadline", "_not_http", "_now", "_server", "_transport")
 
     def __init__(self, http: web.Server, server: CallbackServer) -> None:
         loop = asyncio.get_running_loop()
@@ -162,70 +151,75 @@ class _Connection(web.RequestHandler):
             lingering_time=GRACE_S,
         )
         self._server = server
-        self._now: Callable[[], float] = loop.time
-        self._due_at = inf
-        """When it is cut off; never while it is idle between requests."""
-        self._wire: asyncio.Transport | None = None
-        self._unreadable = False
-        """What came was not HTTP, which is answered, and nothing behind it is looked at."""
+        self._now = loop.time
+        self._deadline = inf
+        """When it is aborted, by the loop's clock; inf while it is idle between requests."""
+        self._transport: asyncio.Transport | None = None
+        """aiohttp drops its own reference when it closes, and then a reply may still wait to be read."""
+        self._not_http = False
+        """It sent what is not HTTP: that has a reply, and everything after it is ignored."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for its next request; it has no deadline then."""
+        return self._deadline == inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it where there is room."""
-        self._wire = cast("asyncio.Transport", transport)  # uvloop has a class of its own
-        assert self._manager is not None  # noqa: S101 - told to mypy
-        if not self._server.accept(self, len(self._manager.connections)):
-            self._wire.abort()
+        """Accept it, or abort it."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop has its own class
+        if not self._server.accept(self):
+            self._transport.abort()
             return
-        self._due_at = self._now() + self._server.limits.receive_s
+        self._deadline = self._now() + self._server.limits.receive_s
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give its place back."""
+        """Report it to the server."""
         self._server.lost(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """With the first byte of a request its time begins."""
-        if self._unreadable:
+        """Read. The time of a request starts with its first byte."""
+        if self._not_http:
             return
-        if data and self._due_at == inf:  # aiohttp calls it without data too
-            self._due_at = self._now() + self._server.limits.receive_s
+        if data and self.is_idle:  # aiohttp calls it without data too
+            self._deadline = self._now() + self._server.limits.receive_s
         super().data_received(data)
-        if self._messages and isinstance(wrong := self._messages[-1][0], _ErrInfo):
-            # aiohttp would say so of each piece that follows, and the traceback would keep all of them until garbage
-            # is collected: some megabytes for each stranger's connection.
-            self._unreadable = True
-            wrong.exc.__traceback__ = None
+        # aiohttp has no public way to see a parse error. It would add one for each later piece, and their tracebacks
+        # keep all pieces until garbage is collected: megabytes for each unauthenticated caller.
+        if self._messages and isinstance(error := self._messages[-1][0], _ErrInfo):
+            self._not_http = True
+            error.exc.__traceback__ = None
 
-    def begun(self) -> None:
-        """A head is whole: the handler bounds the body, and what is behind it the time to take the answer."""
-        self._due_at = self._now() + self._server.handler_s + GRACE_S
+    def head_received(self) -> None:
+        """Start the time for the body, the handler, and reading the reply."""
+        self._deadline = self._now() + self._server.handler.time_limit_s + GRACE_S
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
-        """Keep no access log: the handler logs each callback without its key. The answer has left."""
+        """Set the next deadline. aiohttp calls this when the reply has left; the handler writes the log."""
         if response.keep_alive:
-            # A stranger's connection is not kept while it is idle.
-            self._due_at = inf if response.status != 404 else self._now() + self._server.limits.receive_s
-        elif self._now() >= self._due_at - GRACE_S:
-            self.force_close()  # its body has had its time, and is not read on
+            # An idle connection of an unauthenticated caller is not kept.
+            self._deadline = inf if response.status != 404 else self._now() + self._server.limits.receive_s
+        elif self._now() >= self._deadline - GRACE_S:
+            self.force_close()  # the body is late and is not read any further
 
-    def tick(self, now: float) -> None:
-        """Cut it off where it is late. Called a few times a second."""
-        if self._wire is None:
+    def abort_if_overdue(self, now: float) -> None:
+        """Abort it if its deadline has passed."""
+        if self._transport is None:
             return
-        if self._due_at == inf and self._wire.is_closing():  # and waits for its last answer to be taken
-            self._due_at = now + GRACE_S
-        if now > self._due_at:
+        if self.is_idle and self._transport.is_closing():  # its last reply is not read yet
+            self._deadline = now + GRACE_S
+        if now > self._deadline:
             log.info("callback connection was too slow", peer=self._peer())
-            self._wire.abort()
+            self._transport.abort()
 
     def abort(self) -> None:
-        """Cut it off."""
-        if self._wire is not None:
-            self._wire.abort()
+        """Close it at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _peer(self) -> str:
-        address = self._wire.get_extra_info("peername") if self._wire is not None else None
+        address = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(address[0]) if isinstance(address, tuple) else ""
 
     def handle_error(
@@ -235,14 +229,14 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP, and quote none of it."""
-        log.info("callback is not HTTP", peer=request.remote, status=status, error=type(exc).__name__)
+        """Reply to what is not HTTP, without quoting it."""
+        log.info("callback is not HTTP", peer=request.remote, status=status, error_type=type(exc).__name__)
         response = web.Response(status=status, headers={"Server": SERVER})
         response.force_close()
         return response
 
 
-def _begun(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    """The request of a head that has just come whole, as aiohttp makes it."""
-    protocol.begun()
+def _new_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    """The request of a head that has just arrived, as aiohttp makes it."""
+    protocol.head_received()
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())

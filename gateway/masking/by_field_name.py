@@ -1,9 +1,8 @@
-"""Where the values of secret names stand: JSON members at any depth, also in JSON that is broken, and form fields.
+"""Finds the values of secret names: JSON members at any depth, also in invalid JSON, and form fields.
 
-Nothing is parsed: a body that no parser takes is kept in the journal too, and a secret in it is no less secret. A
-name between quotes with a colon behind it is a member, wherever it is found; its value reaches as far as it does in
-JSON, and to the end where it does not end. JSON inside a JSON string is understood by its backslashes: there a quote
-has as many before it as the quotes of the member's name have.
+Nothing is parsed, because the journal keeps bodies that no parser accepts too. A quoted name with a colon behind it is
+a member. Its value ends where it ends in JSON, else at the end of the text. In JSON inside a JSON string, quotes have
+as many backslashes before them as the quotes of the member's name.
 """
 
 import re
@@ -13,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.masking.ranges import MASK, Range
 
-# No group in here is possessive: before Python 3.11.5 such a group matched wrongly where something in it backtracks.
+# No group is possessive: before Python 3.11.5 such a group matched wrongly if something in it backtracks.
 _SPACE = rb"(?:\s|\\{1,8}[nrt])*"
 _BACKSLASHES = rb"\\{1,8}"
 _QUOTE = re.compile(rb'(\\*+)"')
@@ -23,16 +22,16 @@ _FIELD = re.compile(rb"(?:\A|(?<=[&?;\s]))([^&=?;\s]{1,256}+)=")
 _FORM_VALUE = re.compile(rb"[^&\r\n]*+")
 _URL_VALUE = re.compile(rb"""[^&\s"\\<>]*+""")
 _LOOSE_VALUE = (
-    # `token: x`, `'token' = 'x'`, `<token>x`, or a part of a multipart form, whose value stands behind an empty line.
+    # `token: x`, `'token' = 'x'`, `<token>x`, or a part of a multipart form, whose value follows an empty line.
     rb"""(?:["'\\]{0,4}\s{0,8}+[=:>]|"[^\r\n]{0,256}+(?:\r?\n[^\r\n]{1,256}+){0,4}\r?\n\r?\n)["'\\\s]{0,8}([^\s"'&<>,;}\]]+)"""
 )
-_JSON_BEGINS = (b"{", b"[", b'"')
+_JSON_STARTS = (b"{", b"[", b'"')
 
 
 class SecretFieldMatcher:
-    """Finds what stands under secret names, their letters in any case and however escaped.
+    """Finds the values of secret names. Names match in any case and with any escapes.
 
-    The patterns are long, and compiled where a text may hold one of the names: many a start never needs them.
+    The patterns are long, so they are compiled when a text may hold one of the names.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -46,7 +45,7 @@ class SecretFieldMatcher:
 
     @cached_property
     def _plain_member(self) -> re.Pattern[bytes]:
-        """The same for plain ASCII, in a tenth of the time. Names that need escapes do not stand there."""
+        """The same for plain ASCII, in a tenth of the time. Names that need escapes cannot occur there."""
         names = b"|".join(re.escape(name.encode("utf-8", "surrogatepass")) for name in sorted(self._names))
         return re.compile(rb'()"(?i:' + names + rb')"\s*:\s*')
 
@@ -55,43 +54,43 @@ class SecretFieldMatcher:
         return re.compile(b"(?<![A-Za-z0-9_])(?:" + self._any_name() + b")" + _LOOSE_VALUE)
 
     def _any_name(self) -> bytes:
-        return b"|".join(_spelled(name) for name in sorted(self._names))
+        return b"|".join(_name_pattern(name) for name in sorted(self._names))
 
     def is_secret(self, name: str) -> bool:
         """Whether this is one of the names."""
         return name.lower() in self._names
 
     def in_body(self, data: bytes) -> list[Range]:
-        """Values in a body: JSON, or a form, whose values may hold any character but the one that separates."""
+        """Values in a body of JSON, or a form, whose values may hold any character but the separator."""
         if self.surely_absent(data):
             return []
-        form = not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_JSON_BEGINS)
+        form = not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_JSON_STARTS)
         return [*self._members(data), *self._fields(data, _FORM_VALUE if form else _URL_VALUE)]
 
     def in_no_format(self, data: bytes) -> list[Range]:
-        """Values in a body of no format that we know, such as XML, a multipart form, or JSON in single quotes.
+        """Values in a body of unknown format, such as XML, a multipart form, or JSON in single quotes.
 
-        Masks rather too much: a name of ours, with `=`, `:` or `>` behind it, ends where the next word does.
+        May find too much: the word behind any secret name that is followed by `=`, `:` or `>`.
         """
         if not self._names or self.surely_absent(data):
             return []
         return [(*found.span(1), MASK) for found in self._loose.finditer(data)]
 
     def in_text(self, data: bytes) -> list[Range]:
-        """Values in words that may quote a message or a URL."""
+        """Values in a text that may quote a message or a URL."""
         if self.surely_absent(data):
             return []
         return [*self._members(data), *self._fields(data, _URL_VALUE)]
 
     def surely_absent(self, data: bytes) -> bool:
-        """Whether no name stands there: told at once of plain ASCII without escapes, in which names have one form.
+        """Whether no name occurs, by a quick look at plain ASCII without escapes, where names have one form.
 
-        False where it cannot be told at once.
+        False if a quick look cannot decide.
         """
         if not _is_plain(data) or b"%" in data:
             return False
         lowered = data.lower()
-        for name in self._plain_names:  # noqa: SIM110 - a generator costs several times as much, for each message
+        for name in self._plain_names:  # noqa: SIM110 - a generator takes several times as long, for each message
             if name in lowered:
                 return False
         return True
@@ -102,8 +101,8 @@ class SecretFieldMatcher:
         member_of = self._plain_member if _is_plain(data) else self._member
         at = 0
         while member := member_of.search(data, at):
-            start, end, instead = _value(data, member.end(), member[1])
-            yield start, end, instead
+            start, end, replacement = _value(data, member.end(), member[1])
+            yield start, end, replacement
             at = max(end, member.end())
 
     def _fields(self, data: bytes, value: re.Pattern[bytes]) -> Iterator[Range]:
@@ -115,19 +114,19 @@ class SecretFieldMatcher:
             name = unquote_to_bytes(field[1].replace(b"+", b" ")).decode("utf-8", "replace")
             if self.is_secret(name) and (found := value.match(data, at)) and found[0]:
                 yield *found.span(), MASK
-                at = found.end()  # what stands in a value is not read again, or many would cost their square
+                at = found.end()  # values are not searched again: that would take quadratic time
 
 
 def _is_plain(data: bytes) -> bool:
-    """Whether JSON's escapes and characters of several bytes have no part in it."""
+    """Whether there are neither JSON escapes nor characters of several bytes."""
     return data.isascii() and b"\\" not in data
 
 
-def _spelled(name: str) -> bytes:
-    return b"".join(_character(character) for character in name)
+def _name_pattern(name: str) -> bytes:
+    return b"".join(_character_pattern(character) for character in name)
 
 
-def _character(character: str) -> bytes:
+def _character_pattern(character: str) -> bytes:
     forms = []
     for form in sorted({character.lower(), character.upper()}):
         units = form.encode("utf-16-be", "surrogatepass").hex(" ", 2).encode().split()
@@ -137,7 +136,7 @@ def _character(character: str) -> bytes:
 
 
 def _value(data: bytes, start: int, backslashes: bytes) -> Range:
-    """The value that begins at `start`, in a text whose quotes have so many backslashes."""
+    """The value that begins at `start`, in a text whose quotes follow these backslashes."""
     quote = backslashes + b'"'
     if data.startswith(quote, start):
         start += len(quote)
@@ -151,7 +150,7 @@ def _value(data: bytes, start: int, backslashes: bytes) -> Range:
 
 
 def _end_of_string(data: bytes, start: int, depth: int) -> int:
-    """Where the closing quote of a string begins, its backslashes included."""
+    """Where the closing quote of a string begins, backslashes included."""
     for quote in _QUOTE.finditer(data, start):
         own = _own_backslashes(quote[1], depth)
         if own <= depth:
@@ -160,7 +159,7 @@ def _end_of_string(data: bytes, start: int, depth: int) -> int:
 
 
 def _end_of_container(data: bytes, start: int, depth: int) -> int:
-    """Where an array or an object ends, or the string that it stands in."""
+    """Where an array or an object ends, or the string around it."""
     opened, in_string = 0, False
     for mark in _STRUCTURE.finditer(data, start):
         if mark[1] is not None:
@@ -176,5 +175,5 @@ def _end_of_container(data: bytes, start: int, depth: int) -> int:
 
 
 def _own_backslashes(run: bytes, depth: int) -> int:
-    """Of the backslashes before a quote, those that belong to it: before them stand whole escaped backslashes."""
+    """How many of the backslashes before a quote escape it. Those before them are whole escaped backslashes."""
     return len(run) % (2 * (depth + 1))

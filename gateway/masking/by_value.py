@@ -1,4 +1,4 @@
-"""Where a secret that we know stands in a text, as it is or in the encodings that it may travel in."""
+"""Finds known secrets in a text, as they are or encoded."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -7,103 +7,99 @@ from adapters.contract import Secret
 from gateway.masking.encodings import DecodedView, views
 from gateway.masking.ranges import MASK, Range
 
-SHORTEST = 4
-"""Secrets of fewer characters are masked by name only. One such as '7' stands in every amount and every id: masking it
-there would ruin what the journal is kept for, and would tell the secret by what is missing."""
+MIN_LENGTH = 4
+"""Secrets of fewer characters are masked by field name only. '7' occurs in most amounts and ids: masking it there makes
+the journal useless, and shows the secret by what is missing."""
 
 _QUOTE = b'"'
 
-_SHORTEST_IN_BASE64 = 8
-"""Of a shorter one so little is certain in base64 that chance would find it."""
+_MIN_BASE64_BYTES = 8
+"""Fewer bytes leave so few certain base64 characters that other data matches by chance."""
 
-_MANY = 64
-"""Of more literals than these, only those are looked for of which a piece was seen."""
+_INDEX_THRESHOLD = 64
+"""With more literals than this, an index of pieces selects those to search for."""
 
-_PIECE = 8
-_STRIDE = 8
-"""Pieces of so many bytes are looked at, one at every so manieth byte."""
+_MAX_PIECE = 8
+"""Bytes of one indexed piece."""
 
-_LONGEST_ENCODING = 12
-"""Bytes that the encodings looked through make of one byte, at most."""
+_MAX_STRIDE = 8
+"""A text is sampled at every n-th byte."""
+
+_MAX_EXPANSION = 12
+"""Bytes that the supported encodings need for one byte, at most."""
 
 
 class SecretValueMatcher:
     """Finds known secrets: raw, JSON-escaped and percent-encoded in any mixture, and in base64.
 
-    With hundreds of providers there are thousands of literals. Of each, the pieces near its end are remembered, at as
-    many offsets as the stride has, so that one of them is met wherever the literal stands.
+    Hundreds of providers have thousands of literals. The index holds the last pieces of each literal, one for each
+    offset within the stride, so that one of them is sampled wherever the literal occurs.
     """
 
-    __slots__ = ("_literals", "_piece", "_pieces", "_quoted", "_shortest", "_stride", "_values", "reach")
+    __slots__ = ("_has_quotes", "_index", "_literals", "_min_length", "_piece", "_stride", "_values", "max_match_bytes")
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._values = frozenset(secret.reveal() for secret in secrets)
         self._literals = tuple(
-            {literal for value in self._values if len(value) >= SHORTEST for literal in _literals(value)}
+            {literal for value in self._values if len(value) >= MIN_LENGTH for literal in _literals(value)}
         )
-        self._shortest = min(map(len, self._literals), default=0)
-        self._quoted = any(_QUOTE in literal for literal in self._literals)
-        self._piece = min(_PIECE, (self._shortest + 1) // 2)
-        self._stride = min(_STRIDE, self._shortest - self._piece + 1)
-        self._pieces: dict[bytes, list[bytes]] = {}
-        if len(self._literals) > _MANY:
+        self._min_length = min(map(len, self._literals), default=0)
+        self._has_quotes = any(_QUOTE in literal for literal in self._literals)
+        self._piece = min(_MAX_PIECE, (self._min_length + 1) // 2)
+        self._stride = min(_MAX_STRIDE, self._min_length - self._piece + 1)
+        self._index: dict[bytes, list[bytes]] = {}
+        if len(self._literals) > _INDEX_THRESHOLD:
             for literal in self._literals:
                 for end in range(len(literal) - self._stride + 1, len(literal) + 1):
-                    self._pieces.setdefault(literal[end - self._piece : end], []).append(literal)
-        self.reach = _LONGEST_ENCODING * max(map(len, self._literals), default=0)
-        """An occurrence is at most so many bytes long."""
+                    self._index.setdefault(literal[end - self._piece : end], []).append(literal)
+        self.max_match_bytes = _MAX_EXPANSION * max(map(len, self._literals), default=0)
 
     def holds(self, secret: Secret) -> bool:
         """Whether this is one of the secrets."""
         return secret.reveal() in self._values
 
     def with_secrets(self, secrets: Iterable[Secret]) -> "SecretValueMatcher":
-        """These, and others."""
+        """A matcher for these secrets and the given ones."""
         return SecretValueMatcher((*map(Secret, self._values), *secrets))
 
     def contains_unencoded(self, data: bytes) -> bool:
-        """Whether any stands there as it is, or in base64: what looks through no escapes."""
-        return self._has_room(data) and any(literal in data for literal in self._likely(data))
+        """Whether a secret occurs as it is, or in base64. No escapes are decoded."""
+        return self._has_long_piece(data) and any(literal in data for literal in self.candidates(data))
 
-    def spans(self, data: bytes) -> list[Range]:
-        """Every occurrence."""
-        if not self._literals or len(data) < self._shortest:
+    def find(self, data: bytes) -> list[Range]:
+        """The range of every occurrence."""
+        if not self._literals or len(data) < self._min_length:
             return []
-        if not _is_escaped(data):
-            return self._plain_spans(data)
+        if b"\\" in data or b"%" in data:
+            found_in: Iterable[DecodedView] = views(DecodedView(data))
+        elif self._has_long_piece(data):
+            found_in = (DecodedView(data),)
+        else:
+            return []
         return [
             (*view.origin(start, start + len(literal)), MASK)
-            for view in views(DecodedView(data))
-            for literal in self._likely(view.data)
+            for view in found_in
+            for literal in self.candidates(view.data)
+            if literal in view.data
             for start in _occurrences(literal, view.data)
         ]
 
-    def _plain_spans(self, data: bytes) -> list[Range]:
-        if not self._has_room(data):
-            return []
-        return [
-            (start, start + len(literal), MASK)
-            for literal in self._likely(data)
-            if literal in data
-            for start in _occurrences(literal, data)
-        ]
-
-    def _likely(self, data: bytes) -> Iterable[bytes]:
-        """The literals that may stand there as they are: all that do are among them."""
-        if not self._pieces:
+    def candidates(self, data: bytes) -> Iterable[bytes]:
+        """The literals that may occur unencoded: a superset of those that do."""
+        if not self._index:
             return self._literals
         pieces = {data[at : at + self._piece] for at in range(0, len(data), self._stride)}
-        return {literal for piece in self._pieces.keys() & pieces for literal in self._pieces[piece]}
+        return {literal for piece in self._index.keys() & pieces for literal in self._index[piece]}
 
-    def _has_room(self, data: bytes) -> bool:
-        """Whether there is a piece long enough for the shortest: the time it takes does not grow with the secrets."""
-        if not self._literals or len(data) < self._shortest:
+    def _has_long_piece(self, data: bytes) -> bool:
+        """Whether a piece between quotes is as long as the shortest literal: most JSON has none."""
+        if not self._literals or len(data) < self._min_length:
             return False
-        if self._quoted:
+        if self._has_quotes:
             return True
-        at, last = 0, len(data) - self._shortest
-        while at <= last:  # no piece that long lies over the last quote of as many bytes
-            quote = data.rfind(_QUOTE, at, at + self._shortest)
+        at, last = 0, len(data) - self._min_length
+        while at <= last:  # the last quote within the shortest length rules out all starts before it
+            quote = data.rfind(_QUOTE, at, at + self._min_length)
             if quote < 0:
                 return True
             at = quote + 1
@@ -111,27 +107,22 @@ class SecretValueMatcher:
 
 
 class KnownSecrets:
-    """What the masks of a process know together. It only ever grows: a secret that was replaced stays one."""
+    """The secrets that all masks of a process share. It only grows: a secret that was replaced stays one."""
 
     __slots__ = ("values",)
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self.values = SecretValueMatcher(secrets)
-        """Exchanged as a whole, since threads that log read it too."""
+        """Replaced as a whole, because threads that log read it too."""
 
     def learn(self, secrets: Iterable[Secret]) -> None:
-        """Know these secrets too, in every mask, from here on."""
-        if strangers := [secret for secret in secrets if not self.values.holds(secret)]:
-            self.values = self.values.with_secrets(strangers)
-
-
-def _is_escaped(data: bytes) -> bool:
-    """Whether there may be encodings to look through."""
-    return b"\\" in data or b"%" in data
+        """Add secrets to every mask."""
+        if unknown := [secret for secret in secrets if not self.values.holds(secret)]:
+            self.values = self.values.with_secrets(unknown)
 
 
 def _occurrences(literal: bytes, data: bytes) -> Iterator[int]:
-    """Overlapping ones too, so that no end of one is left standing behind another."""
+    """Every start, of overlapping occurrences too, so that no end of one remains behind another."""
     start = data.find(literal)
     while start >= 0:
         yield start
@@ -142,13 +133,13 @@ def _literals(value: str) -> Iterator[bytes]:
     raw = value.encode("utf-8", "surrogatepass")
     yield raw
     if b" " in raw:
-        yield raw.replace(b" ", b"+")  # as forms write it
-    if len(raw) >= _SHORTEST_IN_BASE64:
+        yield raw.replace(b" ", b"+")  # as in forms
+    if len(raw) >= _MIN_BASE64_BYTES:
         yield from _in_base64(raw)
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:
-    """What is certain in base64 of a text that holds the secret, at each of the three places in a group of bytes."""
+    """The base64 characters that depend on the secret alone, at each of the three offsets in a group."""
     for before in range(3):
         whole = len(raw) - (before + len(raw)) % 3
         encoded = b64encode(b"\0" * before + raw[:whole])

@@ -1,7 +1,6 @@
-"""Secrets out of what is kept and shown: by the name they stand under, and by their value wherever it stands.
+"""Masks secrets by field name, and by value wherever they occur.
 
-All else stays byte for byte as it travelled. Nothing here raises, whatever the bytes, and the time taken grows with
-their number and no faster.
+All other bytes stay as they were. Nothing here raises, whatever the bytes. Time is linear in their number.
 """
 
 import json
@@ -15,52 +14,48 @@ from urllib.parse import quote, urlencode
 from adapters.contract import Headers, Secret, SensitiveFields
 from gateway.masking.by_field_name import SecretFieldMatcher
 from gateway.masking.by_value import KnownSecrets, SecretValueMatcher
-from gateway.masking.ranges import MASK, replace_ranges
+from gateway.masking.ranges import MASK, Range, replace_ranges
 
 KEPT_BYTES = 64 * 1024
-"""Of a longer body only the beginning is kept."""
+"""A longer body is cut."""
 
 _CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
-"""Credentials by HTTP's own definition, whatever the dialect declares."""
+"""Credentials by the definition of HTTP, for every dialect."""
 
 _NOT_KEPT = re.compile(rb"\(not kept: [0-9]+ bytes that are not text, SHA-256 [0-9a-f]{64}\)")
 _CUT = re.compile(rb"\.\.\. \(cut: the first [0-9]+ of [0-9]+ bytes\)\Z")
 
-_HEADS_REMEMBERED = 64
+_CACHED_HEADS = 64
 
 _MASK = MASK.decode()
 
 
 class Mask:
-    """What to mask in one provider's messages: the names that its adapter declares, and the secrets that we know.
+    """Masks one provider's messages: the fields that its adapter declares, and the known secrets.
 
-    The masks of many providers share what is known of their secrets: it grows with their number.
+    Masks of many providers share one KnownSecrets.
     """
 
-    __slots__ = ("_head", "_headers", "_known", "_more", "_named")
+    __slots__ = ("_extra", "_fields", "_head", "_headers", "_known")
 
-    def __init__(self, masked: SensitiveFields, secrets: Iterable[Secret] | KnownSecrets) -> None:
-        self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in masked.headers}
-        self._named = SecretFieldMatcher(masked.fields)
+    def __init__(self, sensitive: SensitiveFields, secrets: Iterable[Secret] | KnownSecrets) -> None:
+        self._headers = _CREDENTIAL_HEADERS | {name.lower() for name in sensitive.headers}
+        self._fields = SecretFieldMatcher(sensitive.fields)
         self._known = secrets if isinstance(secrets, KnownSecrets) else KnownSecrets(secrets)
-        self._more: SecretValueMatcher | None = None
+        self._extra: SecretValueMatcher | None = None
         """Secrets of one message."""
-        # A provider sends the same few headers each time. What was made with fewer secrets known is not answered again.
-        self._head: Callable[[Headers, SecretValueMatcher], str] = lru_cache(maxsize=_HEADS_REMEMBERED)(
-            self._masked_head
-        )
+        # A provider sends the same few headers each time. The known secrets are part of the cache's key.
+        self._head: Callable[[Headers, SecretValueMatcher], str] = lru_cache(maxsize=_CACHED_HEADS)(self._masked_head)
 
     def also(self, *secrets: Secret) -> "Mask":
-        """A mask that knows these secrets too, for one message: a token that the caller gave."""
-        others = [secret for secret in secrets if not any(known.holds(secret) for known in self._all_known())]
-        if not others:
+        """A mask that knows these secrets too, for one message, such as the token that a caller gave."""
+        unknown = [secret for secret in secrets if not any(values.holds(secret) for values in self._all_values())]
+        if not unknown:
             return self
-        return copy(self)._knowing(self._more.with_secrets(others) if self._more else SecretValueMatcher(others))  # noqa: SLF001 - one of this class
-
-    def _knowing(self, more: SecretValueMatcher) -> "Mask":
-        self._more = more
-        self._head = self._masked_head  # nothing of one message is remembered
-        return self
+        mask: Mask = copy(self)
+        mask._extra = self._extra.with_secrets(unknown) if self._extra else SecretValueMatcher(unknown)
+        mask._head = mask._masked_head  # the secrets of one message stay in no cache
+        return mask
 
     def head(self, headers: Headers) -> str:
         """Headers as 'Name: value' lines."""
@@ -72,77 +67,76 @@ class Mask:
         )
 
     def query(self, query: Headers) -> str:
-        """A query as it stands behind a path: '?name=value&...', or '' where there is none."""
+        """A query as in a URL: '?name=value&...', or '' if there is none."""
         if not query:
             return ""
-        pairs = [(self.text(name), _MASK if self._named.is_secret(name) else self.text(value)) for name, value in query]
+        pairs = [
+            (self.text(name), _MASK if self._fields.is_secret(name) else self.text(value)) for name, value in query
+        ]
         return "?" + urlencode(pairs, safe="*", quote_via=quote, errors="surrogatepass")
 
     def body(self, body: bytes) -> bytes:
-        """A body of any content. Of a long one KEPT_BYTES are kept, and no part of a secret that ends behind them.
+        """A body, masked. A long one is cut to KEPT_BYTES, without a part of a secret at the cut.
 
-        Of one that is not text nothing is kept: a secret could stand in it in a form that nobody looks for.
+        A body that is not text is replaced by its digest: it could hold a secret in an encoding that is not searched.
         """
-        if len(body) <= KEPT_BYTES and self._surely_nothing_in(body):
+        if len(body) <= KEPT_BYTES and self._surely_clean(body):
             return body
         if not _is_text(body):
             return b"(not kept: %d bytes that are not text, SHA-256 %s)" % (
                 len(body),
                 sha256(body).hexdigest().encode(),
             )
-        seen = (
-            body if len(body) <= KEPT_BYTES else body[: KEPT_BYTES + max(values.reach for values in self._all_known())]
-        )
-        spans = self._named.in_body(seen)
-        for values in self._all_known():
-            spans += values.spans(seen)
+        searched = body[: KEPT_BYTES + max(values.max_match_bytes for values in self._all_values())]
+        ranges = self._fields.in_body(searched) + self._find_values(searched)
         if not _is_json(body):
-            spans += self._named.in_no_format(seen)
+            ranges += self._fields.in_no_format(searched)
         if len(body) <= KEPT_BYTES:
-            return replace_ranges(body, spans) if spans else body
-        kept = replace_ranges(body[:KEPT_BYTES], (span for span in spans if span[0] < KEPT_BYTES))
+            return replace_ranges(body, ranges) if ranges else body
+        kept = replace_ranges(body[:KEPT_BYTES], (found for found in ranges if found[0] < KEPT_BYTES))
         return kept + b"... (cut: the first %d of %d bytes)" % (KEPT_BYTES, len(body))
 
     def text(self, text: str) -> str:
-        """Words for a person, a header's value: anything that may quote a message."""
+        """A text that may quote a message, such as an error text or a header's value."""
         if not text:
             return text
         data = text.encode("utf-8", "surrogatepass")
-        if self._surely_nothing_in(data):
+        if self._surely_clean(data):
             return text
-        spans = self._named.in_text(data)
-        for values in self._all_known():
-            spans += values.spans(data)
-        return replace_ranges(data, spans).decode("utf-8", "surrogatepass") if spans else text
+        ranges = self._fields.in_text(data) + self._find_values(data)
+        return replace_ranges(data, ranges).decode("utf-8", "surrogatepass") if ranges else text
 
     def is_clean(self, data: bytes) -> bool:
-        """Whether, by a look that costs next to nothing, there is surely nothing to mask; False where it cannot tell.
+        """Whether there is surely nothing to mask, by a quick look; False if that cannot decide.
 
-        Without escapes there is nothing to look through, and without an `=` no form field. Members of JSON are not
-        looked for: it is for data whose names are known.
+        Without escapes there is nothing to decode, and without `=` no form field. JSON members are not searched: it is
+        for data whose names are known.
         """
-        disguises = b"\\" in data or b"%" in data or b"=" in data
-        return not disguises and not self._stand_plainly_in(data)
+        return b"\\" not in data and b"%" not in data and b"=" not in data and not self._contains_unencoded(data)
 
-    def _surely_nothing_in(self, data: bytes) -> bool:
-        """Whether it is text with nothing to mask, by one quick look that most messages pass."""
-        return b"\0" not in data and self._named.surely_absent(data) and not self._stand_plainly_in(data)
+    def _surely_clean(self, data: bytes) -> bool:
+        """Whether it is text with nothing to mask, by a quick look that most messages pass."""
+        return b"\0" not in data and self._fields.surely_absent(data) and not self._contains_unencoded(data)
 
-    def _stand_plainly_in(self, data: bytes) -> bool:
+    def _contains_unencoded(self, data: bytes) -> bool:
         return self._known.values.contains_unencoded(data) or (
-            self._more is not None and self._more.contains_unencoded(data)
+            self._extra is not None and self._extra.contains_unencoded(data)
         )
 
-    def _all_known(self) -> tuple[SecretValueMatcher, ...]:
-        return (self._known.values,) if self._more is None else (self._known.values, self._more)
+    def _find_values(self, data: bytes) -> list[Range]:
+        found = self._known.values.find(data)
+        return found if self._extra is None else found + self._extra.find(data)
+
+    def _all_values(self) -> tuple[SecretValueMatcher, ...]:
+        return (self._known.values,) if self._extra is None else (self._known.values, self._extra)
 
 
 def describe_truncation(body: bytes) -> str:
-    """What is missing of a body that was kept, for a person; '' where all of it is there, masked values apart."""
+    """What is missing of a stored body, for an operator; '' if nothing but masked values."""
     if _NOT_KEPT.fullmatch(body):
-        return "it was not text, and nothing of it was kept"
+        return "its body was not text and was not stored"
     if _CUT.search(body):
-        return "it was too long, and only its beginning was kept"
+        return "its body was too long and only its beginning was stored"
     return ""
 
 
@@ -154,7 +148,7 @@ def _is_text(body: bytes) -> bool:
 
 
 def _is_json(body: bytes) -> bool:
-    """Whether it is JSON of a size that is kept whole: there, what stands under a secret name is found exactly."""
+    """Whether it is JSON that is kept whole: there the values of secret names are found exactly."""
     if len(body) > KEPT_BYTES:
         return False
     try:

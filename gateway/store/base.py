@@ -7,7 +7,7 @@ stays behind this interface.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -68,12 +68,16 @@ class AlreadyResolved(Exception):
         self.item = item
 
 
-class PostingRecords(msgspec.Struct, frozen=True):
-    """What is kept beside a posting, in its transaction."""
+class PostingRecords(msgspec.Struct, frozen=True, kw_only=True):
+    """What a posting came to, and what is stored with it in its transaction."""
 
+    outcome: Applied | PostingRefused
     exchange: Exchange | None
     event: Event | None = None
     item: ReconciliationItem | None = None
+
+
+RecordsT = TypeVar("RecordsT", bound=PostingRecords)
 
 
 class CloseStore(Protocol):
@@ -156,13 +160,14 @@ class Ledger(Protocol):
     async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused: ...
 
     async def apply(
-        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], PostingRecords]
-    ) -> Applied | PostingRefused:
-        """Apply a posting once, and keep what `narrate` says of it, in the same transaction.
+        self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
+    ) -> RecordsT:
+        """Apply a posting once, and store the records that `records_of` makes of its outcome in the same transaction.
 
-        `narrate` is pure and quick: it may run on another thread, and again where a transaction is tried again. Its
-        event is kept only where something happened: a posting applied for the first time, or a reconciliation item
-        that is new. Items that the posting settles (it was refused or unknown before and is applied now) are resolved.
+        `records_of` is a pure function and fast: it may run on another thread, and again where a transaction is
+        retried. What it made inside the committed transaction is returned.
+        The event is stored only with a posting that is applied for the first time, or with a reconciliation item that
+        is new. A posting that is applied resolves its open items.
         """
         ...
 
@@ -170,18 +175,16 @@ class Ledger(Protocol):
         self,
         posting: Posting,
         outcome: Applied | PostingRefused,
-        narrate: Callable[[Applied | PostingRefused], PostingRecords],
+        records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
-    ) -> Applied | PostingRefused:
-        """Keep what the operator's wallet made of a posting: its credit, and its story, in one transaction.
+    ) -> RecordsT:
+        """Store what the operator's wallet made of a posting: its credit and its records, in one transaction.
 
-        Answers what it comes to, and `narrate` is called with that inside the transaction, as in `apply`: the line of
-        an outcome that comes after its caller has left says so. It is the wallet's outcome, unless it tells a credit
-        that contradicts the one that is kept (see gateway.store.posting.told_again).
+        `records_of` is called and its value returned as in `apply`. It is called with the wallet's outcome, unless that
+        is a credit which contradicts the stored one (see gateway.store.posting.resolve_repeated_credit).
 
-        The credit is kept once, by (provider, reference), with the wallet's transaction id; the event only with a new
-        credit or a new item. A credit resolves the posting's open items. Accounts of the built-in ledger stay as they
-        are.
+        The credit is stored once, by (provider, reference), with the wallet's transaction id; the event only with a new
+        credit or a new item. A credit resolves the posting's open items. Accounts of the built-in ledger do not change.
         """
         ...
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
+from typing import Any, Generic
 
 import msgspec
 from msgspec import structs
 
-from gateway.store.base import PostingRecords
+from gateway.store.base import PostingRecords, RecordsT
 from gateway.store.ids import new_id
 from gateway.store.models import (
     Applied,
@@ -42,12 +43,12 @@ _COMPARED = ("user_id", "currency", "amount", "round_id", "game_id", "promo_amou
 """What makes a posting's content, in the order in which a difference is named: the session is not part of it."""
 
 
-class PostingRequest(msgspec.Struct, frozen=True):
-    """One caller's posting, and what it wants kept beside it."""
+class PostingRequest(msgspec.Struct, Generic[RecordsT], frozen=True):
+    """One caller's posting, and the function that makes the records stored with it."""
 
     posting: Posting
     now: datetime
-    narrate: Callable[[Applied | PostingRefused], PostingRecords]
+    records_of: Callable[[Applied | PostingRefused], RecordsT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class Entries:
     """Items of postings that contradict a credit of this very batch."""
 
 
-Posted = Applied | PostingRefused | Exception
-"""What came of a request; an exception is what its `narrate` raised, and nothing of the posting is entered then."""
+Posted = PostingRecords | Exception
+"""The records of a request; an exception is what its `records_of` raised, and the posting writes nothing then."""
 
 
 def needs(postings: Iterable[Posting]) -> LockSet:
@@ -100,7 +101,7 @@ def needs(postings: Iterable[Posting]) -> LockSet:
     return LockSet(tuple(sorted(references)), tuple(sorted(accounts)))
 
 
-def post(requests: Sequence[PostingRequest], kept: LedgerSnapshot) -> tuple[list[Posted], Entries]:
+def post(requests: Sequence[PostingRequest[Any]], kept: LedgerSnapshot) -> tuple[list[Posted], Entries]:
     """Judge the requests one after the other: what came of each, and what is to be written for all."""
     batch = _Batch(kept)
     return [batch.carry_out(request) for request in requests], batch.entries
@@ -148,17 +149,17 @@ class _Batch:
         self._credited: set[Reference] = set()
         self.entries = Entries()
 
-    def carry_out(self, request: PostingRequest) -> Posted:
+    def carry_out(self, request: PostingRequest[Any]) -> Posted:
         judged = self._judge(request.posting, request.now)
         outcome = judged.outcome if isinstance(judged, _Change) else judged
         try:
-            narrative = request.narrate(outcome)
+            records: PostingRecords = request.records_of(outcome)
         except Exception as error:  # noqa: BLE001 - raised where the caller waits, and its neighbours stand
             return error
         if isinstance(judged, _Change):
             self._enter(judged, request)
-        self._tell(narrative, request.posting, first=isinstance(judged, _Change))
-        return outcome
+        self._add_records(records, request.posting, first=isinstance(judged, _Change))
+        return records
 
     def _judge(self, posting: Posting, now: datetime) -> _Change | Applied | PostingRefused:
         known = self._credits.get((posting.provider, posting.reference))
@@ -192,7 +193,7 @@ class _Batch:
             return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
         return PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
 
-    def _enter(self, change: _Change, request: PostingRequest) -> None:
+    def _enter(self, change: _Change, request: PostingRequest[Any]) -> None:
         account = (request.posting.user_id, request.posting.currency)
         self._cash[account] = self.entries.cash[account] = change.outcome.cash
         for credit in change.credits:
@@ -201,15 +202,15 @@ class _Batch:
         self._credited.add((request.posting.provider, request.posting.reference))
         self.entries.resolving.append((request.posting, request.now))
 
-    def _tell(self, narrative: PostingRecords, posting: Posting, *, first: bool) -> None:
-        if narrative.exchange is not None:
-            self.entries.exchanges.append(narrative.exchange)
-        if narrative.item is not None:
+    def _add_records(self, records: PostingRecords, posting: Posting, *, first: bool) -> None:
+        if records.exchange is not None:
+            self.entries.exchanges.append(records.exchange)
+        if records.item is not None:
             credited_here = (posting.provider, posting.reference) in self._credited
             items = self.entries.items_after if credited_here else self.entries.items_before
-            items.append((narrative.item, narrative.event))
-        elif narrative.event is not None and first:
-            self.entries.events.append(narrative.event)
+            items.append((records.item, records.event))
+        elif records.event is not None and first:
+            self.entries.events.append(records.event)
 
 
 def _prize(posting: Posting) -> Posting | None:

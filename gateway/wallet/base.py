@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.contract import Result
-from gateway.store.models import Applied, Exchange, PostingRefused
+from gateway.store.base import RecordsT
+from gateway.store.models import Applied, PostingRefused
 
 PostingOutcome = Applied | PostingRefused
 """What came of a Result: it stands, or it is refused for as long as its cause lasts."""
@@ -36,15 +37,13 @@ class Wallet(Protocol):
         """Let go of what `start` took. Harmless when not started."""
         ...
 
-    async def credit(
-        self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
-    ) -> PostingOutcome:
-        """Credit a Result once by `(provider, reference)`; its story is durable when this returns.
+    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+        """Credit a Result once by `(provider, reference)`; its records are durable when they are returned.
 
-        `narrate` makes the journal's line of what came of it. It is pure and quick: it may run on another thread, and
-        again where a transaction is tried again. Raises WalletUnavailable and StoreUnavailable; what `narrate` raises
-        comes out as it is, and nothing was credited by a wallet that keeps its story in one transaction.
-        AskingCancelled is raised where the caller leaves while another system is asked.
+        `records_of` makes the records of the outcome. It is a pure function and fast: it may run on another thread, and
+        again where a transaction is retried. What it raises is raised here, and the built-in ledger credits nothing
+        then. Raises WalletUnavailable and StoreUnavailable, and CreditCancelled where the caller is cancelled while
+        another system is asked.
         """
         ...
 

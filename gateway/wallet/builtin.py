@@ -5,9 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from adapters.contract import Result
-from gateway.store.base import PostingRecords, Store, StoreUnavailable
+from gateway.store.base import PostingRecords, RecordsT, Store, StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.models import AccountOpened, Balance, Exchange, PostingRefused
+from gateway.store.models import AccountOpened, Balance, PostingRefused
 from gateway.wallet import records
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 
@@ -29,15 +29,9 @@ class BuiltinWallet:
     async def close(self) -> None:
         """Nothing to do: whose store it is closes it."""
 
-    async def credit(
-        self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
-    ) -> PostingOutcome:
+    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
-
-        def tell(outcome: PostingOutcome) -> PostingRecords:
-            return records.posting_records(result, outcome, narrate(outcome))
-
-        return await self._store.apply(records.posting(provider, result), self._clock(), tell)
+        return await self._store.apply(records.posting(provider, result), self._clock(), records_of)
 
     async def ready(self) -> None:
         try:
@@ -52,12 +46,13 @@ class BuiltinWallet:
         """
         event_id, now = new_id(), self._clock()
 
-        def tell(outcome: PostingOutcome) -> PostingRecords:
-            if isinstance(outcome, PostingRefused):
-                return PostingRecords(exchange=None)
-            return PostingRecords(exchange=None, event=records.credited(provider, result, event_id, now))
+        def records_of(outcome: PostingOutcome) -> PostingRecords:
+            refused = isinstance(outcome, PostingRefused)
+            event = None if refused else records.credited(provider, result, event_id, now)
+            return PostingRecords(outcome=outcome, exchange=None, event=event)
 
-        return await self._store.apply(records.posting(provider, result), now, tell)
+        stored = await self._store.apply(records.posting(provider, result), now, records_of)
+        return stored.outcome
 
     async def open_account(self, user_id: str, currency: str, opening: Decimal) -> AccountOpened:
         """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""

@@ -1,4 +1,4 @@
-"""What a Result means to the ledger, and what is told of it: the posting, the event, the reconciliation item.
+"""What a Result means to the ledger, and its records: the posting, the event, the reconciliation item.
 
 An exchange makes at most one event and one item. Both have its id, and happen when it ends.
 """
@@ -80,7 +80,7 @@ def explain(result: Result, refused: PostingRefused) -> str:
 
 
 def posting_records(result: Result, outcome: Applied | PostingRefused, exchange: Exchange) -> PostingRecords:
-    """What is kept beside a posting. The store keeps the event only where something happened."""
+    """What is stored with a posting. The store takes the event only where the posting changed something."""
     if isinstance(outcome, PostingRefused):
         refused = RefusedResult(
             reference=result.reference,
@@ -89,10 +89,12 @@ def posting_records(result: Result, outcome: Applied | PostingRefused, exchange:
             fault=outcome.fault,
             field=outcome.field,
         )
-        return refusal_records(refused, exchange)
+        item, event = refusal_records(refused, exchange)
+        return PostingRecords(outcome=outcome, exchange=exchange, event=event, item=item)
     if outcome.contradicting:
-        return PostingRecords(exchange, item=_contradicted(result, outcome, exchange))
-    return PostingRecords(exchange, credited(exchange.provider, result, exchange.id, exchange.ended_at))
+        return PostingRecords(outcome=outcome, exchange=exchange, item=_contradicted(result, outcome, exchange))
+    event = credited(exchange.provider, result, exchange.id, exchange.ended_at)
+    return PostingRecords(outcome=outcome, exchange=exchange, event=event)
 
 
 def credited(provider: str, result: Result, event_id: str, time: datetime) -> Event:
@@ -142,8 +144,8 @@ def _contradicted(result: Result, applied: Applied, exchange: Exchange) -> Recon
     )
 
 
-def refusal_records(refused: RefusedResult, exchange: Exchange) -> PostingRecords:
-    """What is kept of a refused Result: an item for a person, in the exchange's words, and its event."""
+def refusal_records(refused: RefusedResult, exchange: Exchange) -> tuple[ReconciliationItem, Event]:
+    """What is stored of a refused Result: an item for an operator, with the exchange's detail, and its event."""
     item = ReconciliationItem(
         id=exchange.id,
         provider=exchange.provider,
@@ -164,4 +166,4 @@ def refusal_records(refused: RefusedResult, exchange: Exchange) -> PostingRecord
         session_id=refused.session_id,
         reference=refused.reference,
     )
-    return PostingRecords(exchange, event, item)
+    return item, event

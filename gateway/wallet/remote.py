@@ -13,8 +13,8 @@ import grpc
 import structlog
 
 from adapters.contract import Result
-from gateway.store.base import PostingRecords, Store
-from gateway.store.models import Exchange, PostingFault, PostingRefused
+from gateway.store.base import RecordsT, Store
+from gateway.store.models import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records, remote_codec
 from gateway.wallet.base import CreditCancelled, PostingOutcome, WalletUnavailable
@@ -78,19 +78,14 @@ class RemoteWallet:
         if channel is not None:
             await channel.close()
 
-    async def credit(
-        self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Exchange]
-    ) -> PostingOutcome:
-        """Have a callback's Result credited, and keep what the wallet told: the credit, event, journal line and item.
+    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+        """Have a callback's Result credited, and store the wallet's credit with the event, journal line and item.
 
-        Where the store does not take it the wallet has credited all the same: it will say so again.
+        Where the store fails the wallet has credited all the same: it returns the same credit the next time.
         """
         outcome = await self._ask(provider, result)
-
-        def tell(told: PostingOutcome) -> PostingRecords:
-            return records.posting_records(result, told, narrate(told))
-
-        return await self._store.record_outcome(records.posting(provider, result), outcome, tell, self._clock())
+        posting = records.posting(provider, result)
+        return await self._store.record_outcome(posting, outcome, records_of, self._clock())
 
     async def ready(self) -> None:
         channel = self._open()

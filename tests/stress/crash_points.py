@@ -90,12 +90,11 @@ class Server(Protocol):
 def gateway_with(trap: Trap, settings: Settings) -> Server:
     """A gateway whose Results pass the trap at all three points."""
     gateway = Gateway(settings)
-    judge = gateway.callback_server._handler._judge
-    trap.before(judge._wallet, "credit", Point.BEFORE_WALLET)
-    trap.after(judge._store, "apply", Point.AFTER_WALLET)
+    trap.before(gateway.wallet, "credit", Point.BEFORE_WALLET)
+    trap.after(gateway.store, "apply", Point.AFTER_WALLET)
     # The operator's wallet has answered before its credit is recorded here.
-    trap.before(judge._store, "record_outcome", Point.AFTER_WALLET)
-    trap.after(judge, "process", Point.AFTER_JOURNAL)
+    trap.before(gateway.store, "record_outcome", Point.AFTER_WALLET)
+    trap.after(gateway.callback_processor, "process", Point.AFTER_JOURNAL)
     return gateway
 
 

@@ -27,7 +27,7 @@ from gateway.server.gateway import Gateway
 from gateway.server.providers import callback_routes
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import ContentDiffers
-from gateway.store.models import EventFilter, ItemFilter, Message, Target
+from gateway.store.models import EventFilter, ItemFilter, Target
 from tests.stress.books import Books, Reader, books_of, reading
 from tests.stress.crash_points import Point
 from tests.stress.model import ItemKey, Said
@@ -93,9 +93,8 @@ class House:
         self._gateway = Gateway(structs.replace(self._settings, store=store), _REGISTRY)
         await self._gateway.store.open()
         await self._gateway.providers[PROVIDER].client.start()
-        self._judge = self._gateway.callback_processor
         self._routes = callback_routes(self._gateway.providers)
-        self._redeliveries = Redeliveries(self._routes, self._judge, self.store, clock)
+        self._redeliveries = Redeliveries(self._routes, self._gateway.callback_processor, self.store, clock)
         self.reader: Reader = await self._reading.enter_async_context(reading(self._url))
 
     @property
@@ -137,26 +136,17 @@ class House:
         Told to send again, for the disk was slow, it is sent again as a provider does.
         """
         for _ in range(TRIES):
-            arrival = self._arrival(body, path)
-            verdict = await self._judge.process(arrival)
-            if said(verdict).word != "TRY_AGAIN":
+            route = self._routes[PROVIDER, path]
+            request = HttpRequest("POST", f"/{route.path}", body=body)
+            callback = InboundCallback(uuid4().hex, route, "127.0.0.1", clock()).with_request(request)
+            outcome = await self._gateway.callback_processor.process(callback, request)
+            if not outcome.is_try_again:
                 break
-        return verdict, arrival.id
-
-    def _arrival(self, body: bytes, path: str) -> InboundCallback:
-        route = self._routes[PROVIDER, path]
-        return InboundCallback(
-            id=uuid4().hex,
-            route=route,
-            peer="127.0.0.1",
-            started_at=clock(),
-            request=HttpRequest("POST", f"/{route.path}", body=body),
-            kept=Message(body=route.provider.mask.body(body)),
-        )
+        return outcome, callback.id
 
     async def deliver_and_crash(self, sent: Win, at: Point) -> None:
         """Deliver, and crash when the Result is there."""
-        subject: Any = self._judge._wallet if at is Point.BEFORE_WALLET else self.store
+        subject: Any = self._gateway.wallet if at is Point.BEFORE_WALLET else self.store
         name = "credit" if at is Point.BEFORE_WALLET else "apply"
         inner = getattr(subject, name)
 

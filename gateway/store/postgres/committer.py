@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import asyncpg
 import msgspec
 
-from gateway.store.base import StoreUnavailable
-from gateway.store.models import Applied, PostingRefused
+from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import (
     TROUBLES,
@@ -105,9 +104,9 @@ class Committer:
         self._db = await self._connect()
         self._task = self._loop.create_task(self._serve(), name="store-committer")
 
-    async def post(self, request: PostingRequest) -> Applied | PostingRefused:
-        """Post one Result. Raises what its `narrate` raises, and StoreUnavailable."""
-        return cast("Applied | PostingRefused", await in_span("store commit", self._put(request), _COMMIT))
+    async def post(self, request: PostingRequest[RecordsT]) -> RecordsT:
+        """Post one Result, and return its records. Raises what its `records_of` raises, and StoreUnavailable."""
+        return cast("RecordsT", await in_span("store commit", self._put(request), _COMMIT))
 
     async def run(self, operation: Operation[T], order: Order = ()) -> T:
         """Carry one operation out and answer what it returns. Raises what it raises, and StoreUnavailable."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.store.base import ContentDiffers, PostingRecords
+from gateway.store.base import ContentDiffers, RecordsT
 from gateway.store.models import (
     AccountOpened,
     Applied,
@@ -76,21 +76,21 @@ async def record_outcome(
     writing: UnitOfWork,
     posting: Posting,
     outcome: Applied | PostingRefused,
-    narrate: Callable[[Applied | PostingRefused], PostingRecords],
+    records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
-) -> Applied | PostingRefused:
-    """Keep what the operator's wallet made of a posting: its credit, once, and its story. What it comes to."""
+) -> RecordsT:
+    """Store what the operator's wallet made of a posting: its credit, once, and its records, which are returned."""
     happened = False
     if isinstance(outcome, Applied):
         happened, outcome = await _wallet_credited(writing.db, posting, outcome, now)
-    narrative = narrate(outcome)
-    if narrative.item is not None:
-        happened = bool(await items.keep(writing.db, [narrative.item])) or happened
-    if narrative.exchange is not None:
-        writing.lines.append(narrative.exchange)
-    if narrative.event is not None and happened:
-        writing.events.append(narrative.event)
-    return outcome
+    records = records_of(outcome)
+    if records.item is not None:
+        happened = bool(await items.keep(writing.db, [records.item])) or happened
+    if records.exchange is not None:
+        writing.lines.append(records.exchange)
+    if records.event is not None and happened:
+        writing.events.append(records.event)
+    return records
 
 
 async def _wallet_credited(

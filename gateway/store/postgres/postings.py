@@ -6,6 +6,7 @@ What is kept under a reference is read in a statement after that, which sees wha
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 from gateway.store.models import Credit, Posting
 from gateway.store.postgres import items, transactions
@@ -73,7 +74,7 @@ class Overtaken(Exception):
     """Another gateway credited a reference of the batch since it was read: the whole batch is judged again."""
 
 
-async def post_together(writing: UnitOfWork, requests: Sequence[PostingRequest]) -> list[Posted]:
+async def post_together(writing: UnitOfWork, requests: Sequence[PostingRequest[Any]]) -> list[Posted]:
     """Judge the requests and write what comes of them. Raises Overtaken."""
     known = await _kept(writing.db, needs(request.posting for request in requests))
     posted, entries = post(requests, known)
@@ -86,7 +87,7 @@ def account_of(posting: Posting) -> Account:
     return (posting.user_id, posting.currency)
 
 
-async def held_by_others(db: Connection, requests: Sequence[PostingRequest]) -> frozenset[Account]:
+async def held_by_others(db: Connection, requests: Sequence[PostingRequest[Any]]) -> frozenset[Account]:
     """Accounts of the requests that are there and that somebody else has locked."""
     wanted = needs(request.posting for request in requests).accounts
     async with db.transaction():

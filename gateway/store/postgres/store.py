@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.store.base import PostingRecords, StoreUnavailable
+from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
     AccountOpened,
@@ -209,20 +209,20 @@ class PostgresStore:
         return await self._read(lambda db: ledger.balance(db, user_id, currency))
 
     async def apply(
-        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], PostingRecords]
-    ) -> Applied | PostingRefused:
-        return await self._open_parts().committer.post(PostingRequest(posting, now, narrate))
+        self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
+    ) -> RecordsT:
+        return await self._open_parts().committer.post(PostingRequest(posting, now, records_of))
 
     async def record_outcome(
         self,
         posting: Posting,
         outcome: Applied | PostingRefused,
-        narrate: Callable[[Applied | PostingRefused], PostingRecords],
+        records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
-    ) -> Applied | PostingRefused:
+    ) -> RecordsT:
         refused = (outcome.fault, outcome.field) if isinstance(outcome, PostingRefused) else ("", "")
         return await self._write(
-            lambda writing: ledger.record_outcome(writing, posting, outcome, narrate, now),
+            lambda writing: ledger.record_outcome(writing, posting, outcome, records_of, now),
             _result(posting.provider, posting.reference, posting.user_id, *refused),
         )
 

@@ -12,7 +12,7 @@ from gateway.store.postgres.postings import post_together
 from gateway.store.postgres.unit_of_work import Operation, UnitOfWork
 from gateway.store.posting import PostingRequest
 
-Work = PostingRequest | Operation[Any]
+Work = PostingRequest[Any] | Operation[Any]
 """What one caller wants done."""
 
 _IN_DOUBT = frozenset({"08", "53", "57", "58", "F0", "XX"})

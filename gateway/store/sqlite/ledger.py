@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from gateway.store import paging
-from gateway.store.base import ContentDiffers, PostingRecords
+from gateway.store.base import ContentDiffers, RecordsT
 from gateway.store.models import (
     AccountOpened,
     Applied,
@@ -77,21 +77,21 @@ def record_outcome(
     db: sqlite3.Connection,
     posting: Posting,
     outcome: Applied | PostingRefused,
-    narrate: Callable[[Applied | PostingRefused], PostingRecords],
+    records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
-) -> Applied | PostingRefused:
-    """Keep what the operator's wallet made of a posting: its credit, once, and its story. What it comes to."""
+) -> RecordsT:
+    """Store what the operator's wallet made of a posting: its credit, once, and its records, which are returned."""
     happened = False
     if isinstance(outcome, Applied):
         happened, outcome = _wallet_credited(db, posting, outcome, now)
-    narrative = narrate(outcome)
-    if narrative.exchange is not None:
-        journal.keep(db, narrative.exchange)
-    if narrative.item is not None:
-        happened = items.keep(db, narrative.item) or happened
-    if narrative.event is not None and happened:
-        events.keep(db, narrative.event)
-    return outcome
+    records = records_of(outcome)
+    if records.exchange is not None:
+        journal.keep(db, records.exchange)
+    if records.item is not None:
+        happened = items.keep(db, records.item) or happened
+    if records.event is not None and happened:
+        events.keep(db, records.event)
+    return records
 
 
 def _wallet_credited(

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from itertools import chain
+from typing import Any, Generic, cast
 
 import msgspec
 
-from gateway.store.models import Applied, Credit, Event, PostingRefused, ReconciliationItem
+from gateway.store.base import RecordsT
+from gateway.store.models import Credit, Event, ReconciliationItem
 from gateway.store.posting import (
     Account,
     Entries,
@@ -27,19 +29,19 @@ from gateway.store.posting import (
 from gateway.store.sqlite import events, items, journal, ledger
 
 
-class PostOne(msgspec.Struct, frozen=True):
+class PostOne(msgspec.Struct, Generic[RecordsT], frozen=True):
     """One caller's posting as an operation of its own. The writer carries those of a batch out together instead."""
 
-    request: PostingRequest
+    request: PostingRequest[RecordsT]
 
-    def __call__(self, db: sqlite3.Connection) -> Applied | PostingRefused:
+    def __call__(self, db: sqlite3.Connection) -> RecordsT:
         (posted,) = post_together(db, (self.request,))
         if isinstance(posted, Exception):
             raise posted
-        return posted
+        return cast("RecordsT", posted)
 
 
-def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest]) -> Sequence[Posted]:
+def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest[Any]]) -> Sequence[Posted]:
     """Post the requests, in their order: what came of each.
 
     Raises sqlite3.Error, and what a bug raises; what was written by then is the caller's to roll back.

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.store.base import PostingRecords, StoreUnavailable
+from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
     AccountOpened,
@@ -175,18 +175,18 @@ class SqliteStore:
         return await self._read(lambda db: ledger.balance(db, user_id, currency))
 
     async def apply(
-        self, posting: Posting, now: datetime, narrate: Callable[[Applied | PostingRefused], PostingRecords]
-    ) -> Applied | PostingRefused:
-        return await self._write(PostOne(PostingRequest(posting, now, narrate)))
+        self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
+    ) -> RecordsT:
+        return await self._write(PostOne(PostingRequest(posting, now, records_of)))
 
     async def record_outcome(
         self,
         posting: Posting,
         outcome: Applied | PostingRefused,
-        narrate: Callable[[Applied | PostingRefused], PostingRecords],
+        records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
-    ) -> Applied | PostingRefused:
-        return await self._write(lambda db: ledger.record_outcome(db, posting, outcome, narrate, now))
+    ) -> RecordsT:
+        return await self._write(lambda db: ledger.record_outcome(db, posting, outcome, records_of, now))
 
     async def credit(self, provider: str, reference: str) -> Credit | None:
         return await self._read(lambda db: ledger.credit(db, provider, reference))

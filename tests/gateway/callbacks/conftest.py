@@ -1,30 +1,30 @@
-"""The house that most tests of callbacks happen in."""
+"""Fixtures of the callback tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.gateway.callbacks.clients import Scene, a_scene
-from tests.gateway.callbacks.harness import KYREN_EU, MONACO, Doorway, House, open_house
+from tests.gateway.callbacks.harness import KYREN_EU, MONACO, CallbackEndpoint, CallbackHarness, open_harness
+from tests.gateway.callbacks.wallet_harness import WalletHarness, open_wallet_harness
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as opened:
+async def harness(tmp_path: Path) -> AsyncIterator[CallbackHarness]:
+    async with open_harness(tmp_path) as opened:
         yield opened
 
 
-@pytest.fixture(params=[MONACO, KYREN_EU], ids=lambda door: door.provider)
-def door(request: pytest.FixtureRequest) -> Doorway:
-    """Each provider in turn: what holds for one dialect of the family holds for the other."""
-    chosen: Doorway = request.param
+@pytest.fixture(params=[MONACO, KYREN_EU], ids=lambda endpoint: endpoint.provider)
+def endpoint(request: pytest.FixtureRequest) -> CallbackEndpoint:
+    """Each provider in turn: both dialects of the family must behave the same."""
+    chosen: CallbackEndpoint = request.param
     return chosen
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
-    """Each engine in turn; '' is the SQLite file of the house."""
+    """Each engine in turn; '' is the harness's own SQLite file."""
     if request.param == "sqlite":
         return ""
     url: str = request.getfixturevalue("emptied_url")
@@ -32,6 +32,6 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path, url: str) -> AsyncIterator[Scene]:
-    async with a_scene(tmp_path, url=url, attempt_timeout_s=0.2, patience_s=0.4) as scene:
-        yield scene
+async def wallet_harness(tmp_path: Path, url: str) -> AsyncIterator[WalletHarness]:
+    async with open_wallet_harness(tmp_path, url=url, attempt_timeout_s=0.2, patience_s=0.4) as opened:
+        yield opened

@@ -1,4 +1,4 @@
-"""A whole callback listener for tests: real adapters, a real SQLite file, a real server and a real client."""
+"""A callback server for tests, with real adapters, a real SQLite file and a real client."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import aiohttp
+import pytest
 
 from adapters.contract import Account, Adapter, Secret
 from adapters.kyren import ADAPTER as KYREN
@@ -26,9 +27,10 @@ from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import CallbackProvider, routes_of
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.masking.mask import Mask
+from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Store
 from gateway.store.factory import open_store
-from gateway.store.models import Balance, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
+from gateway.store.models import Balance, Event, EventFilter, EventType, Exchange, ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.base import Wallet
@@ -50,7 +52,7 @@ EXPIRED: Mapping[str, Any] = {
     "userId": "123456",
     "token": "players-token-EEEEEEEEEEEEEE",
 }
-"""The document's own example, with its commas."""
+"""The example of the document, with its commas added."""
 
 
 def clock() -> datetime:
@@ -76,8 +78,8 @@ def altered(adapter: Adapter[Any], **parts: Any) -> Adapter[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An answer to a callback: its status, and its body as read and as written."""
+class Reply:
+    """A reply to a callback: its status, and its body decoded and as bytes."""
 
     status: int
     json: Any
@@ -85,8 +87,8 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Doorway:
-    """One provider, as a caller sees it: its name, its key, and what its paths begin with."""
+class CallbackEndpoint:
+    """One provider's callback URL: its name, its key, and the first segment of its paths."""
 
     provider: str
     key: str
@@ -96,13 +98,13 @@ class Doorway:
         return f"/callbacks/{self.provider}/{self.key}/{self.version}/{operation}"
 
 
-MONACO = Doorway("monaco", MONACO_KEY, "V4")
-KYREN_EU = Doorway("kyren-eu", KYREN_KEY, "v1")
+MONACO = CallbackEndpoint("monaco", MONACO_KEY, "V4")
+KYREN_EU = CallbackEndpoint("kyren-eu", KYREN_KEY, "v1")
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What a test looks at and acts through."""
+class CallbackHarness:
+    """The running server, and what tests do with it."""
 
     path: Path
     port: int
@@ -111,17 +113,17 @@ class House:
     redeliveries: Redeliveries
     client: aiohttp.ClientSession
 
-    async def deliver(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Said:
-        """Deliver a callback: bytes and iterators as they are, anything else as JSON."""
+    async def deliver(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
+        """POST a callback: bytes and iterators as they are, anything else as JSON."""
         if not hasattr(body, "__aiter__"):
             body = BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         async with self.client.post(f"http://127.0.0.1:{self.port}{path}", data=body, headers=headers) as reply:
             read = await reply.read()
-            return Said(reply.status, json.loads(read, parse_float=Decimal) if reply.status == 200 else None, read)
+            return Reply(reply.status, json.loads(read, parse_float=Decimal) if reply.status == 200 else None, read)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A connection of one's own."""
+        """A connection to the server."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             yield reader, writer
@@ -131,7 +133,7 @@ class House:
                 await writer.wait_closed()
 
     async def raw(self, request: bytes) -> bytes:
-        """Send bytes on a connection of their own, and read until the other end closes it."""
+        """Send bytes on a new connection, and read until the server closes it."""
         async with self.connect() as (reader, writer):
             writer.write(request)
             return await reader.read()
@@ -153,25 +155,57 @@ class House:
     async def items(self) -> list[ReconciliationItem]:
         return list((await self.store.items(ItemFilter())).entries)
 
+    async def only_line(self, verdict: str) -> Exchange:
+        """The journal's only line, which has this verdict."""
+        (line,) = await self.journal()
+        assert line.verdict == verdict
+        return line
+
+    async def redeliver(self, line: Exchange) -> Exchange:
+        return await self.redeliveries.redeliver(line.id, "ada", "fixed")
+
+    async def obstacle(self, line: Exchange) -> str:
+        """Why the line cannot be redelivered, as listed. The error must give the same reason, and change nothing."""
+        journal = await self.journal()
+        with pytest.raises(GatewayError) as raised:
+            await self.redeliver(line)
+        obstacle = self.redeliveries.obstacle(line)
+        assert raised.value.reason is Reason.NOT_REDELIVERABLE
+        assert obstacle
+        assert raised.value.message == f"callback {line.id} cannot be redelivered: {obstacle}"
+        assert dict(raised.value.details) == {"why": obstacle}
+        assert await self.journal() == journal
+        return obstacle
+
+    async def event_types(self) -> list[EventType]:
+        """The types of all events so far: those before the event of an expiry that is delivered now."""
+        await self.deliver(KYREN_EU.path("SessionExpired"), {**EXPIRED, "sessionId": "the last"})
+        commits = -1
+        while True:
+            commits = await self.store.events_committed(commits)
+            events = await self.events()
+            if events and events[-1].session_id == "the last":
+                return [event.type for event in events[:-1]]
+
     def lock(self) -> sqlite3.Connection:
-        """Take the database away from the gateway, until the connection is closed."""
+        """Lock the SQLite file, until the returned connection is closed."""
         other = sqlite3.connect(self.path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         return other
 
 
 @dataclass(frozen=True, slots=True)
-class Furnishing:
-    """What differs from one house to another."""
+class HarnessOptions:
+    """What a test may change."""
 
     sources: tuple[Network, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     url: str = ""
-    """Of another store than the SQLite file in the house's folder."""
+    """Of a store; '' is a SQLite file in the harness's folder."""
     wallet: Callable[[Any], Wallet] = field(default=lambda store: BuiltinWallet(store, clock))
     adapter: Adapter[Any] = LUCKYMONACO
     mask: type[Mask] = Mask
-    guard: type[CallbackAuthenticator] = CallbackAuthenticator
+    authenticator: type[CallbackAuthenticator] = CallbackAuthenticator
     metrics: Metrics | None = None
     token: Secret | None = OUR_TOKEN
     secure_login: str = "partner-1"
@@ -186,40 +220,40 @@ class Furnishing:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, furnishing: Furnishing | None = None) -> AsyncIterator[House]:
-    """A listener for a LuckyMonaco account, with two keys, and a Kyren account."""
-    wanted = furnishing or Furnishing()
+async def open_harness(folder: Path, options: HarnessOptions | None = None) -> AsyncIterator[CallbackHarness]:
+    """A callback server for a LuckyMonaco account with two keys, and a Kyren account."""
+    options = options or HarnessOptions()
     path = folder / "gateway.db"
-    store = open_store(wanted.url) if wanted.url else SqliteStore(str(path), busy_seconds=wanted.busy_seconds)
+    store = open_store(options.url) if options.url else SqliteStore(str(path), busy_seconds=options.busy_seconds)
     await store.open()
     monaco_keys = (MONACO_KEY, MONACO_NEXT_KEY)
-    doors = {
-        MONACO.provider: AccessRule(tuple(map(Secret, monaco_keys)), wanted.sources),
+    rules = {
+        MONACO.provider: AccessRule(tuple(map(Secret, monaco_keys)), options.sources),
         KYREN_EU.provider: AccessRule((Secret(KYREN_KEY),)),
     }
-    settings = {"secure_login": wanted.secure_login, "verify_token": wanted.verify_token}
-    callers = [provider(MONACO.provider, wanted.adapter, monaco_keys, wanted.mask, wanted.token, **settings)]
-    if wanted.kyren:
-        callers.append(provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)))
-    wallet = wanted.wallet(store)
+    settings = {"secure_login": options.secure_login, "verify_token": options.verify_token}
+    providers = [provider(MONACO.provider, options.adapter, monaco_keys, options.mask, options.token, **settings)]
+    if options.kyren:
+        providers.append(provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)))
+    wallet = options.wallet(store)
     await wallet.start()
-    judge = CallbackProcessor(wallet, store, clock)
-    routes = routes_of(callers)
+    processor = CallbackProcessor(wallet, store, clock)
+    routes = routes_of(providers)
     handler = CallbackHandler(
         routes,
-        wanted.guard(doors, wanted.trusted_proxies),
-        judge,
+        options.authenticator(rules, options.trusted_proxies),
+        processor,
         clock,
-        body_limit=wanted.body_limit,
-        time_limit_s=wanted.time_limit_s,
-        metrics=wanted.metrics,
+        body_limit=options.body_limit,
+        time_limit_s=options.time_limit_s,
+        metrics=options.metrics,
     )
-    server = CallbackServer(handler, wanted.limits)
-    port = await server.start("127.0.0.1", 0, wanted.ssl)
+    server = CallbackServer(handler, options.limits)
+    port = await server.start("127.0.0.1", 0, options.ssl)
     try:
         async with aiohttp.ClientSession() as client:
-            redeliveries = Redeliveries(routes, judge, store, clock, time_limit_s=wanted.time_limit_s)
-            yield House(path, port, store, server, redeliveries, client)
+            redeliveries = Redeliveries(routes, processor, store, clock, time_limit_s=options.time_limit_s)
+            yield CallbackHarness(path, port, store, server, redeliveries, client)
     finally:
         await server.stop()
         await wallet.close()

@@ -1,4 +1,4 @@
-"""Any body at all: the answer is HTTP 200 in the dialect, and money moves only where the answer says so."""
+"""Any body is answered with HTTP 200 in the dialect, and the balance changes only if the reply says so."""
 
 import json
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.gateway.callbacks.harness import EXPIRED, Doorway, House
+from tests.gateway.callbacks.harness import EXPIRED, CallbackEndpoint, CallbackHarness
 from tests.support.results import RESULT
 
 ODD = st.one_of(
@@ -32,7 +32,7 @@ CUT = st.builds(lambda body, length: body[:length], DISTORTED, st.integers(0, 40
 BODIES = st.one_of(DISTORTED, CUT, st.binary(max_size=200), st.text(max_size=50).map(lambda text: text.encode("utf-8")))
 
 CODES = {0, 52, 54, 57, 59, 62, 64, 999}
-"""What the dialect says of a callback when we are well: 998 would be a bug of ours."""
+"""Codes of the dialect, without 998, which would be a bug of the gateway."""
 
 
 def amounts(body: bytes) -> Decimal:
@@ -42,13 +42,15 @@ def amounts(body: bytes) -> Decimal:
 
 @given(body=BODIES, operation=st.sampled_from(["Result", "SessionExpired"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_body_is_answered_in_the_dialect(house: House, door: Doorway, body: bytes, operation: str) -> None:
-    """Never another status or an unknown code, always a journal line; the balance moves by a credited amount only."""
-    await house.open_account(opening="0")
-    before, lines, told = await house.cash(), len(await house.journal()), len(await house.events())
-    said = await house.deliver(door.path(operation), body)
-    assert said.status == 200
-    assert said.json["error"] in CODES
-    assert len(await house.journal()) == lines + 1
-    credited = operation == "Result" and said.json["error"] == 0 and len(await house.events()) > told
-    assert await house.cash() - before == (amounts(body) if credited else 0)
+async def test_any_body_is_answered_in_the_dialect(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, body: bytes, operation: str
+) -> None:
+    """The status is 200 with a known code, there is a journal line, and only a credited amount changes the balance."""
+    await harness.open_account(opening="0")
+    before, lines, events = await harness.cash(), len(await harness.journal()), len(await harness.events())
+    reply = await harness.deliver(endpoint.path(operation), body)
+    assert reply.status == 200
+    assert reply.json["error"] in CODES
+    assert len(await harness.journal()) == lines + 1
+    credited = operation == "Result" and reply.json["error"] == 0 and len(await harness.events()) > events
+    assert await harness.cash() - before == (amounts(body) if credited else 0)

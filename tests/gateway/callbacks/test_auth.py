@@ -1,4 +1,4 @@
-"""Who may call: keys and addresses, without a server."""
+"""Authentication by key and address, without a server."""
 
 import hmac
 from ipaddress import ip_address, ip_network
@@ -9,11 +9,11 @@ import pytest
 from adapters.contract import Secret
 from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
 
-HERE = ip_address("192.0.2.1")
+CALLER = ip_address("192.0.2.1")
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
 
-def guard() -> CallbackAuthenticator:
+def authenticator() -> CallbackAuthenticator:
     return CallbackAuthenticator(
         {
             "two": AccessRule((Secret("old-key"), Secret("new-key"))),
@@ -26,7 +26,7 @@ def guard() -> CallbackAuthenticator:
 
 
 @pytest.mark.parametrize(
-    ("provider", "key", "admitted"),
+    ("provider", "key", "accepted"),
     [
         ("two", "old-key", True),
         ("two", "new-key", True),
@@ -46,14 +46,14 @@ def guard() -> CallbackAuthenticator:
         ("TWO", "old-key", False),
     ],
 )
-def test_only_a_provider_with_one_of_its_keys_is_admitted(provider: str, key: str, admitted: bool) -> None:
-    """Each of a provider's keys opens its door, nothing else opens any, and no text breaks the comparison."""
-    assert guard().authorize(provider, key, HERE) is admitted
+def test_only_a_provider_s_own_keys_are_authorized(provider: str, key: str, accepted: bool) -> None:
+    """Each of a provider's keys is accepted for it and no other text is, and no text breaks the comparison."""
+    assert authenticator().authorize(provider, key, CALLER) is accepted
 
 
 @pytest.fixture
 def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Lengths of what is compared in constant time."""
+    """The lengths of all values that are compared in constant time."""
     made: list[tuple[int, int]] = []
     compare: Any = hmac.compare_digest
 
@@ -67,14 +67,14 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("provider", ["two", "one", "none", "fenced", "unknown", ""])
 @pytest.mark.parametrize("key", ["old-key", "wrong", "", "x" * 500])
-def test_every_caller_costs_the_same_comparisons(provider: str, key: str, comparisons: list[tuple[int, int]]) -> None:
-    """Unknown provider, wrong key, first key, second key: as many comparisons, of the same lengths."""
-    guard().authorize(provider, key, HERE)
+def test_every_caller_takes_the_same_comparisons(provider: str, key: str, comparisons: list[tuple[int, int]]) -> None:
+    """An unknown provider, a wrong key and a right key take as many comparisons of the same lengths."""
+    authenticator().authorize(provider, key, CALLER)
     assert comparisons == [(32, 32), (32, 32)]
 
 
 @pytest.mark.parametrize(
-    ("caller", "admitted"),
+    ("caller", "accepted"),
     [
         ("192.0.2.15", True),
         ("192.0.2.16", False),
@@ -88,10 +88,10 @@ def test_every_caller_costs_the_same_comparisons(provider: str, key: str, compar
         ("not an address", False),
     ],
 )
-def test_an_allow_list_admits_its_networks_only(caller: str | None, admitted: bool) -> None:
-    """With sources configured the right key opens from there only; a caller that nobody can tell is not from there."""
-    subject = guard()
-    assert subject.authorize("fenced", "fenced-key", subject.caller(caller)) is admitted
+def test_an_allow_list_accepts_only_its_networks(caller: str | None, accepted: bool) -> None:
+    """With sources configured, the right key is accepted only from there, and never from an unreadable address."""
+    subject = authenticator()
+    assert subject.authorize("fenced", "fenced-key", subject.caller(caller)) is accepted
     assert not subject.authorize("fenced", "wrong", subject.caller(caller))
     assert subject.authorize("one", "schlüssel", subject.caller(caller))
 
@@ -114,14 +114,14 @@ def test_an_allow_list_admits_its_networks_only(caller: str | None, admitted: bo
         (None, ("198.51.100.7",), None),
     ],
 )
-def test_forwarded_addresses_are_believed_as_far_as_proxies_are_trusted(
+def test_forwarded_addresses_count_only_from_trusted_proxies(
     peer: str | None, forwarded_for: tuple[str, ...], caller: str | None
 ) -> None:
-    """X-Forwarded-For is read from the right, each address only on the word of a trusted proxy."""
-    assert guard().caller(peer, forwarded_for) == (ip_address(caller) if caller else None)
+    """X-Forwarded-For is read from the right, and each address counts only if a trusted proxy reported it."""
+    assert authenticator().caller(peer, forwarded_for) == (ip_address(caller) if caller else None)
 
 
 def test_an_empty_key_is_refused_at_the_start() -> None:
-    """A key that anybody could guess must never come to be compared."""
+    """An empty key, which anybody could guess, is a ValueError."""
     with pytest.raises(ValueError, match="callback key of provider monaco is empty"):
         CallbackAuthenticator({"monaco": AccessRule((Secret("key"), Secret("")))})

@@ -1,4 +1,4 @@
-"""Redelivery: a kept callback goes the way of the original once more, is judged afresh, and pays once."""
+"""A stored callback is processed again under the present configuration, and credited once."""
 
 import asyncio
 import json
@@ -11,54 +11,56 @@ import structlog
 
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
+from gateway.store.base import RecordsT
 from gateway.store.models import EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
 from tests.gateway.callbacks.harness import (
     EXPIRED,
     MONACO,
-    Doorway,
-    Furnishing,
-    House,
+    CallbackEndpoint,
+    CallbackHarness,
+    HarnessOptions,
     altered,
     clock,
-    open_house,
+    open_harness,
 )
-from tests.gateway.callbacks.redelivering import events_told, redelivered, refused
 from tests.support.results import RESULT
 
 
 @pytest.fixture
-async def house(tmp_path: Path, store_url: str) -> AsyncIterator[House]:
-    """A house on each engine in turn."""
-    async with open_house(tmp_path, Furnishing(url=store_url)) as opened:
+async def harness(tmp_path: Path, store_url: str) -> AsyncIterator[CallbackHarness]:
+    """A harness on each engine in turn."""
+    async with open_harness(tmp_path, HarnessOptions(url=store_url)) as opened:
         yield opened
 
 
 @pytest.mark.parametrize(
     ("opened", "fault"), [((), "ACCOUNT_UNKNOWN"), (("EUR",), "CURRENCY_MISMATCH")], ids=["unknown", "currency"]
 )
-async def test_once_the_account_is_open_it_is_credited_once(
-    house: House, door: Doorway, opened: tuple[str, ...], fault: str
+async def test_once_the_account_is_open_a_redelivery_is_credited(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, opened: tuple[str, ...], fault: str
 ) -> None:
-    """Refused for its account, redelivered it is credited, settles its item, and leaves a line with who and why."""
+    """A Result refused for its account is credited by a redelivery, which resolves its item and records actor and
+    reason.
+    """
     for currency in opened:
-        await house.open_account(currency=currency)
-    await house.deliver(door.path("Result"), RESULT)
-    original = await refused(house, fault)
-    (item,) = await house.items()
-    assert not house.redeliveries.obstacle(original)
-    await house.open_account()
-    line = await redelivered(house, original)
-    assert (line.verdict, line.redelivery) == ("CREDITED", Redelivery(original.id, "ada", "mended"))
+        await harness.open_account(currency=currency)
+    await harness.deliver(endpoint.path("Result"), RESULT)
+    original = await harness.only_line(fault)
+    (item,) = await harness.items()
+    assert not harness.redeliveries.obstacle(original)
+    await harness.open_account()
+    line = await harness.redeliver(original)
+    assert (line.verdict, line.redelivery) == ("CREDITED", Redelivery(original.id, "ada", "fixed"))
     assert json.loads(line.reply.body)["error"] == 0
-    assert await house.cash() == 110
-    assert not await house.items()
-    settled = await house.store.find_item(item.id)
+    assert await harness.cash() == 110
+    assert not await harness.items()
+    settled = await harness.store.find_item(item.id)
     assert settled is not None
     assert settled.resolution is not None
     assert settled.resolution.actor == ""
-    kept = await house.store.exchange(line.id)
+    kept = await harness.store.exchange(line.id)
     assert kept is not None
     assert (kept.verdict, kept.redelivery, kept.request, kept.peer) == (
         "CREDITED",
@@ -72,133 +74,133 @@ async def test_once_the_account_is_open_it_is_credited_once(
         original.method,
         original.path,
     )
-    assert await house.store.exchange(original.id) == original
-    again = await house.deliver(door.path("Result"), RESULT)
+    assert await harness.store.exchange(original.id) == original
+    again = await harness.deliver(endpoint.path("Result"), RESULT)
     assert again.json["transactionId"] == json.loads(line.reply.body)["transactionId"]
-    assert await house.cash() == 110
-    assert await events_told(house) == [EventType.RESULT_REFUSED, EventType.RESULT_CREDITED]
+    assert await harness.cash() == 110
+    assert await harness.event_types() == [EventType.RESULT_REFUSED, EventType.RESULT_CREDITED]
 
 
-async def test_redelivered_twice_it_pays_once(house: House) -> None:
+async def test_two_redeliveries_credit_once(harness: CallbackHarness) -> None:
     """The second redelivery answers the first one's transaction, and credits nothing."""
-    await house.deliver(MONACO.path("Result"), RESULT)
-    original = await refused(house, "ACCOUNT_UNKNOWN")
-    await house.open_account()
-    answers = [json.loads((await redelivered(house, original)).reply.body) for _ in range(2)]
+    await harness.deliver(MONACO.path("Result"), RESULT)
+    original = await harness.only_line("ACCOUNT_UNKNOWN")
+    await harness.open_account()
+    answers = [json.loads((await harness.redeliver(original)).reply.body) for _ in range(2)]
     assert answers[0] == answers[1]
-    assert await house.cash() == 110
+    assert await harness.cash() == 110
 
 
-async def test_at_the_same_moment_as_the_providers_own_it_pays_once(house: House) -> None:
-    """Redeliveries and the provider's deliveries of one Result, all at once, make one transaction."""
-    await house.deliver(MONACO.path("Result"), RESULT)
-    original = await refused(house, "ACCOUNT_UNKNOWN")
-    await house.open_account()
-    lines, said = await asyncio.gather(
-        asyncio.gather(*(redelivered(house, original) for _ in range(16))),
-        asyncio.gather(*(house.deliver(MONACO.path("Result"), RESULT) for _ in range(16))),
+async def test_redeliveries_and_deliveries_at_once_credit_once(harness: CallbackHarness) -> None:
+    """Concurrent redeliveries and deliveries of one Result make one transaction."""
+    await harness.deliver(MONACO.path("Result"), RESULT)
+    original = await harness.only_line("ACCOUNT_UNKNOWN")
+    await harness.open_account()
+    lines, replies = await asyncio.gather(
+        asyncio.gather(*(harness.redeliver(original) for _ in range(16))),
+        asyncio.gather(*(harness.deliver(MONACO.path("Result"), RESULT) for _ in range(16))),
     )
-    answers = [json.loads(line.reply.body) for line in lines] + [answer.json for answer in said]
+    answers = [json.loads(line.reply.body) for line in lines] + [reply.json for reply in replies]
     assert {answer["error"] for answer in answers} == {0}
     assert len({answer["transactionId"] for answer in answers}) == 1
-    assert await house.cash() == 110
-    assert await events_told(house) == [EventType.RESULT_REFUSED, EventType.RESULT_CREDITED]
+    assert await harness.cash() == 110
+    assert await harness.event_types() == [EventType.RESULT_REFUSED, EventType.RESULT_CREDITED]
 
 
-async def test_a_mended_configuration_is_what_it_is_judged_by(tmp_path: Path) -> None:
-    """Quarantined for a wrong secure_login of ours, it is credited after a restart with the right one."""
-    told = {**RESULT, "secureLogin": "partner-1"}
-    async with open_house(tmp_path, Furnishing(secure_login="misspelt")) as house:
-        await house.open_account()
-        await house.deliver(MONACO.path("Result"), told)
-        original = await refused(house, "CREDENTIALS_WRONG")
-        assert (await redelivered(house, original)).verdict == "CREDENTIALS_WRONG"
-        assert await house.cash() == 100
-    async with open_house(tmp_path) as house:
-        assert (await redelivered(house, original)).verdict == "CREDITED"
-        assert await house.cash() == 110
+async def test_a_redelivery_uses_the_present_configuration(tmp_path: Path) -> None:
+    """A Result quarantined for a wrong secure_login is credited after a restart with the right one."""
+    body = {**RESULT, "secureLogin": "partner-1"}
+    async with open_harness(tmp_path, HarnessOptions(secure_login="misspelt")) as harness:
+        await harness.open_account()
+        await harness.deliver(MONACO.path("Result"), body)
+        original = await harness.only_line("CREDENTIALS_WRONG")
+        assert (await harness.redeliver(original)).verdict == "CREDENTIALS_WRONG"
+        assert await harness.cash() == 100
+    async with open_harness(tmp_path) as harness:
+        assert (await harness.redeliver(original)).verdict == "CREDITED"
+        assert await harness.cash() == 110
 
 
-async def test_an_expiry_is_accepted_and_told_once(tmp_path: Path) -> None:
-    """A SessionExpired is redelivered as a Result is: accepted, and one event however often."""
-    async with open_house(tmp_path, Furnishing(secure_login="misspelt")) as house:
-        await house.deliver(MONACO.path("SessionExpired"), {**EXPIRED, "secureLogin": "partner-1"})
-        original = await refused(house, "CREDENTIALS_WRONG")
-    async with open_house(tmp_path) as house:
+async def test_a_redelivered_expiry_is_one_event(tmp_path: Path) -> None:
+    """Redelivered twice, a SessionExpired is accepted each time, with one event."""
+    async with open_harness(tmp_path, HarnessOptions(secure_login="misspelt")) as harness:
+        await harness.deliver(MONACO.path("SessionExpired"), {**EXPIRED, "secureLogin": "partner-1"})
+        original = await harness.only_line("CREDENTIALS_WRONG")
+    async with open_harness(tmp_path) as harness:
         for _ in range(2):
-            assert (await redelivered(house, original)).verdict == "ACCEPTED"
-        assert [event.type for event in await house.events()] == [EventType.SESSION_EXPIRED]
+            assert (await harness.redeliver(original)).verdict == "ACCEPTED"
+        assert [event.type for event in await harness.events()] == [EventType.SESSION_EXPIRED]
 
 
 @pytest.mark.parametrize("body", [b"{", b"null", b'{"a":1,"a":2}'])
-async def test_what_cannot_be_read_is_refused_again_and_kept(house: House, body: bytes) -> None:
-    """A body that is not the dialect stays so: 57 again, and another line of the journal."""
-    await house.deliver(MONACO.path("Result"), body)
-    original = await refused(house, "UNREADABLE")
-    line = await redelivered(house, original)
+async def test_an_unreadable_body_is_refused_again(harness: CallbackHarness, body: bytes) -> None:
+    """A body that is not the dialect is 57 again, with another line of the journal."""
+    await harness.deliver(MONACO.path("Result"), body)
+    original = await harness.only_line("UNREADABLE")
+    line = await harness.redeliver(original)
     assert (line.verdict, json.loads(line.reply.body)["error"]) == ("UNREADABLE", 57)
     assert line.detail
-    assert [(kept.verdict, kept.request.body) for kept in await house.journal()] == [("UNREADABLE", body)] * 2
+    assert [(kept.verdict, kept.request.body) for kept in await harness.journal()] == [("UNREADABLE", body)] * 2
 
 
-async def test_a_refusal_again_makes_no_second_item(house: House) -> None:
-    """Redelivered before its cause is mended it is refused again, and there is still one item and one event of it."""
-    await house.deliver(MONACO.path("Result"), RESULT)
-    original = await refused(house, "ACCOUNT_UNKNOWN")
-    assert (await redelivered(house, original)).verdict == "ACCOUNT_UNKNOWN"
-    assert len(await house.items()) == 1
-    assert await events_told(house) == [EventType.RESULT_REFUSED]
+async def test_a_repeated_refusal_makes_no_second_item(harness: CallbackHarness) -> None:
+    """Redelivered before its cause is fixed, a Result is refused again, with one item and one event in all."""
+    await harness.deliver(MONACO.path("Result"), RESULT)
+    original = await harness.only_line("ACCOUNT_UNKNOWN")
+    assert (await harness.redeliver(original)).verdict == "ACCOUNT_UNKNOWN"
+    assert len(await harness.items()) == 1
+    assert await harness.event_types() == [EventType.RESULT_REFUSED]
 
 
-async def test_one_line_of_the_log_says_who_did_it(house: House) -> None:
-    """A redelivery is logged with both lines of the journal, who did it and what it came to."""
-    await house.deliver(MONACO.path("Result"), RESULT)
-    original = await refused(house, "ACCOUNT_UNKNOWN")
+async def test_a_redelivery_is_one_line_in_the_log(harness: CallbackHarness) -> None:
+    """The log line of a redelivery has both lines of the journal, the actor and the verdict."""
+    await harness.deliver(MONACO.path("Result"), RESULT)
+    original = await harness.only_line("ACCOUNT_UNKNOWN")
     with structlog.testing.capture_logs() as logged:
-        line = await redelivered(house, original)
-    (said,) = logged
-    assert (said["exchange_id"], said["redelivery_of"], said["by"]) == (line.id, original.id, "ada")
-    assert (said["provider"], said["verdict"]) == ("monaco", "ACCOUNT_UNKNOWN")
+        line = await harness.redeliver(original)
+    (record,) = logged
+    assert (record["exchange_id"], record["redelivery_of"], record["actor"]) == (line.id, original.id, "ada")
+    assert (record["provider"], record["verdict"]) == ("monaco", "ACCOUNT_UNKNOWN")
 
 
 class SlowWallet(BuiltinWallet):
-    """Credits once it is let."""
+    """It waits for `resume` before it credits."""
 
-    let: asyncio.Event
+    resume: asyncio.Event
 
-    async def credit(self, provider: str, result: Result, narrate: Callable[[PostingOutcome], Any]) -> PostingOutcome:
-        await self.let.wait()
-        return await super().credit(provider, result, narrate)
+    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+        await self.resume.wait()
+        return await super().credit(provider, result, records_of)
 
 
-async def test_a_wallet_that_hangs_is_told_in_time(tmp_path: Path) -> None:
-    """Without an outcome in time a redelivery comes to TRY_AGAIN, and the next one finds out."""
-    let = asyncio.Event()
+async def test_a_redelivery_has_a_time_limit(tmp_path: Path) -> None:
+    """Without an outcome in time a redelivery is TRY_AGAIN, and the next one returns the outcome."""
+    resume = asyncio.Event()
 
     def wallet(store: Any) -> BuiltinWallet:
         slow = SlowWallet(store, clock)
-        slow.let = let
+        slow.resume = resume
         return slow
 
-    let.set()
-    async with open_house(tmp_path, Furnishing(wallet=wallet, time_limit_s=0.1)) as house:
-        await house.deliver(MONACO.path("Result"), RESULT)
-        original = await refused(house, "ACCOUNT_UNKNOWN")
-        await house.open_account()
-        let.clear()
-        line = await redelivered(house, original)
+    resume.set()
+    async with open_harness(tmp_path, HarnessOptions(wallet=wallet, time_limit_s=1.0)) as harness:
+        await harness.deliver(MONACO.path("Result"), RESULT)
+        original = await harness.only_line("ACCOUNT_UNKNOWN")
+        await harness.open_account()
+        resume.clear()
+        line = await harness.redeliver(original)
         assert (line.verdict, json.loads(line.reply.body)["error"]) == ("TRY_AGAIN", 998)
-        assert "0.1 s" in line.detail
-        let.set()
-        assert (await redelivered(house, original)).verdict == "CREDITED"
-        assert await house.cash() == 110
+        assert "1.0 s" in line.detail
+        resume.set()
+        assert (await harness.redeliver(original)).verdict == "CREDITED"
+        assert await harness.cash() == 110
 
 
-# --- As it came -------------------------------------------------------------------------------------------------------
+# --- The request ------------------------------------------------------------------------------------------------------
 
 
-async def test_headers_and_query_are_delivered_as_they_came(tmp_path: Path) -> None:
-    """A dialect that reads a header and the query finds them in a redelivery as it did in the original."""
+async def test_headers_and_query_are_redelivered(tmp_path: Path) -> None:
+    """A redelivery has the headers and the query of the original."""
 
     def sealed(account: Account[Any], request: HttpRequest) -> None:
         headers = {name.lower(): value for name, value in request.headers}
@@ -207,20 +209,20 @@ async def test_headers_and_query_are_delivered_as_they_came(tmp_path: Path) -> N
             raise CallbackRefused(CallbackFault.CREDENTIALS_WRONG, "not sealed")
 
     adapter = altered(LUCKYMONACO, verify=sealed)
-    async with open_house(tmp_path, Furnishing(adapter=adapter, secure_login="misspelt")) as house:
-        await house.open_account()
+    async with open_harness(tmp_path, HarnessOptions(adapter=adapter, secure_login="misspelt")) as harness:
+        await harness.open_account()
         path = MONACO.path("Result") + "?version=1+%C3%BC&empty="
-        await house.deliver(path, RESULT, {"X-Seal": "a: b"})
-        original = await refused(house, "CREDENTIALS_WRONG")
-    async with open_house(tmp_path, Furnishing(adapter=adapter)) as house:
-        assert (await redelivered(house, original)).verdict == "CREDITED"
+        await harness.deliver(path, RESULT, {"X-Seal": "a: b"})
+        original = await harness.only_line("CREDENTIALS_WRONG")
+    async with open_harness(tmp_path, HarnessOptions(adapter=adapter)) as harness:
+        assert (await harness.redeliver(original)).verdict == "CREDITED"
 
 
-async def test_a_masked_value_that_nobody_reads_is_no_obstacle(tmp_path: Path) -> None:
-    """A player's token is kept masked; where the dialect does not compare it, that changes nothing."""
-    async with open_house(tmp_path, Furnishing(secure_login="misspelt")) as house:
-        await house.deliver(MONACO.path("SessionExpired"), {**EXPIRED, "secureLogin": "partner-1"})
-        original = await refused(house, "CREDENTIALS_WRONG")
+async def test_a_masked_value_that_is_not_used_is_no_obstacle(tmp_path: Path) -> None:
+    """A masked token that the dialect does not compare does not prevent a redelivery."""
+    async with open_harness(tmp_path, HarnessOptions(secure_login="misspelt")) as harness:
+        await harness.deliver(MONACO.path("SessionExpired"), {**EXPIRED, "secureLogin": "partner-1"})
+        original = await harness.only_line("CREDENTIALS_WRONG")
         assert b"***" in original.request.body
-    async with open_house(tmp_path) as house:
-        assert (await redelivered(house, original)).verdict == "ACCEPTED"
+    async with open_harness(tmp_path) as harness:
+        assert (await harness.redeliver(original)).verdict == "ACCEPTED"

@@ -1,10 +1,10 @@
-"""No secret is kept, and everything else stays as it travelled."""
+"""The mask removes secrets and leaves all other bytes as they are."""
 
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -61,12 +61,12 @@ BY_VALUE = Mask(SensitiveFields(), (Secret(SECRET),))
     ],
 )
 def test_json_members_are_masked_by_name(body: str, kept: str) -> None:
-    """A member's value is masked whatever its type, in JSON and in what was meant to be JSON, and nothing else is."""
+    """A member's value of any type is masked, in valid and invalid JSON, and nothing else is."""
     assert BY_NAME.body(body.encode()).decode() == kept
 
 
 KEYS = st.text(max_size=5).filter(lambda key: key.lower() not in {"token", "hash"})
-"""Names of members that are nobody's secret."""
+"""Names of members that are not secret."""
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -78,7 +78,7 @@ MARKER = "hunter22"
 
 @st.composite
 def documents(draw: st.DrawFn) -> tuple[Any, Any]:
-    """A document with marked values under secret names at any depth, and the same document as it may be kept."""
+    """A document with marked values under secret names at any depth, and the same document masked."""
     if draw(st.integers(0, 3)) == 0:
         plain = draw(JSON)
         return plain, plain
@@ -102,10 +102,10 @@ def documents(draw: st.DrawFn) -> tuple[Any, Any]:
     st.integers(0, 2),
     st.booleans(),
 )
-def test_in_any_document_the_secret_goes_and_the_rest_stays(
+def test_only_secret_members_of_any_document_change(
     document: tuple[Any, Any], ascii_only: bool, separators: tuple[str, str], nested: int, spelled: bool
 ) -> None:
-    """Written in any way, and within strings of other documents, a document differs only where its secrets stood."""
+    """In any spelling, and within strings of other documents, only the values of secret members change."""
 
     def written(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
@@ -141,7 +141,7 @@ def test_form_fields_are_masked_by_name(body: str, kept: str) -> None:
 
 
 def test_headers_are_masked_by_name() -> None:
-    """What the dialect declares, and what HTTP calls credentials, is masked in any case; the other lines stay."""
+    """Headers that the dialect declares, and HTTP's credentials, are masked in any case; other lines stay."""
     headers = (
         ("Content-Type", "application/json; multipart/form-data;"),
         ("Sessionid", "hunter22"),
@@ -156,7 +156,7 @@ def test_headers_are_masked_by_name() -> None:
 
 
 def test_a_query_is_masked_by_name_and_by_value() -> None:
-    """A query comes out as it stands in a URL, behind its question mark; without one there is nothing."""
+    """A query is returned as in a URL, with its question mark; an empty one as an empty text."""
     query = (("a b", "c&d"), ("Token", "hunter22"), ("x", f"1{SECRET}2"))
     assert Mask(NAMES, (Secret(SECRET),)).query(query) == "?a%20b=c%26d&Token=***&x=1***2"
     assert BY_NAME.query(()) == ""
@@ -166,7 +166,7 @@ def test_a_query_is_masked_by_name_and_by_value() -> None:
 
 
 def mixed(text: str) -> str:
-    """JSON as no encoder writes it and any decoder takes it: every second character escaped, in big letters."""
+    """JSON with every second character escaped, in capitals: unusual but valid."""
     return "".join(
         f"\\u{ord(c):04X}" if i % 2 and ord(c) < 0x10000 else json.dumps(c)[1:-1] for i, c in enumerate(text)
     )
@@ -189,7 +189,7 @@ def mixed(text: str) -> str:
     ],
 )
 def test_a_known_secret_is_masked_in_every_encoding(disguised: str) -> None:
-    """Raw, JSON-escaped, percent-encoded, twice over or by another taste: it is masked wherever it stands."""
+    """Raw, JSON-escaped or percent-encoded, once or twice: it is masked wherever it occurs."""
     assert BY_VALUE.body(f"<{disguised}>".encode()) == b"<***>"
     assert BY_VALUE.text(f"{disguised} {disguised}") == "*** ***"
     assert BY_VALUE.head((("X", f"a{disguised}"),)) == "X: a***"
@@ -198,7 +198,7 @@ def test_a_known_secret_is_masked_in_every_encoding(disguised: str) -> None:
 @pytest.mark.parametrize("before", ["", "u", "us", "use"])
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
 def test_a_known_secret_is_masked_in_base64(before: str, encode: Any) -> None:
-    """Within base64, at whichever place, all that is certain of a secret is gone."""
+    """Within base64, at each offset, every character that depends on the secret alone is masked."""
     mask = Mask(SensitiveFields(), (Secret("~~~hunter22~~~???"),))
     kept = mask.text(encode(f"{before}:~~~hunter22~~~???:".encode()).decode())
     assert "***" in kept
@@ -222,36 +222,36 @@ def as_form(text: str) -> str:
     st.lists(st.text(min_size=1, max_size=10, alphabet=" .xyz"), min_size=2, max_size=4),
     st.sampled_from([str, as_json, as_json_in_json, as_form]),
 )
-def test_any_known_secret_goes_and_the_rest_stays(secret: str, around: list[str], encode: Callable[[str], str]) -> None:
-    """Whatever the secret and whatever stands around it, in each encoding only the secret is replaced."""
+def test_only_the_secret_changes(secret: str, around: list[str], encode: Callable[[str], str]) -> None:
+    """Any secret in any text is replaced in each encoding, and nothing else is."""
     assume(not set(secret) & set(" .xyz*"))
-    assume(len(secret.strip("\\")) == len(secret))  # beside a backslash, whose backslash it is cannot be told
+    assume(len(secret.strip("\\")) == len(secret))  # next to a backslash, it is ambiguous whose backslash it is
     assert Mask(SensitiveFields(), (Secret(secret),)).text(encode(secret).join(around)) == "***".join(around)
 
 
-def test_secrets_that_overlap_leave_no_end_standing() -> None:
-    """Where one secret ends inside another, or inside itself, nothing of either is left."""
+def test_overlapping_secrets_leave_no_rest() -> None:
+    """If one secret ends inside another, or inside itself, nothing of either remains."""
     mask = Mask(SensitiveFields(), (Secret("abcabc"), Secret("cabcde")))
     assert mask.text("<abcabcabcde>") == "<***>"
     assert mask.text("<abcabcabcabc\\u0063>") == "<***\\u0063>"
     assert Mask(SensitiveFields(), (Secret('a":"b'),)).text('{"x":"a":"b"}') == '{"x":"***"}'
 
 
-def test_a_secret_that_is_a_secret_name_hides_no_value() -> None:
-    """A token that happens to be the word 'token' is masked, and so is what stands under that name."""
+def test_a_secret_equal_to_a_secret_name_hides_no_value() -> None:
+    """A token that is the word 'token' is masked, and so is the value of the member of that name."""
     assert Mask(NAMES, (Secret("token"),)).text('{"token":"hunter22"}') == '{"***":"***"}'
 
 
 def test_short_secrets_are_masked_by_name_only() -> None:
-    """A secret of three characters ruins no amount and no id by standing in it."""
+    """A secret of three characters changes no amount and no id that contains it."""
     assert (
         Mask(NAMES, (Secret("123"), Secret(""))).text('{"amount":1230,"token":"123"}')
         == '{"amount":1230,"token":"***"}'
     )
 
 
-def test_further_secrets_hold_for_one_message() -> None:
-    """A caller's token is masked where it is given, and is not remembered."""
+def test_additional_secrets_hold_for_one_message() -> None:
+    """A caller's token is masked in the message that it was given with, and in no other."""
     token = Secret("the-players-token")
     also = BY_VALUE.also(token)
     assert also.body(b'{"echo":"the-players-token"}') == b'{"echo":"***"}'
@@ -262,7 +262,7 @@ def test_further_secrets_hold_for_one_message() -> None:
 
 
 def test_the_mask_does_not_show_its_secrets() -> None:
-    """Neither a repr nor a traceback of the mask tells what it masks."""
+    """The repr of a mask holds none of its secrets."""
     assert "0123" not in repr(BY_VALUE)
 
 
@@ -275,7 +275,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES | st.binary(max_size=6), max_size=30).map(b"".join))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
-    """Whatever the bytes are, a body can be kept."""
+    """Any bytes can be masked as a body, a text and a query."""
     mask = Mask(NAMES, (Secret(SECRET),))
     mask.body(data)
     mask.text(data.decode("latin-1"))
@@ -304,22 +304,22 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
         b"{",
     ],
 )
-def test_time_grows_with_the_bytes_and_no_faster(piece: bytes) -> None:
-    """No repetition of anything makes masking slow: sixteen times the bytes take no more than some sixteen times."""
+def test_time_is_linear_in_the_bytes(piece: bytes) -> None:
+    """The processor time of masking is linear in the bytes, whichever piece is repeated."""
     mask = Mask(NAMES, (Secret("aaaaaaaaaaaaaaaaaaaaaaaaaaaab"), Secret("\\\\\\\\\\\\\\\\x")))
 
     def seconds(size: int) -> float:
         data = piece * (size // len(piece))
-        began = perf_counter()
+        began = process_time()
         mask.body(data)
-        return perf_counter() - began
+        return process_time() - began
 
     small = min(seconds(1 << 14) for _ in range(3))
     assert seconds(1 << 18) < 100 * small + 0.5
 
 
 def test_a_long_body_is_cut_after_masking() -> None:
-    """Of a long body the beginning is kept, with a word on what is missing, and no half of a secret at its end."""
+    """A long body is cut, with a note of what is missing, and without half a secret at the cut."""
     body = b"x" * (KEPT_BYTES - 3) + SECRET.encode() + b"y" + SECRET.encode() + b"y" * 1000
     kept = BY_VALUE.body(body)
     assert kept.startswith(b"x" * (KEPT_BYTES - 3) + b"***...")
@@ -340,8 +340,8 @@ def test_a_long_body_is_cut_after_masking() -> None:
         b'--x\r\nContent-Disposition: form-data; name="token"\r\nContent-Type: text/plain\r\n\r\nhunter22\r\n--x--',
     ],
 )
-def test_a_body_of_no_known_format_hides_what_stands_behind_a_secret_name(body: bytes) -> None:
-    """What no parser takes is kept for a person all the same, and its token is no less secret."""
+def test_a_body_of_unknown_format_shows_no_value_of_a_secret_name(body: bytes) -> None:
+    """A body that no parser accepts is kept for an operator, with its token masked."""
     kept = BY_NAME.body(body)
     assert b"hunter22" not in kept
     assert b"token" in kept
@@ -352,19 +352,19 @@ def test_a_body_of_no_known_format_hides_what_stands_behind_a_secret_name(body: 
     ['{"token":"hunter22"}'.encode("utf-16"), '{"token":"hunter22"}'.encode("utf-16-le"), b"\x1f\x8b\x08x", b"\0"],
 )
 def test_a_body_that_is_not_text_is_kept_by_its_digest(body: bytes) -> None:
-    """Where a secret could stand in a form that nobody looks for, only length and digest are kept."""
+    """A body that could hold a secret in an encoding that is not searched is kept as length and digest."""
     assert BY_NAME.body(body).startswith(b"(not kept: %d bytes that are not text" % len(body))
 
 
-def test_time_grows_with_the_length_and_no_faster() -> None:
-    """Many fields of a secret name in one value cost no more than one: what stands in a value is not read again."""
+def test_the_value_of_a_field_is_not_searched_again() -> None:
+    """Many fields of a secret name in one value are found as one, so that time stays linear."""
     body = b"token=aaa " * 6500
     assert BY_NAME.body(body)[:9] == b"token=***"
     assert len(list(SecretFieldMatcher(["token"]).in_body(body))) == 1
 
 
-def test_what_is_learnt_is_masked_from_then_on() -> None:
-    """In every mask that shares it, in one for a message too, and in headers that were seen before."""
+def test_a_learnt_secret_is_masked_from_then_on() -> None:
+    """Every mask that shares the secrets masks a new one, also for one message, and in headers that it cached."""
     secrets = KnownSecrets([Secret("known-before")])
     mask, other = Mask(SensitiveFields(), secrets), Mask(NAMES, secrets)
     also = mask.also(Secret("of-one-message"))

@@ -77,7 +77,7 @@ async def test_keys_rotate_under_a_stream_of_callbacks(tmp_path: Path) -> None:
             assert answer.status == 404
         await gateway.serving.stop()
         log = (tmp_path / "gateway.log").read_text()
-        assert "turned away" in log
+        assert "callback rejected" in log
         assert not any(key in log for key in keys)
 
 

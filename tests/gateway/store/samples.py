@@ -76,31 +76,41 @@ def item(**fields: Any) -> ReconciliationItem:
     return structs.replace(standard, **fields)
 
 
-def narrate(posting: Posting) -> Callable[[Applied | PostingRefused], PostingRecords]:
-    """What the gateway keeps beside a posting: always a line and an event, and an item where it was refused."""
+RecordsOf = Callable[[Applied | PostingRefused], PostingRecords]
 
-    def tell(result: Applied | PostingRefused) -> PostingRecords:
-        if isinstance(result, Applied):
-            told = event(EventType.RESULT_CREDITED, user_id=posting.user_id, reference=posting.reference)
-            return PostingRecords(exchange(provider=posting.provider), told)
-        told = event(EventType.RESULT_REFUSED, user_id=posting.user_id, reference=posting.reference)
-        line = exchange(provider=posting.provider, verdict=result.fault.value)
-        to_see = item(
+
+def records_of(posting: Posting) -> RecordsOf:
+    """The records of a posting's outcome: a line and an event, and an item where it is refused."""
+
+    def make(outcome: Applied | PostingRefused) -> PostingRecords:
+        if isinstance(outcome, Applied):
+            credited = event(EventType.RESULT_CREDITED, user_id=posting.user_id, reference=posting.reference)
+            return records(exchange(provider=posting.provider), credited)(outcome)
+        refused = event(EventType.RESULT_REFUSED, user_id=posting.user_id, reference=posting.reference)
+        line = exchange(provider=posting.provider, verdict=outcome.fault.value)
+        open_item = item(
             provider=posting.provider,
             reference=posting.reference,
-            fault=result.fault.value,
-            field=result.field,
+            fault=outcome.fault.value,
+            field=outcome.field,
             user_id=posting.user_id,
             exchange_id=line.id,
         )
-        return PostingRecords(line, told, to_see)
+        return records(line, refused, open_item)(outcome)
 
-    return tell
+    return make
+
+
+def records(
+    exchange: Exchange | None = None, event: Event | None = None, item: ReconciliationItem | None = None
+) -> RecordsOf:
+    """These records, whatever the outcome."""
+    return lambda outcome: PostingRecords(outcome=outcome, exchange=exchange, event=event, item=item)
 
 
 async def deliver(store: Store, posting: Posting) -> Applied | PostingRefused:
     """One delivery of a Result."""
-    return await store.apply(posting, NOW, narrate(posting))
+    return (await store.apply(posting, NOW, records_of(posting))).outcome
 
 
 def target(**fields: Any) -> Target:
@@ -142,7 +152,7 @@ async def told(store: Store) -> tuple[Event, ...]:
     mark = event(provider="mark", reference=uuid4().hex)
     content = posting(mark.reference, provider="mark", user_id="mark")
     credit = Applied(mark.reference, "EUR", Decimal(0), replayed=False)
-    await store.record_outcome(content, credit, lambda _: PostingRecords(None, mark), NOW)
+    await store.record_outcome(content, credit, records(event=mark), NOW)
     await is_told(store, mark.id)
     events = await store.events_after("", EventFilter(), 1_000_000)
     return tuple(each for each in events if each.provider != "mark")

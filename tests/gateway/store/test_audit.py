@@ -4,10 +4,10 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.base import PostingRecords, Store
+from gateway.store.base import Store
 from gateway.store.models import Applied, Discrepancy
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, deliver, exchange, narrate, posting
+from tests.gateway.store.samples import NOW, deliver, exchange, posting, records, records_of
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def books(store: Store) -> Store:
     for reference in ("ref-2", "ref-4"):  # also one that the built-in ledger credited before
         at_wallets = posting(reference, user_id="player-2")
         await store.record_outcome(
-            at_wallets, Applied("wallet-1", "EUR", Decimal(9), replayed=False), narrate(at_wallets), NOW
+            at_wallets, Applied("wallet-1", "EUR", Decimal(9), replayed=False), records_of(at_wallets), NOW
         )
     return store
 
@@ -77,5 +77,5 @@ async def test_what_does_not_add_up_is_named(books: Store, database: Database, s
 async def test_a_credit_without_an_event_is_found(store: Store) -> None:
     """A Result that no subscriber was told of does not add up."""
     await store.open_account("player-1", "EUR", Decimal(0), NOW)
-    await store.apply(posting(), NOW, lambda _: PostingRecords(exchange()))
+    await store.apply(posting(), NOW, records(exchange()))
     assert await store.discrepancies() == (Discrepancy("transaction acme 'ref-1'", "events", "0", "1"),)

@@ -1,6 +1,5 @@
 """Transactions looked up, and what the operator's own wallet made of Results."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,7 +18,19 @@ from gateway.store.models import (
     PostingRefused,
     ReconciliationKind,
 )
-from tests.gateway.store.samples import NOW, deliver, event, exchange, item, narrate, open_items, posting, told
+from tests.gateway.store.samples import (
+    NOW,
+    RecordsOf,
+    deliver,
+    event,
+    exchange,
+    item,
+    open_items,
+    posting,
+    records,
+    records_of,
+    told,
+)
 
 PRIZE: dict[str, Any] = {"promo_amount": Decimal("5.50"), "promo_reference": "promo-1"}
 WALLETS = Applied("wallet-7", "EUR", Decimal("110.50"), replayed=False)
@@ -34,16 +45,16 @@ async def record(
     store: Store,
     posting: Posting,
     outcome: Applied | PostingRefused = WALLETS,
-    narrative: Callable[[Applied | PostingRefused], PostingRecords] | None = None,
-) -> None:
-    """What the operator's wallet made of a Result is told."""
-    await store.record_outcome(posting, outcome, narrative or narrate(posting), NOW)
+    made: RecordsOf | None = None,
+) -> Applied | PostingRefused:
+    """Record what the operator's wallet made of a Result; the outcome that was stored."""
+    return (await store.record_outcome(posting, outcome, made or records_of(posting), NOW)).outcome
 
 
-def doubt(reference: str = "ref-1") -> Callable[[object], PostingRecords]:
+def doubt(reference: str = "ref-1") -> RecordsOf:
     """What is kept of a Result that the wallet may or may not have credited."""
     unknown = item(reference=reference, kind=ReconciliationKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
-    return lambda _: PostingRecords(exchange(verdict="OUTCOME_UNKNOWN"), None, unknown)
+    return records(exchange(verdict="OUTCOME_UNKNOWN"), item=unknown)
 
 
 # --- Look-up ----------------------------------------------------------------------------------------------------------
@@ -74,9 +85,9 @@ async def test_a_players_transactions_come_newest_first_in_pages(store: Store) -
         one = posting(f"ref-{number}", provider="acme" if number % 2 else "bolt")
         now = NOW + timedelta(minutes=minute)
         if number % 3:
-            await store.apply(one, now, narrate(one))
+            await store.apply(one, now, records_of(one))
         else:
-            await store.record_outcome(one, WALLETS, narrate(one), now)
+            await store.record_outcome(one, WALLETS, records_of(one), now)
     await deliver(store, posting("another", user_id="player-2"))
     seen: list[Credit] = []
     token = ""
@@ -143,13 +154,7 @@ async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> 
 
 
 async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
-    """The first credit holds, whatever the wallet tells of its reference later; `narrate` is told what it comes to."""
-    heard: list[object] = []
-
-    def listening(outcome: object) -> PostingRecords:
-        heard.append(outcome)
-        return PostingRecords(exchange())
-
+    """The first credit holds, whatever the wallet answers for its reference later; the records have the outcome."""
     other = posting(amount=Decimal(999))
     replayed = structs.replace(WALLETS, cash=Decimal(120), replayed=True)
     anew = structs.replace(WALLETS, transaction_id="wallet-8", cash=Decimal(120))
@@ -161,8 +166,7 @@ async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
         (other, anew, differs),
         (other, replayed, differs),
     ):
-        assert await store.record_outcome(content, says, listening, NOW) == comes_to
-        assert heard.pop() == comes_to
+        assert await record(store, content, says, records(exchange())) == comes_to
     kept = await store.credit("acme", "ref-1")
     assert kept is not None
     assert (kept.transaction_id, kept.content) == ("wallet-7", posting())
@@ -190,13 +194,13 @@ async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
 
 async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> None:
     """Only items of before are settled by a credit."""
-    await record(store, posting(), WALLETS, lambda _: PostingRecords(exchange(), event(), item(fault="OTHER")))
+    await record(store, posting(), WALLETS, records(exchange(), event(), item(fault="OTHER")))
     assert [each.fault for each in await open_items(store)] == ["OTHER"]
     assert len(await told(store)) == 1
 
 
-async def test_a_wallets_narrator_that_fails_takes_all_with_it(store: Store) -> None:
-    """No credit is kept without its story: the bug reaches its caller."""
+async def test_records_that_cannot_be_made_store_no_wallets_credit(store: Store) -> None:
+    """No credit is stored without its records: the error is raised at the caller."""
 
     def broken(outcome: object) -> PostingRecords:
         raise ZeroDivisionError("a bug")

@@ -16,17 +16,7 @@ from gateway.store import housekeeping
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.housekeeping import ABANDONED_AFTER, Housekeeping
 from gateway.store.models import Applied, Exchange, Message, ReconciliationKind
-from tests.gateway.store.samples import (
-    NOW,
-    deliver,
-    exchange,
-    item,
-    narrate,
-    open_items,
-    posting,
-    target,
-    told,
-)
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, open_items, posting, records, target, told
 from tests.support.waiting import until
 
 KEPT = timedelta(days=90)
@@ -113,9 +103,9 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
     await store.open_account("player-1", "EUR", Decimal(5), NOW)
     content = posting("ref-1", promo_amount=Decimal(2), promo_reference="promo-1")
     line = exchange(request=FULL, reply=FULL, detail="a fact")
-    credited = await store.apply(content, NOW, lambda result: structs.replace(narrate(content)(result), exchange=line))
+    stored = await store.apply(content, NOW, records(line, event(reference="ref-1")))
     await deliver(store, posting("ref-2", user_id="nobody"))
-    assert isinstance(credited, Applied)
+    assert isinstance(stored.outcome, Applied)
     before = (
         await store.credit("acme", "ref-1"),
         await store.credit("acme", "promo-1"),
@@ -135,7 +125,7 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
         await open_items(store),
     )
     assert after == before
-    assert await deliver(store, content) == structs.replace(credited, replayed=True)
+    assert await deliver(store, content) == structs.replace(stored.outcome, replayed=True)
     assert await store.discrepancies() == ()
 
 

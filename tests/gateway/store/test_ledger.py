@@ -18,7 +18,7 @@ from gateway.store.models import (
     PostingFault,
     PostingRefused,
 )
-from tests.gateway.store.samples import NOW, deliver, event, exchange, item, open_items, posting, told
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, open_items, posting, records, told
 
 REUSED = PostingFault.REFERENCE_REUSED
 
@@ -312,8 +312,8 @@ async def test_a_refusal_after_the_credit_opens_its_item_again(store: Store) -> 
     assert (await event_types(store))[-1] == EventType.RESULT_REFUSED
 
 
-async def test_a_narrator_that_fails_takes_its_posting_with_it(store: Store) -> None:
-    """Money never moves without its journal line: the narrator's bug reaches its caller, and nothing stands."""
+async def test_a_posting_whose_records_cannot_be_made_changes_nothing(store: Store) -> None:
+    """Money never moves without its journal line: the error is raised at the caller, and nothing is stored."""
     await opened(store)
 
     def broken(result: object) -> PostingRecords:
@@ -329,7 +329,7 @@ async def test_a_narrator_that_fails_takes_its_posting_with_it(store: Store) -> 
 async def test_a_posting_may_go_without_a_line(store: Store) -> None:
     """A caller that came over gRPC has no exchange to keep; the event is kept all the same."""
     await opened(store)
-    await store.apply(posting(), NOW, lambda _: PostingRecords(exchange=None, event=event()))
+    await store.apply(posting(), NOW, records(event=event()))
     assert await store.exchanges() == ()
     assert await event_types(store) == [EventType.RESULT_CREDITED]
 
@@ -337,7 +337,7 @@ async def test_a_posting_may_go_without_a_line(store: Store) -> None:
 async def test_an_item_beside_a_credit_stays_open(store: Store) -> None:
     """Only items of before are resolved by a credit, not one that is told with it."""
     await opened(store)
-    await store.apply(posting(), NOW, lambda _: PostingRecords(exchange(), item=item(fault="OTHER")))
+    await store.apply(posting(), NOW, records(exchange(), item=item(fault="OTHER")))
     assert [each.fault for each in await open_items(store)] == ["OTHER"]
 
 

@@ -1,6 +1,6 @@
 """The ledger's rules by themselves: batches of postings against what is kept, without a database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal, Inexact
 from fractions import Fraction
@@ -32,32 +32,39 @@ from gateway.store.posting import (
     post,
 )
 from gateway.store.sqlite.codecs import money_text
-from tests.gateway.store.samples import NOW, event, exchange, narrate, posting
+from tests.gateway.store.samples import NOW, RecordsOf, event, exchange, posting, records, records_of
 
 REUSED = PostingFault.REFERENCE_REUSED
 EMPTY = LedgerSnapshot({}, {("player-1", "EUR"): Decimal(100)}, frozenset({"player-1"}))
 
 
-def request(
-    posting: Posting, tell: Callable[[Applied | PostingRefused], PostingRecords] | None = None
-) -> PostingRequest:
-    return PostingRequest(posting, NOW, tell or narrate(posting))
+Outcome = Applied | PostingRefused
 
 
-def posted(*postings: Posting, kept: LedgerSnapshot = EMPTY) -> tuple[list[Posted], Entries]:
-    return post([request(each) for each in postings], kept)
+def request(posting: Posting, made: RecordsOf | None = None) -> PostingRequest[PostingRecords]:
+    return PostingRequest(posting, NOW, made or records_of(posting))
+
+
+def posted(*postings: Posting, kept: LedgerSnapshot = EMPTY) -> tuple[list[Outcome], Entries]:
+    results, entries = post([request(each) for each in postings], kept)
+    return [outcome(result) for result in results], entries
+
+
+def outcome(posted: Posted) -> Outcome:
+    assert isinstance(posted, PostingRecords)
+    return posted.outcome
 
 
 def with_prize(reference: str = "ref-1", **fields: Any) -> Posting:
     return posting(reference, **{"promo_amount": Decimal(5), "promo_reference": "promo-1", **fields})
 
 
-def refused(posted: Posted) -> tuple[PostingFault, str]:
+def refused(posted: Outcome) -> tuple[PostingFault, str]:
     assert isinstance(posted, PostingRefused)
     return posted.fault, posted.field
 
 
-def cash_of(posted: Posted) -> Decimal:
+def cash_of(posted: Outcome) -> Decimal:
     assert isinstance(posted, Applied)
     return posted.cash
 
@@ -228,8 +235,8 @@ def test_a_contradiction_of_an_older_credit_comes_before_the_batchs_credits() ->
     assert not entries.items_after
 
 
-def test_where_the_story_cannot_be_told_nothing_of_the_posting_is_entered() -> None:
-    """The neighbours stand, and the same reference behind it is applied for the first time."""
+def test_a_posting_whose_records_cannot_be_made_enters_nothing() -> None:
+    """Its neighbours are applied, and the same reference after it is applied for the first time."""
 
     def broken(result: object) -> PostingRecords:
         raise ZeroDivisionError("a bug")
@@ -237,20 +244,24 @@ def test_where_the_story_cannot_be_told_nothing_of_the_posting_is_entered() -> N
     requests = [request(posting("a")), request(posting("b"), broken), request(posting("b")), request(posting("c"))]
     (first, bug, second, third), entries = post(requests, EMPTY)
     assert isinstance(bug, ZeroDivisionError)
-    assert [cash_of(result) for result in (first, second, third)] == [Decimal("110.5"), Decimal(121), Decimal("131.5")]
+    assert [cash_of(outcome(result)) for result in (first, second, third)] == [
+        Decimal("110.5"),
+        Decimal(121),
+        Decimal("131.5"),
+    ]
     assert [credit.content.reference for credit in entries.credits] == ["a", "b", "c"]
     assert len(entries.exchanges) == 3
 
 
-def test_a_story_without_a_line_or_an_event_is_kept_as_it_is() -> None:
-    """The ledger served over gRPC has no callback to keep a line of."""
-    story = PostingRecords(None, event())
-    (first, again), entries = post([request(posting(), lambda _: story)] * 2, EMPTY)
-    assert (cash_of(first), cash_of(again)) == (Decimal("110.5"), Decimal("110.5"))
+def test_records_may_lack_a_line_or_an_event() -> None:
+    """The ledger served over gRPC has no journal line to store."""
+    credited = event()
+    (first, again), entries = post([request(posting(), records(event=credited))] * 2, EMPTY)
+    assert (cash_of(outcome(first)), cash_of(outcome(again))) == (Decimal("110.5"), Decimal("110.5"))
     assert not entries.exchanges
-    assert entries.events == [story.event]
+    assert entries.events == [credited]
     line = exchange()
-    _, entries = post([request(posting(), lambda _: PostingRecords(line))], EMPTY)
+    _, entries = post([request(posting(), records(line))], EMPTY)
     assert (entries.exchanges, entries.events) == ([line], [])
 
 
@@ -287,7 +298,7 @@ def after(kept: LedgerSnapshot, entries: Entries) -> LedgerSnapshot:
     return LedgerSnapshot({**kept.credits, **entered}, {**kept.cash, **entries.cash}, kept.users)
 
 
-def without_ids(results: Sequence[Posted]) -> list[Posted]:
+def without_ids(results: Sequence[Outcome]) -> list[Outcome]:
     return [structs.replace(result, transaction_id="") if isinstance(result, Applied) else result for result in results]
 
 
@@ -296,7 +307,7 @@ def without_ids(results: Sequence[Posted]) -> list[Posted]:
 def test_however_a_stream_is_cut_into_batches_the_books_are_the_same(batch: list[Posting], data: st.DataObject) -> None:
     """All at once, one by one, or anyhow: the same answers, credits, balances and items, and money is conserved."""
     at_once, entries = posted(*batch, kept=OPENED)
-    kept, results, items = OPENED, list[Posted](), 0
+    kept, results, items = OPENED, list[Outcome](), 0
     rest = list(batch)
     while rest:
         size = data.draw(st.integers(1, len(rest)))

@@ -101,7 +101,7 @@ async def test_every_line_of_a_callback_has_its_request_id(harness: TelemetryHar
     assert await harness.gateway.callback(PROVIDER, "V4/Balance", b"{}") == (404, b"")
     assert await harness.gateway.callback("nobody", "V4/Result", result_body("r-9")) == (404, b"")
     *lines, rejected = call_lines(log_lines)[before:]
-    assert rejected["event"] == "callback turned away"
+    assert rejected["event"] == "callback rejected"
     assert rejected.keys().isdisjoint({"request_id", "provider"})  # none of the callback before it
     assert [line for line in lines if line.get("provider") != PROVIDER or not line.get("request_id")] == []
     callbacks = [line for line in lines if line["event"] == "callback"]

@@ -189,7 +189,7 @@ async def test_a_callback_is_a_separate_trace(harness: TelemetryHarness, exporte
     exporter.clear()
     assert await harness.result("r-1") == 0
     assert await harness.result("r-2", userId="nobody") == 62
-    expected = (RESULT, (("judge", (COMMIT,)),))
+    expected = (RESULT, (("process", (COMMIT,)),))
     assert trees(exporter.get_finished_spans(), RESULT) == [expected, expected]
     good, refused = (span for span in exporter.get_finished_spans() if span.name == RESULT)
     assert good.context
@@ -220,7 +220,7 @@ async def test_postgresql_has_the_same_spans(
         await harness.open_account()
         assert await harness.result("r-1") == 0
         assert await harness.close() is grpc.StatusCode.OK
-    assert trees(exporter.get_finished_spans(), RESULT) == [(RESULT, (("judge", (COMMIT,)),))]
+    assert trees(exporter.get_finished_spans(), RESULT) == [(RESULT, (("process", (COMMIT,)),))]
     assert trees(exporter.get_finished_spans(), CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT))]
     commit = next(span for span in exporter.get_finished_spans() if span.name == "store commit")
     assert commit.attributes == {"db.system.name": "postgresql", "db.operation.name": "COMMIT"}

@@ -9,19 +9,15 @@ from typing import Any
 import pytest
 
 from adapters.contract import Result
-from gateway.store.models import Applied, Event, EventFilter, Exchange, ItemFilter, ReconciliationItem
+from gateway.store.models import Event, EventFilter, ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.channel import ClientPem, WalletAddress
 from gateway.wallet.remote import RemoteWallet
-from tests.gateway.wallet.journal import NOW, RESULT, exchange
+from tests.gateway.wallet.journal import NOW, RESULT, records_of
 
 HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "patience_s": 0.6}
 """A provider with less patience than real ones, for tests of what uses it up."""
-
-
-def narrate(outcome: PostingOutcome) -> Exchange:
-    return exchange("CREDITED" if isinstance(outcome, Applied) else outcome.fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class Asking:
     path: Path
 
     async def credit(self, result: Result = RESULT) -> PostingOutcome:
-        return await self.wallet.credit("monaco", result, narrate)
+        return (await self.wallet.credit("monaco", result, records_of(result))).outcome
 
     async def fails(self, result: Result = RESULT) -> str:
         """What is said where the outcome stays unknown."""

@@ -1,11 +1,15 @@
-"""What the wallet's tests have in common: a Result, and the journal's line of it."""
+"""A Result and its records, as the wallet's tests use them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
 from adapters.contract import PromoPrize, Result
-from gateway.store.models import Direction, Exchange, Message
+from gateway.store.base import PostingRecords
+from gateway.store.models import Applied, Direction, Exchange, Message
+from gateway.wallet.base import PostingOutcome
+from gateway.wallet.records import posting_records
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -36,3 +40,13 @@ def exchange(verdict: str, detail: str = "") -> Exchange:
         status=200,
         detail=detail,
     )
+
+
+def records_of(result: Result) -> Callable[[PostingOutcome], PostingRecords]:
+    """The records of the outcome of this Result."""
+
+    def make(outcome: PostingOutcome) -> PostingRecords:
+        line = exchange("CREDITED" if isinstance(outcome, Applied) else outcome.fault)
+        return posting_records(result, outcome, line)
+
+    return make

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from gateway.store.base import ContentDiffers, StoreUnavailable
+from adapters.contract import Result
+from gateway.store.base import ContentDiffers, PostingRecords, StoreUnavailable
 from gateway.store.models import (
     AccountOpened,
     Applied,
     Balance,
     EventFilter,
     EventType,
-    Exchange,
     ItemFilter,
     PostingFault,
     PostingRefused,
@@ -24,7 +24,7 @@ from gateway.store.models import (
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
-from tests.gateway.wallet.journal import NOW, PRIZE, RESULT, exchange
+from tests.gateway.wallet.journal import NOW, PRIZE, RESULT, records_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,17 @@ async def books(tmp_path: Path) -> AsyncIterator[Books]:
     await store.close()
 
 
-def narrate(outcome: PostingOutcome) -> Exchange:
-    return exchange("CREDITED" if isinstance(outcome, Applied) else outcome.fault)
+async def credit(wallet: BuiltinWallet, result: Result = RESULT) -> PostingOutcome:
+    """The outcome of one callback's Result."""
+    return (await wallet.credit("monaco", result, records_of(result))).outcome
 
 
 async def test_a_credit_keeps_effect_event_and_journal_line(books: Books) -> None:
     """A first credit tells of itself once; a second tells only the journal, and answers the first transaction."""
     await books.wallet.open_account("421", "USD", Decimal(100))
     result = replace(RESULT, promo=PRIZE)
-    first = await books.wallet.credit("monaco", result, narrate)
-    again = await books.wallet.credit("monaco", result, narrate)
+    first = await credit(books.wallet, result)
+    again = await credit(books.wallet, result)
     assert isinstance(first, Applied)
     assert (first.cash, first.replayed) == (Decimal("112.5"), False)
     assert again == structs.replace(first, replayed=True)
@@ -68,24 +69,24 @@ async def test_a_refusal_keeps_one_item_and_settles_when_credited(books: Books) 
     """Without an account there is one item and one event, however often it comes; a credit resolves the item."""
     refused = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
     for _ in range(2):
-        assert await books.wallet.credit("monaco", RESULT, narrate) == refused
+        assert await credit(books.wallet) == refused
     (item,) = (await books.store.items(ItemFilter())).entries
     assert (item.fault, item.field, item.reference) == ("ACCOUNT_UNKNOWN", "user_id", RESULT.reference)
     assert [event.type for event in await books.store.events_after("", EventFilter(), 10)] == ["RESULT_REFUSED"]
     await books.wallet.open_account("421", "USD", Decimal(0))
-    assert isinstance(await books.wallet.credit("monaco", RESULT, narrate), Applied)
+    assert isinstance(await credit(books.wallet), Applied)
     assert not (await books.store.items(ItemFilter())).entries
 
 
-async def test_a_story_that_cannot_be_told_credits_nothing(books: Books) -> None:
-    """Where the journal's line cannot be made, the effect is undone with it."""
+async def test_records_that_cannot_be_made_credit_nothing(books: Books) -> None:
+    """Where the records of a posting cannot be made, the posting changes nothing."""
     await books.wallet.open_account("421", "USD", Decimal(100))
 
-    def speechless(outcome: PostingOutcome) -> Exchange:
+    def broken(outcome: PostingOutcome) -> PostingRecords:
         raise LookupError(outcome)
 
     with pytest.raises(LookupError):
-        await books.wallet.credit("monaco", RESULT, speechless)
+        await books.wallet.credit("monaco", RESULT, broken)
     assert await books.wallet.balance("421", "USD") == Balance("USD", Decimal(100))
     assert not await books.store.events_after("", EventFilter(), 10)
 
@@ -127,6 +128,6 @@ async def test_readiness_is_the_stores(books: Books) -> None:
     with pytest.raises(WalletUnavailable, match="ledger's store"):
         await books.wallet.ready()
     with pytest.raises(StoreUnavailable):
-        await books.wallet.credit("monaco", RESULT, narrate)
+        await credit(books.wallet)
     other.close()
     await books.wallet.ready()

@@ -21,10 +21,10 @@ from tests.gateway.store.samples import (
     exchange,
     failed,
     item,
-    narrate,
     open_items,
     outbound,
     posting,
+    records_of,
     settled,
     target,
     told,
@@ -96,7 +96,7 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
         applied = Applied(f"transaction-{number}", "EUR", Decimal(1), replayed=False)
         writes: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
             "expiry": lambda: store.record_expiry(event(session_id=f"session-{number}"), "p", exchange()),
-            "outcome": lambda: store.record_outcome(content, applied, narrate(content), NOW),
+            "outcome": lambda: store.record_outcome(content, applied, records_of(content), NOW),
             "item": lambda: store.record_exchange(exchange(), item(reference=f"ref-{number}"), event()),
             "account": lambda: store.open_account(f"new-{number}", "EUR", Decimal(0), NOW),
             "switch": lambda: store.change_provider_state(
@@ -190,12 +190,12 @@ async def test_an_overtaken_batch_writes_nothing_of_its_first_try(stores: list[P
             with ThreadPoolExecutor() as threads:  # a loop of its own: this one waits here
                 threads.submit(asyncio.run, take()).result()
         seen.append(outcome)
-        return narrate(posting("ref-1", user_id="player-1"))(outcome)
+        return records_of(posting("ref-1", user_id="player-1"))(outcome)
 
     async with held(store):
         late = asyncio.create_task(store.apply(posting("ref-1", user_id="player-1"), NOW, overtaken))
         beside = asyncio.create_task(deliver(store, posting("ref-2", user_id="player-2")))
-    assert await late == PostingRefused(PostingFault.REFERENCE_REUSED, "user_id")
+    assert (await late).outcome == PostingRefused(PostingFault.REFERENCE_REUSED, "user_id")
     assert isinstance(await beside, Applied)
     assert [type(outcome) for outcome in seen] == [Applied, PostingRefused]
     assert [await cash(store, f"player-{number}") for number in range(3)] == [Decimal("10.5"), 0, Decimal("10.5")]

@@ -16,7 +16,7 @@ from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.inspect import audit_file
 from gateway.store.sqlite.migrations import ENGINE
-from tests.gateway.store.samples import NOW, deliver, narrate, posting
+from tests.gateway.store.samples import NOW, deliver, posting, records_of
 from tests.gateway.store.sqlite.inside import cash, opened, writer
 
 REF_1 = "transaction acme 'ref-1'"
@@ -122,7 +122,7 @@ async def test_what_the_operators_wallet_credited_is_in_no_account(store: Sqlite
     for reference in ("ref-1", "elsewhere"):
         applied = Applied("wallet-1", "EUR", Decimal(1), replayed=False)
         content = posting(reference)
-        await store.record_outcome(content, applied, narrate(content), NOW)
+        await store.record_outcome(content, applied, records_of(content), NOW)
     assert await store.discrepancies() == ()
 
 
@@ -130,7 +130,9 @@ async def test_of_a_result_that_both_have_credited_each_event_counts(store: Sqli
     """The wallet's own event is not taken for that of the built-in ledger."""
     await credited(store)
     content = posting("ref-1")
-    await store.record_outcome(content, Applied("wallet-1", "EUR", Decimal(1), replayed=False), narrate(content), NOW)
+    await store.record_outcome(
+        content, Applied("wallet-1", "EUR", Decimal(1), replayed=False), records_of(content), NOW
+    )
     await writer(store).run(lambda db: db.execute(ONE_LESS).rowcount)
     assert await store.discrepancies() == (Discrepancy(REF_1, "events", "0", "1"),)
 

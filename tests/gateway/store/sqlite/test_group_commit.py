@@ -10,7 +10,7 @@ import pytest
 from gateway.store.base import PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, Message
 from gateway.store.sqlite import SqliteStore, thread
-from tests.gateway.store.samples import NOW, deliver, exchange, posting
+from tests.gateway.store.samples import NOW, deliver, exchange, posting, records
 from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
 
 
@@ -99,7 +99,7 @@ async def test_a_full_disk_is_unavailable_and_recovers(store: SqliteStore) -> No
     await writer(store).run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
     large = exchange(request=Message("", b"x" * 1_000_000))
     with pytest.raises(StoreUnavailable, match="disk is full") as caught:
-        await store.apply(posting(), NOW, lambda _: PostingRecords(large))
+        await store.apply(posting(), NOW, records(large))
     assert caught.value.unchanged
     assert await cash(store) == 0
     await writer(store).run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal, Inexact
 
@@ -12,7 +11,18 @@ from msgspec import structs
 from gateway.store.base import PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, EventType, Message, Posting, PostingFault, PostingRefused
 from gateway.store.sqlite import SqliteStore
-from tests.gateway.store.samples import NOW, deliver, event, exchange, narrate, open_items, posting, told
+from tests.gateway.store.samples import (
+    NOW,
+    RecordsOf,
+    deliver,
+    event,
+    exchange,
+    open_items,
+    posting,
+    records,
+    records_of,
+    told,
+)
 from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
 
 
@@ -108,42 +118,35 @@ async def test_a_credit_resolves_what_was_open_before_its_batch(store: SqliteSto
 # --- One that cannot be carried out -----------------------------------------------------------------------------------
 
 
-def twice_told(known: str) -> Callable[[object], PostingRecords]:
-    """A story whose event has an id that another has already."""
-    return lambda _: PostingRecords(exchange(), structs.replace(event(), id=known))
+EVENT_OF_KNOWN_ID = records(exchange(), structs.replace(event(), id="known"))
+NAIVE_TIME = records(exchange(started_at=datetime(2026, 11, 21)), event())  # noqa: DTZ001 - what must not be stored
 
 
-def with_naive_time(_: object) -> PostingRecords:
-    return PostingRecords(exchange(started_at=datetime(2026, 11, 21)), event())  # noqa: DTZ001 - what must not be kept
-
-
-def unspeakable(_: object) -> PostingRecords:
+def broken(_: object) -> PostingRecords:
     raise ZeroDivisionError("a bug")
 
 
 BAD = [
-    pytest.param(posting("bad"), twice_told("known"), sqlite3.IntegrityError, id="a constraint"),
-    pytest.param(posting("bad"), with_naive_time, ValueError, id="a line that cannot be written"),
-    pytest.param(posting("bad"), unspeakable, ZeroDivisionError, id="a story that cannot be told"),
+    pytest.param(posting("bad"), EVENT_OF_KNOWN_ID, sqlite3.IntegrityError, id="a constraint"),
+    pytest.param(posting("bad"), NAIVE_TIME, ValueError, id="a line that cannot be written"),
+    pytest.param(posting("bad"), broken, ZeroDivisionError, id="records that cannot be made"),
     pytest.param(posting("bad", amount=Decimal("1E-300")), None, Inexact, id="a sum that cannot be exact"),
     pytest.param(posting("bad", user_id="\ud800"), None, UnicodeEncodeError, id="a name that is no text"),
 ]
 
 
-@pytest.mark.parametrize(("bad", "tell", "error"), BAD)
+@pytest.mark.parametrize(("bad", "bad_records", "error"), BAD)
 async def test_one_that_cannot_be_carried_out_falls_alone(
-    store: SqliteStore, bad: Posting, tell: Callable[[object], PostingRecords] | None, error: type[Exception]
+    store: SqliteStore, bad: Posting, bad_records: RecordsOf | None, error: type[Exception]
 ) -> None:
     """Its caller hears what it was, its neighbours stand as if it had not come, and nothing of it is left."""
     await opened(store)
-    await store.apply(
-        posting("first"), NOW, lambda _: PostingRecords(None, structs.replace(event(reference="first"), id="known"))
-    )
+    await store.apply(posting("first"), NOW, records(event=structs.replace(event(reference="first"), id="known")))
     seen = await store.events_committed(-1)
     async with held(store):
         tasks = [
             asyncio.create_task(deliver(store, posting("a"))),
-            asyncio.create_task(store.apply(bad, NOW, tell or narrate(bad))),
+            asyncio.create_task(store.apply(bad, NOW, bad_records or records_of(bad))),
             asyncio.create_task(deliver(store, posting("a"))),
             asyncio.create_task(deliver(store, posting("a", round_id="other"))),
             asyncio.create_task(store.ping()),
@@ -175,9 +178,9 @@ async def test_postings_that_all_fail_leave_the_rest_of_the_batch(store: SqliteS
     await opened(store)
     async with held(store):
         tasks = [
-            asyncio.create_task(store.apply(posting("a"), NOW, with_naive_time)),
+            asyncio.create_task(store.apply(posting("a"), NOW, NAIVE_TIME)),
             asyncio.create_task(store.open_account("player-2", "EUR", Decimal(7), NOW)),
-            asyncio.create_task(store.apply(posting("b"), NOW, with_naive_time)),
+            asyncio.create_task(store.apply(posting("b"), NOW, NAIVE_TIME)),
         ]
     first, account, second = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(first, ValueError)
@@ -197,7 +200,7 @@ async def test_a_full_disk_is_told_to_all_postings_of_the_batch(store: SqliteSto
         said.clear()
         tasks = [
             asyncio.create_task(deliver(store, posting("a"))),
-            asyncio.create_task(store.apply(posting("b"), NOW, lambda _: PostingRecords(large))),
+            asyncio.create_task(store.apply(posting("b"), NOW, records(large))),
         ]
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(result, StoreUnavailable)
