@@ -39,7 +39,7 @@ async def keeping(
     store: Store, clock: Callable[[], datetime], *, alone: bool = True, keep_bodies: timedelta | None = KEPT
 ) -> AsyncIterator[None]:
     """Housekeeping, round after round."""
-    keeper = Housekeeping(store, clock, alone=alone, keep_bodies=keep_bodies, every_s=0.01)
+    keeper = Housekeeping(store, clock, alone=alone, keep_bodies=keep_bodies, interval_s=0.01)
     keeper.start()
     try:
         yield
@@ -87,7 +87,7 @@ async def kept_for(
 
 async def test_old_bodies_go_in_small_steps_and_young_ones_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """All lines that are older go in one round, however many; one that is as old as is allowed stays."""
-    monkeypatch.setattr(housekeeping, "TRIMMED_AT_ONCE", 2)
+    monkeypatch.setattr(housekeeping, "TRIM_BATCH_SIZE", 2)
     old = [exchange(request=FULL, reply=FULL, ended_at=NOW - timedelta(seconds=1 + each)) for each in range(5)]
     young = exchange(request=FULL, reply=FULL, ended_at=NOW)
     for line in (*old, young):
@@ -188,7 +188,7 @@ async def test_what_begins_after_the_start_is_not_cut_off(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(StoreUnavailable("the disk is full"), "put off"), (RuntimeError("a bug"), "gateway error")],
+    [(StoreUnavailable("the disk is full"), "housekeeping failed"), (RuntimeError("a bug"), "gateway error")],
     ids=["outage", "bug"],
 )
 async def test_what_fails_is_tried_again(store: Store, error: Exception, said: str) -> None:

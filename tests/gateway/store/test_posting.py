@@ -27,7 +27,7 @@ from gateway.store.posting import (
     Posted,
     PostingRequest,
     first_difference,
-    needs,
+    lock_set,
     normalize,
     post,
 )
@@ -75,7 +75,7 @@ def cash_of(posted: Outcome) -> Decimal:
 def test_needs_are_sorted_and_each_stands_once() -> None:
     """Locks are taken in the order of the needs: two gateways with the same batch never wait for each other."""
     batch = [posting("b"), with_prize("a"), posting("b"), posting("c", user_id="player-0"), posting("a", provider="z")]
-    found = needs(batch)
+    found = lock_set(batch)
     assert found.references == (("acme", "a"), ("acme", "b"), ("acme", "c"), ("acme", "promo-1"), ("z", "a"))
     assert found.accounts == (("player-0", "EUR"), ("player-1", "EUR"))
 

@@ -239,8 +239,8 @@ async def test_from_any_event_exactly_the_rest_follows(
     last_id = kept[start].id if start >= 0 else ""
     expected = [each for each in rest if wanted.wants(each)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_events, "LOOKED_AT", looked_at)
-        patch.setattr(postgres_events, "LOOKED_AT", looked_at)
+        patch.setattr(sqlite_events, "MAX_SCANNED", looked_at)
+        patch.setattr(postgres_events, "MAX_SCANNED", looked_at)
         seen: list[Event] = []
         for _ in range(len(rest) + 2):
             batch = await store.next_events(last_id, wanted, limit)
@@ -260,8 +260,8 @@ async def test_a_batch_looks_at_a_bounded_part(
     store: Store, kept: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However rare the wanted events are, one batch passes over no more than its part, and says where to go on."""
-    monkeypatch.setattr(sqlite_events, "LOOKED_AT", 20)
-    monkeypatch.setattr(postgres_events, "LOOKED_AT", 20)
+    monkeypatch.setattr(sqlite_events, "MAX_SCANNED", 20)
+    monkeypatch.setattr(postgres_events, "MAX_SCANNED", 20)
     none = EventFilter(provider="none")
     places = []
     batch = await store.next_events("", none, 10)

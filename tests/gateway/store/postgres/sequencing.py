@@ -11,7 +11,7 @@ from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import Event, EventFilter
 from gateway.store.postgres import PostgresStore, events
 from gateway.store.postgres.address import parse
-from gateway.store.postgres.connection import PATIENT, WRITING, Connection, connect
+from gateway.store.postgres.connection import UNBOUNDED, WRITING, Connection, connect
 from gateway.store.postgres.sequencer import Sequencer
 from tests.gateway.store.samples import event
 from tests.support.waiting import until
@@ -61,7 +61,7 @@ async def replicas(url: str, count: int = 1) -> AsyncIterator[list[Replica]]:
 @asynccontextmanager
 async def session(url: str) -> AsyncIterator[Connection]:
     """A connection of the test's own."""
-    db = await connect(parse(url), "test", PATIENT)
+    db = await connect(parse(url), "test", UNBOUNDED)
     try:
         yield db
     finally:
@@ -78,7 +78,7 @@ async def migrate(url: str) -> None:
 async def commit(db: Connection, count: int = 1) -> list[Event]:
     """Commit events in one transaction, and wake nobody."""
     told = [event() for _ in range(count)]
-    await events.keep(db, told)
+    await events.insert(db, told)
     return told
 
 
@@ -92,7 +92,7 @@ async def write(url: str, replica: Replica, transactions: int, seed: int) -> lis
                 for _ in range(chance.randint(1, 3)):
                     told += await commit(db)
                     await asyncio.sleep(chance.uniform(0, 0.005))
-            replica.sequencer.written()
+            replica.sequencer.notify()
     return told
 
 
@@ -101,7 +101,7 @@ async def follow(url: str, total: int, *, batch: int = 7) -> list[Event]:
     seen: list[Event] = []
     async with session(url) as db, asyncio.timeout(30):
         while len(seen) < total:
-            seen.extend(await events.after(db, seen[-1].id if seen else "", ALL, batch))
+            seen.extend(await events.events_after(db, seen[-1].id if seen else "", ALL, batch))
     return seen
 
 
@@ -115,7 +115,7 @@ async def numbered(url: str, total: int) -> Sequence[Event]:
         await until(are_numbered)
         positions = [row["position"] for row in await db.fetch("SELECT position FROM events ORDER BY position")]
         assert positions == list(range(1, total + 1))
-        return await events.after(db, "", ALL, total + 1)
+        return await events.events_after(db, "", ALL, total + 1)
 
 
 async def make_slow(db: Connection, seconds: float) -> None:

@@ -8,10 +8,11 @@ import asyncpg
 import pytest
 
 from adapters.contract import Certainty
+from gateway.store import batching
 from gateway.store.base import AlreadyResolved, ContentDiffers, PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, Message
 from gateway.store.postgres import PostgresStore, sequencer
-from gateway.store.postgres import committer as module
+from gateway.store.postgres import committer as committer_module
 from gateway.store.postgres.unit_of_work import UnitOfWork
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
 from tests.gateway.store.samples import NOW, deliver, event, exchange, failed, item, posting, target, told
@@ -79,7 +80,7 @@ async def test_neighbours_of_a_bug_stand(store: PostgresStore) -> None:
         Applied,
     ]
     assert "NUL" in str(results[5])
-    assert "half a character" in str(results[6])
+    assert "lone surrogate" in str(results[6])
     assert await cash(store) == 42
     assert [line.verdict for line in await store.exchanges()] == ["CREDITED"] * 5
     assert len(await told(store)) == 4
@@ -204,7 +205,7 @@ async def test_a_commit_that_fails_is_told_to_everyone(store: PostgresStore) -> 
 
 async def test_a_long_queue_is_refused(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a stuck server callers are turned away; those that wait already are served."""
-    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    monkeypatch.setattr(batching, "MAX_QUEUED", 2)
     async with held(store):
         tasks = [asyncio.create_task(store.record_exchange(exchange())) for _ in range(3)]
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -214,7 +215,7 @@ async def test_a_long_queue_is_refused(store: PostgresStore, monkeypatch: pytest
 async def test_nobody_waits_long_in_the_queue(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waited too long is told that nothing was done, and nothing is."""
     async with held(store):
-        monkeypatch.setattr(module, "WAIT_S", 0.0)
+        monkeypatch.setattr(committer_module, "QUEUE_TIMEOUT_S", 0.0)
         task = asyncio.create_task(store.record_exchange(exchange()))
     with pytest.raises(StoreUnavailable, match="wait longer") as caught:
         await task
@@ -224,7 +225,7 @@ async def test_nobody_waits_long_in_the_queue(store: PostgresStore, monkeypatch:
 
 async def test_a_long_queue_is_served_in_several_batches(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch has a bound, and what is beyond it comes next, in order."""
-    monkeypatch.setattr(module, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(batching, "MAX_BATCH_SIZE", 3)
     await opened(store)
     async with held(store):
         said = statements(store)
@@ -259,7 +260,7 @@ async def test_closing_finishes_what_is_queued(postgres_url: str) -> None:
 
 async def test_subscribers_hear_of_a_commit_at_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sequencer is woken by the commit of an event, and does not wait for its next look."""
-    monkeypatch.setattr(sequencer, "POLL_S", 60.0)
+    monkeypatch.setattr(sequencer, "POLL_INTERVAL_S", 60.0)
     store = PostgresStore(postgres_url)
     await store.open()
     await opened(store)

@@ -202,7 +202,7 @@ async def test_a_wrong_user_and_a_wrong_password(postgres: PostgresServer, empty
 
 async def test_a_server_that_is_too_old(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that lacks what this release needs is named with its version."""
-    monkeypatch.setattr(connection, "OLDEST_SERVER", 99)
+    monkeypatch.setattr(connection, "MIN_SERVER_VERSION", 99)
     await refused(empty_url, r"is PostgreSQL \d+, and this release needs 99")
 
 
@@ -273,7 +273,7 @@ async def test_a_server_without_care_is_told_of(postgres: PostgresServer, postgr
         await value(everywhere, "ALTER SYSTEM RESET full_page_writes")
         await value(everywhere, "SELECT pg_reload_conf()")
         await until_shown(everywhere, "full_page_writes", "on")
-    assert [(line["off"], line["log_level"]) for line in logged] == [("full_page_writes", "warning")]
+    assert [(line["setting"], line["log_level"]) for line in logged] == [("full_page_writes", "warning")]
 
 
 async def until_shown(url: str, name: str, setting: str) -> None:

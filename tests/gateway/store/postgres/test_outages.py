@@ -14,9 +14,9 @@ import asyncpg
 import pytest
 
 from gateway.store.base import StoreUnavailable
+from gateway.store.batching import MAX_QUEUED
 from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore
-from gateway.store.postgres.committer import MOST_WAITING
 from tests.gateway.store.postgres.inside import cash, committer, held, opened, pool, value
 from tests.gateway.store.postgres.proxy import Proxy, proxied
 from tests.gateway.store.samples import deliver, exchange, posting
@@ -204,11 +204,11 @@ async def test_nothing_piles_up_behind_a_frozen_server(line: Line) -> None:
     line.proxy.freeze()
     began = time.monotonic()
     results = await asyncio.gather(
-        *(deliver(line.store, posting(f"ref-{number}")) for number in range(MOST_WAITING + 2000)),
+        *(deliver(line.store, posting(f"ref-{number}")) for number in range(MAX_QUEUED + 2000)),
         return_exceptions=True,
     )
     assert time.monotonic() - began < IN_TIME_S + 2  # to make and end so many tasks takes its own time
-    assert Counter(type(result) for result in results) == {StoreUnavailable: MOST_WAITING + 2000}
+    assert Counter(type(result) for result in results) == {StoreUnavailable: MAX_QUEUED + 2000}
     assert sum("wait for it already" in str(result) for result in results) >= 1500
     assert not committer(line.store)._queue
 

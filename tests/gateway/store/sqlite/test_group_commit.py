@@ -7,9 +7,10 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.store import batching
 from gateway.store.base import PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, Message
-from gateway.store.sqlite import SqliteStore, thread
+from gateway.store.sqlite import SqliteStore
 from tests.gateway.store.samples import NOW, deliver, exchange, posting, records
 from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
 
@@ -195,7 +196,7 @@ async def test_the_thread_outlives_any_bug(store: SqliteStore) -> None:
 
 async def test_a_long_queue_is_refused(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a stuck disk callers are turned away; those that wait already are served."""
-    monkeypatch.setattr(thread, "MOST_WAITING", 2)
+    monkeypatch.setattr(batching, "MAX_QUEUED", 2)
     async with held(store):
         tasks = [asyncio.create_task(store.ping()) for _ in range(3)]
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -204,7 +205,7 @@ async def test_a_long_queue_is_refused(store: SqliteStore, monkeypatch: pytest.M
 
 async def test_a_long_queue_is_served_in_several_batches(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch has a bound, and what is beyond it comes next, in order."""
-    monkeypatch.setattr(thread, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(batching, "MAX_BATCH_SIZE", 3)
     await opened(store)
     said = await statements(store)
     async with held(store):
