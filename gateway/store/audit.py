@@ -65,9 +65,9 @@ class Audit:
     discrepancies: Sequence[Discrepancy]
 
 
-def cash_differs(user_id: str, currency: str, kept: Decimal, expected: Decimal) -> Discrepancy:
+def cash_differs(user_id: str, currency: str, actual: Decimal, expected: Decimal) -> Discrepancy:
     """An account does not hold its opening balance plus its transactions."""
-    return Discrepancy(f"account {user_id!r} in {currency}", "cash", format(kept, "f"), format(expected, "f"))
+    return Discrepancy(f"account {user_id!r} in {currency}", "cash", format(actual, "f"), format(expected, "f"))
 
 
 def account_missing(provider: str, reference: str, user_id: str, currency: str) -> Discrepancy:
@@ -76,9 +76,9 @@ def account_missing(provider: str, reference: str, user_id: str, currency: str) 
     return Discrepancy(_transaction(provider, reference), "user_id", "no account", account)
 
 
-def events_differ(provider: str, reference: str, kept: int) -> Discrepancy:
+def events_differ(provider: str, reference: str, actual: int) -> Discrepancy:
     """A Result's transaction has no RESULT_CREDITED event, or more than one."""
-    return Discrepancy(_transaction(provider, reference), "events", str(kept), "1")
+    return Discrepancy(_transaction(provider, reference), "events", str(actual), "1")
 
 
 def transaction_missing(provider: str, reference: str) -> Discrepancy:

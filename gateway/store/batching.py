@@ -32,7 +32,7 @@ class CommitMetrics(Protocol):
     """Counts commits. An engine always calls it from the same thread."""
 
     def commit(self, engine: str, operations: int, seconds: float) -> None:
-        """A batch of so many operations was committed."""
+        """A batch of `operations` was committed, in `seconds`."""
         ...
 
     def commit_failed(self, engine: str) -> None:

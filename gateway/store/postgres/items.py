@@ -146,9 +146,9 @@ async def find_item(db: Connection, id: str) -> ReconciliationItem | None:
     return CODEC.item(row) if row is not None else None
 
 
-async def resolve_item(db: Connection, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
+async def resolve_item(db: Connection, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
     """Resolve an open item in an operator's name. Raises LookupError and AlreadyResolved, and writes nothing then."""
-    row = await db.fetchrow(_RESOLVE, id, require_aware(now), journal_text(by), journal_text(why))
+    row = await db.fetchrow(_RESOLVE, id, require_aware(now), journal_text(actor), journal_text(reason))
     if row is not None:
         return CODEC.item(row)
     known = await find_item(db, id)

@@ -248,17 +248,19 @@ class PostgresStore:
     items = _read_method(reconciliation.items)
     find_item = _read_method(reconciliation.find_item)
 
-    async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
-        return await self.write(lambda work: reconciliation.resolve_item(work.db, id, by, why, now), ("items", id))
+    async def resolve_item(self, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+        return await self.write(
+            lambda work: reconciliation.resolve_item(work.db, id, actor, reason, now), ("items", id)
+        )
 
     current_provider_states = _read_method(switches.current_provider_states)
     provider_state_changes = _read_method(switches.provider_state_changes)
 
     async def change_provider_state(
-        self, provider: str, to: ProviderState, by: str, why: str, now: datetime
+        self, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
     ) -> tuple[ProviderStateChange | None, bool]:
         return await self.write(
-            lambda work: switches.change_provider_state(work, provider, to, by, why, now),
+            lambda work: switches.change_provider_state(work, provider, to, actor, reason, now),
             ("provider_switches", provider),
         )
 

@@ -31,7 +31,7 @@ ORDER BY position DESC LIMIT $3
 
 
 async def change_provider_state(
-    work: UnitOfWork, provider: str, to: ProviderState, by: str, why: str, now: datetime
+    work: UnitOfWork, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
 ) -> tuple[ProviderStateChange | None, bool]:
     """Change a provider's state, with its line in the journal: the newest change, and whether this call made it."""
     row = await work.db.fetchrow(f"{_OF_PROVIDER} ORDER BY number DESC LIMIT 1", provider)
@@ -39,7 +39,7 @@ async def change_provider_state(
     if to is (newest.state if newest else ProviderState.ENABLED):
         return newest, False
     number = newest.number + 1 if newest else 1
-    change = ProviderStateChange(new_id(), provider, number, now, journal_text(by), journal_text(why))
+    change = ProviderStateChange(new_id(), provider, number, now, journal_text(actor), journal_text(reason))
     if await work.db.fetchval(_INSERT, *CODEC.state_change_values(change)):
         work.lines.append(change.line())
         return change, True

@@ -92,7 +92,7 @@ def find_item(db: sqlite3.Connection, id: str) -> ReconciliationItem | None:
     return CODEC.item(row) if row is not None else None
 
 
-def resolve_item(db: sqlite3.Connection, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
+def resolve_item(db: sqlite3.Connection, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
     """Resolve an open item in an operator's name. Raises LookupError and AlreadyResolved."""
     known = find_item(db, id)
     if known is None:
@@ -101,6 +101,6 @@ def resolve_item(db: sqlite3.Connection, id: str, by: str, why: str, now: dateti
         raise AlreadyResolved(known)
     rows = db.execute(
         "UPDATE reconciliation_items SET resolved_at = ?, resolved_by = ?, resolution = ? WHERE id = ? RETURNING *",
-        (time_text(now), by, why, id),
+        (time_text(now), actor, reason, id),
     ).fetchall()
     return CODEC.item(rows[0])

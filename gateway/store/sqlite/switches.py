@@ -15,7 +15,7 @@ _INSERT = f"INSERT INTO provider_switches ({STATE_CHANGE_COLUMNS}) VALUES (?, ?,
 
 
 def change_provider_state(
-    db: sqlite3.Connection, provider: str, to: ProviderState, by: str, why: str, now: datetime
+    db: sqlite3.Connection, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
 ) -> tuple[ProviderStateChange | None, bool]:
     """Change a provider's state, with its line in the journal: the newest change, and whether this call made it."""
     row = db.execute(
@@ -24,7 +24,7 @@ def change_provider_state(
     newest = CODEC.state_change(row) if row is not None else None
     if to is (newest.state if newest else ProviderState.ENABLED):
         return newest, False
-    change = ProviderStateChange(new_id(), provider, newest.number + 1 if newest else 1, now, by, why)
+    change = ProviderStateChange(new_id(), provider, newest.number + 1 if newest else 1, now, actor, reason)
     db.execute(_INSERT, CODEC.state_change_values(change))
     journal.insert(db, [change.line()])
     return change, True

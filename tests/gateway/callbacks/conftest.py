@@ -33,5 +33,5 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def scene(tmp_path: Path, url: str) -> AsyncIterator[Scene]:
-    async with a_scene(tmp_path, url=url, attempt_timeout_s=0.2, patience_s=0.4) as scene:
+    async with a_scene(tmp_path, url=url, attempt_timeout_s=0.2, credit_timeout_s=0.4) as scene:
         yield scene

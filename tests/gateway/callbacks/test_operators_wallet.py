@@ -98,7 +98,7 @@ async def test_the_wallets_refusals_are_told_in_the_dialect(
 @pytest.mark.parametrize("behaviour", UNKNOWN.values(), ids=UNKNOWN)
 async def test_what_is_not_the_wallets_word_is_998(tmp_path: Path, behaviour: Behaviour) -> None:
     """No status and no answer but those of the table is told the provider as anything else than 'send again'."""
-    async with a_scene(tmp_path, attempt_timeout_s=0.2, patience_s=0.3) as scene:
+    async with a_scene(tmp_path, attempt_timeout_s=0.2, credit_timeout_s=0.3) as scene:
         scene.wallet.behaviour = behaviour
         assert await scene.deliver() == SEND_AGAIN
         (item,) = await scene.house.items()
@@ -130,7 +130,7 @@ async def test_an_unknown_outcome_is_an_item_until_it_is_known(scene: Scene) -> 
 
 async def test_what_the_wallet_was_not_asked_is_nobodys_question(tmp_path: Path) -> None:
     """A Result that found no place among those that ask is 998 and a line, and no item: its outcome is known."""
-    async with a_scene(tmp_path, most_at_once=0) as scene:
+    async with a_scene(tmp_path, max_in_flight=0) as scene:
         assert await scene.deliver() == SEND_AGAIN
         assert len(await scene.house.journal()) == 1
         assert not await scene.house.items()
@@ -147,7 +147,7 @@ async def test_five_deliveries_at_once_are_told_once(scene: Scene, door: Doorway
 
 async def test_other_callbacks_do_without_the_wallet(tmp_path: Path) -> None:
     """A wallet that hangs keeps nobody from telling that a session is over."""
-    async with a_scene(tmp_path, patience_s=30, attempt_timeout_s=30) as scene:
+    async with a_scene(tmp_path, credit_timeout_s=30, attempt_timeout_s=30) as scene:
         scene.wallet.behaviour = hanging
         delivery = asyncio.create_task(scene.deliver())
         await scene.wallet.arrived.wait()
@@ -223,7 +223,7 @@ async def test_a_bug_on_the_way_to_the_store_is_998_and_mended_by_the_next_deliv
 
 async def test_no_secret_of_the_callback_reaches_the_wallet_or_the_log(tmp_path: Path) -> None:
     """What came to authenticate a caller is none of the wallet's business, and a wallet's words are masked."""
-    async with a_scene(tmp_path, attempt_timeout_s=0.2, patience_s=0.2) as scene:
+    async with a_scene(tmp_path, attempt_timeout_s=0.2, credit_timeout_s=0.2) as scene:
         scene.wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, words=f"the key is {MONACO.key}")
         with structlog.testing.capture_logs() as logged:
             assert await scene.deliver() == SEND_AGAIN

@@ -42,7 +42,7 @@ async def test_an_outcome_that_nobody_waited_for_is_for_a_person(tmp_path: Path)
         await asyncio.sleep(0.3)
         yield body[9:]
 
-    async with a_scene(tmp_path, time_limit_s=0.5, patience_s=0.4) as scene:
+    async with a_scene(tmp_path, time_limit_s=0.5, credit_timeout_s=0.4) as scene:
         scene.wallet.behaviour = hanging
         assert await scene.deliver(dripping()) == SEND_AGAIN
         await scene.house.store.ping()  # written behind it
@@ -100,7 +100,7 @@ async def test_a_credit_stored_too_late_has_a_further_line(tmp_path: Path) -> No
 
 async def test_a_limit_shorter_than_the_wallets_patience_leaves_no_task(tmp_path: Path) -> None:
     """A delivery whose time is over ends its call to the wallet; what that committed, the next delivery is told."""
-    async with a_scene(tmp_path, time_limit_s=0.2, patience_s=30, attempt_timeout_s=30) as scene:
+    async with a_scene(tmp_path, time_limit_s=0.2, credit_timeout_s=30, attempt_timeout_s=30) as scene:
         assert (await scene.deliver())["error"] == 0
         gone = asyncio.Event()
 
@@ -126,7 +126,7 @@ async def test_a_limit_shorter_than_the_wallets_patience_leaves_no_task(tmp_path
 
 async def test_a_wallet_that_hangs_costs_no_memory(tmp_path: Path) -> None:
     """Three hundred deliveries that come to nothing leave neither tasks nor memory behind."""
-    async with a_scene(tmp_path, attempt_timeout_s=0.05, patience_s=0.15) as scene:
+    async with a_scene(tmp_path, attempt_timeout_s=0.05, credit_timeout_s=0.15) as scene:
         scene.wallet.behaviour = hanging
 
         async def fifty(name: str) -> None:

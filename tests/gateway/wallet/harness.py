@@ -16,7 +16,7 @@ from gateway.wallet.channel import ClientPem, WalletAddress
 from gateway.wallet.remote import RemoteWallet
 from tests.gateway.wallet.journal import NOW, RESULT, records_of
 
-HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "patience_s": 0.6}
+HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "credit_timeout_s": 0.6}
 """A provider with less patience than real ones, for tests of what uses it up."""
 
 

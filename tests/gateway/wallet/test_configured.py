@@ -79,8 +79,8 @@ async def test_a_process_with_the_wrong_authority_says_so_in_json(tmp_path: Path
         async with serving(config) as gateway, aiohttp.ClientSession() as http:
             assert (await gateway.deliver(http, RESULT))["error"] == 998
     lines = [json.loads(line) for line in config.with_suffix(".log").read_text().splitlines()]
-    (mend,) = [line for line in lines if line["level"] == "error"]
-    assert "check wallet.tls" in mend["detail"]
+    (misconfigured,) = [line for line in lines if line["level"] == "error"]
+    assert "check wallet.tls" in misconfigured["error"]
 
 
 async def test_the_time_of_an_attempt_is_the_configurations(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
         PostingFault.ACCOUNT_UNKNOWN: ("{x}", "open one"),
         PostingFault.CURRENCY_MISMATCH: ("{x}", "USD", "open one"),
         PostingFault.REFERENCE_REUSED: (RESULT.reference, "round_id", "journal"),
-        PostingFault.FIELD_INVALID: (RESULT.reference, "round_id", "mend"),
+        PostingFault.FIELD_INVALID: (RESULT.reference, "round_id", "fix"),
     }
     assert all(word in said for word in wanted[fault])
 

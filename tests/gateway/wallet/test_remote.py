@@ -23,7 +23,7 @@ from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.channel import WalletAddress
-from gateway.wallet.remote import RemoteWallet, _pause_s
+from gateway.wallet.remote import RemoteWallet, _backoff_s
 from gateway.wallet.remote_codec import InconclusiveAnswer
 from tests.gateway.wallet.harness import HASTY, Asking, asking
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
@@ -150,7 +150,7 @@ async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path, retry
         assert isinstance(answer, bytes)
         return answer
 
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, patience_s=1.5) as gateway:
+    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, credit_timeout_s=1.5) as gateway:
         wallet.behaviour = behave
         await gateway.fails()
     pauses = [later - sooner for sooner, later in itertools.pairwise(came)]
@@ -161,7 +161,7 @@ async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path, retry
 def test_no_two_callers_come_back_together() -> None:
     """A pause is drawn from a range that grows to half a second, and comes on top of what the wallet asks for."""
     for attempt, most in ((1, 0.05), (2, 0.1), (4, 0.4), (5, 0.5), (9, 0.5)):
-        pauses = {_pause_s(attempt, InconclusiveAnswer("", retry_after_s=2)) for _ in range(20)}
+        pauses = {_backoff_s(attempt, InconclusiveAnswer("", retry_after_s=2)) for _ in range(20)}
         assert len(pauses) == 20
         assert all(2 + most / 2 <= pause <= 2 + most for pause in pauses)
 
@@ -205,7 +205,7 @@ async def test_a_cancelled_credit_leaves_nothing_behind(tmp_path: Path) -> None:
     """A credit whose time is over ends with its call to the wallet, and leaves no task, and its place to others."""
     async with (
         scripted_wallet() as wallet,
-        asking(tmp_path, wallet.target, attempt_timeout_s=30, patience_s=30, most_at_once=1) as gateway,
+        asking(tmp_path, wallet.target, attempt_timeout_s=30, credit_timeout_s=30, max_in_flight=1) as gateway,
     ):
         gone = asyncio.Event()
 
@@ -238,7 +238,7 @@ async def test_no_more_than_so_many_ask_at_once(tmp_path: Path) -> None:
     """One Result more than the wallet is asked of at once is sent away without a call; the others are not harmed."""
     async with (
         scripted_wallet() as wallet,
-        asking(tmp_path, wallet.target, attempt_timeout_s=5, most_at_once=3) as gateway,
+        asking(tmp_path, wallet.target, attempt_timeout_s=5, max_in_flight=3) as gateway,
     ):
         full, release = asyncio.Event(), asyncio.Event()
 

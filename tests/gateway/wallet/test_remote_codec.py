@@ -160,8 +160,8 @@ async def test_what_the_wallet_says_of_a_field_is_logged(scene: Scene) -> None:
         await scene.gateway.credit()
     (line,) = logged
     assert line["log_level"] == "warning"
-    assert line["detail"].startswith("INVALID_ARGUMENT round_id  has letters!")
-    assert len(line["detail"]) < 400
+    assert line["error"].startswith("INVALID_ARGUMENT round_id  has letters!")
+    assert len(line["error"]) < 400
 
 
 @pytest.mark.parametrize(("behaviour", "advice"), FOR_GOOD)
@@ -174,7 +174,7 @@ async def test_any_other_status_leaves_the_outcome_unknown(scene: Scene, behavio
     assert len(scene.wallet.received) == 1
     (line,) = logged
     assert line["log_level"] == "error"
-    assert advice in line["detail"]
+    assert advice in line["error"]
     assert not await scene.gateway.events()
     assert not await scene.gateway.store.exchanges()
 

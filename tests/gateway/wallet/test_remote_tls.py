@@ -90,7 +90,7 @@ async def test_what_does_not_fit_says_what_to_mend(tmp_path: Path, mismatch: Mis
         assert not wallet.received
         (line,) = logged
         assert line["log_level"] == "error"
-        assert "check wallet.tls: ca must be" in line["detail"]
+        assert "check wallet.tls: ca must be" in line["error"]
         assert "check wallet.tls" in said
         assert "PRIVATE KEY" not in repr(logged) + said
         with pytest.raises(WalletUnavailable, match=r"check wallet\.target and wallet\.tls"):
