@@ -90,36 +90,6 @@ async def test_money_is_exact(store: Store, opening: str, credit: str, after: st
 # --- Once -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_result_is_credited(store: Store) -> None:
-    """A posting adds its amount, and answers its transaction and the balance after it."""
-    await opened(store)
-    result = await deliver(store, posting())
-    assert isinstance(result, Applied)
-    assert (result.currency, result.cash, result.replayed) == ("EUR", Decimal("110.50"), False)
-    assert len(result.transaction_id) == 32
-    assert await cash(store) == Decimal("110.50")
-
-
-async def test_the_same_again_answers_the_first_transaction_and_the_balance_now(store: Store) -> None:
-    """A replay credits nothing, whatever session it names and however its amount is written."""
-    await opened(store)
-    first = await deliver(store, posting())
-    await deliver(store, posting("ref-2"))
-    again = await deliver(store, posting(amount=Decimal("10.500"), session_id="another"))
-    assert isinstance(first, Applied)
-    assert again == Applied(first.transaction_id, "EUR", Decimal(121), replayed=True)
-    assert await cash(store) == 121
-
-
-async def test_a_loss_is_a_transaction_too(store: Store) -> None:
-    """Amount 0 is kept under its reference, so that another amount is refused later."""
-    await opened(store)
-    first = await deliver(store, posting(amount=Decimal("0.00")))
-    assert isinstance(first, Applied)
-    assert first.cash == 100
-    assert await deliver(store, posting()) == PostingRefused(REUSED, "amount")
-
-
 async def test_references_are_each_provider_s_own(store: Store) -> None:
     """The same reference at two providers is two transactions."""
     await opened(store)
@@ -147,25 +117,6 @@ async def test_a_provider_with_money_is_remembered(store: Store) -> None:
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 
 PRIZE: dict[str, Any] = {"promo_amount": Decimal(5), "promo_reference": "promo-1"}
-OTHERS: list[tuple[str, dict[str, Any]]] = [
-    ("user_id", {"user_id": "player-2", "amount": Decimal(1)}),
-    ("currency", {"currency": "USD", "amount": Decimal(1)}),
-    ("amount", {"amount": Decimal("10.51"), "round_id": "other"}),
-    ("round_id", {"round_id": "other", "game_id": "other"}),
-    ("game_id", {"game_id": "other", "promo_amount": Decimal(6)}),
-    ("promo_amount", {"promo_amount": Decimal(6), "promo_reference": "promo-2"}),
-    ("promo_amount", {"promo_amount": None, "promo_reference": ""}),
-    ("promo_reference", {"promo_reference": "promo-2"}),
-]
-
-
-@pytest.mark.parametrize(("field", "other"), OTHERS)
-async def test_a_reference_with_other_content_is_refused(store: Store, field: str, other: dict[str, Any]) -> None:
-    """The first differing field is named, before the account is looked at, and no money moves."""
-    await opened(store)
-    await deliver(store, posting(**PRIZE))
-    assert await deliver(store, posting(**(PRIZE | other))) == PostingRefused(REUSED, field)
-    assert await cash(store) == Decimal("115.50")
 
 
 async def test_an_unknown_account_is_refused_and_can_be_mended(store: Store) -> None:
@@ -179,60 +130,7 @@ async def test_an_unknown_account_is_refused_and_can_be_mended(store: Store) -> 
     assert await cash(store, currency="USD") == 100
 
 
-# --- Promotional prizes -----------------------------------------------------------------------------------------------
-
-
-async def test_a_prize_is_credited_beside_the_win(store: Store) -> None:
-    """A prize adds to cash in the same transaction, once."""
-    await opened(store)
-    first = await deliver(store, posting(**PRIZE))
-    assert isinstance(first, Applied)
-    assert first.cash == Decimal("115.50")
-    assert await deliver(store, posting(**PRIZE)) == Applied(
-        first.transaction_id, "EUR", Decimal("115.50"), replayed=True
-    )
-
-
-async def test_a_known_prize_is_not_credited_again(store: Store) -> None:
-    """A prize that came with another Result stands; the Result that repeats it is credited for itself."""
-    await opened(store)
-    await deliver(store, posting("ref-1", **PRIZE))
-    second = await deliver(store, posting("ref-2", **PRIZE))
-    assert isinstance(second, Applied)
-    assert (second.cash, second.replayed) == (Decimal(126), False)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"promo_amount": Decimal(6)},
-        {"user_id": "player-2"},
-        {"currency": "USD"},
-        {"round_id": "other"},
-        {"game_id": "other"},
-        {"promo_reference": "ref-1"},  # a Result's reference
-        {"promo_reference": "ref-2"},  # its own
-    ],
-)
-async def test_a_prize_with_other_content_refuses_the_whole_result(store: Store, other: dict[str, Any]) -> None:
-    """A prize's reference that stands for something else refuses the Result too, and moves nothing."""
-    await opened(store)
-    await opened(store, user_id="player-2")
-    await opened(store, currency="USD")
-    await deliver(store, posting("ref-1", **PRIZE))
-    result = await deliver(store, posting("ref-2", **(PRIZE | other)))
-    assert result == PostingRefused(REUSED, "promo_reference")
-    assert await cash(store) == Decimal("115.50")
-    assert await cash(store, user_id="player-2") == 100
-    assert await cash(store, currency="USD") == 100
-
-
-async def test_a_prize_s_reference_is_no_result_s(store: Store) -> None:
-    """A Result under the reference of a prize is refused, even with the prize's very content."""
-    await opened(store)
-    await deliver(store, posting("ref-1", **PRIZE))
-    assert await deliver(store, posting("promo-1", amount=Decimal(5))) == PostingRefused(REUSED, "reference")
-    assert await cash(store) == Decimal("115.50")
+# --- What the database refuses ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("half", [{"promo_amount": Decimal(5)}, {"promo_reference": "promo-1"}])

@@ -125,6 +125,21 @@ def test_other_content_under_a_reference_is_named_by_its_first_field(other: dict
     assert entries == Entries(exchanges=entries.exchanges, items_before=entries.items_before)
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"promo_amount": Decimal(6), "promo_reference": "promo-2"}, "promo_amount"),
+        ({"promo_amount": None, "promo_reference": ""}, "promo_amount"),
+        ({"promo_reference": "promo-2"}, "promo_reference"),
+    ],
+)
+def test_another_prize_under_a_known_reference_is_named(other: dict[str, Any], named: str) -> None:
+    """The prize is part of the content of a reference."""
+    kept = replace(EMPTY, credits={("acme", "ref-1"): Credit(CreditKind.RESULT, "first", with_prize(), NOW)})
+    (result,), _ = posted(with_prize(**other), kept=kept)
+    assert refused(result) == (REUSED, named)
+
+
 def test_an_account_is_judged_after_the_reference_and_before_the_currency() -> None:
     """Without any account ACCOUNT_UNKNOWN; with one in another currency CURRENCY_MISMATCH."""
     results, entries = posted(posting("a", user_id="nobody"), posting("b", currency="USD"))
@@ -177,17 +192,24 @@ def test_a_prize_that_two_results_carry_is_credited_once() -> None:
     assert [credit.content.reference for credit in entries.credits] == ["a", "promo-1", "b"]
 
 
+ACCOUNTS = replace(EMPTY, cash={**EMPTY.cash, ("player-2", "EUR"): Decimal(0), ("player-1", "USD"): Decimal(0)})
+
+
 @pytest.mark.parametrize(
     "first",
     [
-        with_prize("a", promo_amount=Decimal(6)),  # another prize under the same reference
-        with_prize("a", round_id="another"),  # of another round
+        with_prize("a", promo_amount=Decimal(6)),
+        with_prize("a", user_id="player-2"),
+        with_prize("a", currency="USD"),
+        with_prize("a", round_id="another"),
+        with_prize("a", game_id="another"),
         posting("promo-1", amount=Decimal(5)),  # a Result, and no prize
     ],
 )
 def test_a_prize_with_other_content_refuses_the_whole_result(first: Posting) -> None:
-    """Neither the win nor the prize is credited where the prize's reference stands for something else."""
-    (_, result), entries = posted(first, with_prize("b"))
+    """Neither the win nor the prize is credited where the prize's reference has another content."""
+    (credited, result), entries = posted(first, with_prize("b"), kept=ACCOUNTS)
+    assert isinstance(credited, Applied)
     assert refused(result) == (REUSED, "promo_reference")
     assert "b" not in {credit.content.reference for credit in entries.credits}
 

@@ -29,17 +29,6 @@ async def test_what_arrives_together_is_committed_together(store: PostgresStore)
     assert await cash(store) == 210
 
 
-async def test_duplicates_in_one_batch_are_judged_in_order(store: PostgresStore) -> None:
-    """In one transaction the second delivery sees the first, and is a replay of it."""
-    await opened(store)
-    async with held(store):
-        tasks = [asyncio.create_task(deliver(store, posting())) for _ in range(5)]
-    results = [result for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
-    assert [result.replayed for result in results] == [False, True, True, True, True]
-    assert len({result.transaction_id for result in results}) == 1
-    assert await cash(store) == Decimal("10.5")
-
-
 async def test_neighbours_of_a_bug_stand(store: PostgresStore) -> None:
     """A narrator, an amount, a key and an operation that are wrong each fail alone, and each by its own name."""
     await opened(store)

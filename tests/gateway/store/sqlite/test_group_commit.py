@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 
 from gateway.store import batching
-from gateway.store.base import PostingRecords, StoreUnavailable
-from gateway.store.models import Applied, Message
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Applied
 from gateway.store.sqlite import SqliteStore
-from tests.gateway.store.samples import NOW, deliver, exchange, posting, records
+from tests.gateway.store.samples import deliver, exchange, posting
 from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
 
 
@@ -25,38 +25,6 @@ async def test_what_arrives_together_is_committed_together(store: SqliteStore) -
     assert all(isinstance(result, Applied) for result in await asyncio.gather(*tasks))
     assert said.count("COMMIT") == 2  # the holder's, and theirs
     assert await cash(store) == 210
-
-
-async def test_duplicates_in_one_batch_are_judged_in_order(store: SqliteStore) -> None:
-    """In one transaction the second delivery sees the first, and is a replay of it."""
-    await opened(store)
-    async with held(store):
-        tasks = [asyncio.create_task(deliver(store, posting())) for _ in range(5)]
-    results = [result for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
-    assert [result.replayed for result in results] == [False, True, True, True, True]
-    assert len({result.transaction_id for result in results}) == 1
-    assert await cash(store) == Decimal("10.5")
-
-
-async def test_neighbours_of_a_failure_stand(store: SqliteStore) -> None:
-    """An operation that raises after it wrote is rolled back alone, and only its caller hears of it."""
-    await opened(store)
-
-    def broken(result: object) -> PostingRecords:
-        raise ZeroDivisionError("a bug")
-
-    async with held(store):
-        tasks = [
-            asyncio.create_task(deliver(store, posting("ref-1"))),
-            asyncio.create_task(store.apply(posting("ref-2"), NOW, broken)),
-            asyncio.create_task(deliver(store, posting("ref-3"))),
-        ]
-    first, bug, third = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(first, Applied)
-    assert isinstance(bug, ZeroDivisionError)
-    assert isinstance(third, Applied)
-    assert await cash(store) == 21
-    assert [line.verdict for line in await store.exchanges()] == ["CREDITED", "CREDITED"]
 
 
 async def test_a_cancelled_caller_harms_nobody(store: SqliteStore) -> None:
@@ -90,21 +58,6 @@ async def test_a_locked_database_is_unavailable_and_recovers(store: SqliteStore,
         other.execute("ROLLBACK")
     assert isinstance(await deliver(store, posting("ref-0")), Applied)
     await store.ping()
-    assert await cash(store) == Decimal("10.5")
-
-
-async def test_a_full_disk_is_unavailable_and_recovers(store: SqliteStore) -> None:
-    """Where the file cannot grow its caller is told, and the store goes on once there is room."""
-    await opened(store)
-    pages = await writer(store).run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
-    await writer(store).run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
-    large = exchange(request=Message("", b"x" * 1_000_000))
-    with pytest.raises(StoreUnavailable, match="disk is full") as caught:
-        await store.apply(posting(), NOW, records(large))
-    assert caught.value.unchanged
-    assert await cash(store) == 0
-    await writer(store).run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
-    assert isinstance(await deliver(store, posting()), Applied)
     assert await cash(store) == Decimal("10.5")
 
 

@@ -63,45 +63,6 @@ async def test_batches_of_any_size_find_what_is_kept(store: SqliteStore, size: i
     assert await cash(store) == Decimal("10.5") * (size + 1)
 
 
-async def test_a_mixed_batch_is_judged_in_order(store: SqliteStore) -> None:
-    """Duplicates, other content, prizes, players without an account: each sees what the earlier ones did."""
-    await opened(store)
-    await opened(store, "player-2", "USD")
-    deliveries = [
-        posting("a"),
-        posting("a", amount=Decimal(1)),
-        posting("b", promo_amount=Decimal(3), promo_reference="p"),
-        posting("a"),
-        posting("p", amount=Decimal(3)),
-        posting("c", user_id="player-2"),
-        posting("d", user_id="nobody"),
-        posting("e", promo_amount=Decimal(4), promo_reference="p"),
-    ]
-    async with held(store):
-        tasks = [asyncio.create_task(deliver(store, each)) for each in deliveries]
-    results = await asyncio.gather(*tasks)
-    assert [result.cash if isinstance(result, Applied) else (result.fault, result.field) for result in results] == [
-        Decimal("10.5"),
-        (PostingFault.REFERENCE_REUSED, "amount"),
-        Decimal(24),
-        Decimal(24),
-        (PostingFault.REFERENCE_REUSED, "reference"),
-        (PostingFault.CURRENCY_MISMATCH, "currency"),
-        (PostingFault.ACCOUNT_UNKNOWN, "user_id"),
-        (PostingFault.REFERENCE_REUSED, "promo_reference"),
-    ]
-    assert await cash(store) == 24
-    assert sorted((each.reference, each.field) for each in await open_items(store)) == [
-        ("a", "amount"),
-        ("c", "currency"),
-        ("d", "user_id"),
-        ("e", "promo_reference"),
-        ("p", "reference"),
-    ]
-    assert sum(each.type is EventType.RESULT_CREDITED for each in await told(store)) == 2
-    assert await store.discrepancies() == ()
-
-
 async def test_a_credit_resolves_what_was_open_before_its_batch(store: SqliteStore) -> None:
     """The item of the refusal is resolved, and a contradiction in the credit's own batch stays for a person."""
     refused = await deliver(store, posting())
