@@ -83,7 +83,7 @@ def _postings(provider: str, prefix: str) -> st.SearchStrategy[list[Posting]]:
     return st.lists(one(), min_size=1, max_size=15)
 
 
-# One database serves all examples: each has users and a provider of its own.
+# One database serves all examples: each has its users and its provider.
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), at_once=st.booleans())
 async def test_the_ledger_does_what_the_model_does(store: Store, data: st.DataObject, at_once: bool) -> None:

@@ -50,7 +50,7 @@ async def credit(wallet: BuiltinWallet, result: Result = RESULT) -> PostingOutco
 
 
 async def test_a_credit_keeps_effect_event_and_journal_line(books: Books) -> None:
-    """A first credit tells of itself once; a second tells only the journal, and answers the first transaction."""
+    """A first credit has an event; a second has only its journal line, and returns the first transaction."""
     await books.wallet.open_account("421", "USD", Decimal(100))
     result = replace(RESULT, promo=PRIZE)
     first = await credit(books.wallet, result)
@@ -77,8 +77,8 @@ async def test_a_refusal_keeps_one_item_and_settles_when_credited(books: Books) 
     assert not (await books.store.items(ItemFilter())).entries
 
 
-async def test_a_result_over_grpc_is_applied_and_told_once(books: Books) -> None:
-    """`apply` moves money once and tells one event; a refusal is the caller's to look at, and leaves nothing."""
+async def test_a_result_over_grpc_is_applied_once(books: Books) -> None:
+    """`apply` moves money once and adds one event; a refusal is returned to the caller, and stores nothing."""
     unknown = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
     assert await books.wallet.apply("monaco", RESULT) == unknown
     await books.wallet.open_account("421", "USD", Decimal(100))

@@ -1,4 +1,4 @@
-"""Sequencers over one real database, without a store around them, and those who write and read beside them."""
+"""Sequencers over one real database, without a store, with writers and readers at the same time."""
 
 import asyncio
 import random
@@ -77,23 +77,23 @@ async def migrate(url: str) -> None:
 
 async def commit(db: Connection, count: int = 1) -> list[Event]:
     """Commit events in one transaction, and wake nobody."""
-    told = [event() for _ in range(count)]
-    await events.insert(db, told)
-    return told
+    added = [event() for _ in range(count)]
+    await events.insert(db, added)
+    return added
 
 
 async def write(url: str, replica: Replica, transactions: int, seed: int) -> list[Event]:
     """Transactions of a few events each, that take their time between the first and the commit."""
     chance = random.Random(seed)  # noqa: S311 - the same each time, no secret
-    told: list[Event] = []
+    added: list[Event] = []
     async with session(url) as db:
         for _ in range(transactions):
             async with db.transaction():
                 for _ in range(chance.randint(1, 3)):
-                    told += await commit(db)
+                    added += await commit(db)
                     await asyncio.sleep(chance.uniform(0, 0.005))
             replica.sequencer.notify()
-    return told
+    return added
 
 
 async def follow(url: str, total: int, *, batch: int = 7) -> list[Event]:
@@ -106,7 +106,7 @@ async def follow(url: str, total: int, *, batch: int = 7) -> list[Event]:
 
 
 async def numbered(url: str, total: int) -> Sequence[Event]:
-    """All events in their order, once there are so many. Their positions are 1, 2, 3 and so on."""
+    """All events in their order, once there are that many. Their positions are 1, 2, 3 and so on."""
     async with session(url) as db:
 
         async def are_numbered() -> bool:
@@ -153,7 +153,7 @@ def numberings(replica: Replica) -> int:
 
 @asynccontextmanager
 async def replica_process(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A sequencer in a process of its own, which can be frozen and killed."""
+    """A sequencer in a separate process, which can be frozen and killed."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, url, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None

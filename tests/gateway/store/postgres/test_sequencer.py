@@ -1,4 +1,4 @@
-"""The sequencer: one order for all subscribers, whoever numbers, and whatever happens to him."""
+"""The sequencer: one order for all subscribers, whichever gateway numbers, and whatever happens to it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def unpolled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_what_commits_later_comes_later(postgres_url: str) -> None:
-    """A transaction that began first and commits last is told last: nobody who has read on misses it."""
+    """A transaction that began first and commits last is numbered last: no subscriber that has read on misses it."""
     async with replicas(postgres_url) as [replica], session(postgres_url) as early, session(postgres_url) as late:
         begun = early.transaction()
         await begun.start()
@@ -51,22 +51,22 @@ async def test_what_commits_later_comes_later(postgres_url: str) -> None:
 async def test_what_is_not_numbered_is_not_read(postgres_url: str) -> None:
     """An event without a position is neither read, nor the newest, nor a place to go on from."""
     async with session(postgres_url) as db:
-        (told,) = await commit(db)
+        (added,) = await commit(db)
         assert await events.events_after(db, "", ALL, 10) == ()
         assert await events.newest_event_id(db) == ""
         with pytest.raises(EventUnknown):
-            await events.events_after(db, told.id, ALL, 10)
+            await events.events_after(db, added.id, ALL, 10)
 
 
 async def test_sequencers_together_give_one_order(postgres_url: str) -> None:
-    """Three sequencers and six writers at once: no gap, and whoever follows sees the order that stands in the end."""
+    """Three sequencers and six writers at once: no gap, and a follower sees the final order."""
     async with replicas(postgres_url, 3) as running:
         writing = [asyncio.create_task(write(postgres_url, running[number % 3], 30, number)) for number in range(6)]
         following = asyncio.create_task(follow_until_written(postgres_url, writing))
-        written = {told.id for part in await asyncio.gather(*writing) for told in part}
-        in_order = [told.id for told in await numbered(postgres_url, len(written))]
+        written = {each.id for part in await asyncio.gather(*writing) for each in part}
+        in_order = [each.id for each in await numbered(postgres_url, len(written))]
         assert set(in_order) == written
-        assert [told.id for told in await following] == in_order
+        assert [each.id for each in await following] == in_order
 
 
 async def follow_until_written(url: str, writing: Sequence["asyncio.Task[list[Event]]"]) -> list[Event]:
@@ -81,13 +81,13 @@ async def follow_until_written(url: str, writing: Sequence["asyncio.Task[list[Ev
 async def test_a_backlog_is_numbered_to_its_end(postgres_url: str, unpolled: None) -> None:
     """More than one round holds is numbered round after round, in its order, though nobody wakes the sequencer."""
     async with session(postgres_url) as db:
-        told = await commit(db, sequencer.MAX_EVENTS_PER_ROUND * 2 + 1)
+        added = await commit(db, sequencer.MAX_EVENTS_PER_ROUND * 2 + 1)
     async with replicas(postgres_url):
-        assert await numbered(postgres_url, len(told)) == tuple(told)
+        assert await numbered(postgres_url, len(added)) == tuple(added)
 
 
 async def test_what_is_settled_is_not_looked_at_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is numbered is left behind for good, whatever a backup keeps alive; a transaction under way is not."""
+    """Numbered events are not scanned again, whatever a backup keeps alive; a transaction in progress is waited for."""
     monkeypatch.setattr(sequencer, "POLL_INTERVAL_S", 0.05)
     newest = "SELECT max(kept_by)::text FROM events"
     async with replicas(postgres_url) as [replica], session(postgres_url) as db, session(postgres_url) as other:
@@ -112,8 +112,8 @@ async def test_transactions_are_in_the_order_of_their_numbers(postgres_url: str)
     """Also where one number has a digit more than the other."""
     async with session(postgres_url) as db:
         first, second, third = await commit(db, 3)
-        for told, transaction in ((first, 99), (second, 100), (third, 101)):
-            await db.execute(f"UPDATE events SET kept_by = '{transaction}' WHERE id = $1", told.id)  # noqa: S608
+        for each, transaction in ((first, 99), (second, 100), (third, 101)):
+            await db.execute(f"UPDATE events SET kept_by = '{transaction}' WHERE id = $1", each.id)  # noqa: S608
         look = await sequencer.read_progress(db, sequencer.NO_PROGRESS)
         assert (look.settled_before, look.waiting) == (99, True)
         look = await sequencer.read_progress(db, replace(look, settled_before=100))
@@ -184,14 +184,14 @@ async def test_at_rest_it_only_polls(postgres_url: str, monkeypatch: pytest.Monk
 
 async def test_under_load_it_commits_at_its_pace(postgres_url: str, unpolled: None) -> None:
     """However fast commits come, they are numbered together, and no more often than the pace allows."""
-    rounds, told = 20, 0
+    rounds, added = 20, 0
     async with replicas(postgres_url) as [replica], session(postgres_url) as db:
         began = asyncio.get_running_loop().time()
         while numberings(replica) < rounds:
-            told += len(await commit(db))
+            added += len(await commit(db))
             replica.sequencer.notify()
         assert asyncio.get_running_loop().time() - began > (rounds - 2) * sequencer.MIN_ROUND_INTERVAL_S
-        await numbered(postgres_url, told)
+        await numbered(postgres_url, added)
 
 
 # --- Start and stop ---------------------------------------------------------------------------------------------------
@@ -207,11 +207,11 @@ async def test_stopping_numbers_what_was_committed(
             await until(lambda: len(idle.statements) > 2)
             async with asyncio.timeout(10):
                 await idle.sequencer.stop()
-            told = await commit(db)
+            added = await commit(db)
             replica.sequencer.notify()
             async with asyncio.timeout(10):
                 await replica.sequencer.stop()
-        assert await events.events_after(db, "", ALL, 10) == tuple(told)
+        assert await events.events_after(db, "", ALL, 10) == tuple(added)
         assert await db.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", replica.pid) == 0
 
 

@@ -1,4 +1,4 @@
-"""A backup beside a gateway that goes on: one snapshot, and on the disk before it has its name."""
+"""A backup while a gateway writes: one snapshot, and on the disk before it is renamed."""
 
 import asyncio
 import os
@@ -14,8 +14,7 @@ from gateway.store.models import Applied, Message
 from gateway.store.sqlite import SqliteStore, backup
 from gateway.store.sqlite.backup import BackupFailed, back_up
 from gateway.store.sqlite.inspect import snapshot
-from tests.gateway.store.samples import deliver, exchange, posting
-from tests.gateway.store.sqlite.inside import opened
+from tests.gateway.store.samples import deliver, exchange, opened, posting
 
 
 async def test_a_store_that_never_rests_is_copied_as_it_was_at_one_moment(
@@ -86,7 +85,7 @@ def test_the_copy_is_whole_by_itself(store: SqliteStore, path: str, tmp_path: Pa
 def test_what_was_begun_is_taken_away_where_it_cannot_be_finished(
     store: SqliteStore, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left that could be taken for a backup, or that stands in the way of the next."""
+    """Nothing is left that could be taken for a backup, or that prevents the next."""
 
     def refused(self: Path, target: Path) -> None:
         raise PermissionError(1, "Operation not permitted")
