@@ -1,6 +1,6 @@
 """Rows of the tables as typed values, and back: the same on every engine, but for times, money and free text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -56,6 +56,8 @@ class Row(Protocol):
     """A row that was read, as both drivers return it."""
 
     def __getitem__(self, key: str, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,21 +210,22 @@ class RowCodec:
         )
 
     def credit(self, row: Row) -> Credit:
-        """The transaction in a row."""
-        promo_amount = row["promo_amount"]
+        """The transaction in a row of CREDIT_COLUMNS, read by position: a batch of postings may read many."""
+        provider, reference, kind, transaction_id, user_id, currency, amount, *others = row
+        round_id, game_id, session_id, promo_amount, promo_reference, created_at = others
         content = Posting(
-            provider=row["provider"],
-            reference=row["reference"],
-            user_id=row["user_id"],
-            currency=row["currency"],
-            amount=self.money_of(row["amount"]),
-            round_id=row["round_id"],
-            game_id=row["game_id"],
-            session_id=row["session_id"],
-            promo_amount=self.money_of(promo_amount) if promo_amount is not None else None,
-            promo_reference=row["promo_reference"],
+            provider,
+            reference,
+            user_id,
+            currency,
+            self.money_of(amount),
+            round_id,
+            game_id,
+            session_id,
+            self.money_of(promo_amount) if promo_amount is not None else None,
+            promo_reference,
         )
-        return Credit(CreditKind(row["kind"]), row["transaction_id"], content, self.time_of(row["created_at"]))
+        return Credit(CreditKind(kind), transaction_id, content, self.time_of(created_at))
 
     def state_change_values(self, change: ProviderStateChange) -> Values:
         """In the order of STATE_CHANGE_COLUMNS."""

@@ -23,6 +23,4 @@ def time_text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-CODEC = RowCodec(
-    time=time_text, time_of=datetime.fromisoformat, money=money_text, money_of=Decimal, text=lambda text: text
-)
+CODEC = RowCodec(time=time_text, time_of=datetime.fromisoformat, money=money_text, money_of=Decimal, text=str)

@@ -86,7 +86,7 @@ def records_of(posting: Posting) -> RecordsOf:
     def make(outcome: Applied | PostingRefused) -> PostingRecords:
         if isinstance(outcome, Applied):
             credited = event(EventType.RESULT_CREDITED, user_id=posting.user_id, reference=posting.reference)
-            return records(exchange(provider=posting.provider), credited)(outcome)
+            return PostingRecords(outcome=outcome, exchange=exchange(provider=posting.provider), event=credited)
         refused = event(EventType.RESULT_REFUSED, user_id=posting.user_id, reference=posting.reference)
         line = exchange(provider=posting.provider, verdict=outcome.fault.value)
         open_item = item(
@@ -97,7 +97,7 @@ def records_of(posting: Posting) -> RecordsOf:
             user_id=posting.user_id,
             exchange_id=line.id,
         )
-        return records(line, refused, open_item)(outcome)
+        return PostingRecords(outcome=outcome, exchange=line, event=refused, item=open_item)
 
     return make
 
