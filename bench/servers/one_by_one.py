@@ -1,9 +1,8 @@
 """The gateway with one operation in each transaction, with the arguments of `session-gateway`: what grouping buys."""
 
 from gateway import cli
-from gateway.store.postgres import committer
-from gateway.store.sqlite import thread
+from gateway.store import batching
 
 if __name__ == "__main__":
-    thread.MOST_AT_ONCE = committer.MOST_AT_ONCE = 1
+    batching.MAX_BATCH_SIZE = 1
     cli.main()

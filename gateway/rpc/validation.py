@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.sessions.errors import FieldViolation, GatewayError, Reason
 from gateway.store.base import PageTokenUnknown
 from gateway.wallet import formats
-from gateway.wallet.formats import LONGEST_ID
+from gateway.wallet.formats import MAX_ID_LENGTH
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ class RequestValidator:
             violations=tuple(self._violations),
         )
 
-    def text(self, field: str, value: str, *, required: bool = False, longest: int = LONGEST_ID) -> str:
+    def text(self, field: str, value: str, *, required: bool = False, longest: int = MAX_ID_LENGTH) -> str:
         """An id or a short text: of bounded length, without control characters."""
         if required and not value:
             self.add_violation(field, "is required")
@@ -68,7 +68,7 @@ class RequestValidator:
             self.add_violation("request_id", "is not a UUID, such as 123e4567-e89b-42d3-a456-426614174000")
         return value.lower()
 
-    def required_text(self, field: str, value: str, *, longest: int = LONGEST_ID) -> str:
+    def required_text(self, field: str, value: str, *, longest: int = MAX_ID_LENGTH) -> str:
         """What a person states, and others will read: who, or why. Required, and more than blanks."""
         return self.text(field, value.strip(), required=True, longest=longest)
 
@@ -87,7 +87,7 @@ class RequestValidator:
 
     def app_version(self, field: str, value: str) -> str:
         """X.Y.Z, or nothing."""
-        if value and (len(value) > LONGEST_ID or not _APP_VERSION.fullmatch(value)):
+        if value and (len(value) > MAX_ID_LENGTH or not _APP_VERSION.fullmatch(value)):
             self.add_violation(field, "is not of the form X.Y.Z, such as 1.0.10")
         return value
 

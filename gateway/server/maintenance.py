@@ -52,4 +52,4 @@ def after_backup(settings: Settings, to: Path) -> str:
 
 def describe(difference: Discrepancy) -> str:
     """A line for a person."""
-    return f"{difference.subject}: {difference.field} is {difference.kept}, and should be {difference.expected}"
+    return f"{difference.subject}: {difference.field} is {difference.actual}, and should be {difference.expected}"

@@ -1,7 +1,6 @@
-"""What every engine offers. Each method is one transaction: durable when it returns, or it changed nothing.
+"""The interface of every engine. Each method is one transaction: durable when it returns, or it changed nothing.
 
-Any method raises StoreUnavailable where the database is down, locked or full. Values come in and go out typed; SQL
-stays behind this interface.
+Any method raises StoreUnavailable where the database is down, locked or full.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ from gateway.store.models import (
 
 
 class StoreUnavailable(Exception):
-    """The database did not take or give the data. Whether a write happened is unknown unless `unchanged`."""
+    """The database failed. Whether a write happened is unknown unless `unchanged`."""
 
     def __init__(self, message: str, *, unchanged: bool = True) -> None:
         super().__init__(message)
@@ -45,7 +44,7 @@ class StoreUnavailable(Exception):
 
 
 class ContentDiffers(Exception):
-    """A key is known with other content. `field` names the first field that differs. Nothing was changed."""
+    """A key is stored with other content. `field` names the first field that differs. Nothing was changed."""
 
     def __init__(self, field: str) -> None:
         super().__init__(field)
@@ -53,7 +52,7 @@ class ContentDiffers(Exception):
 
 
 class EventUnknown(Exception):
-    """No event of this id is kept."""
+    """No event has this id."""
 
 
 class PageTokenUnknown(ValueError):
@@ -61,7 +60,7 @@ class PageTokenUnknown(ValueError):
 
 
 class AlreadyResolved(Exception):
-    """The item was resolved before; `item` says by whom and why. Nothing was changed."""
+    """The item was resolved before; `item` has the resolution. Nothing was changed."""
 
     def __init__(self, item: ReconciliationItem) -> None:
         super().__init__(item.id)
@@ -84,10 +83,10 @@ class CloseStore(Protocol):
     """Requests to end sessions, their attempts and outcomes."""
 
     async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
-        """Make the intent durable and count one attempt, unless the target is settled: then only answer the record.
+        """Store the intent and count one attempt, unless the target is settled: then only return the record.
 
         The record's `attempts` is the number of the attempt begun; its `certainty` is that of the attempts before it
-        (None where there was none). Raises ContentDiffers where the request_id stands for another target.
+        (None where there was none). Raises ContentDiffers where the request_id has another target.
         """
         ...
 
@@ -96,57 +95,57 @@ class CloseStore(Protocol):
     async def settle_close(
         self, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
     ) -> None:
-        """Keep a success with its journal line and its event. A target settled before stays as it was.
+        """Store a success with its journal line and its event. A target settled before stays as it was.
 
-        An open CLOSE_UNKNOWN item of the request is resolved as 'closed': now everybody knows.
+        An open CLOSE_UNKNOWN item of the request is resolved as 'closed'.
         """
         ...
 
     async def fail_close(
         self, request_id: str, failed: CloseFailure, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
-        """Conclude the attempt under way as failed, with its journal line where there was an exchange.
+        """Conclude the attempt in progress as failed, with its journal line where there was an exchange.
 
-        `item` is kept, unless it is known, where the outcome is unknown. Where no attempt of the request is UNKNOWN any
-        more, an open CLOSE_UNKNOWN item of it is resolved as 'concluded'.
+        `item` is stored, unless it is known, where the outcome is unknown. Where no attempt of the request is UNKNOWN
+        any more, an open CLOSE_UNKNOWN item of it is resolved as 'concluded'.
         """
         ...
 
     async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
-        """Keep a CLOSE_UNKNOWN item for each attempt that began before that moment, was never concluded, and has none.
+        """Store a CLOSE_UNKNOWN item for each attempt that began before that time, was never concluded, and has none.
 
-        A crash cut such an attempt off. Answers how many items are new.
+        A crash cut such an attempt off. Returns how many items are new.
         """
         ...
 
 
 class Events(Protocol):
-    """What subscribers are told, in one order."""
+    """Events for subscribers, in one order."""
 
     async def record_expiry(self, event: Event, provider_id: str, exchange: Exchange) -> bool:
-        """Keep an expiry with its journal line; True where (provider, provider_id, session_id, user_id) is new.
+        """Store an expiry with its journal line; True where (provider, provider_id, session_id, user_id) is new.
 
-        Said again it keeps the journal line, and no second event.
+        A repeated one adds its journal line, and no second event.
         """
         ...
 
     async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
-        """The next events in order, from the oldest kept where the id is ''. Raises EventUnknown."""
+        """The next events in order, from the oldest where the id is ''. Raises EventUnknown."""
         ...
 
     async def next_events(self, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
-        """As `events_after`, but it looks at a bounded part of what follows, however rare the wanted ones are.
+        """As `events_after`, but it scans a bounded part of what follows, however rare the wanted ones are.
 
         Raises EventUnknown.
         """
         ...
 
     async def newest_event_id(self) -> str:
-        """The id of the newest event, '' where there is none: where a subscriber that matched nothing goes on from."""
+        """The id of the newest event, '' where there is none: where a subscriber that matched nothing continues."""
         ...
 
     async def events_committed(self, seen: int) -> int:
-        """Wait until more than `seen` commits have added events, and answer how many have. Start with -1."""
+        """Wait until more than `seen` commits have added events, and return how many have. Start with -1."""
         ...
 
 
@@ -189,7 +188,7 @@ class Ledger(Protocol):
         ...
 
     async def credit(self, provider: str, reference: str) -> Credit | None:
-        """The transaction of a reference, in the built-in ledger or as the operator's wallet told."""
+        """The transaction of a reference, in the built-in ledger or in the operator's wallet."""
         ...
 
     async def credits_of(self, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
@@ -197,8 +196,8 @@ class Ledger(Protocol):
         ...
 
     async def discrepancies(self) -> Sequence[Discrepancy]:
-        """What does not add up: each account's cash against its opening and its transactions, and each Result's
-        transaction against its one event. May take minutes on a large store; nothing waits for it.
+        """The discrepancies between each account's cash, its opening and its transactions, and between each Result's
+        transaction and its one event. May take minutes on a large store; nothing waits for it.
         """
         ...
 
@@ -209,10 +208,10 @@ class Journal(Protocol):
     async def record_exchange(
         self, exchange: Exchange, item: ReconciliationItem | None = None, event: Event | None = None
     ) -> None:
-        """Keep a callback that came to nothing, with the item that a person must look at and its event, if any.
+        """Store the journal line of a callback that changed nothing, with an item and its event, if any.
 
-        A known item is not kept twice, nor a doubt about a Result that the operator's wallet is known to have credited.
-        The event is kept only with a new item.
+        A known item is not stored twice, nor a RESULT_UNKNOWN item where the operator's wallet is known to have
+        credited the Result. The event is stored only with a new item.
         """
         ...
 
@@ -225,19 +224,19 @@ class Journal(Protocol):
         ...
 
     async def refused_callbacks(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[Exchange]:
-        """Callbacks that came to neither ACCEPTED nor CREDITED, newest first. Raises PageTokenUnknown."""
+        """Callbacks that were neither ACCEPTED nor CREDITED, newest first. Raises PageTokenUnknown."""
         ...
 
     async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
-        """Take heads and bodies away from up to `limit` lines that ended before that moment; how many it were.
+        """Remove heads and bodies from up to `limit` lines that ended before that time; how many it were.
 
-        Lines that an open item points at keep theirs: a person needs them. The facts of a line are never touched.
+        Lines of open items keep theirs: an operator needs them. The other fields of a line never change.
         """
         ...
 
 
 class Items(Protocol):
-    """Reconciliation: what a person must look at, and what he made of it."""
+    """Reconciliation items, and their resolutions."""
 
     async def items(self, wanted: ItemFilter, *, page_token: str = "", limit: int = 100) -> Page[ReconciliationItem]:
         """Items, oldest first. Raises PageTokenUnknown."""
@@ -245,34 +244,34 @@ class Items(Protocol):
 
     async def find_item(self, id: str) -> ReconciliationItem | None: ...
 
-    async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
-        """Settle an open item. Raises LookupError where there is none of this id, and AlreadyResolved.
+    async def resolve_item(self, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+        """Resolve an open item. Raises LookupError where there is none of this id, and AlreadyResolved.
 
-        What a person has settled stays so, also when the same is refused again.
+        What an operator has resolved stays so, also when the same is refused again.
         """
         ...
 
 
 class ProviderSwitchStore(Protocol):
-    """Who switched which provider off or on."""
+    """Changes of providers' states: disabled and enabled, by which operator."""
 
     async def change_provider_state(
-        self, provider: str, to: ProviderState, by: str, why: str, now: datetime
+        self, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
     ) -> tuple[ProviderStateChange | None, bool]:
-        """Switch a provider, with a line in its journal: the switch that stands, and whether this call made it.
+        """Change a provider's state, with a line in the journal: the newest change, and whether this call made it.
 
-        Where it stands so already nothing is kept; None where it was never switched.
+        Where the provider has that state already nothing is stored; None where it was never changed.
         """
         ...
 
     async def current_provider_states(self) -> Sequence[ProviderStateChange]:
-        """The newest switch of each provider that was ever switched."""
+        """The newest change of each provider that has any."""
         ...
 
     async def provider_state_changes(
         self, *, provider: str = "", page_token: str = "", limit: int = 100
     ) -> Page[ProviderStateChange]:
-        """Switches, newest first. Raises PageTokenUnknown."""
+        """Changes, newest first. Raises PageTokenUnknown."""
         ...
 
 
@@ -280,7 +279,7 @@ class Store(CloseStore, Events, Ledger, Journal, Items, ProviderSwitchStore, Pro
     """One database."""
 
     async def open(self) -> None:
-        """Connect and bring the schema to this release's. Of several gateways on one database one does it, and the
+        """Connect and migrate the schema to this release's. Of several gateways on one database one migrates, and the
         others wait. Raises StoreUnavailable.
         """
         ...
@@ -290,18 +289,18 @@ class Store(CloseStore, Events, Ledger, Journal, Items, ProviderSwitchStore, Pro
         ...
 
     async def remember_providers(self, names: frozenset[str]) -> None:
-        """Keep the names of the configured providers, for good."""
+        """Store the names of the configured providers, permanently."""
         ...
 
     async def money_providers(self) -> frozenset[str]:
-        """Remembered names that are part of a money key, here or in the operator's wallet: never to be forgotten.
+        """Remembered names that are part of a money key, here or in the operator's wallet: they must stay configured.
 
-        A name that only came over gRPC, from a gateway elsewhere, is not among them.
+        A name that only came over gRPC, from another gateway, is not among them.
         """
         ...
 
     async def wallet_kinds(self) -> frozenset[WalletKind]:
-        """Who credited what is kept here: a wallet knows no references but its own."""
+        """The wallets that credited what is stored here: a wallet knows only its own references."""
         ...
 
     async def close(self) -> None: ...

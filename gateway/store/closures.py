@@ -1,4 +1,4 @@
-"""What holds of closures on every engine: how certain attempts are together, and what is told of an abandoned one."""
+"""Rules of closures, the same on every engine: the combined certainty of attempts, and abandoned attempts."""
 
 from datetime import datetime
 
@@ -12,6 +12,11 @@ _RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
 def combine_certainty(before: Certainty | None, last: Certainty) -> Certainty:
     """The certainty of all attempts, from that of those before and the last one's: once UNKNOWN it stays so."""
     return last if before is None else max(before, last, key=_RANK.__getitem__)
+
+
+def never_begun(request_id: str) -> LookupError:
+    """The error for a request that has no intent."""
+    return LookupError(f"there is no closure {request_id!r}: begin_close comes first")
 
 
 def abandoned(request_id: str, provider: str, user_id: str, now: datetime) -> ReconciliationItem:

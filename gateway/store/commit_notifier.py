@@ -1,4 +1,4 @@
-"""How those who wait for events are woken."""
+"""Wakes those who wait for events."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from gateway.store.base import StoreUnavailable
 
 
 class CommitNotifier:
-    """Counts the commits that added events, and wakes those who wait for one. Lives on the event loop."""
+    """Counts the commits that added events, and wakes those who wait for one. Belongs to the event loop."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -19,12 +19,12 @@ class CommitNotifier:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more will come: whoever waits gets StoreUnavailable."""
+        """No more events come: those who wait get StoreUnavailable."""
         self._closed = True
         self._wake()
 
     async def wait_past(self, seen: int) -> int:
-        """Wait until the count is more than `seen`, and answer it."""
+        """Wait until the count is more than `seen`, and return it."""
         while self._count <= seen:
             if self._closed:
                 raise StoreUnavailable("the store is closed: no more events come")

@@ -1,15 +1,12 @@
-"""From `[store] url` to a store. Only the engine that the url names is loaded."""
+"""From `[store] url` to a store. Only the engine that the url names is imported."""
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gateway.store.audit import Audit
 from gateway.store.base import Store, StoreUnavailable
+from gateway.store.batching import CommitMetrics
 from gateway.store.models import WalletKind
-
-if TYPE_CHECKING:  # a store that nobody counts does without
-    from gateway.telemetry.metrics import Metrics
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 
@@ -33,14 +30,14 @@ def store_location(url: str) -> str:
     if not path or path.endswith("/"):
         raise ValueError("the sqlite url names no file: write sqlite:///gateway.db")
     if path == ":memory:":
-        raise ValueError("a database in memory would forget money: write sqlite:/// and the path of a file")
+        raise ValueError("a database in memory loses money with the process: write sqlite:/// and the path of a file")
     if "?" in path or "\0" in path:
         raise ValueError("a sqlite url takes no options, and its path no '?' and no NUL: write sqlite:/// and the path")
     return path
 
 
 def describe(url: str) -> str:
-    """The database that a url names, as messages and logs may call it: no user, and no password. Raises ValueError."""
+    """The database that a url names, for messages and logs: no user, and no password. Raises ValueError."""
     if _is_postgresql(url):
         from gateway.store.postgres import address
 
@@ -48,10 +45,10 @@ def describe(url: str) -> str:
     return store_location(url)
 
 
-def open_store(url: str, pool_size: int = 8, metrics: "Metrics | None" = None) -> Store:
+def open_store(url: str, pool_size: int = 8, metrics: CommitMetrics | None = None) -> Store:
     """The store that a url names; `await store.open()` connects it. Raises ValueError.
 
-    `pool_size` bounds the connections to PostgreSQL; `metrics` are told of each commit.
+    `pool_size` bounds the connections to PostgreSQL; `metrics` count each commit.
     """
     if _is_postgresql(url):
         from gateway.store.postgres import PostgresStore
@@ -63,31 +60,31 @@ def open_store(url: str, pool_size: int = 8, metrics: "Metrics | None" = None) -
 
 
 async def stored_money_providers(url: str) -> frozenset[str]:
-    """The names that are part of a money key in the store as it is, for `check`: nothing is made and nothing migrated.
+    """The names that are part of a money key in the store as it is, for `check`: nothing is created or migrated.
 
-    Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where no store can be made there,
-    where its server cannot be reached, or where it is none of this release's.
+    Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where no store can be created,
+    where its server cannot be reached, or where this release cannot read it.
     """
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
 
         return await inspect.read_money_providers(url)
-    return await asyncio.to_thread(_kept_in_file, Path(store_location(url)))
+    return await asyncio.to_thread(_money_providers_in_file, Path(store_location(url)))
 
 
 async def stored_wallet_kinds(url: str) -> frozenset[WalletKind]:
-    """Who credited what a store holds, as it is. Raises as `money_providers_kept` does."""
+    """The wallets that credited what a store holds. Raises as `stored_money_providers` does."""
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
 
-        return await inspect.read_creditors(url)
-    return await asyncio.to_thread(_creditors_in_file, Path(store_location(url)))
+        return await inspect.read_wallet_kinds(url)
+    return await asyncio.to_thread(_wallet_kinds_in_file, Path(store_location(url)))
 
 
 async def audit_kept(url: str) -> Audit:
-    """Whether the books of a store add up as they are, beside the gateways that may have it open.
+    """An audit of a store's books, while gateways may have it open.
 
-    Raises ValueError for the url, StoreUnavailable where there are no books that this release reads.
+    Raises ValueError for the url, StoreUnavailable where there are no books that this release can read.
     """
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
@@ -98,7 +95,7 @@ async def audit_kept(url: str) -> Audit:
     return await asyncio.to_thread(audit_file, Path(store_location(url)))
 
 
-def _kept_in_file(path: Path) -> frozenset[str]:
+def _money_providers_in_file(path: Path) -> frozenset[str]:
     if not path.absolute().parent.is_dir():
         raise StoreUnavailable(f"database {path}: its folder does not exist; make it, or name another")
     from gateway.store.sqlite.inspect import read_money_providers
@@ -106,10 +103,10 @@ def _kept_in_file(path: Path) -> frozenset[str]:
     return read_money_providers(path) if path.exists() else frozenset()
 
 
-def _creditors_in_file(path: Path) -> frozenset[WalletKind]:
-    from gateway.store.sqlite.inspect import read_creditors
+def _wallet_kinds_in_file(path: Path) -> frozenset[WalletKind]:
+    from gateway.store.sqlite.inspect import read_wallet_kinds
 
-    return read_creditors(path) if path.exists() else frozenset()
+    return read_wallet_kinds(path) if path.exists() else frozenset()
 
 
 def _is_postgresql(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""What has to be done to a store from time to time, by each gateway that has it open: doing it twice is harmless."""
+"""Periodic maintenance of a store, by each gateway that has it open: doing it twice is harmless."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,20 +13,20 @@ from gateway.telemetry.errors import log_unexpected_error
 log = structlog.get_logger(__name__)
 
 ABANDONED_AFTER = timedelta(minutes=2)
-"""An attempt under way for so long was cut off by a crash, or is about to be told UNKNOWN: its success resolves it."""
+"""An attempt in progress for so long was cut off by a crash, or ends UNKNOWN soon; a success resolves its item."""
 
-EVERY_S = 60.0
+INTERVAL_S = 60.0
 """Seconds from one round to the next."""
 
-TRIMMED_AT_ONCE = 200
+TRIM_BATCH_SIZE = 200
 """Lines of the journal in one transaction: callbacks wait no longer than for these."""
 
 
 class Housekeeping:
-    """Reports attempts that nobody concluded, and takes old bodies out of the journal. Started and stopped once.
+    """Reports attempts that were never concluded, and removes old bodies from the journal. Started and stopped once.
 
-    `alone` says that no other process works on this store: then what is under way at the start was cut off for sure.
-    So it starts before anything is served.
+    `alone` says that no other process works on this store: then what is in progress at the start was cut off for sure.
+    So it starts before the gateway serves anything.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Housekeeping:
         *,
         alone: bool,
         keep_bodies: timedelta | None = None,
-        every_s: float = EVERY_S,
+        interval_s: float = INTERVAL_S,
     ) -> None:
         self._store = store
         self._clock = clock
         self._alone = alone
         self.keep_bodies = keep_bodies
-        """May be changed at any time, and holds from the next round on."""
-        self._every_s = every_s
+        """May be changed at any time, for the next round."""
+        self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -51,40 +51,40 @@ class Housekeeping:
         self._task = asyncio.get_running_loop().create_task(self._rounds(self._clock()))
 
     async def stop(self) -> None:
-        """Begin nothing more. Harmless when not started."""
+        """Stop. Harmless when not started."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def _rounds(self, started_at: datetime) -> None:
-        # What begins from here on is ours, and not cut off: this task may come to run later than the first call.
+        # What begins after this time is ours, and not cut off: this task may run later than the first call.
         begun_before = started_at if self._alone else started_at - ABANDONED_AFTER
         while True:
             await self._try(self._report_abandoned(begun_before))
             await self._try(self._trim())
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(self._interval_s)
             begun_before = self._clock() - ABANDONED_AFTER
 
     async def _try(self, work: Awaitable[None]) -> None:
         try:
             await work
         except StoreUnavailable as error:
-            log.warning("housekeeping put off: it is tried again", detail=str(error), seconds=self._every_s)
-        except Exception as bug:  # noqa: BLE001 - the rounds go on, and so does the gateway's way down
+            log.warning("housekeeping failed, will retry", error=str(error), retry_in_ms=round(self._interval_s * 1000))
+        except Exception as bug:  # noqa: BLE001 - the next round runs all the same
             log_unexpected_error(bug)
 
     async def _report_abandoned(self, begun_before: datetime) -> None:
         if found := await self._store.report_abandoned(begun_before, self._clock()):
-            log.warning("closes were cut off and nobody knows their outcome: see the reconciliation items", count=found)
+            log.warning("closes were cut off, their outcome is unknown: see the reconciliation items", count=found)
 
     async def _trim(self) -> None:
         if self.keep_bodies is None:
             return
         before = self._clock() - self.keep_bodies
         trimmed = 0
-        while count := await self._store.trim_bodies(before, TRIMMED_AT_ONCE):
+        while count := await self._store.trim_bodies(before, TRIM_BATCH_SIZE):
             trimmed += count
-            await asyncio.sleep(0)  # what waits for the store goes first
+            await asyncio.sleep(0)  # other users of the store go first
         if trimmed:
-            log.info("journal bodies taken away by age", lines=trimmed, older_than=before.isoformat())
+            log.info("journal bodies trimmed", lines=trimmed, older_than=before.isoformat())

@@ -1,7 +1,7 @@
-"""Ids that sort by the time at which they were drawn, so that an index of them grows at its end.
+"""Ids that sort by the time at which they were made, so that an index of them grows at its end.
 
-Random ones touch a page of the index each, and every page that is touched goes to the disk: on a store of some size
-that, and not the rows, is most of what a commit writes.
+Each random one changes another page of the index, and each changed page is written: on a large store that, and not
+the rows, is most of what a commit writes.
 """
 
 import os
@@ -14,6 +14,6 @@ _RANDOM = ((1 << 76) - 1) & ~(0b11 << 62)
 
 
 def new_id() -> str:
-    """An id that no other call answers, in any process: a UUID of version 7, as 32 hexadecimal digits."""
+    """A unique id: a UUID of version 7, as 32 hexadecimal digits."""
     drawn = int.from_bytes(os.urandom(10), "big") & _RANDOM
     return f"{time.time_ns() // 1_000_000 << 80 | _VERSION_7 | _VARIANT | drawn:032x}"

@@ -1,7 +1,7 @@
-"""Numbered migrations: package data, one folder an engine. Each only adds, so that the release before goes on working.
+"""Numbered migrations: package data, one folder per engine. Each only adds, so that the previous release still works.
 
-What a migration may do: make tables and indexes, and add columns that have a default or may be NULL. A release that
-must break with the one before says so with a first line `-- breaks: the release before`, and is started alone.
+A migration may create tables and indexes, and add columns that have a default or may be NULL. A release that
+must break with the previous one says so with a first line `-- breaks: the release before`, and is started alone.
 """
 
 import re
@@ -23,7 +23,7 @@ class Migration:
 
     @property
     def breaks(self) -> bool:
-        """Whether a release that does not know this step cannot work behind it."""
+        """Whether a release that does not know this step cannot work after it."""
         return self.sql.startswith(BREAKS)
 
 

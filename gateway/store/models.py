@@ -1,4 +1,4 @@
-"""What the store keeps, as typed values. Times are aware and UTC, money is an exact Decimal, '' means 'not given'."""
+"""The store's typed values. Times are aware and UTC, money is an exact Decimal, '' means 'not given'."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A part of a longer list. `next_token` asks for the part behind it, and is '' at the end of the list."""
+    """A part of a longer list. `next_token` is the token of the next part, '' at the end of the list."""
 
     entries: Sequence[T]
     next_token: str = ""
@@ -25,9 +25,9 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 @unique
 class Direction(StrEnum):
-    """Who asked: OUTBOUND is the gateway asking a provider, INBOUND a provider's callback.
+    """OUTBOUND is a call of the gateway, INBOUND a provider's callback.
 
-    OPERATOR is no exchange: a person told the gateway how to treat the provider, and lines around it show the effect.
+    OPERATOR is no exchange: an operator disabled or enabled the provider.
     """
 
     OUTBOUND = "OUTBOUND"
@@ -36,14 +36,14 @@ class Direction(StrEnum):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One side of an exchange, already masked: `head` as 'Name: value' lines, `body` as it travelled."""
+    """One side of an exchange, already masked: `head` as 'Name: value' lines, `body` as it was sent."""
 
     head: str = ""
     body: bytes = b""
 
 
 class Redelivery(msgspec.Struct, frozen=True):
-    """A callback that an operator delivered once more: which line of the journal, who did it, and why."""
+    """An operator's redelivery of a callback: which line of the journal, by whom, and why."""
 
     exchange_id: str
     actor: str
@@ -64,55 +64,55 @@ class Exchange(msgspec.Struct, frozen=True):
     started_at: datetime
     ended_at: datetime
     verdict: str
-    """What it came to: an outcome, a failure's reason, 'ACCEPTED', 'CREDITED', or the fault told to the provider;
-    'SWITCHED_OFF' and 'SWITCHED_ON'.
+    """An outcome, a failure's reason, 'ACCEPTED', 'CREDITED', or the fault returned to the provider; 'SWITCHED_OFF' and
+    'SWITCHED_ON'.
     """
     request_id: str = ""
     attempt: int = 0
     status: int = 0
-    """HTTP status; 0 where no answer came."""
+    """HTTP status; 0 where there was no response."""
     reply: Message = Message()
     certainty: Certainty | None = None
     """Of a failed call; None for a success and for callbacks."""
     detail: str = ""
-    """For a person: what went wrong, or why it was switched."""
+    """For an operator: what went wrong, or why the state was changed."""
     peer: str = ""
-    """Inbound: the address that the callback came from. Of a switch: who did it."""
+    """Inbound: the address that the callback came from. Of a state change: its actor."""
     attempt_uuid: str = ""
     redelivery: Redelivery | None = None
     trimmed: bool = False
-    """Heads and bodies were taken away by age: only the facts are left."""
+    """Heads and bodies were removed by age."""
 
 
-# --- Switches ---------------------------------------------------------------------------------------------------------
+# --- Provider states --------------------------------------------------------------------------------------------------
 
 
 @unique
 class ProviderState(StrEnum):
-    """What a provider is switched to. Names as in the proto's ProviderState, without its prefix."""
+    """Whether a provider may be called."""
 
     DISABLED = "OFF"
     ENABLED = "ON"
 
 
 class ProviderStateChange(msgspec.Struct, frozen=True):
-    """Who switched a provider off or on, when and why."""
+    """An operator disabled or enabled a provider: who, when and why."""
 
     id: str
     provider: str
     number: int
-    """Among the provider's, from 1 on. A provider is on at first, and each switch changes that: odd ones are off."""
+    """Among the provider's, from 1 on. A provider is enabled at first, so that odd ones disable it."""
     at: datetime
     actor: str
     reason: str
 
     @property
     def state(self) -> ProviderState:
-        """What it was switched to."""
+        """The state after it."""
         return ProviderState.DISABLED if self.number % 2 else ProviderState.ENABLED
 
     def line(self) -> Exchange:
-        """Its line in the journal of the provider."""
+        """Its line in the journal."""
         return Exchange(
             id=self.id,
             direction=Direction.OPERATOR,
@@ -134,13 +134,13 @@ class ProviderStateChange(msgspec.Struct, frozen=True):
 
 @unique
 class ClosureKind(StrEnum):
-    """How a closure came to be."""
+    """The request that made a closure."""
 
     CLOSE_SESSION = "CLOSE_SESSION"
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a closure is to end at one provider: the content that one request_id stands for, credentials left out."""
+    """What a closure ends at one provider: the content of one request_id, without credentials."""
 
     provider: str
     user_id: str
@@ -155,7 +155,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class CloseSuccess(msgspec.Struct, frozen=True):
-    """A target's success: kept for good, and answered again as it was."""
+    """A target's success: stored permanently, and returned again as it was."""
 
     outcome: Outcome
     answer: ProviderAnswer
@@ -197,7 +197,7 @@ class EventType(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened to a session, a closure or a balance, for subscribers. The id is opaque."""
+    """A change of a session, a closure or a balance, for subscribers. The id is opaque."""
 
     id: str
     type: EventType
@@ -226,12 +226,12 @@ class EventFilter(msgspec.Struct, frozen=True):
 
 
 class EventBatch(msgspec.Struct, frozen=True):
-    """The next wanted events, and the id behind which to go on: everything up to there was looked at."""
+    """The next wanted events, and the id after which to continue: everything up to there was scanned."""
 
     events: Sequence[Event]
     last_id: str
     more: bool
-    """Whether more were there already that were not looked at."""
+    """Whether there are more that were not scanned."""
 
 
 # --- Ledger -----------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class AccountOpened(msgspec.Struct, frozen=True):
-    """The answer to OpenAccount: `cash` is the opening balance, however often it is asked."""
+    """The result of OpenAccount: `cash` is the opening balance, however often it is called."""
 
     user_id: str
     currency: str
@@ -268,16 +268,16 @@ class Posting(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """A posting that stands: `transaction_id` is that of its first application, `cash` the balance now."""
+    """A posting that is applied: `transaction_id` is that of its first application, `cash` the balance now."""
 
     transaction_id: str
     currency: str
     cash: Decimal
     replayed: bool
     bonus: Decimal | None = None
-    """Bonus money in the account, where the wallet keeps any: the built-in ledger does not."""
+    """Bonus money in the account, where the wallet has any: the built-in ledger has none."""
     contradicting: str = ""
-    """Another transaction that the operator's wallet told for this reference, later: it may have paid twice."""
+    """Another transaction that the operator's wallet returned for this reference later: it may have paid twice."""
 
 
 @unique
@@ -288,11 +288,11 @@ class PostingFault(StrEnum):
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
     REFERENCE_REUSED = "REFERENCE_REUSED"
     FIELD_INVALID = "FIELD_INVALID"
-    """Only an operator's wallet says so, of content that this gateway took for well-formed."""
+    """Only from an operator's wallet, for content that this gateway accepted as well-formed."""
 
 
 class PostingRefused(msgspec.Struct, frozen=True):
-    """A posting that was refused and changed nothing. `field` names the field that differs or does not fit."""
+    """A posting that was refused and changed nothing. `field` names the field that differs or is invalid."""
 
     fault: PostingFault
     field: str
@@ -300,7 +300,7 @@ class PostingRefused(msgspec.Struct, frozen=True):
 
 @unique
 class WalletKind(StrEnum):
-    """Who credited what is kept."""
+    """The wallet that credited a transaction."""
 
     BUILTIN = "BUILTIN"
     OPERATORS = "OPERATORS"
@@ -308,14 +308,14 @@ class WalletKind(StrEnum):
 
 @unique
 class CreditKind(StrEnum):
-    """What a transaction credits: a Result's amount, or the promotional prize beside it, under its own reference."""
+    """What a transaction credits: a Result's amount, or its promotional prize, which has a separate reference."""
 
     RESULT = "RESULT"
     PROMO = "PROMO"
 
 
 class Credit(msgspec.Struct, frozen=True):
-    """One transaction: a credit that stands, and what it stands for. A prize's content has no prize of its own."""
+    """One transaction, and the content that it credits. A prize's content has no prize."""
 
     kind: CreditKind
     transaction_id: str
@@ -324,13 +324,11 @@ class Credit(msgspec.Struct, frozen=True):
 
 
 class Discrepancy(msgspec.Struct, frozen=True):
-    """What does not add up in the books: which account, transaction or event, in which field, what is and what should
-    be there. Sound books have none.
-    """
+    """A contradiction in the books: an account, transaction or event, a field, its value and the expected one."""
 
     subject: str
     field: str
-    kept: str
+    actual: str
     expected: str
 
 
@@ -339,20 +337,20 @@ class Discrepancy(msgspec.Struct, frozen=True):
 
 @unique
 class ReconciliationKind(StrEnum):
-    """What a person must look at. Names as in the proto's ItemKind, without its prefix."""
+    """What an operator must look at. Names as in the proto's ItemKind, without its prefix."""
 
     RESULT_REFUSED = "RESULT_REFUSED"
-    """A Result that was refused for good."""
+    """A Result that was refused."""
     RESULT_UNKNOWN = "RESULT_UNKNOWN"
     """A Result that the operator's wallet may or may not have credited."""
     RESULT_CONTRADICTED = "RESULT_CONTRADICTED"
-    """A Result for which the operator's wallet told two transactions."""
+    """A Result for which the operator's wallet returned two transactions."""
     CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
-    """A close that the provider may or may not have carried out."""
+    """A close that the provider may or may not have executed."""
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """How an item was settled: `by` whom, '' for the gateway itself, and `why`."""
+    """How an item was resolved; `actor` is '' for the gateway itself."""
 
     at: datetime
     actor: str
@@ -360,7 +358,7 @@ class Resolution(msgspec.Struct, frozen=True):
 
 
 class ReconciliationItem(msgspec.Struct, frozen=True):
-    """Something for a person to look at. One item per (provider, reference, user_id, fault, field)."""
+    """Something that an operator must look at. One item per (provider, reference, user_id, fault, field)."""
 
     id: str
     provider: str
@@ -372,7 +370,7 @@ class ReconciliationItem(msgspec.Struct, frozen=True):
     user_id: str
     created_at: datetime
     exchange_id: str
-    """The journal's line that holds the callback, or the answer to the close; '' where there is none."""
+    """The journal's line of the callback, or of the answer to the close; '' where there is none."""
     kind: ReconciliationKind = ReconciliationKind.RESULT_REFUSED
     resolution: Resolution | None = None
 
@@ -383,4 +381,4 @@ class ItemFilter(msgspec.Struct, frozen=True):
     provider: str = ""
     user_id: str = ""
     resolved: bool = False
-    """Those that are settled, instead of those that are open."""
+    """Those that are resolved, instead of those that are open."""

@@ -1,8 +1,8 @@
-"""The built-in ledger's rules, the same on every engine: a batch of postings against what is kept. No SQL, no clock.
+"""The built-in ledger's rules, the same on every engine: a batch of postings and a snapshot make entries.
 
-An engine reads the `LockSet` of a batch under its locks, has it posted, and writes the entries: in one transaction. A
-posting is judged by its reference first, then by the account, then by the currency; only what passes moves money. Each
-sees what the earlier ones of its batch did, so that duplicates in one batch are judged as any others.
+An engine locks the `LockSet` of a batch, reads its snapshot, posts it and writes the entries, in one transaction. A
+posting is checked by its reference first, then by the account, then by the currency; only one that passes moves money.
+Each sees the effect of the earlier ones of its batch, so that duplicates in one batch are found. No SQL, no clock.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,7 +53,7 @@ class PostingRequest(msgspec.Struct, Generic[RecordsT], frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class LockSet:
-    """What a batch must know, each sorted: the order in which locks are taken."""
+    """What a batch must lock and read, each sorted: the order in which locks are acquired."""
 
     references: tuple[Reference, ...]
     accounts: tuple[Account, ...]
@@ -61,7 +61,7 @@ class LockSet:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSnapshot:
-    """What is kept of a batch's needs: what is not in it does not exist. `users` are those with any account."""
+    """What is stored of a batch's lock set: what is not in it does not exist. `users` are those with any account."""
 
     credits: Mapping[Reference, Credit]
     cash: Mapping[Account, Decimal]
@@ -70,15 +70,15 @@ class LedgerSnapshot:
 
 @dataclass(slots=True)
 class Entries:
-    """What a batch writes, in the order in which it is written: a credit resolves the items kept before it alone."""
+    """What a batch writes, in this order: a credit resolves only items that are inserted before it."""
 
     credits: list[Credit] = field(default_factory=list)
     cash: dict[Account, Decimal] = field(default_factory=dict)
-    """Of each account that changed: what it holds."""
+    """What each account that changed holds."""
     exchanges: list[Exchange] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     items_before: list[tuple[ReconciliationItem, Event | None]] = field(default_factory=list)
-    """Items that are kept before credits resolve theirs; the event is kept where the item is new."""
+    """Items that are inserted before credits resolve theirs; the event is inserted where the item is new."""
     resolving: list[tuple[Posting, datetime]] = field(default_factory=list)
     """Postings applied for the first time: their open items are resolved."""
     items_after: list[tuple[ReconciliationItem, Event | None]] = field(default_factory=list)
@@ -89,8 +89,8 @@ Posted = PostingRecords | Exception
 """The records of a request; an exception is what its `records_of` raised, and the posting writes nothing then."""
 
 
-def needs(postings: Iterable[Posting]) -> LockSet:
-    """What must be known to judge them."""
+def lock_set(postings: Iterable[Posting]) -> LockSet:
+    """What must be locked and read to post them."""
     references: set[Reference] = set()
     accounts: set[Account] = set()
     for posting in postings:
@@ -101,35 +101,37 @@ def needs(postings: Iterable[Posting]) -> LockSet:
     return LockSet(tuple(sorted(references)), tuple(sorted(accounts)))
 
 
-def post(requests: Sequence[PostingRequest[Any]], kept: LedgerSnapshot) -> tuple[list[Posted], Entries]:
-    """Judge the requests one after the other: what came of each, and what is to be written for all."""
-    batch = _Batch(kept)
-    return [batch.carry_out(request) for request in requests], batch.entries
+def post(requests: Sequence[PostingRequest[Any]], snapshot: LedgerSnapshot) -> tuple[list[Posted], Entries]:
+    """Post the requests one after the other: the records of each, and the entries to write for all."""
+    batch = _Batch(snapshot)
+    return [batch.post(request) for request in requests], batch.entries
 
 
 def normalize(amount: Decimal) -> Decimal:
-    """The one form of an amount: no exponent, and no zeros at its end."""
+    """The one form of an amount: no exponent, and no trailing zeros."""
     least = amount.normalize(EXACT)
     if least.is_finite() and least == (whole := least.to_integral_value()):
         return whole.quantize(_ONE, context=EXACT)
     return least
 
 
-def first_difference(kept: Posting, posting: Posting) -> str:
-    """The first field that differs of those that make the content, '' where none does; amounts by value."""
-    return next((name for name in _COMPARED if getattr(kept, name) != getattr(posting, name)), "")
+def first_difference(known: Posting, posting: Posting) -> str:
+    """The first field of the content that differs, '' where none does; amounts by value."""
+    return next((name for name in _COMPARED if getattr(known, name) != getattr(posting, name)), "")
 
 
-def resolve_repeated_credit(known: Credit, posting: Posting, told: Applied) -> Applied | PostingRefused:
-    """What another credit comes to that an operator's wallet tells of a reference: the first one holds.
+def resolve_repeated_credit(known: Credit, posting: Posting, applied: Applied) -> Applied | PostingRefused:
+    """The outcome where an operator's wallet reports another credit for a reference: the first one holds.
 
-    A wallet may have lost its memory, or never compared contents; the provider must not learn that.
+    A wallet may have lost its data, or may not compare contents; the provider gets the first transaction all the same.
     """
     if name := first_difference(known.content, posting):
         return PostingRefused(PostingFault.REFERENCE_REUSED, name)
-    if told.transaction_id == known.transaction_id:
-        return told
-    return structs.replace(told, transaction_id=known.transaction_id, replayed=True, contradicting=told.transaction_id)
+    if applied.transaction_id == known.transaction_id:
+        return applied
+    return structs.replace(
+        applied, transaction_id=known.transaction_id, replayed=True, contradicting=applied.transaction_id
+    )
 
 
 class _Change(msgspec.Struct, frozen=True):
@@ -140,31 +142,31 @@ class _Change(msgspec.Struct, frozen=True):
 
 
 class _Batch:
-    """The books while a batch is posted."""
+    """The ledger while a batch is posted."""
 
-    def __init__(self, kept: LedgerSnapshot) -> None:
-        self._credits = dict(kept.credits)
-        self._cash = dict(kept.cash)
-        self._users = kept.users
+    def __init__(self, snapshot: LedgerSnapshot) -> None:
+        self._credits = dict(snapshot.credits)
+        self._cash = dict(snapshot.cash)
+        self._users = snapshot.users
         self._credited: set[Reference] = set()
         self.entries = Entries()
 
-    def carry_out(self, request: PostingRequest[Any]) -> Posted:
-        judged = self._judge(request.posting, request.now)
-        outcome = judged.outcome if isinstance(judged, _Change) else judged
+    def post(self, request: PostingRequest[Any]) -> Posted:
+        decided = self._decide(request.posting, request.now)
+        outcome = decided.outcome if isinstance(decided, _Change) else decided
         try:
             records: PostingRecords = request.records_of(outcome)
-        except Exception as error:  # noqa: BLE001 - raised where the caller waits, and its neighbours stand
+        except Exception as error:  # noqa: BLE001 - raised at the caller; the other postings are not affected
             return error
-        if isinstance(judged, _Change):
-            self._enter(judged, request)
-        self._add_records(records, request.posting, first=isinstance(judged, _Change))
+        if isinstance(decided, _Change):
+            self._enter(decided, request)
+        self._add_records(records, request.posting, first=isinstance(decided, _Change))
         return records
 
-    def _judge(self, posting: Posting, now: datetime) -> _Change | Applied | PostingRefused:
+    def _decide(self, posting: Posting, now: datetime) -> _Change | Applied | PostingRefused:
         known = self._credits.get((posting.provider, posting.reference))
         if known is not None:
-            return self._again(known, posting)
+            return self._repeated(known, posting)
         prize = _prize(posting)
         known_prize = self._credits.get((prize.provider, prize.reference)) if prize is not None else None
         if prize is not None and not _fits(prize, posting, known_prize):
@@ -180,7 +182,7 @@ class _Batch:
             cash = normalize(EXACT.add(cash, prize.amount))
         return _Change(Applied(result.transaction_id, posting.currency, cash, replayed=False), tuple(entered))
 
-    def _again(self, known: Credit, posting: Posting) -> Applied | PostingRefused:
+    def _repeated(self, known: Credit, posting: Posting) -> Applied | PostingRefused:
         if known.kind is not CreditKind.RESULT:
             return PostingRefused(PostingFault.REFERENCE_REUSED, "reference")
         if name := first_difference(known.content, posting):
@@ -227,7 +229,7 @@ def _prize(posting: Posting) -> Posting | None:
 
 
 def _fits(prize: Posting, posting: Posting, known: Credit | None) -> bool:
-    """Whether a prize's reference is free, or stands for this very prize."""
+    """Whether a prize's reference is free, or is that of this very prize."""
     if prize.reference == posting.reference:
         return False
     return known is None or (known.kind is CreditKind.PROMO and not first_difference(known.content, prize))

@@ -1,4 +1,4 @@
-"""What the gateway asks of a wallet, be it the built-in ledger or the operator's own."""
+"""The interface of a wallet, the built-in ledger or the operator's own."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from gateway.store.base import RecordsT
 from gateway.store.models import Applied, PostingRefused
 
 PostingOutcome = Applied | PostingRefused
-"""What came of a Result: it stands, or it is refused for as long as its cause lasts."""
+"""The outcome of a Result: it is applied, or refused for as long as its cause lasts."""
 
 
 class WalletUnavailable(Exception):
-    """The wallet did not answer, or not in a way that tells the outcome. Where it was `asked` it may have credited: the
+    """The wallet did not answer, or its answer does not say the outcome. Where it was `asked` it may have credited: the
     same Result must be sent again, which `(provider, reference)` makes safe.
     """
 
@@ -23,18 +23,18 @@ class WalletUnavailable(Exception):
 
 
 class CreditCancelled(asyncio.CancelledError):
-    """The caller left while the wallet was asked: it may have credited. Whoever catches it goes on being cancelled."""
+    """The caller was cancelled while the wallet was asked: it may have credited. Handlers must raise CancelledError."""
 
 
 class Wallet(Protocol):
-    """Credits Results, each once, and keeps the story of it: event, journal line, reconciliation item."""
+    """Credits Results, each once, and stores their records: event, journal line, reconciliation item."""
 
     async def start(self) -> None:
-        """Make ready to credit. Does not wait for the wallet, which may come up later."""
+        """Connect. Does not wait for the wallet, which may start later."""
         ...
 
     async def close(self) -> None:
-        """Let go of what `start` took. Harmless when not started."""
+        """Disconnect. Harmless when not started."""
         ...
 
     async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:

@@ -1,4 +1,4 @@
-"""The built-in ledger: accounts and postings in the gateway's own store, so that an effect and its story are one."""
+"""The built-in ledger: accounts and postings in the gateway's store, in one transaction with their records."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,7 +15,7 @@ from gateway.wallet.base import PostingOutcome, WalletUnavailable
 class BuiltinWallet:
     """The ledger behind callbacks (`credit`, `ready`) and behind the WalletService (the others).
 
-    The WalletService's methods answer typed values; refusing by gRPC status is the servicer's. All raise
+    The WalletService's methods return typed values, which the servicer turns into gRPC statuses. All raise
     StoreUnavailable.
     """
 
@@ -24,10 +24,10 @@ class BuiltinWallet:
         self._clock = clock
 
     async def start(self) -> None:
-        """Nothing to do: whose store it is opens it."""
+        """Nothing to do: the owner of the store opens it."""
 
     async def close(self) -> None:
-        """Nothing to do: whose store it is closes it."""
+        """Nothing to do: the owner of the store closes it."""
 
     async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
@@ -37,12 +37,12 @@ class BuiltinWallet:
         try:
             await self._store.ping()
         except StoreUnavailable as error:
-            raise WalletUnavailable(f"the built-in ledger's store does not take data: {error}") from error
+            raise WalletUnavailable(f"the built-in ledger's store cannot be written to: {error}") from error
 
     async def apply(self, provider: str, result: Result) -> PostingOutcome:
         """Credit a Result that came over gRPC: its effect and its event are one transaction.
 
-        There is no exchange to keep, and a refusal is the caller's to look at.
+        There is no journal line, and a refusal is returned to the caller only.
         """
         event_id, now = new_id(), self._clock()
 

@@ -1,4 +1,4 @@
-"""The connection to the operator's wallet: one long-lived channel that comes back soon after an outage."""
+"""The connection to the operator's wallet: one long-lived channel that reconnects soon after an outage."""
 
 import ssl
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from pathlib import Path
 import grpc
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
-    # The wallet's own retries know the provider's patience, and what may be asked again; the library's do not.
+    # RemoteWallet retries: it knows the provider's timeout and what may be repeated, and the library does not.
     ("grpc.enable_retries", 0),
     ("grpc.service_config_disable_resolution", 1),
-    # By default a wallet that was away for a while would be tried again after two minutes.
+    # By default the channel would reconnect only two minutes after a longer outage.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # A connection that somebody on the way dropped silently is found out. Only while calls are under way: servers hang
-    # up on idle clients that ping.
+    # Detects a connection that was dropped silently. Only while calls are in flight: servers disconnect idle clients
+    # that ping.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2000),
-    # An answer has five short fields.
+    # A response has five short fields.
     ("grpc.max_receive_message_length", 64 * 1024),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ClientPem:
-    """PEM texts of our side: the authority that the wallet must be of (the system's where None), and our certificate
-    with its key, where the wallet demands one.
+    """PEM texts: the authority of the wallet's certificate (the system's where None), and our certificate with its key,
+    where the wallet demands one.
     """
 
     ca: bytes | None = None
@@ -58,7 +58,7 @@ def open_channel(address: WalletAddress) -> grpc.aio.Channel:
 
 
 def _system_authorities() -> bytes | None:
-    """What the system trusts: gRPC by itself knows only the authorities that came with it (None)."""
+    """The system's trusted authorities: gRPC by default uses only those that it was built with (None)."""
     paths = ssl.get_default_verify_paths()
     if paths.cafile:
         return Path(paths.cafile).read_bytes()

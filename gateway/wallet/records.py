@@ -1,6 +1,6 @@
 """What a Result means to the ledger, and its records: the posting, the event, the reconciliation item.
 
-An exchange makes at most one event and one item. Both have its id, and happen when it ends.
+An exchange has at most one event and one item. Both have its id, and the time of its end.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """The fault of an item whose Result the wallet may or may not have credited."""
 
 CREDITED_TWICE = "CREDITED_TWICE"
-"""The fault of an item whose Result the operator's wallet told two transactions for."""
+"""The fault of an item for whose Result the operator's wallet reported two transactions."""
 
 _EXPLANATIONS = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: open one, and have the Result sent again",
@@ -36,8 +36,8 @@ _EXPLANATIONS = {
         "compare both in the journal, and ask the provider which holds"
     ),
     PostingFault.FIELD_INVALID: (
-        "the operator's wallet takes the {field} of reference {reference} for invalid: "
-        "compare the journal with what the wallet demands, mend it there, and have the Result sent again"
+        "the operator's wallet rejected the {field} of reference {reference} as invalid: "
+        "compare the journal with what the wallet demands, fix it there, and have the Result sent again"
     ),
 }
 
@@ -70,7 +70,7 @@ def posting(provider: str, result: Result) -> Posting:
 
 
 def explain(result: Result, refused: PostingRefused) -> str:
-    """Why the Result was refused and what to do, for a person."""
+    """Why the Result was refused, and what an operator can do."""
     return _EXPLANATIONS[refused.fault].format(
         user_id=result.user_id,
         currency=result.currency,
@@ -111,7 +111,7 @@ def credited(provider: str, result: Result, event_id: str, time: datetime) -> Ev
 
 
 def unknown(result: Result, exchange: Exchange) -> ReconciliationItem:
-    """What a person must look at where nobody knows whether the operator's wallet credited; a credit resolves it."""
+    """The item of a Result that the operator's wallet may or may not have credited; a credit resolves it."""
     return ReconciliationItem(
         id=exchange.id,
         provider=exchange.provider,
@@ -135,7 +135,7 @@ def _contradicted(result: Result, applied: Applied, exchange: Exchange) -> Recon
         field="transaction_id",
         detail=(
             f"the operator's wallet credited reference {result.reference} as transaction {applied.transaction_id}, and "
-            f"told transaction {applied.contradicting} when it was asked again: see in its books whether it paid twice"
+            f"returned transaction {applied.contradicting} when asked again: check in its books whether it paid twice"
         ),
         user_id=result.user_id,
         created_at=exchange.ended_at,

@@ -1,7 +1,7 @@
-"""The operator's own wallet, behind gRPC: asked until it answers or the provider's patience is over, and then told of.
+"""The operator's own wallet, over gRPC: asked until it answers or the credit times out; then the records are stored.
 
-Nothing survives a crash between two systems but the idempotency key `(provider, reference)`: what the wallet credited
-and this store never heard of is told again by the wallet when the provider sends again, under the same transaction id.
+Only the idempotency key `(provider, reference)` survives a crash between two systems: where the wallet credited and
+this store has no record, the wallet returns the same transaction id when the provider sends again.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from gateway.wallet.remote_codec import InconclusiveAnswer
 log = structlog.get_logger(__name__)
 
 CREDIT_TIMEOUT_S = 2.7
-"""Seconds that one credit may ask the wallet in all. The provider is answered half a second later at the latest, and
-until then the store has to keep what came of it.
+"""Seconds that one credit may take with all attempts. The provider is answered at most half a second later, which is
+the store's time to write the records.
 """
 
 MAX_IN_FLIGHT = 1000
-"""Credits that ask at the same time: beyond it a wallet that hangs would only fill the memory."""
+"""Credits at the same time: with more a wallet that hangs would only fill the memory."""
 
 _APPLY_RESULT = "/{}/ApplyResult".format(pb.DESCRIPTOR.services_by_name["WalletService"].full_name)
 
 _MIN_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 0.5
 _MIN_ATTEMPT_TIME_S = 0.05
-"""An attempt with less time than this would only end as another time-out."""
+"""An attempt with less time than this would only time out."""
 
-_REACHABLE_WITHIN_S = 0.5
-_LOOK_EVERY_S = 0.02
+_READY_TIMEOUT_S = 0.5
+_READY_POLL_S = 0.02
 
 
 class RemoteWallet:
-    """Credits Results in the operator's wallet, and keeps their story in the gateway's store.
+    """Credits Results in the operator's wallet, and stores their records in the gateway's store.
 
     `start` it on the event loop that uses it, and `close` it before that ends.
     """
@@ -55,25 +55,25 @@ class RemoteWallet:
         clock: Callable[[], datetime],
         *,
         attempt_timeout_s: float = 1.0,
-        patience_s: float = CREDIT_TIMEOUT_S,
-        most_at_once: int = MAX_IN_FLIGHT,
+        credit_timeout_s: float = CREDIT_TIMEOUT_S,
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self._address = address
         self._store = store
         self._clock = clock
         self._attempt_timeout_s = attempt_timeout_s
-        self._patience_s = patience_s
-        self._most_at_once = most_at_once
-        self._under_way = 0
+        self._credit_timeout_s = credit_timeout_s
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
         self._channel: grpc.aio.Channel | None = None
 
     async def start(self) -> None:
-        """Begin to connect; nothing waits for it. Raises OSError where the system's authorities cannot be read."""
+        """Begin to connect, without waiting. Raises OSError where the system's authorities cannot be read."""
         self._channel = open_channel(self._address)
         self._channel.get_state(try_to_connect=True)
 
     async def close(self) -> None:
-        """Hang up. Harmless when not started."""
+        """Disconnect. Harmless when not started."""
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
@@ -89,8 +89,8 @@ class RemoteWallet:
 
     async def ready(self) -> None:
         channel = self._open()
-        reachable_by = asyncio.get_running_loop().time() + _REACHABLE_WITHIN_S
-        # Looked at, and not waited for: a wait that is given up stays with the channel until its state changes.
+        reachable_by = asyncio.get_running_loop().time() + _READY_TIMEOUT_S
+        # Polled: a wait that is cancelled would stay with the channel until its state changes.
         while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             if asyncio.get_running_loop().time() > reachable_by:
                 raise WalletUnavailable(
@@ -98,57 +98,55 @@ class RemoteWallet:
                     "see that it runs, and check wallet.target and wallet.tls",
                     asked=False,
                 )
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_READY_POLL_S)
 
     async def _ask(self, provider: str, result: Result) -> PostingOutcome:
-        if self._under_way >= self._most_at_once:
+        if self._in_flight >= self._max_in_flight:
             raise WalletUnavailable(
-                f"{self._under_way} Results wait for the operator's wallet already: it is too slow", asked=False
+                f"{self._in_flight} Results wait for the operator's wallet already: it is too slow", asked=False
             )
-        self._under_way += 1
+        self._in_flight += 1
         try:
-            return await self._apply_with_retry(remote_codec.request_of(provider, result), result)
+            return await self._apply_with_retry(remote_codec.encode_request(provider, result), result)
         except asyncio.CancelledError as left:
             raise CreditCancelled from left
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1
 
     async def _apply_with_retry(self, request: bytes, result: Result) -> PostingOutcome:
-        """Ask until the wallet answers, or until no attempt fits into the provider's patience any more."""
+        """Ask until the wallet answers, or until the time left is too short for another attempt."""
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._patience_s
+        deadline = loop.time() + self._credit_timeout_s
         attempts = 1
-        while isinstance(answer := await self._attempt(request, result, give_up_at - loop.time()), InconclusiveAnswer):
-            pause = _pause_s(attempts, answer)
-            if not answer.again or loop.time() + pause + _MIN_ATTEMPT_TIME_S > give_up_at:
+        while isinstance(answer := await self._attempt(request, result, deadline - loop.time()), InconclusiveAnswer):
+            backoff = _backoff_s(attempts, answer)
+            if not answer.retryable or loop.time() + backoff + _MIN_ATTEMPT_TIME_S > deadline:
                 raise self._unavailable(answer, attempts)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(backoff)
             attempts += 1
         return answer
 
-    def _unavailable(self, trouble: InconclusiveAnswer, attempts: int) -> WalletUnavailable:
-        if trouble.needs_operator:
-            log.error("the operator's wallet needs mending", target=self._address.target, detail=str(trouble))
-        told = f"the operator's wallet at {self._address.target} did not tell the outcome"
-        return WalletUnavailable(f"{told}, asked {attempts} times, at last: {trouble}")
+    def _unavailable(self, answer: InconclusiveAnswer, attempts: int) -> WalletUnavailable:
+        if answer.remedy:
+            log.error("wallet misconfigured", target=self._address.target, error=str(answer))
+        failure = f"the operator's wallet at {self._address.target} did not return the outcome"
+        return WalletUnavailable(f"{failure}, asked {attempts} times, last: {answer}")
 
     async def _attempt(self, request: bytes, result: Result, left_s: float) -> PostingOutcome | InconclusiveAnswer:
-        # Bytes both ways: of an answer that it cannot read the library would make a None.
+        # Bytes both ways: the library would turn a response that it cannot decode into None.
         apply_result: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(_APPLY_RESULT)
         try:
-            answer = await apply_result(request, timeout=min(self._attempt_timeout_s, left_s))
+            response = await apply_result(request, timeout=min(self._attempt_timeout_s, left_s))
         except grpc.aio.AioRpcError as error:
             return self._failed(error)
-        return remote_codec.applied(answer, result.currency)
+        return remote_codec.decode_response(response, result.currency)
 
     def _failed(self, error: grpc.aio.AioRpcError) -> PostingRefused | InconclusiveAnswer:
-        meant = remote_codec.failed(error)
-        if isinstance(meant, PostingRefused) and meant.fault is PostingFault.FIELD_INVALID:
-            # The provider can do little about it: what the wallet says is for whoever runs the wallet.
-            log.warning(
-                "the operator's wallet refused a field", field=meant.field, detail=remote_codec.describe_status(error)
-            )
-        return meant
+        answer = remote_codec.decode_error(error)
+        if isinstance(answer, PostingRefused) and answer.fault is PostingFault.FIELD_INVALID:
+            # The provider can do little about it: the wallet's text is for the operator.
+            log.warning("wallet refused a field", field=answer.field, error=remote_codec.describe_status(error))
+        return answer
 
     def _open(self) -> grpc.aio.Channel:
         if self._channel is None:
@@ -156,7 +154,7 @@ class RemoteWallet:
         return self._channel
 
 
-def _pause_s(attempt: int, trouble: InconclusiveAnswer) -> float:
-    """Longer with each attempt, and never the same: callers that failed together do not come back together."""
-    most = min(_MIN_BACKOFF_S * 2.0 ** (attempt - 1), _MAX_BACKOFF_S)
-    return trouble.retry_after_s + uniform(most / 2, most)  # noqa: S311 - nothing is guarded by it
+def _backoff_s(attempt: int, answer: InconclusiveAnswer) -> float:
+    """Exponential, with jitter: callers that failed together do not retry together."""
+    backoff = min(_MIN_BACKOFF_S * 2.0 ** (attempt - 1), _MAX_BACKOFF_S)
+    return answer.retry_after_s + uniform(backoff / 2, backoff)  # noqa: S311 - no secret

@@ -1,7 +1,7 @@
-"""What the operator's wallet says: a credit, a refusal for a cause, or trouble, after which nobody knows the outcome.
+"""The operator's wallet's answers: a credit, a refusal with its cause, or an inconclusive answer.
 
-Only an answer that says all that the contract demands is believed. A status without its reason may come from anything
-on the way, such as a proxy that knows no such service: it must not cost a player his prize.
+Only an answer with everything that the contract demands is accepted. A status without its reason may come from a proxy
+that does not know the service: it must not cost a player his prize.
 """
 
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ from gateway.wallet import formats
 MessageT = TypeVar("MessageT", bound=Message)
 
 _DETAILS = "grpc-status-details-bin"
-_LONGEST_WORDS = 300
+_MAX_DESCRIPTION_LENGTH = 300
 
-_AGAIN = frozenset(
+_RETRYABLE = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -35,18 +35,18 @@ _AGAIN = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
-"""Codes that may pass by themselves. After any other the next attempt would only hear the same."""
+"""Codes of failures that may be temporary. After any other the next attempt would fail the same way."""
 
-_TO_MEND = {
+_REMEDIES = {
     grpc.StatusCode.UNIMPLEMENTED: "what answers there serves no gateway.v1.WalletService: check wallet.target",
     grpc.StatusCode.UNAUTHENTICATED: "the wallet does not know this gateway: check the certificate in wallet.tls",
     grpc.StatusCode.PERMISSION_DENIED: "the wallet does not let this gateway in: check the certificate in wallet.tls",
 }
-_REASON_MISSING = (
-    "it is no answer of the WalletService: check wallet.target and what stands in between, and that the wallet sends "
+_REASON_MISSING_REMEDY = (
+    "it is no answer of the WalletService: check wallet.target and the proxies in between, and that the wallet sends "
     "an ErrorInfo with the reason"
 )
-_TLS_TO_MEND = (
+_TLS_REMEDY = (
     "check wallet.tls: ca must be the authority of the wallet's certificate, which names the host of wallet.target; "
     "cert and key are ours, where the wallet demands them; and a wallet without TLS is called without it"
 )
@@ -56,23 +56,23 @@ _FIELDS = frozenset(field.name for field in pb.ApplyResultRequest.DESCRIPTOR.fie
 
 @dataclass(frozen=True, slots=True)
 class InconclusiveAnswer:
-    """An answer that does not tell the outcome, or none at all; the wallet may have credited."""
+    """An answer that does not say the outcome, or none at all; the wallet may have credited."""
 
-    words: str
-    """What happened, for a person; nothing of it is secret."""
-    again: bool = False
-    """Whether the next attempt may fare better."""
+    error: str
+    """What happened, without secrets."""
+    retryable: bool = False
+    """Whether the next attempt may succeed."""
     retry_after_s: float = 0.0
-    """How long the wallet wants to be left alone first."""
-    needs_operator: str = ""
-    """What a person must mend, where waiting does not help."""
+    """How long the wallet asks to wait before it."""
+    remedy: str = ""
+    """What an operator must fix, where waiting does not help."""
 
     def __str__(self) -> str:
-        return f"{self.words}; {self.needs_operator}" if self.needs_operator else self.words
+        return f"{self.error}; {self.remedy}" if self.remedy else self.error
 
 
-def request_of(provider: str, result: Result) -> bytes:
-    """The Result as the wallet is asked to apply it."""
+def encode_request(provider: str, result: Result) -> bytes:
+    """The ApplyResultRequest of a Result."""
     request = pb.ApplyResultRequest(
         provider=provider,
         reference=result.reference,
@@ -92,14 +92,14 @@ def request_of(provider: str, result: Result) -> bytes:
     return request.SerializeToString()
 
 
-def applied(answer: bytes, currency: str) -> Applied | InconclusiveAnswer:
-    """The credit that an answer tells of, where each of its fields is what it must be."""
+def decode_response(data: bytes, currency: str) -> Applied | InconclusiveAnswer:
+    """The credit in an ApplyResultResponse, where each of its fields is valid."""
     try:
-        response = pb.ApplyResultResponse.FromString(answer)
+        response = pb.ApplyResultResponse.FromString(data)
     except DecodeError:
         return _malformed("it is no ApplyResultResponse")
     transaction_id = response.transaction_id
-    if not transaction_id or len(transaction_id) > formats.LONGEST_ID or formats.has_control(transaction_id):
+    if not transaction_id or len(transaction_id) > formats.MAX_ID_LENGTH or formats.has_control(transaction_id):
         return _malformed("transaction_id is not an id of 1 to 255 characters")
     if response.currency != currency:
         return _malformed(f"currency is not the Result's, {currency}")
@@ -112,8 +112,8 @@ def applied(answer: bytes, currency: str) -> Applied | InconclusiveAnswer:
     return Applied(transaction_id, currency, cash, response.replayed, bonus)
 
 
-def failed(error: grpc.aio.AioRpcError) -> PostingRefused | InconclusiveAnswer:
-    """What a status means: its code and its reason together decide, whatever the domain."""
+def decode_error(error: grpc.aio.AioRpcError) -> PostingRefused | InconclusiveAnswer:
+    """The meaning of a status: by its code and its reason, whatever the domain."""
     code, details = error.code(), _details(error)
     info = next(_unpacked(details, ErrorInfo), ErrorInfo())
     match code, info.reason:
@@ -124,22 +124,25 @@ def failed(error: grpc.aio.AioRpcError) -> PostingRefused | InconclusiveAnswer:
         case grpc.StatusCode.ALREADY_EXISTS, "REFERENCE_REUSED":
             return PostingRefused(PostingFault.REFERENCE_REUSED, _known(info.metadata.get("field", "")))
         case grpc.StatusCode.INVALID_ARGUMENT, _:
-            # Nothing on the way says so by itself, so that it needs no reason.
+            # No proxy returns it, so that it needs no reason.
             return PostingRefused(PostingFault.FIELD_INVALID, _known(_violated(details)))
-    words = describe_status(error)
-    if code in _AGAIN:
-        return InconclusiveAnswer(words, True, _retry_after_s(details), _TLS_TO_MEND if _is_of_tls(words) else "")
-    return InconclusiveAnswer(words, needs_operator=_TO_MEND.get(code, _REASON_MISSING))
+    text = describe_status(error)
+    if code in _RETRYABLE:
+        remedy = _TLS_REMEDY if _is_tls_failure(text) else ""
+        return InconclusiveAnswer(text, True, _retry_after_s(details), remedy)
+    return InconclusiveAnswer(text, remedy=_REMEDIES.get(code, _REASON_MISSING_REMEDY))
 
 
 def describe_status(error: grpc.aio.AioRpcError) -> str:
-    """A status in a few printable words."""
+    """A status as a short printable text."""
     shown = "".join(character if character.isprintable() else " " for character in error.details() or "")
-    return f"{error.code().name} {shown if len(shown) <= _LONGEST_WORDS else shown[: _LONGEST_WORDS - 1] + '…'}"
+    if len(shown) > _MAX_DESCRIPTION_LENGTH:
+        shown = shown[: _MAX_DESCRIPTION_LENGTH - 1] + "…"
+    return f"{error.code().name} {shown}"
 
 
 def _details(error: grpc.aio.AioRpcError) -> Status:
-    """The google.rpc.Status beside the code, empty where there is none that fits it."""
+    """The google.rpc.Status in the metadata, empty where there is none with the same code."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
             try:
@@ -169,23 +172,23 @@ def _violated(details: Status) -> str:
 
 def _retry_after_s(details: Status) -> float:
     asked: list[float] = [retry.retry_delay.ToNanoseconds() / 1e9 for retry in _unpacked(details, RetryInfo)]
-    return max(0.0, max(asked, default=0.0))  # it may ask for less than nothing
+    return max(0.0, max(asked, default=0.0))  # it may be negative
 
 
 def _known(field: str) -> str:
-    """The field, where it is one of ours: the provider is told it, and need not hear anything else."""
+    """The field, where it is one of the request's: it is part of the answer to the provider."""
     return field if field in _FIELDS else ""
 
 
-def _is_of_tls(words: str) -> bool:
-    """Whether no connection came about for certificates. The library has no code for it; a wallet that demands one of
-    ours hangs up without a word.
+def _is_tls_failure(text: str) -> bool:
+    """Whether certificates prevented the connection. The library has no code for it, and a wallet that demands a
+    certificate of ours just closes the connection.
     """
-    marks = ("handshake", "verification", "Socket closed")
-    return "failed to connect" in words and any(mark in words for mark in marks)
+    signs = ("handshake", "verification", "Socket closed")
+    return "failed to connect" in text and any(sign in text for sign in signs)
 
 
 def _malformed(what: str) -> InconclusiveAnswer:
     return InconclusiveAnswer(
-        f"its answer is malformed: {what}", needs_operator="have the wallet answer as wallet_service.proto says"
+        f"its answer is malformed: {what}", remedy="have the wallet answer as wallet_service.proto says"
     )

@@ -241,7 +241,7 @@ async def test_where_no_gateway_has_been_there_is_nothing_to_look_at(tmp_path: P
         db.execute("CREATE TABLE notes (one TEXT)")
     ended = await run_here(command, "--config", str(config), *more)
     assert ended.code == 3
-    assert "no gateway has kept anything in it" in ended.err
+    assert "no gateway has written to it" in ended.err
     assert not (tmp_path / "copy.db").exists()
 
 

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL database is: the url as it is connected to, and as a person may read it."""
+"""Where a PostgreSQL database is: the url to connect to, and a description without secrets."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ _PORT = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One database. Its text is that of messages, and never has the user or the password."""
+    """One database. `str` of it is for messages, and never has the user or the password."""
 
     url: str = field(repr=False)
     described: str
@@ -21,7 +21,7 @@ class Address:
 def parse(url: str) -> Address:
     """The address of a `postgresql://` or `postgres://` url.
 
-    Raises ValueError with what to write instead; it repeats no part of the url, whose password may stand anywhere.
+    Raises ValueError with what to write instead; it repeats no part of the url, whose password may be anywhere.
     """
     if not url.isprintable() or " " in url:
         raise ValueError("the postgresql url holds blanks or control characters: percent-encode them")
@@ -35,12 +35,12 @@ def parse(url: str) -> Address:
     if "@" in parts.path or "@" in parts.query:
         # What looks like a host may be half a password then.
         raise ValueError(
-            "the postgresql url has an '@' behind its host: write it as %40, and '/' and '?' as %2F and %3F"
+            "the postgresql url has an '@' after its host: write it as %40, and '/' and '?' as %2F and %3F"
         )
-    return Address(url, f"{_place(parts, options)}/{_database(parts, options)}")
+    return Address(url, f"{_hosts(parts, options)}/{_database(parts, options)}")
 
 
-def _place(parts: SplitResult, options: dict[str, list[str]]) -> str:
+def _hosts(parts: SplitResult, options: dict[str, list[str]]) -> str:
     hosts = parts.netloc.rpartition("@")[2]
     for host in hosts.split(","):
         match = _PORT.fullmatch(host)

@@ -1,4 +1,4 @@
-"""What is kept of callbacks that move no money: expiries, and those that came to nothing."""
+"""Callbacks that move no money: expiries, and refused callbacks."""
 
 from hashlib import sha256
 
@@ -15,31 +15,28 @@ RETURNING 1
 """
 
 
-async def record_expiry(writing: UnitOfWork, event: Event, provider_id: str, exchange: Exchange) -> bool:
-    """Keep the journal line, and the event where this expiry is new; whether it is."""
+async def record_expiry(work: UnitOfWork, event: Event, provider_id: str, exchange: Exchange) -> bool:
+    """Insert the journal line, and the event where this expiry is new; whether it is."""
     content = (event.provider, provider_id, event.session_id, event.user_id)
     digest = sha256(msgspec.msgpack.encode(content)).digest()
-    kept = await writing.db.fetchval(_EXPIRE, digest, *content, event.id)
-    writing.lines.append(exchange)
-    if kept is None:
+    inserted = await work.db.fetchval(_EXPIRE, digest, *content, event.id)
+    work.lines.append(exchange)
+    if inserted is None:
         return False
-    writing.events.append(event)
+    work.events.append(event)
     return True
 
 
 async def record_exchange(
-    writing: UnitOfWork, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
+    work: UnitOfWork, exchange: Exchange, item: ReconciliationItem | None, event: Event | None
 ) -> None:
-    """Keep the journal line, the item, and the event where the item is new.
+    """Insert the journal line, the item, and the event where the item is new.
 
-    Nobody is in doubt about a Result whose credit is kept: no item says so.
+    An item that says that a Result's outcome is unknown is not inserted where its credit is stored.
     """
-    writing.lines.append(exchange)
-    if (
-        item is not None
-        and item.kind is ReconciliationKind.RESULT_UNKNOWN
-        and await transactions.is_wallets(writing.db, item)
-    ):
+    work.lines.append(exchange)
+    if item is None:
         return
-    if item is not None:
-        writing.events += await items.keep_telling(writing.db, [(item, event)])
+    if item.kind is ReconciliationKind.RESULT_UNKNOWN and await transactions.has_wallet_credit(work.db, item):
+        return
+    work.events += await items.insert_with_events(work.db, [(item, event)])

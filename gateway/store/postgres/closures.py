@@ -1,7 +1,7 @@
 """Closures and their targets: intents, attempts, outcomes.
 
-A target keeps the certainty of its concluded attempts together, and whether one is under way. One that is still under
-way when the next begins was cut off by a crash: nobody knows what it did.
+A target has the combined certainty of its concluded attempts, and whether one is in progress. One that is still in
+progress when the next begins was cut off by a crash: its outcome is unknown.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,9 +10,9 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from adapters.contract import Certainty, Outcome, ProviderAnswer
+from adapters.contract import Certainty
 from gateway.store.base import ContentDiffers
-from gateway.store.closures import abandoned, combine_certainty
+from gateway.store.closures import abandoned, combine_certainty, never_begun
 from gateway.store.models import (
     CloseFailure,
     CloseRecord,
@@ -25,9 +25,10 @@ from gateway.store.models import (
     Target,
 )
 from gateway.store.postgres import items
-from gateway.store.postgres.codecs import Row, arrays, journal_text, require_aware
+from gateway.store.postgres.codecs import CODEC, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
+from gateway.store.rows import CLOSE_COLUMNS, certainty_of
 
 # Sorted, so that two gateways that begin the same requests wait for each other in one order.
 _INTEND = """
@@ -47,20 +48,17 @@ FROM intended JOIN unnest($1::text[], $6::text[], $7::text[], $9::text[], $5::ti
 RETURNING request_id
 """
 
-_FIND = """
-SELECT request_id, user_id, clear_history, reason, provider, session_id, game_id, attempts, under_way, certainty,
-    outcome, answer_code, answer_description, answer_http_status, end_time
-FROM closures JOIN targets USING (request_id)
-WHERE request_id = $1 AND number = 1
-"""
+_FIND = f"""
+SELECT {CLOSE_COLUMNS} FROM closures JOIN targets USING (request_id) WHERE request_id = $1 AND number = 1
+"""  # noqa: S608 - fixed names
 
 _BEGIN = """
 UPDATE targets SET attempts = attempts + 1, under_way = true, certainty = $2, begun_at = $3
 WHERE request_id = $1 AND number = 1
 """
 
-# In order, and all that a batch begins again, settles and fails at once: so gateways never wait in a circle.
-_HOLD = """
+# In order, and all that a batch begins again, settles and fails at once: so gateways never deadlock.
+_LOCK = """
 SELECT request_id, provider, outcome FROM targets WHERE request_id = ANY($1::text[]) AND number = 1
 ORDER BY request_id
 FOR NO KEY UPDATE
@@ -92,14 +90,14 @@ ORDER BY request_id
 
 
 class BeginClose(msgspec.Struct, frozen=True):
-    """One caller's intent as an operation of its own. The committer carries those of a batch out together instead."""
+    """One caller's intent as a separate operation. The committer executes those of a batch together instead."""
 
     request_id: str
     target: Target
     now: datetime
 
-    async def __call__(self, writing: UnitOfWork) -> CloseRecord:
-        (begun,) = await begin_together(writing, (self,))
+    async def __call__(self, work: UnitOfWork) -> CloseRecord:
+        (begun,) = await begin_batch(work, (self,))
         if isinstance(begun, Exception):
             raise begun
         return begun
@@ -113,125 +111,126 @@ class SettleClose(msgspec.Struct, frozen=True):
     exchange: Exchange
     event: Event | None
 
-    async def __call__(self, writing: UnitOfWork) -> None:
-        (error,) = await settle_together(writing, (self,))
+    async def __call__(self, work: UnitOfWork) -> None:
+        (error,) = await settle_batch(work, (self,))
         if error is not None:
             raise error
 
 
 class FailClose(msgspec.Struct, frozen=True):
-    """The conclusion of one caller's attempt that failed. The committer holds its target with those of the others."""
+    """The conclusion of one caller's attempt that failed. The committer locks its target with those of the others."""
 
     request_id: str
     failed: CloseFailure
     exchange: Exchange | None
     item: ReconciliationItem | None
 
-    async def __call__(self, writing: UnitOfWork) -> None:
-        await fail_close(writing, self.request_id, self.failed, self.exchange, self.item)
+    async def __call__(self, work: UnitOfWork) -> None:
+        await fail_close(work, self.request_id, self.failed, self.exchange, self.item)
 
 
-async def begin_together(
-    writing: UnitOfWork, begins: Sequence[BeginClose], concluded: Sequence[str] = ()
+async def begin_batch(
+    work: UnitOfWork, begins: Sequence[BeginClose], concluded: Sequence[str] = ()
 ) -> list[CloseRecord | ContentDiffers]:
-    """Keep the intents and count an attempt for each, unless its target is settled; what each comes to.
+    """Insert the intents and count an attempt for each, unless its target is settled; the result of each.
 
-    `concluded` are the requests that the same transaction concludes later: their targets are held along.
+    `concluded` are the requests that the same transaction concludes later: their targets are locked too.
     """
     first: dict[str, BeginClose] = {}
     for begin in begins:
         first.setdefault(begin.request_id, begin)
-    new = await _insert(writing.db, tuple(first.values()))
+    new = await _insert(work.db, tuple(first.values()))
     if known := first.keys() - new:
-        await lock_targets(writing.db, known.union(concluded))
+        await lock_targets(work.db, known.union(concluded))
     return [
         CloseRecord(begin.request_id, begin.target, attempts=1, settled=None, certainty=None)
         if first[begin.request_id] is begin and begin.request_id in new
-        else await _begun_again(writing, begin)
+        else await _begun_again(work, begin)
         for begin in begins
     ]
 
 
-async def _begun_again(writing: UnitOfWork, begin: BeginClose) -> CloseRecord | ContentDiffers:
-    row = await _known(writing.db, begin.request_id)
-    if field := _target(row).first_difference(begin.target):
+async def _begun_again(work: UnitOfWork, begin: BeginClose) -> CloseRecord | ContentDiffers:
+    known = CODEC.close_record(await _known(work.db, begin.request_id))
+    if field := known.target.first_difference(begin.target):
         return ContentDiffers(field)
-    known = _record(row)
     if known.settled is not None:
         return known
-    await writing.db.execute(_BEGIN, begin.request_id, known.certainty, require_aware(begin.now))
+    await work.db.execute(_BEGIN, begin.request_id, known.certainty, require_aware(begin.now))
     return CloseRecord(begin.request_id, begin.target, known.attempts + 1, settled=None, certainty=known.certainty)
 
 
 async def find_close(db: Connection, request_id: str) -> CloseRecord | None:
-    """A CloseSession as it is known, None where it is not."""
+    """A CloseSession by its request_id."""
     row = await db.fetchrow(_FIND, request_id)
-    return _record(row) if row is not None else None
+    return CODEC.close_record(row) if row is not None else None
 
 
 async def lock_targets(db: Connection, request_ids: Collection[str]) -> list[asyncpg.Record]:
-    """Targets, held until the end of the transaction: another gateway may be about to conclude them."""
-    return await db.fetch(_HOLD, list(request_ids))
+    """Targets, locked until the end of the transaction: another gateway may be about to conclude them."""
+    return await db.fetch(_LOCK, list(request_ids))
 
 
-async def settle_together(
-    writing: UnitOfWork, settles: Sequence[SettleClose], failing: Sequence[str] = ()
+async def settle_batch(
+    work: UnitOfWork, settles: Sequence[SettleClose], failing: Sequence[str] = ()
 ) -> list[LookupError | None]:
-    """Keep successes, their journal lines and their events; a target settled before keeps its first, and no event.
+    """Store successes, their journal lines and their events; a target settled before keeps its first, and no event.
 
-    An open item that says that nobody knows is resolved. What is answered is the fault of one that was never begun.
-    `failing` are the requests that the same transaction fails later: their targets are held along.
+    An open CLOSE_UNKNOWN item is resolved. The result is the error of a request that was never begun.
+    `failing` are the requests that the same transaction fails later: their targets are locked too.
     """
     ids = [settle.request_id for settle in settles]
-    kept = {row["request_id"]: row for row in await lock_targets(writing.db, {*ids, *failing})}
+    known = {row["request_id"]: row for row in await lock_targets(work.db, {*ids, *failing})}
     settling: dict[str, SettleClose] = {}
     for settle in settles:
-        if settle.request_id in kept:
-            writing.lines.append(settle.exchange)
-            if kept[settle.request_id]["outcome"] is None:
+        if settle.request_id in known:
+            work.lines.append(settle.exchange)
+            if known[settle.request_id]["outcome"] is None:
                 settling.setdefault(settle.request_id, settle)
     if settling:
-        await writing.db.execute(_SETTLE, *arrays([_settling(settle) for settle in settling.values()]))
-        closed = [(kept[each]["provider"], each, settle.exchange.ended_at) for each, settle in settling.items()]
-        await items.resolve_closed(writing.db, closed)
-        writing.events += [settle.event for settle in settling.values() if settle.event is not None]
-    return [None if each in kept else _never_begun(each) for each in ids]
+        await work.db.execute(
+            _SETTLE, *arrays([(each, *CODEC.close_success_values(settle.settled)) for each, settle in settling.items()])
+        )
+        closed = [(known[each]["provider"], each, settle.exchange.ended_at) for each, settle in settling.items()]
+        await items.resolve_closed(work.db, closed)
+        work.events += [settle.event for settle in settling.values() if settle.event is not None]
+    return [None if each in known else never_begun(each) for each in ids]
 
 
 async def fail_close(
-    writing: UnitOfWork,
+    work: UnitOfWork,
     request_id: str,
     failed: CloseFailure,
     exchange: Exchange | None,
     item: ReconciliationItem | None,
 ) -> None:
-    """Conclude the attempt under way, and keep its journal line. Raises LookupError where it was never begun."""
-    row = await _known(writing.db, request_id)
+    """Conclude the attempt in progress, with its journal line. Raises LookupError where it was never begun."""
+    row = await _known(work.db, request_id)
     if exchange is not None:
-        writing.lines.append(exchange)
+        work.lines.append(exchange)
     if row["outcome"] is not None:
         return
-    certainty = combine_certainty(_certainty(row["certainty"]), failed.certainty)
-    await writing.db.execute(_FAIL, request_id, certainty.value, failed.reason, journal_text(failed.detail))
+    certainty = combine_certainty(certainty_of(row["certainty"]), failed.certainty)
+    await work.db.execute(_FAIL, request_id, certainty.value, failed.reason, journal_text(failed.detail))
     if certainty is Certainty.UNKNOWN and item is not None:
-        await items.keep(writing.db, [item])
+        await items.insert(work.db, [item])
     elif certainty is not Certainty.UNKNOWN:
         await items.resolve_kind(
-            writing.db, ReconciliationKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
+            work.db, ReconciliationKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
         )
 
 
-async def report_abandoned(writing: UnitOfWork, begun_before: datetime, now: datetime) -> int:
-    """Keep an item for each attempt that began before that moment and was never concluded; how many are new."""
-    rows = await writing.db.fetch(_ABANDONED, require_aware(begun_before))
+async def report_abandoned(work: UnitOfWork, begun_before: datetime, now: datetime) -> int:
+    """Insert an item for each attempt that began before that time and was never concluded; how many are new."""
+    rows = await work.db.fetch(_ABANDONED, require_aware(begun_before))
     if not rows:
         return 0
     found = [abandoned(row["request_id"], row["provider"], row["user_id"], now) for row in rows]
-    return len(await items.keep(writing.db, found))
+    return len(await items.insert(work.db, found))
 
 
 async def _insert(db: Connection, begins: Sequence[BeginClose]) -> frozenset[str]:
-    """Those whose intent is new."""
+    """Insert intents; the requests that are new."""
     ids, users, clears, reasons, moments, providers, sessions, games = arrays(
         [
             (
@@ -252,59 +251,9 @@ async def _insert(db: Connection, begins: Sequence[BeginClose]) -> frozenset[str
     return frozenset(row[0] for row in rows)
 
 
-def _settling(settle: SettleClose) -> Row:
-    answer = settle.settled.answer
-    return (
-        settle.request_id,
-        settle.settled.outcome.value,
-        journal_text(answer.code),
-        journal_text(answer.description),
-        answer.http_status,
-        require_aware(settle.settled.end_time),
-    )
-
-
 async def _known(db: Connection, request_id: str) -> asyncpg.Record:
-    """The target's row, held until the end of the transaction: another gateway may be about to conclude it."""
+    """The target's row, locked until the end of the transaction: another gateway may be about to conclude it."""
     row = await db.fetchrow(f"{_FIND} FOR NO KEY UPDATE OF targets", request_id)
     if row is None:
-        raise _never_begun(request_id)
+        raise never_begun(request_id)
     return row
-
-
-def _never_begun(request_id: str) -> LookupError:
-    return LookupError(f"no closure {request_id!r} is kept: begin_close comes first")
-
-
-def _record(row: asyncpg.Record) -> CloseRecord:
-    settled = _settled(row)
-    certainty = Certainty.UNKNOWN if row["under_way"] else _certainty(row["certainty"])
-    return CloseRecord(
-        request_id=row["request_id"],
-        target=_target(row),
-        attempts=row["attempts"],
-        settled=settled,
-        certainty=certainty if settled is None else None,
-    )
-
-
-def _target(row: asyncpg.Record) -> Target:
-    return Target(
-        provider=row["provider"],
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        game_id=row["game_id"],
-        clear_history=row["clear_history"],
-        reason=row["reason"],
-    )
-
-
-def _settled(row: asyncpg.Record) -> CloseSuccess | None:
-    if row["outcome"] is None:
-        return None
-    answer = ProviderAnswer(row["answer_code"], row["answer_description"], row["answer_http_status"])
-    return CloseSuccess(Outcome(row["outcome"]), answer, row["end_time"])
-
-
-def _certainty(text: str | None) -> Certainty | None:
-    return Certainty(text) if text is not None else None

@@ -1,39 +1,40 @@
-"""How typed values stand in columns: sets of rows as arrays, money in plain form, text that PostgreSQL can hold."""
+"""How PostgreSQL's columns hold typed values: sets of rows as arrays, and text without what it cannot hold."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from gateway.store.posting import normalize
-
-Row = tuple[Any, ...]
-"""Values in the order of an INSERT's columns."""
+from gateway.store.rows import RowCodec, Values
 
 
-def arrays(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+def arrays(rows: Sequence[Values]) -> list[tuple[Any, ...]]:
     """The columns of a set of rows, one array each, as `unnest` takes them. There is at least one row."""
     return list(zip(*rows, strict=True))
 
 
-def money(amount: Decimal) -> Decimal:
-    """An amount as it is answered: PostgreSQL keeps the zeros that it was written with."""
-    return normalize(amount)
-
-
 def require_aware(time: datetime) -> datetime:
-    """A moment as it is kept. Raises ValueError for a naive time, which names no moment."""
+    """The time. Raises ValueError for a naive one."""
     if time.tzinfo is None:
         raise ValueError(f"{time.isoformat()} has no time zone: the store keeps aware times only")
     return time
 
 
 def journal_text(text: str) -> str:
-    """Text of a line as PostgreSQL can hold it: a line is kept, whatever a provider sent.
+    """Text as PostgreSQL can hold it: a line is stored, whatever a provider sent.
 
-    NUL and halves of characters have no place in its texts, and become the mark of what cannot be shown.
+    NUL and lone surrogates, which it cannot hold, become the replacement character.
     """
     if text.isascii():
         return text.replace("\0", "\ufffd") if "\0" in text else text
-    shown = text.replace("\0", "\ufffd")
-    return shown.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    without_nul = text.replace("\0", "\ufffd")
+    return without_nul.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+CODEC = RowCodec(
+    time=require_aware,
+    time_of=lambda time: time,
+    money=lambda amount: amount,
+    money_of=normalize,  # PostgreSQL keeps the trailing zeros of what was written
+    text=journal_text,
+)

@@ -1,30 +1,23 @@
-"""Events: what subscribers are told, in one order.
+"""Events for subscribers, in one order.
 
-An event is kept without a position, in the transaction that it tells of; the sequencer gives it one once it is
+An event is inserted without a position, in the transaction that it is about; the sequencer gives it one once it is
 committed. Only events with a position are read.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
-
-import asyncpg
 
 from gateway.store.base import EventUnknown
-from gateway.store.models import Event, EventBatch, EventFilter, EventType
-from gateway.store.postgres.codecs import arrays, journal_text, require_aware
+from gateway.store.models import Event, EventBatch, EventFilter
+from gateway.store.paging import MAX_POSITION
+from gateway.store.postgres.codecs import CODEC, arrays
 from gateway.store.postgres.connection import Connection
+from gateway.store.rows import EVENT_COLUMNS
 
-LOOKED_AT = 20_000
-"""Events that one batch is looked for among: where few are wanted, no read takes long all the same."""
+MAX_SCANNED = 20_000
+"""Events that one batch is searched for among: where few are wanted, a read is short all the same."""
 
-_LAST = 2**63 - 1
-"""Behind every position."""
-
-_COLUMNS = "id, type, time, provider, user_id, session_id, request_id, reference"
-
-_KEEP = f"""
-INSERT INTO events ({_COLUMNS})
+_INSERT = f"""
+INSERT INTO events ({EVENT_COLUMNS})
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[]
 )
@@ -34,19 +27,19 @@ _NEWEST = "SELECT id, position FROM events WHERE position IS NOT NULL ORDER BY p
 """Without the condition, those that have no position yet would come first."""
 
 
-async def keep(db: Connection, events: Sequence[Event]) -> None:
-    """Append events, in their order. What happened once is told once: the caller looks at what an event is about."""
+async def insert(db: Connection, events: Sequence[Event]) -> None:
+    """Append events, in their order. The caller makes sure that each happened only once."""
     if events:
-        await db.execute(_KEEP, *arrays([_row(event) for event in events]))
+        await db.execute(_INSERT, *arrays([CODEC.event_values(event) for event in events]))
 
 
-async def after(db: Connection, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
+async def events_after(db: Connection, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
     """The next events that the filter wants. Raises EventUnknown."""
-    return await _between(db, await _position(db, after_event_id), _LAST, wanted, limit)
+    return await _between(db, await _position(db, after_event_id), MAX_POSITION, wanted, limit)
 
 
-async def next_batch(db: Connection, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
-    """The next events that the filter wants, among the next LOOKED_AT. Raises EventUnknown."""
+async def next_events(db: Connection, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
+    """The next events that the filter wants, among the next MAX_SCANNED. Raises EventUnknown."""
     position = await _position(db, after_event_id)
     # A user's events have an index, and without a filter the limit is the bound.
     end = None
@@ -54,7 +47,7 @@ async def next_batch(db: Connection, after_event_id: str, wanted: EventFilter, l
         end = await db.fetchrow(
             "SELECT id, position FROM events WHERE position > $1 ORDER BY position LIMIT 1 OFFSET $2",
             position,
-            LOOKED_AT - 1,
+            MAX_SCANNED - 1,
         )
     more = end is not None
     end = end or await db.fetchrow(_NEWEST)
@@ -66,7 +59,7 @@ async def next_batch(db: Connection, after_event_id: str, wanted: EventFilter, l
     return EventBatch(events, end["id"], more)
 
 
-async def newest_id(db: Connection) -> str:
+async def newest_event_id(db: Connection) -> str:
     """The id of the newest event, '' where there is none."""
     newest = await db.fetchrow(_NEWEST)
     return str(newest["id"]) if newest is not None else ""
@@ -76,7 +69,7 @@ async def _position(db: Connection, event_id: str) -> int:
     if not event_id:
         return 0
     position = await db.fetchval("SELECT position FROM events WHERE id = $1", event_id)
-    if position is None:  # nobody was told of an event without a position
+    if position is None:  # an event without a position was never returned
         raise EventUnknown(event_id)
     return int(position)
 
@@ -94,34 +87,7 @@ async def _between(db: Connection, position: int, end: int, wanted: EventFilter,
         values.append(sorted(each.value for each in wanted.types))
         conditions.append(f"type = ANY(${len(values)}::text[])")
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(conditions)} ORDER BY position LIMIT $3",  # noqa: S608 - fixed fragments only
+        f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join(conditions)} ORDER BY position LIMIT $3",  # noqa: S608 - fixed fragments only
         *values,
     )
-    return tuple(_event(row) for row in rows)
-
-
-def _row(event: Event) -> tuple[Any, ...]:
-    return (
-        event.id,
-        event.type.value,
-        require_aware(event.time),
-        journal_text(event.provider),
-        journal_text(event.user_id),
-        journal_text(event.session_id),
-        journal_text(event.request_id),
-        journal_text(event.reference),
-    )
-
-
-def _event(row: asyncpg.Record) -> Event:
-    time: datetime = row["time"]
-    return Event(
-        id=row["id"],
-        type=EventType(row["type"]),
-        time=time,
-        provider=row["provider"],
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        request_id=row["request_id"],
-        reference=row["reference"],
-    )
+    return tuple(CODEC.event(row) for row in rows)

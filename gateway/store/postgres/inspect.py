@@ -1,4 +1,4 @@
-"""A look at a database as it is: nothing is made, and nothing is migrated."""
+"""Reads a database as it is: nothing is created, and nothing is migrated."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,51 +10,51 @@ from gateway.store.models import WalletKind
 from gateway.store.postgres import ledger, migrations
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.audit import find_discrepancies
-from gateway.store.postgres.connection import PATIENT, READING, TROUBLES, Connection, close, connect, unavailable
+from gateway.store.postgres.connection import DRIVER_ERRORS, READING, UNBOUNDED, Connection, close, connect, unavailable
 
 T = TypeVar("T")
 
-LOOK_S = 2.0
+CHECK_TIMEOUT_S = 2.0
 
 
 async def read_money_providers(url: str) -> frozenset[str]:
-    """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
+    """Providers that have references; empty before the first migration. Raises StoreUnavailable."""
     return await _read(url, ledger.money_providers)
 
 
-async def read_creditors(url: str) -> frozenset[WalletKind]:
-    """Who credited what is kept; nobody before the first migration. Raises StoreUnavailable."""
-    return await _read(url, ledger.creditors)
+async def read_wallet_kinds(url: str) -> frozenset[WalletKind]:
+    """The wallets that credited what is stored; none before the first migration. Raises StoreUnavailable."""
+    return await _read(url, ledger.wallet_kinds)
 
 
 async def _read(url: str, read: Callable[[Connection], Awaitable[frozenset[T]]]) -> frozenset[T]:
     address = parse(url)
-    db = await connect(address, "check", READING, looks=True)
+    db = await connect(address, "check", READING, read_only=True)
     try:
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
             if not await migrations.is_migrated(db):
                 return frozenset()
             await migrations.refuse_newer(db, address)
             return await read(db)
-    except TROUBLES as error:
+    except DRIVER_ERRORS as error:
         raise unavailable(address, error) from error
     finally:
         await close(db)
 
 
 async def audit(url: str) -> Audit:
-    """Whether the books add up. Raises StoreUnavailable where there are none that this release reads."""
+    """An audit of the books. Raises StoreUnavailable where there are none that this release can read."""
     address = parse(url)
-    db = await connect(address, "verify", PATIENT, looks=True)
+    db = await connect(address, "verify", UNBOUNDED, read_only=True)
     try:
         if not await migrations.is_migrated(db):
-            raise StoreUnavailable(f"database {address}: no gateway has kept anything in it; is it the right one?")
+            raise StoreUnavailable(f"database {address}: no gateway has written to it; is it the right one?")
         await migrations.refuse_newer(db, address)
         accounts, transactions = await db.fetchrow(
             "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transactions)"
         ) or (0, 0)
         return Audit(accounts, transactions, await find_discrepancies(db))
-    except TROUBLES as error:
+    except DRIVER_ERRORS as error:
         raise unavailable(address, error) from error
     finally:
         await close(db)

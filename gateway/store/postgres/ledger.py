@@ -1,4 +1,4 @@
-"""The built-in ledger's accounts, what the operator's wallet made of Results, and the names that money stands under."""
+"""The built-in ledger's accounts, what the operator's wallet made of Results, and the providers that have money."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -18,10 +18,10 @@ from gateway.store.models import (
     WalletKind,
 )
 from gateway.store.postgres import items, transactions
-from gateway.store.postgres.codecs import money, require_aware
+from gateway.store.postgres.codecs import require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
-from gateway.store.posting import resolve_repeated_credit
+from gateway.store.posting import normalize, resolve_repeated_credit
 
 _OPEN = """
 INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES ($1, $2, $3, $3, $4)
@@ -41,23 +41,19 @@ WHERE (SELECT reference FROM transactions WHERE provider = name ORDER BY referen
     OR (SELECT reference FROM wallet_credits WHERE provider = name ORDER BY reference LIMIT 1) IS NOT NULL
 """
 
-_CREDITORS = "SELECT EXISTS (SELECT 1 FROM transactions), EXISTS (SELECT 1 FROM wallet_credits)"
+_WALLET_KINDS = "SELECT EXISTS (SELECT 1 FROM transactions), EXISTS (SELECT 1 FROM wallet_credits)"
 
 
-async def open_account(
-    writing: UnitOfWork, user_id: str, currency: str, opening: Decimal, now: datetime
-) -> AccountOpened:
+async def open_account(work: UnitOfWork, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
     """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
     # Inserted first and read second: another gateway may open the same account between any two statements.
-    await writing.db.execute(_OPEN, user_id, currency, opening, require_aware(now))
-    kept = money(
-        await writing.db.fetchval(
-            "SELECT opening FROM accounts WHERE user_id = $1 AND currency = $2", user_id, currency
-        )
+    await work.db.execute(_OPEN, user_id, currency, opening, require_aware(now))
+    known = normalize(
+        await work.db.fetchval("SELECT opening FROM accounts WHERE user_id = $1 AND currency = $2", user_id, currency)
     )
-    if kept != opening:
+    if known != opening:
         raise ContentDiffers("opening_balance")
-    return AccountOpened(user_id, currency, kept)
+    return AccountOpened(user_id, currency, known)
 
 
 async def balance(db: Connection, user_id: str, currency: str) -> Balance | PostingRefused:
@@ -66,68 +62,67 @@ async def balance(db: Connection, user_id: str, currency: str) -> Balance | Post
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     cash, has_another = row
     if cash is not None:
-        return Balance(currency, money(cash))
+        return Balance(currency, normalize(cash))
     if has_another:
         return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
     return PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
 
 
 async def record_outcome(
-    writing: UnitOfWork,
+    work: UnitOfWork,
     posting: Posting,
     outcome: Applied | PostingRefused,
     records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
 ) -> RecordsT:
     """Store what the operator's wallet made of a posting: its credit, once, and its records, which are returned."""
-    happened = False
+    is_new = False
     if isinstance(outcome, Applied):
-        happened, outcome = await _wallet_credited(writing.db, posting, outcome, now)
+        is_new, outcome = await _record_wallet_credit(work.db, posting, outcome, now)
     records = records_of(outcome)
     if records.item is not None:
-        happened = bool(await items.keep(writing.db, [records.item])) or happened
+        is_new = bool(await items.insert(work.db, [records.item])) or is_new
     if records.exchange is not None:
-        writing.lines.append(records.exchange)
-    if records.event is not None and happened:
-        writing.events.append(records.event)
+        work.lines.append(records.exchange)
+    if records.event is not None and is_new:
+        work.events.append(records.event)
     return records
 
 
-async def _wallet_credited(
-    db: Connection, posting: Posting, told: Applied, now: datetime
+async def _record_wallet_credit(
+    db: Connection, posting: Posting, applied: Applied, now: datetime
 ) -> tuple[bool, Applied | PostingRefused]:
-    """Whether the credit is new, and what it comes to. Items that it settles are resolved."""
-    # Inserted first and read second: another gateway may keep the same credit between any two statements.
-    if await transactions.keep_wallets(db, Credit(CreditKind.RESULT, told.transaction_id, posting, now)):
+    """Whether the credit is new, and the outcome. Items that it settles are resolved."""
+    # Inserted first and read second: another gateway may insert the same credit between any two statements.
+    if await transactions.insert_wallet_credit(db, Credit(CreditKind.RESULT, applied.transaction_id, posting, now)):
         await items.resolve_credited(db, [(posting, now)])
-        return True, told
-    outcome = resolve_repeated_credit(
-        await transactions.wallets(db, posting.provider, posting.reference), posting, told
-    )
+        return True, applied
+    known = await transactions.wallet_credit(db, posting.provider, posting.reference)
+    outcome = resolve_repeated_credit(known, posting, applied)
     if isinstance(outcome, Applied):
-        # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
+        # A refusal stored after the credit is about another content and stays open; what was unknown is known now.
         await items.resolve_kind(
             db, ReconciliationKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now
         )
     return False, outcome
 
 
-async def remember_providers(writing: UnitOfWork, names: frozenset[str]) -> None:
-    """Keep the names of configured providers."""
-    await writing.db.execute(
+async def remember_providers(work: UnitOfWork, names: frozenset[str]) -> None:
+    """Insert the names of configured providers."""
+    await work.db.execute(
         "INSERT INTO providers (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(names)
     )
 
 
-async def creditors(db: Connection) -> frozenset[WalletKind]:
-    """Who credited what is kept."""
-    row = await db.fetchrow(_CREDITORS)
+async def wallet_kinds(db: Connection) -> frozenset[WalletKind]:
+    """The wallets that credited what is stored."""
+    row = await db.fetchrow(_WALLET_KINDS)
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return frozenset(
-        who for who, credited in zip((WalletKind.BUILTIN, WalletKind.OPERATORS), row, strict=True) if credited
+        kind for kind, credited in zip((WalletKind.BUILTIN, WalletKind.OPERATORS), row, strict=True) if credited
     )
 
 
 async def money_providers(db: Connection) -> frozenset[str]:
-    """Remembered names that transactions are kept of."""
+    """Remembered names that have transactions."""
     return frozenset(row["name"] for row in await db.fetch(MONEY_PROVIDERS))

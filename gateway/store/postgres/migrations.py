@@ -8,7 +8,7 @@ from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import Connection
 
 _LOCK = 0x5E5510_6A7E
-"""The advisory lock of this schema's changes: any number that nobody else takes in this database."""
+"""The advisory lock of schema changes: any number that nothing else uses in this database."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 async def migrate(db: Connection, address: Address, steps: Sequence[Migration] | None = None) -> None:
-    """Bring the schema to this release's; `steps` are those of this release unless told.
+    """Bring the schema to this release's; `steps` are this release's by default.
 
     Raises StoreUnavailable where a newer release made the schema such that this one cannot work on it.
     """

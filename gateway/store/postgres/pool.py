@@ -1,31 +1,29 @@
-"""Reads, on a few connections of their own: bounded in number, and in how long anybody waits."""
+"""Reads, on a few separate connections: their number is bounded, and every wait has a timeout."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from gateway.store import batching
 from gateway.store.base import StoreUnavailable
 from gateway.store.postgres.address import Address
-from gateway.store.postgres.connection import TROUBLES, Connection, close, is_broken, translate_error
+from gateway.store.postgres.connection import DRIVER_ERRORS, Connection, close, is_broken, translate_error
 
 T = TypeVar("T")
 
-WAIT_S = 1.0
-"""Seconds that a read waits for a connection to be free."""
+ACQUIRE_TIMEOUT_S = 1.0
+"""Seconds that a read may wait for a connection."""
 
-READ_S = 1.5
-"""Seconds that a read may take, connecting included. Together: less than a provider waits."""
-
-MOST_WAITING = 10_000
-"""Reads that wait for a connection: beyond it a stuck server would only fill the memory."""
+READ_TIMEOUT_S = 1.5
+"""Seconds that a read may take, with connecting. Both together are less than a provider waits."""
 
 Read = Callable[[Connection], Awaitable[T]]
-"""One caller's whole read, which may be carried out again where its connection broke."""
+"""One caller's whole read, which may be repeated where its connection broke."""
 
 
 class Pool:
-    """Connections are made when they are needed, and kept while they work. `connect` is bounded in time."""
+    """Connects when needed, and keeps connections while they work. `connect` has a timeout."""
 
     def __init__(self, address: Address, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
         self._address = address
@@ -37,16 +35,16 @@ class Pool:
         self._closed = False
 
     async def run(self, read: Read[T]) -> T:
-        """Carry one read out. Raises what it raises, and StoreUnavailable."""
-        async with self._place():
+        """Execute one read. Raises what it raises, and StoreUnavailable."""
+        async with self._permit():
             try:
-                async with asyncio.timeout(READ_S):
+                async with asyncio.timeout(READ_TIMEOUT_S):
                     return await self._read(read)
-            except TROUBLES as error:
+            except DRIVER_ERRORS as error:
                 raise translate_error(self._address, error) from error
 
     async def close(self) -> None:
-        """Let what is under way end, and disconnect."""
+        """Wait for reads in progress, and disconnect."""
         self._closed = True
         for _ in range(self._size):
             await self._free.acquire()
@@ -55,12 +53,12 @@ class Pool:
         self._idle.clear()
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        if self._waiting >= MOST_WAITING:
-            raise StoreUnavailable(f"database {self._address}: {MOST_WAITING} reads wait for it already")
+    async def _permit(self) -> AsyncIterator[None]:
+        if self._waiting >= batching.MAX_QUEUED:
+            raise StoreUnavailable(f"database {self._address}: {batching.MAX_QUEUED} reads wait for it already")
         self._waiting += 1
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
                 await self._free.acquire()
         except TimeoutError as error:
             raise StoreUnavailable(
@@ -84,14 +82,14 @@ class Pool:
             try:
                 return await self._on(db, read)
             except Exception as error:
-                # It rested, and may have been cut off since: a fresh one shows whether the server is there.
+                # An idle connection may have been cut off: a new one shows whether the server is there.
                 if not is_broken(error):
                     raise
         return await self._on(await self._connect(), read)
 
     async def _on(self, db: Connection, read: Read[T]) -> T:
         try:
-            answer = await read(db)
+            result = await read(db)
         except Exception as error:
             if is_broken(error) or db.is_closed():
                 db.terminate()
@@ -99,7 +97,7 @@ class Pool:
                 self._idle.append(db)
             raise
         except BaseException:
-            db.terminate()  # whoever left, or lost patience, leaves a connection behind that still works for him
+            db.terminate()  # cancelled, or timed out: the server still works on the connection
             raise
         self._idle.append(db)
-        return answer
+        return result

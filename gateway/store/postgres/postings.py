@@ -1,7 +1,7 @@
-"""Postings, a whole batch in few statements: the books judge, and this reads and writes for them.
+"""Postings, a whole batch in few statements, by the rules of gateway.store.posting.
 
-Accounts are locked first, in their order, so that batches of several gateways never wait for each other in a circle.
-What is kept under a reference is read in a statement after that, which sees what the others committed meanwhile.
+Accounts are locked first, in their order, so that batches of several gateways never deadlock. The transactions of the
+references are read in a statement after that, which sees what other gateways committed meanwhile.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.store.models import Credit, Posting
-from gateway.store.postgres import items, transactions
-from gateway.store.postgres.codecs import arrays, money
+from gateway.store.postgres import items
+from gateway.store.postgres.codecs import CODEC, arrays
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
 from gateway.store.posting import (
@@ -21,9 +21,11 @@ from gateway.store.posting import (
     Posted,
     PostingRequest,
     Reference,
-    needs,
+    lock_set,
+    normalize,
     post,
 )
+from gateway.store.rows import CREDIT_COLUMNS
 
 _LOCK_ACCOUNTS = """
 SELECT user_id, currency, cash
@@ -32,15 +34,15 @@ ORDER BY user_id, currency
 FOR NO KEY UPDATE OF accounts
 """
 
-_THERE = """
+_EXISTING = """
 SELECT user_id, currency FROM unnest($1::text[], $2::text[]) AS wanted (user_id, currency)
 JOIN accounts USING (user_id, currency)
 """
 
-_FREE_ACCOUNTS = f"{_LOCK_ACCOUNTS} SKIP LOCKED"
+_UNLOCKED_ACCOUNTS = f"{_LOCK_ACCOUNTS} SKIP LOCKED"
 
 _CREDITS = f"""
-SELECT {transactions.COLUMNS}
+SELECT {CREDIT_COLUMNS}
 FROM unnest($1::text[], $2::text[]) AS wanted (provider, reference) JOIN transactions USING (provider, reference)
 """  # noqa: S608 - fixed fragments only
 
@@ -49,11 +51,11 @@ SELECT user_id FROM unnest($1::text[]) AS wanted (user_id)
 WHERE EXISTS (SELECT 1 FROM accounts WHERE accounts.user_id = wanted.user_id)
 """
 
-# The parts of one statement do not see each other, and need not: they write other tables. Sorted, so that two gateways
-# that credit the same references wait for each other in one order.
-_ENTER = f"""
+# The parts of one statement do not see each other, and need not: they write different tables. Sorted, so that two
+# gateways that credit the same references wait for each other in one order.
+_INSERT = f"""
 WITH credited AS (
-    INSERT INTO transactions ({transactions.COLUMNS})
+    INSERT INTO transactions ({CREDIT_COLUMNS})
     SELECT * FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::numeric[], $8::text[], $9::text[],
         $10::text[], $11::numeric[], $12::text[], $13::timestamptz[]
@@ -71,14 +73,14 @@ SELECT count(*) FROM credited
 
 
 class Overtaken(Exception):
-    """Another gateway credited a reference of the batch since it was read: the whole batch is judged again."""
+    """Another gateway credited a reference of the batch since it was read: the whole batch is posted again."""
 
 
-async def post_together(writing: UnitOfWork, requests: Sequence[PostingRequest[Any]]) -> list[Posted]:
-    """Judge the requests and write what comes of them. Raises Overtaken."""
-    known = await _kept(writing.db, needs(request.posting for request in requests))
-    posted, entries = post(requests, known)
-    await _enter(writing, entries)
+async def post_batch(work: UnitOfWork, requests: Sequence[PostingRequest[Any]]) -> list[Posted]:
+    """Post the requests, and return the records of each. Raises Overtaken."""
+    snapshot = await _snapshot(work.db, lock_set(request.posting for request in requests))
+    posted, entries = post(requests, snapshot)
+    await _write(work, entries)
     return posted
 
 
@@ -87,16 +89,16 @@ def account_of(posting: Posting) -> Account:
     return (posting.user_id, posting.currency)
 
 
-async def held_by_others(db: Connection, requests: Sequence[PostingRequest[Any]]) -> frozenset[Account]:
-    """Accounts of the requests that are there and that somebody else has locked."""
-    wanted = needs(request.posting for request in requests).accounts
+async def locked_by_others(db: Connection, requests: Sequence[PostingRequest[Any]]) -> frozenset[Account]:
+    """Accounts of the requests that exist and that another session has locked."""
+    wanted = lock_set(request.posting for request in requests).accounts
     async with db.transaction():
-        there = await db.fetch(_THERE, *arrays(wanted))
-        free = await db.fetch(_FREE_ACCOUNTS, *arrays(wanted))
-    return frozenset((row[0], row[1]) for row in there) - {(row[0], row[1]) for row in free}
+        existing = await db.fetch(_EXISTING, *arrays(wanted))
+        unlocked = await db.fetch(_UNLOCKED_ACCOUNTS, *arrays(wanted))
+    return frozenset((row[0], row[1]) for row in existing) - {(row[0], row[1]) for row in unlocked}
 
 
-async def _kept(db: Connection, wanted: LockSet) -> LedgerSnapshot:
+async def _snapshot(db: Connection, wanted: LockSet) -> LedgerSnapshot:
     cash = await _lock_accounts(db, wanted.accounts)
     known = await _credits(db, wanted.references)
     missing = {user_id for user_id, currency in wanted.accounts if (user_id, currency) not in cash}
@@ -106,28 +108,28 @@ async def _kept(db: Connection, wanted: LockSet) -> LedgerSnapshot:
 
 async def _lock_accounts(db: Connection, accounts: Sequence[Account]) -> dict[Account, Decimal]:
     rows = await db.fetch(_LOCK_ACCOUNTS, *arrays(accounts))
-    return {(user_id, currency): money(cash) for user_id, currency, cash in rows}
+    return {(user_id, currency): normalize(cash) for user_id, currency, cash in rows}
 
 
 async def _credits(db: Connection, references: Sequence[Reference]) -> dict[Reference, Credit]:
     rows = await db.fetch(_CREDITS, *arrays(references))
-    return {(row[0], row[1]): transactions.credit_of(row) for row in rows}
+    return {(row[0], row[1]): CODEC.credit(row) for row in rows}
 
 
-async def _enter(writing: UnitOfWork, entries: Entries) -> None:
+async def _write(work: UnitOfWork, entries: Entries) -> None:
     if entries.items_before:
-        writing.events += await items.keep_telling(writing.db, entries.items_before)
+        work.events += await items.insert_with_events(work.db, entries.items_before)
     if entries.credits:
-        await _credit(writing.db, entries)
+        await _credit(work.db, entries)
     if entries.items_after:
-        writing.events += await items.keep_telling(writing.db, entries.items_after)
-    writing.lines += entries.exchanges
-    writing.events += entries.events
+        work.events += await items.insert_with_events(work.db, entries.items_after)
+    work.lines += entries.exchanges
+    work.events += entries.events
 
 
 async def _credit(db: Connection, entries: Entries) -> None:
     changed = [(user_id, currency, cash) for (user_id, currency), cash in entries.cash.items()]
-    entered = [transactions.row(credit) for credit in entries.credits]
-    if await db.fetchval(_ENTER, *arrays(entered), *arrays(changed)) != len(entered):
+    inserted = [CODEC.credit_values(credit) for credit in entries.credits]
+    if await db.fetchval(_INSERT, *arrays(inserted), *arrays(changed)) != len(inserted):
         raise Overtaken
     await items.resolve_credited(db, entries.resolving)

@@ -1,46 +1,41 @@
-"""The store on PostgreSQL, joined from its parts: each method hands one operation to the committer or to the reads."""
+"""The store on PostgreSQL: each method runs one operation on the committer, or on a connection for reads."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.store.base import RecordsT, StoreUnavailable
+from gateway.store.batching import CommitMetrics
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
     AccountOpened,
     Applied,
-    Balance,
     CloseFailure,
     CloseRecord,
     CloseSuccess,
-    Credit,
     Discrepancy,
     Event,
-    EventBatch,
-    EventFilter,
     Exchange,
-    ItemFilter,
-    Page,
     Posting,
     PostingRefused,
     ProviderState,
     ProviderStateChange,
     ReconciliationItem,
     Target,
-    WalletKind,
 )
-from gateway.store.postgres import callbacks, closures, events, items, journal, ledger, switches, transactions
+from gateway.store.postgres import callbacks, closures, events, journal, ledger, switches, transactions
+from gateway.store.postgres import items as reconciliation
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.audit import find_discrepancies
 from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.connection import (
-    PATIENT,
+    DRIVER_ERRORS,
     READING,
-    TROUBLES,
+    UNBOUNDED,
     WRITING,
     Connection,
     close,
@@ -51,18 +46,16 @@ from gateway.store.postgres.connection import (
 from gateway.store.postgres.migrations import migrate
 from gateway.store.postgres.pool import Pool, Read
 from gateway.store.postgres.sequencer import Sequencer
-from gateway.store.postgres.unit_of_work import Operation, Order
+from gateway.store.postgres.unit_of_work import Operation, Order, UnitOfWork
 from gateway.store.posting import PostingRequest
 
-if TYPE_CHECKING:  # a store that nobody counts does without
-    from gateway.telemetry.metrics import Metrics
-
+P = ParamSpec("P")
 T = TypeVar("T")
 
-BESIDE_READS = 2
-"""Connections that a store has beside those for reads: the committer's and the sequencer's."""
+RESERVED_CONNECTIONS = 2
+"""Connections of a store that are not for reads: the committer's and the sequencer's."""
 
-MIGRATING_S = 3600.0
+MIGRATION_TIMEOUT_S = 3600.0
 """Seconds that a migration, or the wait for another gateway's, may take."""
 
 _PING = """
@@ -70,9 +63,37 @@ INSERT INTO pings (one, count) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET cou
 """
 
 
+def _write_method(
+    operation: Callable[Concatenate[UnitOfWork, P], Awaitable[T]],
+) -> Callable[Concatenate["PostgresStore", P], Coroutine[Any, Any, T]]:
+    """A method that runs the operation on the committer."""
+
+    @wraps(operation)
+    async def method(store: "PostgresStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await store.write(lambda work: operation(work, *args, **kwargs))
+
+    return method
+
+
+def _read_method(
+    operation: Callable[Concatenate[Connection, P], Awaitable[T]],
+) -> Callable[Concatenate["PostgresStore", P], Coroutine[Any, Any, T]]:
+    """A method that runs the operation on a connection for reads."""
+
+    @wraps(operation)
+    async def method(store: "PostgresStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await store.read(lambda db: operation(db, *args, **kwargs))
+
+    return method
+
+
+async def _ping(db: Connection) -> None:
+    await db.execute(_PING)
+
+
 @dataclass(frozen=True, slots=True)
 class _Connected:
-    """What an open store has."""
+    """The parts of an open store."""
 
     committer: Committer
     pool: Pool
@@ -83,18 +104,16 @@ class _Connected:
 class PostgresStore:
     """One PostgreSQL database, which any number of processes may have open. It belongs to the event loop of `open`.
 
-    `pool_size` is how many connections it holds at the most, 3 at least; a look for discrepancies takes one more.
+    `pool_size` is its maximum number of connections, at least 3; `discrepancies` takes one more.
     Raises ValueError for a url that names no database.
     """
 
-    def __init__(self, url: str, pool_size: int = 8, metrics: "Metrics | None" = None) -> None:
+    def __init__(self, url: str, pool_size: int = 8, metrics: CommitMetrics | None = None) -> None:
         self._address = parse(url)
         self._metrics = metrics
-        self._reads = max(1, pool_size - BESIDE_READS)
+        self._reads = max(1, pool_size - RESERVED_CONNECTIONS)
         self._connected: _Connected | None = None
-        self._looking = asyncio.Lock()
-
-    # --- The database -------------------------------------------------------------------------------------------------
+        self._auditing = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect and bring the schema to this release's. Raises StoreUnavailable."""
@@ -102,35 +121,35 @@ class PostgresStore:
             raise RuntimeError(f"database {self._address} is open already")
         await self._migrate()
         commits = CommitNotifier()
-        sequencer = Sequencer(self._connecting("sequencer", WRITING), commits)
+        sequencer = Sequencer(self._connector("sequencer", WRITING), commits)
         connect = partial(connect_committer, self._address)
-        committer = Committer(self._address, connect, sequencer.written, self._metrics)
+        committer = Committer(self._address, connect, sequencer.notify, self._metrics)
         await committer.start()
         try:
             await sequencer.start()
         except BaseException as error:
             await committer.close()
-            if isinstance(error, TROUBLES):
+            if isinstance(error, DRIVER_ERRORS):
                 raise unavailable(self._address, error) from error
             raise
-        pool = Pool(self._address, self._connecting("reads", READING), self._reads)
+        pool = Pool(self._address, self._connector("reads", READING), self._reads)
         self._connected = _Connected(committer, pool, sequencer, commits)
 
     async def _migrate(self) -> None:
-        db = await connect(self._address, "migrations", PATIENT)
+        db = await connect(self._address, "migrations", UNBOUNDED)
         try:
-            async with asyncio.timeout(MIGRATING_S):
+            async with asyncio.timeout(MIGRATION_TIMEOUT_S):
                 await migrate(db, self._address)
-        except TROUBLES as error:
+        except DRIVER_ERRORS as error:
             raise unavailable(self._address, error) from error
         finally:
             await close(db)
 
-    def _connecting(self, purpose: str, settings: Mapping[str, str]) -> Callable[[], Awaitable[Connection]]:
+    def _connector(self, purpose: str, settings: Mapping[str, str]) -> Callable[[], Awaitable[Connection]]:
         return partial(connect, self._address, purpose, settings)
 
     async def close(self) -> None:
-        """Finish what is queued, and disconnect. Whoever waits for events gets StoreUnavailable."""
+        """Finish what is queued, and disconnect. Those who wait for events get StoreUnavailable."""
         if self._connected is None:
             return
         connected, self._connected = self._connected, None
@@ -139,74 +158,50 @@ class PostgresStore:
         await connected.sequencer.stop()
         connected.event_commits.close()
 
-    async def ping(self) -> None:
-        """Write, and commit. Raises StoreUnavailable.
+    # Not among the writes that are committed together: all gateways update this one row, and none should wait for
+    # another's batch to do so.
+    ping = _read_method(_ping)
+    remember_providers = _write_method(ledger.remember_providers)
+    money_providers = _read_method(ledger.money_providers)
+    wallet_kinds = _read_method(ledger.wallet_kinds)
 
-        Not among the writes that are committed together: all gateways write this one row, and none waits for another's
-        batch to do so.
-        """
-        await self._read(lambda db: db.execute(_PING))
-
-    async def remember_providers(self, names: frozenset[str]) -> None:
-        await self._write(lambda writing: ledger.remember_providers(writing, names))
-
-    async def money_providers(self) -> frozenset[str]:
-        return await self._read(ledger.money_providers)
-
-    async def wallet_kinds(self) -> frozenset[WalletKind]:
-        return await self._read(ledger.creditors)
-
-    # --- Closures -----------------------------------------------------------------------------------------------------
+    find_close = _read_method(closures.find_close)
+    report_abandoned = _write_method(closures.report_abandoned)
 
     async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
-        return await self._write(closures.BeginClose(request_id, target, now), _close(request_id))
-
-    async def find_close(self, request_id: str) -> CloseRecord | None:
-        return await self._read(lambda db: closures.find_close(db, request_id))
+        return await self.write(closures.BeginClose(request_id, target, now), _close(request_id))
 
     async def settle_close(
         self, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
     ) -> None:
-        await self._write(closures.SettleClose(request_id, settled, exchange, event), _close(request_id))
+        await self.write(closures.SettleClose(request_id, settled, exchange, event), _close(request_id))
 
     async def fail_close(
         self, request_id: str, failed: CloseFailure, exchange: Exchange | None, item: ReconciliationItem | None = None
     ) -> None:
-        await self._write(closures.FailClose(request_id, failed, exchange, item), _close(request_id))
+        await self.write(closures.FailClose(request_id, failed, exchange, item), _close(request_id))
 
-    async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
-        return await self._write(lambda writing: closures.report_abandoned(writing, begun_before, now))
-
-    # --- Events -------------------------------------------------------------------------------------------------------
+    events_after = _read_method(events.events_after)
+    next_events = _read_method(events.next_events)
+    newest_event_id = _read_method(events.newest_event_id)
 
     async def record_expiry(self, event: Event, provider_id: str, exchange: Exchange) -> bool:
-        return await self._write(
-            lambda writing: callbacks.record_expiry(writing, event, provider_id, exchange),
+        return await self.write(
+            lambda work: callbacks.record_expiry(work, event, provider_id, exchange),
             ("expiries", event.provider, provider_id, event.session_id, event.user_id),
         )
-
-    async def events_after(self, after_event_id: str, wanted: EventFilter, limit: int) -> Sequence[Event]:
-        return await self._read(lambda db: events.after(db, after_event_id, wanted, limit))
-
-    async def next_events(self, after_event_id: str, wanted: EventFilter, limit: int) -> EventBatch:
-        return await self._read(lambda db: events.next_batch(db, after_event_id, wanted, limit))
-
-    async def newest_event_id(self) -> str:
-        return await self._read(events.newest_id)
 
     async def events_committed(self, seen: int) -> int:
         return await self._open_parts().event_commits.wait_past(seen)
 
-    # --- Ledger -------------------------------------------------------------------------------------------------------
+    balance = _read_method(ledger.balance)
+    credit = _read_method(transactions.credit)
+    credits_of = _read_method(transactions.credits_of)
 
     async def open_account(self, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
-        return await self._write(
-            lambda writing: ledger.open_account(writing, user_id, currency, opening, now),
-            ("accounts", user_id, currency),
+        return await self.write(
+            lambda work: ledger.open_account(work, user_id, currency, opening, now), ("accounts", user_id, currency)
         )
-
-    async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused:
-        return await self._read(lambda db: ledger.balance(db, user_id, currency))
 
     async def apply(
         self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
@@ -221,85 +216,60 @@ class PostgresStore:
         now: datetime,
     ) -> RecordsT:
         refused = (outcome.fault, outcome.field) if isinstance(outcome, PostingRefused) else ("", "")
-        return await self._write(
-            lambda writing: ledger.record_outcome(writing, posting, outcome, records_of, now),
+        return await self.write(
+            lambda work: ledger.record_outcome(work, posting, outcome, records_of, now),
             _result(posting.provider, posting.reference, posting.user_id, *refused),
         )
 
-    async def credit(self, provider: str, reference: str) -> Credit | None:
-        return await self._read(lambda db: transactions.find(db, provider, reference))
-
-    async def credits_of(self, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
-        return await self._read(lambda db: transactions.of_user(db, user_id, page_token, limit))
-
     async def discrepancies(self) -> Sequence[Discrepancy]:
         self._open_parts()
-        async with self._looking:
-            db = await connect(self._address, "discrepancies", PATIENT)
+        async with self._auditing:
+            db = await connect(self._address, "discrepancies", UNBOUNDED)
             try:
                 return await find_discrepancies(db)
-            except TROUBLES as error:
+            except DRIVER_ERRORS as error:
                 raise unavailable(self._address, error) from error
             finally:
                 await close(db)
 
-    # --- Journal ------------------------------------------------------------------------------------------------------
+    exchanges = _read_method(journal.exchanges)
+    exchange = _read_method(journal.exchange)
+    refused_callbacks = _read_method(journal.refused_callbacks)
+    trim_bodies = _read_method(journal.trim_bodies)  # so that the committer does not wait for it
 
     async def record_exchange(
         self, exchange: Exchange, item: ReconciliationItem | None = None, event: Event | None = None
     ) -> None:
-        await self._write(
-            lambda writing: callbacks.record_exchange(writing, exchange, item, event),
+        await self.write(
+            lambda work: callbacks.record_exchange(work, exchange, item, event),
             _result(item.provider, item.reference, item.user_id, item.fault, item.field) if item is not None else (),
         )
 
-    async def exchanges(self, *, request_id: str = "", provider: str = "", limit: int = 100) -> Sequence[Exchange]:
-        return await self._read(lambda db: journal.exchanges(db, request_id, provider, limit))
+    items = _read_method(reconciliation.items)
+    find_item = _read_method(reconciliation.find_item)
 
-    async def exchange(self, id: str) -> Exchange | None:
-        return await self._read(lambda db: journal.find(db, id))
-
-    async def refused_callbacks(self, *, provider: str = "", page_token: str = "", limit: int = 100) -> Page[Exchange]:
-        return await self._read(lambda db: journal.refused_callbacks(db, provider, page_token, limit))
-
-    async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
-        """Beside the writes that are committed together, which do not wait for it."""
-        return await self._read(lambda db: journal.trim_bodies(db, ended_before, limit))
-
-    # --- Items --------------------------------------------------------------------------------------------------------
-
-    async def items(self, wanted: ItemFilter, *, page_token: str = "", limit: int = 100) -> Page[ReconciliationItem]:
-        return await self._read(lambda db: items.items(db, wanted, page_token, limit))
-
-    async def find_item(self, id: str) -> ReconciliationItem | None:
-        return await self._read(lambda db: items.find(db, id))
-
-    async def resolve_item(self, id: str, by: str, why: str, now: datetime) -> ReconciliationItem:
-        return await self._write(lambda writing: items.resolve(writing.db, id, by, why, now), ("items", id))
-
-    # --- Switches -----------------------------------------------------------------------------------------------------
-
-    async def change_provider_state(
-        self, provider: str, to: ProviderState, by: str, why: str, now: datetime
-    ) -> tuple[ProviderStateChange | None, bool]:
-        return await self._write(
-            lambda writing: switches.switch(writing, provider, to, by, why, now), ("provider_switches", provider)
+    async def resolve_item(self, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+        return await self.write(
+            lambda work: reconciliation.resolve_item(work.db, id, actor, reason, now), ("items", id)
         )
 
-    async def current_provider_states(self) -> Sequence[ProviderStateChange]:
-        return await self._read(switches.standing)
+    current_provider_states = _read_method(switches.current_provider_states)
+    provider_state_changes = _read_method(switches.provider_state_changes)
 
-    async def provider_state_changes(
-        self, *, provider: str = "", page_token: str = "", limit: int = 100
-    ) -> Page[ProviderStateChange]:
-        return await self._read(lambda db: switches.switches(db, provider, page_token, limit))
+    async def change_provider_state(
+        self, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
+    ) -> tuple[ProviderStateChange | None, bool]:
+        return await self.write(
+            lambda work: switches.change_provider_state(work, provider, to, actor, reason, now),
+            ("provider_switches", provider),
+        )
 
-    # ------------------------------------------------------------------------------------------------------------------
-
-    async def _write(self, operation: Operation[T], order: Order = ()) -> T:
+    async def write(self, operation: Operation[T], order: Order = ()) -> T:
+        """Execute one operation in a transaction that is committed when this returns."""
         return await self._open_parts().committer.run(operation, order)
 
-    async def _read(self, read: Read[T]) -> T:
+    async def read(self, read: Read[T]) -> T:
+        """Execute one operation on a connection that is not the committer's, without a transaction."""
         return await self._open_parts().pool.run(read)
 
     def _open_parts(self) -> _Connected:
@@ -309,10 +279,10 @@ class PostgresStore:
 
 
 def _close(request_id: str) -> Order:
-    """Where a close is among the writes that are committed together."""
+    """The place of a close among the writes of a batch."""
     return ("closures", request_id)
 
 
 def _result(provider: str, reference: str, *item: str) -> Order:
-    """Where a Result that another wallet credits, or that was refused, is among them: by its credit and by its item."""
+    """The place of a Result that another wallet credits, or that is refused: by its credit and by its item."""
     return ("results", provider, reference, *item)

@@ -1,79 +1,61 @@
-"""Who switched which provider off or on. Gateways that switch the same one wait for each other by its next number."""
+"""Changes of providers' states. Gateways that change the same provider wait for each other at its next number."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-import asyncpg
-
 from gateway.store import paging
 from gateway.store.ids import new_id
 from gateway.store.models import Page, ProviderState, ProviderStateChange
-from gateway.store.postgres.codecs import journal_text, require_aware
+from gateway.store.postgres.codecs import CODEC, journal_text
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
+from gateway.store.rows import STATE_CHANGE_COLUMNS
 
-_COLUMNS = "id, provider, number, switched_at, switched_by, reason"
-
-_KEEP = f"""
-INSERT INTO provider_switches ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)
+_INSERT = f"""
+INSERT INTO provider_switches ({STATE_CHANGE_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (provider, number) DO NOTHING
 RETURNING 1
 """  # noqa: S608 - fixed names
 
-_OF_PROVIDER = f"SELECT {_COLUMNS} FROM provider_switches WHERE provider = $1"  # noqa: S608 - fixed names
+_OF_PROVIDER = f"SELECT {STATE_CHANGE_COLUMNS} FROM provider_switches WHERE provider = $1"  # noqa: S608 - fixed names
 
-_NEWEST = 2**63 - 1
-"""A position behind any that PostgreSQL gives."""
+_CURRENT = f"""
+SELECT DISTINCT ON (provider) {STATE_CHANGE_COLUMNS} FROM provider_switches ORDER BY provider, number DESC
+"""  # noqa: S608 - fixed names
+
+_PAGE = f"""
+SELECT {STATE_CHANGE_COLUMNS}, position FROM provider_switches
+WHERE position < $1 AND ($2 = '' OR provider = $2)
+ORDER BY position DESC LIMIT $3
+"""  # noqa: S608 - fixed names
 
 
-async def switch(
-    writing: UnitOfWork, provider: str, to: ProviderState, by: str, why: str, now: datetime
+async def change_provider_state(
+    work: UnitOfWork, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
 ) -> tuple[ProviderStateChange | None, bool]:
-    """Switch a provider, with its line in the journal: the switch that stands, and whether it is new."""
-    row = await writing.db.fetchrow(f"{_OF_PROVIDER} ORDER BY number DESC LIMIT 1", provider)
-    standing = _switch(row) if row is not None else None
-    if to is (standing.state if standing else ProviderState.ENABLED):
-        return standing, False
-    number = standing.number + 1 if standing else 1
-    made = ProviderStateChange(new_id(), provider, number, require_aware(now), journal_text(by), journal_text(why))
-    if await writing.db.fetchval(_KEEP, made.id, provider, number, made.at, made.actor, made.reason):
-        writing.lines.append(made.line())
-        return made, True
-    # Another gateway was first: a switch of this number is one to the same position.
-    row = await writing.db.fetchrow(f"{_OF_PROVIDER} AND number = $2", provider, number)
-    return (_switch(row) if row is not None else None), False
+    """Change a provider's state, with its line in the journal: the newest change, and whether this call made it."""
+    row = await work.db.fetchrow(f"{_OF_PROVIDER} ORDER BY number DESC LIMIT 1", provider)
+    newest = CODEC.state_change(row) if row is not None else None
+    if to is (newest.state if newest else ProviderState.ENABLED):
+        return newest, False
+    number = newest.number + 1 if newest else 1
+    change = ProviderStateChange(new_id(), provider, number, now, journal_text(actor), journal_text(reason))
+    if await work.db.fetchval(_INSERT, *CODEC.state_change_values(change)):
+        work.lines.append(change.line())
+        return change, True
+    # Another gateway was first: a change of this number is one to the same state.
+    row = await work.db.fetchrow(f"{_OF_PROVIDER} AND number = $2", provider, number)
+    return (CODEC.state_change(row) if row is not None else None), False
 
 
-async def standing(db: Connection) -> Sequence[ProviderStateChange]:
-    """The newest switch of each provider."""
-    rows = await db.fetch(
-        f"SELECT DISTINCT ON (provider) {_COLUMNS} FROM provider_switches ORDER BY provider, number DESC"  # noqa: S608 - fixed names
-    )
-    return tuple(_switch(row) for row in rows)
+async def current_provider_states(db: Connection) -> Sequence[ProviderStateChange]:
+    """The newest change of each provider."""
+    return tuple(CODEC.state_change(row) for row in await db.fetch(_CURRENT))
 
 
-async def switches(db: Connection, provider: str, page_token: str, limit: int) -> Page[ProviderStateChange]:
-    """Switches, newest first. Raises PageTokenUnknown."""
-    rows = await db.fetch(
-        f"""
-        SELECT {_COLUMNS}, position FROM provider_switches
-        WHERE position < $1 AND ($2 = '' OR provider = $2)
-        ORDER BY position DESC LIMIT $3
-        """,  # noqa: S608 - fixed names
-        paging.position_of(page_token, _NEWEST),
-        provider,
-        limit + 1,
-    )
-    more = paging.encode(str(rows[limit - 1]["position"])) if len(rows) > limit else ""
-    return Page(tuple(_switch(row) for row in rows[:limit]), more)
-
-
-def _switch(row: asyncpg.Record) -> ProviderStateChange:
-    return ProviderStateChange(
-        id=row["id"],
-        provider=row["provider"],
-        number=row["number"],
-        at=row["switched_at"],
-        actor=row["switched_by"],
-        reason=row["reason"],
-    )
+async def provider_state_changes(
+    db: Connection, *, provider: str = "", page_token: str = "", limit: int = 100
+) -> Page[ProviderStateChange]:
+    """Changes, newest first. Raises PageTokenUnknown."""
+    position = paging.position_of(page_token, paging.MAX_POSITION)
+    return paging.page_of(await db.fetch(_PAGE, position, provider, limit + 1), limit, CODEC.state_change)

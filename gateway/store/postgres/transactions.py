@@ -1,123 +1,74 @@
-"""Transactions: what the built-in ledger credited, and what the operator's wallet told that it did."""
+"""Transactions: what the built-in ledger credited, and what the operator's wallet did."""
 
 from datetime import UTC, datetime
 
-import asyncpg
-
 from gateway.store import paging
 from gateway.store.base import PageTokenUnknown
-from gateway.store.models import Credit, CreditKind, Page, Posting, ReconciliationItem
-from gateway.store.postgres.codecs import Row, money, require_aware
+from gateway.store.models import Credit, Page, ReconciliationItem
+from gateway.store.postgres.codecs import CODEC
 from gateway.store.postgres.connection import Connection
+from gateway.store.rows import CREDIT_COLUMNS
 
-COLUMNS = """
-provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id, promo_amount,
-promo_reference, created_at
-"""
-
-_KEEP_WALLETS = f"""
-INSERT INTO wallet_credits ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+_INSERT_WALLET_CREDIT = f"""
+INSERT INTO wallet_credits ({CREDIT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (provider, reference) DO NOTHING
 RETURNING 1
 """  # noqa: S608 - fixed fragments only
 
-_IS_WALLETS = "SELECT 1 FROM wallet_credits WHERE provider = $1 AND reference = $2 AND user_id = $3"
+_HAS_WALLET_CREDIT = "SELECT 1 FROM wallet_credits WHERE provider = $1 AND reference = $2 AND user_id = $3"
 
-_WALLETS = f"""
-SELECT {COLUMNS} FROM wallet_credits WHERE provider = $1 AND reference = $2
+_WALLET_CREDIT = f"""
+SELECT {CREDIT_COLUMNS} FROM wallet_credits WHERE provider = $1 AND reference = $2
 """  # noqa: S608 - fixed fragments only
 
 _FIND = f"""
-SELECT {COLUMNS} FROM transactions WHERE provider = $1 AND reference = $2
+SELECT {CREDIT_COLUMNS} FROM transactions WHERE provider = $1 AND reference = $2
 UNION ALL
-SELECT {COLUMNS} FROM wallet_credits WHERE provider = $1 AND reference = $2
+SELECT {CREDIT_COLUMNS} FROM wallet_credits WHERE provider = $1 AND reference = $2
 LIMIT 1
 """  # noqa: S608 - fixed fragments only
 
 _ORDER = "ORDER BY created_at DESC, provider DESC, reference DESC LIMIT $5"
 _OF_USER = "user_id = $1 AND ($2::timestamptz IS NULL OR (created_at, provider, reference) < ($2, $3, $4))"
 
-_OF = f"""
+_CREDITS_OF = f"""
 SELECT * FROM (
-    (SELECT {COLUMNS} FROM transactions WHERE {_OF_USER} {_ORDER})
+    (SELECT {CREDIT_COLUMNS} FROM transactions WHERE {_OF_USER} {_ORDER})
     UNION ALL
-    (SELECT {COLUMNS} FROM wallet_credits WHERE {_OF_USER} {_ORDER})
+    (SELECT {CREDIT_COLUMNS} FROM wallet_credits WHERE {_OF_USER} {_ORDER})
 ) AS credit {_ORDER}
 """  # noqa: S608 - fixed fragments only
 
 
-async def keep_wallets(db: Connection, credit: Credit) -> bool:
-    """Keep what the operator's wallet credited; False where it is known."""
-    return await db.fetchval(_KEEP_WALLETS, *row(credit)) is not None
+async def insert_wallet_credit(db: Connection, credit: Credit) -> bool:
+    """Insert what the operator's wallet credited; False where it is known."""
+    return await db.fetchval(_INSERT_WALLET_CREDIT, *CODEC.credit_values(credit)) is not None
 
 
-async def wallets(db: Connection, provider: str, reference: str) -> Credit:
-    """What the operator's wallet credited, which is known to be kept."""
-    found = await db.fetchrow(_WALLETS, provider, reference)
-    assert found is not None  # noqa: S101 - kept for good
-    return credit_of(found)
+async def wallet_credit(db: Connection, provider: str, reference: str) -> Credit:
+    """What the operator's wallet credited, which is known to be stored."""
+    row = await db.fetchrow(_WALLET_CREDIT, provider, reference)
+    assert row is not None  # noqa: S101 - never deleted
+    return CODEC.credit(row)
 
 
-async def is_wallets(db: Connection, item: ReconciliationItem) -> bool:
-    """Whether the operator's wallet told that it credited what the item is about."""
-    return await db.fetchval(_IS_WALLETS, item.provider, item.reference, item.user_id) is not None
+async def has_wallet_credit(db: Connection, item: ReconciliationItem) -> bool:
+    """Whether the operator's wallet credited what the item is about."""
+    return await db.fetchval(_HAS_WALLET_CREDIT, item.provider, item.reference, item.user_id) is not None
 
 
-async def find(db: Connection, provider: str, reference: str) -> Credit | None:
+async def credit(db: Connection, provider: str, reference: str) -> Credit | None:
     """The transaction of a reference."""
-    found = await db.fetchrow(_FIND, provider, reference)
-    return credit_of(found) if found is not None else None
+    row = await db.fetchrow(_FIND, provider, reference)
+    return CODEC.credit(row) if row is not None else None
 
 
-async def of_user(db: Connection, user_id: str, page_token: str, limit: int) -> Page[Credit]:
+async def credits_of(db: Connection, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
     """A player's transactions, newest first. Raises PageTokenUnknown."""
-    position = _position(page_token)
-    found = [credit_of(each) for each in await db.fetch(_OF, user_id, *position, limit + 1)]
-    more = _token(found[limit - 1]) if len(found) > limit else ""
-    return Page(tuple(found[:limit]), more)
-
-
-def row(credit: Credit) -> Row:
-    """A credit in the order of COLUMNS."""
-    content = credit.content
-    return (
-        content.provider,
-        content.reference,
-        credit.kind.value,
-        credit.transaction_id,
-        content.user_id,
-        content.currency,
-        content.amount,
-        content.round_id,
-        content.game_id,
-        content.session_id,
-        content.promo_amount,
-        content.promo_reference,
-        require_aware(credit.created_at),
+    rows = await db.fetch(_CREDITS_OF, user_id, *_position(page_token), limit + 1)
+    return paging.page_of(
+        rows, limit, CODEC.credit, lambda row: (row["created_at"].isoformat(), row["provider"], row["reference"])
     )
-
-
-def credit_of(row: asyncpg.Record) -> Credit:
-    """The credit that `row` wrote."""
-    provider, reference, kind, transaction_id, user_id, currency, amount, *rest = row
-    round_id, game_id, session_id, promo_amount, promo_reference, created_at = rest
-    content = Posting(
-        provider=provider,
-        reference=reference,
-        user_id=user_id,
-        currency=currency,
-        amount=money(amount),
-        round_id=round_id,
-        game_id=game_id,
-        session_id=session_id,
-        promo_amount=money(promo_amount) if promo_amount is not None else None,
-        promo_reference=promo_reference,
-    )
-    return Credit(CreditKind(kind), transaction_id, content, created_at)
-
-
-def _token(credit: Credit) -> str:
-    return paging.encode(credit.created_at.isoformat(), credit.content.provider, credit.content.reference)
 
 
 def _position(page_token: str) -> tuple[datetime | None, str, str]:
@@ -127,7 +78,7 @@ def _position(page_token: str) -> tuple[datetime | None, str, str]:
     try:
         position = datetime.fromisoformat(created_at)
         in_utc = position.astimezone(UTC)
-    except (ValueError, OverflowError):  # a moment near the end of time has none in UTC
+    except (ValueError, OverflowError):  # a time near year 1 or 9999 may have no equivalent in UTC
         position = None
     if position is None or position.tzinfo is None or "\0" in provider + reference:
         raise PageTokenUnknown("this page token belongs to another list; ask for the first page again")

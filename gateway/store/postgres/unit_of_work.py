@@ -1,4 +1,4 @@
-"""A transaction under way, and what is kept with it in one statement each: journal lines and events."""
+"""A transaction in progress, and the journal lines and events that it inserts in one statement each."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -11,26 +11,26 @@ T = TypeVar("T")
 
 
 class UnitOfWork:
-    """One transaction. Lines and events are gathered, and written at its end."""
+    """One transaction. Lines and events are collected, and inserted at its end."""
 
     def __init__(self, db: Connection) -> None:
         self.db = db
         self.lines: list[Exchange] = []
         self.events: list[Event] = []
         self.in_doubt = False
-        """COMMIT was sent, and its answer has not come: whether the transaction stands is unknown."""
+        """COMMIT was sent, and its answer has not arrived: whether the transaction was committed is unknown."""
 
     async def finish(self) -> None:
-        """Write what was gathered."""
+        """Insert what was collected."""
         if self.lines:
-            await journal.keep(self.db, self.lines)
+            await journal.insert(self.db, self.lines)
         if self.events:
-            await events.keep(self.db, self.events)
+            await events.insert(self.db, self.events)
 
 
 Operation = Callable[[UnitOfWork], Awaitable[T]]
-"""One caller's whole write. A refusal (ContentDiffers, AlreadyResolved, a LookupError) comes before anything is written
-or gathered; after any other error nothing of the operation stands.
+"""One caller's whole write. It raises a refusal (ContentDiffers, AlreadyResolved, a LookupError) before it writes or
+collects anything; after any other error the operation is rolled back.
 """
 
 Order = tuple[str, ...]

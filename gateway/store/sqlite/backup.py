@@ -1,4 +1,4 @@
-"""A backup of a database while a gateway writes to it: one snapshot, in a new file, checked before it has its name."""
+"""A backup of a database while a gateway writes to it: one snapshot, in a new file, checked before it is renamed."""
 
 import os
 import sqlite3
@@ -7,48 +7,48 @@ from pathlib import Path
 
 from gateway.store.audit import Audit
 from gateway.store.sqlite.audit import audit
-from gateway.store.sqlite.inspect import looking
+from gateway.store.sqlite.inspect import snapshot
 
-PAGES_AT_ONCE = 4096
-"""Copied between two looks at whether somebody has interrupted it."""
+PAGES_PER_STEP = 4096
+"""Between two steps an interrupt is noticed."""
 
 
 class BackupFailed(Exception):
-    """Nothing that could be taken for a backup was left behind. The message says what to do."""
+    """No backup was made, and no file is left. The message says what to do."""
 
 
 def back_up(path: Path, to: Path) -> Audit:
-    """Copy a database to a new file, and look whether its books add up there.
+    """Copy a database to a new file, and audit the books in the copy.
 
-    Everything that was committed before it began is in it. A copy whose books do not add up is kept all the same: it is
-    what the database holds. Raises BackupFailed, and StoreUnavailable where the database cannot be read.
+    It has everything that was committed before it began. A copy with discrepancies is kept all the same: it is what
+    the database holds. Raises BackupFailed, and StoreUnavailable where the database cannot be read.
     """
-    if _is_there(to):
+    if _exists(to):
         raise BackupFailed(f"{to}: it exists already, and a backup overwrites nothing; name a new file")
-    # Until it is whole and checked, it must not look like a backup.
+    # Until it is complete and checked, it must not look like a backup.
     draft = to.with_name(f"{to.name}.incomplete")
-    _make(draft)
+    _create(draft)
     try:
-        found = _written(path, draft)
-        _synced(draft)
+        found = _write(path, draft)
+        _fsync(draft)
         draft.rename(to)
     except OSError as error:
         raise BackupFailed(f"{to}: {error.strerror}; name a file where the backup's user may write") from error
     finally:
         for left in (draft, *(draft.with_name(f"{draft.name}-{end}") for end in ("journal", "wal", "shm"))):
             left.unlink(missing_ok=True)
-    _synced(to.absolute().parent)
+    _fsync(to.absolute().parent)
     return found
 
 
-def _is_there(to: Path) -> bool:
+def _exists(to: Path) -> bool:
     try:
         return to.exists()
     except OSError as error:
         raise BackupFailed(f"{to}: {error.strerror}; name a file where the backup's user may write") from error
 
 
-def _make(draft: Path) -> None:
+def _create(draft: Path) -> None:
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
@@ -59,27 +59,26 @@ def _make(draft: Path) -> None:
         raise BackupFailed(f"{draft}: {error.strerror}; its folder must exist, and let you write") from error
 
 
-def _written(path: Path, draft: Path) -> Audit:
-    # One snapshot for all steps: without it each commit of the gateway would make the copy begin anew.
-    with looking(path, kept=True) as source:
+def _write(path: Path, draft: Path) -> Audit:
+    # One snapshot for all steps: without it each commit of the gateway would restart the copy.
+    with snapshot(path, required=True) as source:
         try:
             with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
-                source.backup(copy, pages=PAGES_AT_ONCE, sleep=0)
+                source.backup(copy, pages=PAGES_PER_STEP, sleep=0)
                 copy.execute("PRAGMA journal_mode = DELETE")  # the copy is one file, whole by itself
         except sqlite3.Error as error:
             raise BackupFailed(f"{draft}: the copy could not be written (SQLite says: {error})") from error
-    return _checked(draft)
+    return _check(draft)
 
 
-def _checked(draft: Path) -> Audit:
-    with looking(draft, kept=True) as copy:
+def _check(draft: Path) -> Audit:
+    with snapshot(draft, required=True) as copy:
         if damage := [text for (text,) in copy.execute("PRAGMA integrity_check") if text != "ok"]:
             raise BackupFailed(f"{draft}: the copy is damaged, and so may the database be: {'; '.join(damage[:3])}")
         return audit(copy)
 
 
-def _synced(path: Path) -> None:
-    """Have it reach the disk."""
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,15 +1,15 @@
 """Closures and their targets: intents, attempts, outcomes.
 
-A target keeps the certainty of its concluded attempts together, and whether one is under way. One that is still under
-way when the next begins was cut off by a crash: nobody knows what it did.
+A target has the combined certainty of its concluded attempts, and whether one is in progress. One that is still in
+progress when the next begins was cut off by a crash: its outcome is unknown.
 """
 
 import sqlite3
 from datetime import datetime
 
-from adapters.contract import Certainty, Outcome, ProviderAnswer
+from adapters.contract import Certainty
 from gateway.store.base import ContentDiffers
-from gateway.store.closures import abandoned, combine_certainty
+from gateway.store.closures import abandoned, combine_certainty, never_begun
 from gateway.store.models import (
     CloseFailure,
     CloseRecord,
@@ -21,18 +21,18 @@ from gateway.store.models import (
     ReconciliationKind,
     Target,
 )
+from gateway.store.rows import CLOSE_COLUMNS, certainty_of
 from gateway.store.sqlite import events, items, journal
-from gateway.store.sqlite.codecs import time_of, time_text
+from gateway.store.sqlite.codecs import CODEC, time_text
 
 
 def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> CloseRecord:
-    """Keep the intent and count an attempt, unless the target is settled. Raises ContentDiffers."""
-    if _is_new(db, request_id, target, now):
+    """Insert the intent and count an attempt, unless the target is settled. Raises ContentDiffers."""
+    if _insert(db, request_id, target, now):
         return CloseRecord(request_id, target, attempts=1, settled=None, certainty=None)
-    row = _known(db, request_id)
-    if field := _target(row).first_difference(target):
+    known = CODEC.close_record(_known(db, request_id))
+    if field := known.target.first_difference(target):
         raise ContentDiffers(field)
-    known = _record(row)
     if known.settled is not None:
         return known
     db.execute(
@@ -46,39 +46,32 @@ def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: da
 
 
 def find_close(db: sqlite3.Connection, request_id: str) -> CloseRecord | None:
-    """A CloseSession as it is known, None where it is not."""
-    row = _row(db, request_id)
-    return _record(row) if row is not None else None
+    """A CloseSession by its request_id."""
+    row = _find(db, request_id)
+    return CODEC.close_record(row) if row is not None else None
 
 
 def settle_close(
     db: sqlite3.Connection, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
 ) -> None:
-    """Keep a success, its journal line and its event; a target settled before keeps its first success, and no event.
+    """Store a success, its journal line and its event; a target settled before keeps its first success, and no event.
 
-    An open item that says that nobody knows is resolved. Raises LookupError where the request was never begun.
+    An open CLOSE_UNKNOWN item is resolved. Raises LookupError where the request was never begun.
     """
-    journal.keep(db, exchange)
-    settling = db.execute(
+    journal.insert(db, [exchange])
+    updated = db.execute(
         """
         UPDATE targets SET
             under_way = 0, outcome = ?, answer_code = ?, answer_description = ?, answer_http_status = ?, end_time = ?
         WHERE request_id = ? AND number = 1 AND outcome IS NULL
         """,
-        (
-            settled.outcome.value,
-            settled.answer.code,
-            settled.answer.description,
-            settled.answer.http_status,
-            time_text(settled.end_time),
-            request_id,
-        ),
+        (*CODEC.close_success_values(settled), request_id),
     )
-    if settling.rowcount == 0:
+    if updated.rowcount == 0:
         _known(db, request_id)
         return
     if event is not None:
-        events.keep(db, event)
+        events.insert(db, [event])
     items.resolve_kind(db, ReconciliationKind.CLOSE_UNKNOWN, exchange.provider, request_id, "closed", exchange.ended_at)
 
 
@@ -87,18 +80,18 @@ def fail_close(
     request_id: str,
     failed: CloseFailure,
     exchange: Exchange | None,
-    item: ReconciliationItem | None,
+    item: ReconciliationItem | None = None,
 ) -> None:
-    """Conclude the attempt under way, and keep its journal line, and its item where the outcome is unknown.
+    """Conclude the attempt in progress, with its journal line, and its item where the outcome is unknown.
 
-    Raises LookupError where it was never begun.
+    Raises LookupError where the request was never begun.
     """
     row = _known(db, request_id)
     if exchange is not None:
-        journal.keep(db, exchange)
+        journal.insert(db, [exchange])
     if row["outcome"] is not None:
         return
-    certainty = combine_certainty(_certainty(row["certainty"]), failed.certainty)
+    certainty = combine_certainty(certainty_of(row["certainty"]), failed.certainty)
     db.execute(
         """
         UPDATE targets SET under_way = 0, certainty = ?, failure_reason = ?, failure_detail = ?
@@ -111,11 +104,11 @@ def fail_close(
             db, ReconciliationKind.CLOSE_UNKNOWN, row["provider"], request_id, "concluded", failed.end_time
         )
     elif item is not None:
-        items.keep(db, item)
+        items.insert(db, item)
 
 
 def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: datetime) -> int:
-    """Keep an item for each attempt of that age that was never concluded; how many are new."""
+    """Insert an item for each attempt of that age that was never concluded; how many are new."""
     rows = db.execute(
         """
         SELECT * FROM targets JOIN closures USING (request_id)
@@ -127,82 +120,43 @@ def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: dateti
         """,
         (time_text(begun_before),),
     ).fetchall()
-    return sum(items.keep(db, abandoned(row["request_id"], row["provider"], row["user_id"], now)) for row in rows)
+    return sum(items.insert(db, abandoned(row["request_id"], row["provider"], row["user_id"], now)) for row in rows)
 
 
-def _is_new(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> bool:
-    """Keep a request that was not known, its first attempt begun; whether it was not."""
-    inserting = db.execute(
+def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> bool:
+    """Insert a request with its first attempt in progress; False where it is known."""
+    kind, at = ClosureKind.CLOSE_SESSION.value, time_text(now)
+    inserted = db.execute(
         """
         INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT (request_id) DO NOTHING
         """,
-        (
-            request_id,
-            ClosureKind.CLOSE_SESSION.value,
-            target.user_id,
-            target.clear_history,
-            target.reason,
-            time_text(now),
-        ),
+        (request_id, kind, target.user_id, target.clear_history, target.reason, at),
     )
-    if inserting.rowcount == 0:
+    if inserted.rowcount == 0:
         return False
     db.execute(
         """
         INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way, begun_at)
         VALUES (?, 1, ?, ?, ?, 1, 1, ?)
         """,
-        (request_id, target.provider, target.session_id, target.game_id, time_text(now)),
+        (request_id, target.provider, target.session_id, target.game_id, at),
     )
     return True
 
 
-def _row(db: sqlite3.Connection, request_id: str) -> sqlite3.Row | None:
+def _find(db: sqlite3.Connection, request_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM closures JOIN targets USING (request_id) WHERE request_id = ? AND number = 1", (request_id,)
+        f"""
+        SELECT {CLOSE_COLUMNS} FROM closures JOIN targets USING (request_id) WHERE request_id = ? AND number = 1
+        """,  # noqa: S608 - fixed names
+        (request_id,),
     ).fetchone()
     return row
 
 
 def _known(db: sqlite3.Connection, request_id: str) -> sqlite3.Row:
-    row = _row(db, request_id)
+    row = _find(db, request_id)
     if row is None:
-        raise LookupError(f"no closure {request_id!r} is kept: begin_close comes first")
+        raise never_begun(request_id)
     return row
-
-
-def _record(row: sqlite3.Row) -> CloseRecord:
-    settled = _settled(row)
-    certainty = _certainty(row["certainty"])
-    if row["under_way"]:
-        certainty = Certainty.UNKNOWN
-    return CloseRecord(
-        request_id=row["request_id"],
-        target=_target(row),
-        attempts=row["attempts"],
-        settled=settled,
-        certainty=certainty if settled is None else None,
-    )
-
-
-def _target(row: sqlite3.Row) -> Target:
-    return Target(
-        provider=row["provider"],
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        game_id=row["game_id"],
-        clear_history=bool(row["clear_history"]),
-        reason=row["reason"],
-    )
-
-
-def _settled(row: sqlite3.Row) -> CloseSuccess | None:
-    if row["outcome"] is None:
-        return None
-    answer = ProviderAnswer(row["answer_code"], row["answer_description"], row["answer_http_status"])
-    return CloseSuccess(Outcome(row["outcome"]), answer, time_of(row["end_time"]))
-
-
-def _certainty(text: str | None) -> Certainty | None:
-    return Certainty(text) if text is not None else None

@@ -1,8 +1,10 @@
-"""How typed values stand in columns: money as exact plain text, times as sortable text in UTC."""
+"""How SQLite's columns hold typed values: money as exact plain text, times as sortable text in UTC."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+
+from gateway.store.rows import RowCodec
 
 
 def money_text(amount: Decimal) -> str:
@@ -13,14 +15,12 @@ def money_text(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-@lru_cache(maxsize=1024)  # a request's moments stand in several rows, and to write one takes longer than to find it
-def time_text(moment: datetime) -> str:
-    """A moment in UTC, with microseconds. Raises ValueError for a naive time, which names no moment."""
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone: the store keeps aware times only")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+@lru_cache(maxsize=1024)  # one request writes the same time in several rows, and formatting costs more than a look-up
+def time_text(time: datetime) -> str:
+    """A time in UTC, with microseconds. Raises ValueError for a naive time."""
+    if time.tzinfo is None:
+        raise ValueError(f"{time.isoformat()} has no time zone: the store keeps aware times only")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def time_of(text: str) -> datetime:
-    """The moment that `time_text` wrote."""
-    return datetime.fromisoformat(text)
+CODEC = RowCodec(time=time_text, time_of=datetime.fromisoformat, money=money_text, money_of=Decimal, text=str)

@@ -1,4 +1,4 @@
-"""Connections to the file, how durable they are, and what their errors mean to a person."""
+"""Connections to the file, how durable they are, and what an operator can do about their errors."""
 
 import sqlite3
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from gateway.store.sqlite.migrations import migrate
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process holds it locked; end that process or wait for it (a backup? a gateway?)",
-    sqlite3.SQLITE_LOCKED: "another connection holds a table of it locked; end what uses it beside the gateway",
+    sqlite3.SQLITE_LOCKED: "another connection holds a table of it locked; end what uses it besides the gateway",
     sqlite3.SQLITE_FULL: "its disk is full; free some space there",
     sqlite3.SQLITE_READONLY: "it cannot be written to; let the gateway's user write the file and its folder",
     sqlite3.SQLITE_PERM: "access is denied; let the gateway's user read and write the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist, and the gateway's user may write there",
-    sqlite3.SQLITE_IOERR: "its disk gave an I/O error; check the disk before going on",
+    sqlite3.SQLITE_IOERR: "its disk reported an I/O error; check the disk first",
     sqlite3.SQLITE_CORRUPT: "it is damaged; stop the gateway and restore a backup",
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database; see that [store] url names the right file",
 }
@@ -26,7 +26,7 @@ def primary_code(error: sqlite3.Error) -> int:
 
 def unavailable(path: str, error: sqlite3.Error, *, unchanged: bool = True) -> StoreUnavailable:
     """What happened to which file, and what to do about it. A new error each time: each caller raises its own."""
-    advice = _ADVICE.get(primary_code(error), "SQLite could not carry the operation out; look at the file and its disk")
+    advice = _ADVICE.get(primary_code(error), "SQLite could not execute the operation; look at the file and its disk")
     failure = StoreUnavailable(f"database {path}: {advice} (SQLite says: {error})", unchanged=unchanged)
     failure.__cause__ = error
     return failure
@@ -59,8 +59,8 @@ def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA fullfsync = ON")
     db.execute("PRAGMA checkpoint_fullfsync = ON")
     db.execute("PRAGMA foreign_keys = ON")
-    # What a savepoint copies stays in memory, not in a file; indexes of some size fit into the cache; and the log is
-    # folded into the file every 16 MB, not every 4, so that a page that changes again and again is copied seldom.
+    # What a savepoint copies stays in memory, not in a file; larger indexes fit into the cache; and the log is copied
+    # into the file every 16 MB, not every 4, so that a page that changes often is copied less often.
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA cache_size = -32768")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -73,7 +73,7 @@ def _prepare_reader(db: sqlite3.Connection, path: str) -> None:
 
 def _connect(path: str, busy_seconds: float, prepare: Callable[[sqlite3.Connection, str], None]) -> sqlite3.Connection:
     try:
-        # No isolation level: transactions begin and end where the code says so, never behind its back.
+        # No isolation level: transactions begin and end only where the code says so.
         db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     except sqlite3.Error as error:
         raise unavailable(path, error) from error

@@ -1,4 +1,4 @@
-"""One process a database: a second gateway on the same file would neither see the first one's calls nor its events."""
+"""One process per database: a second gateway on the same file would not see the first one's calls and events."""
 
 import fcntl
 from pathlib import Path
@@ -8,13 +8,13 @@ from gateway.store.base import StoreUnavailable
 
 
 class FileLock:
-    """A lock beside the database, held while the gateway has it open. The system lets go of it with the process."""
+    """A lock file next to the database, held while a gateway has it open. The system releases it with the process."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Raise StoreUnavailable where another process has the database open, or where its folder cannot be used."""
         try:
             file = Path(f"{self._path}.lock").open("ab")  # noqa: SIM115 - held until `release`
@@ -32,7 +32,7 @@ class FileLock:
         self._file = file
 
     def release(self) -> None:
-        """Let go. The file stays: to remove it could take away somebody else's."""
+        """Release the lock. The file stays: to remove it could remove another process's lock."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""A look at a database as it is, beside a gateway that may have it open: nothing is made, and nothing is migrated."""
+"""Reads a database as it is, while a gateway may have it open: nothing is created, and nothing is migrated."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,44 +10,44 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.models import WalletKind
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.connection import connect_reader, unavailable
-from gateway.store.sqlite.ledger import creditors, money_providers
+from gateway.store.sqlite.ledger import money_providers, wallet_kinds
 from gateway.store.sqlite.migrations import refuse_newer
 
 BUSY_SECONDS = 2.0
 
 
 def read_money_providers(path: Path) -> frozenset[str]:
-    """Names that references are kept of; empty before the first migration. Raises StoreUnavailable."""
-    with looking(path) as db:
+    """Providers that have references; empty before the first migration. Raises StoreUnavailable."""
+    with snapshot(path) as db:
         return money_providers(db) if _has_schema(db) else frozenset()
 
 
-def read_creditors(path: Path) -> frozenset[WalletKind]:
-    """Who credited what is kept; nobody before the first migration. Raises StoreUnavailable."""
-    with looking(path) as db:
-        return creditors(db) if _has_schema(db) else frozenset()
+def read_wallet_kinds(path: Path) -> frozenset[WalletKind]:
+    """The wallets that credited what is stored; none before the first migration. Raises StoreUnavailable."""
+    with snapshot(path) as db:
+        return wallet_kinds(db) if _has_schema(db) else frozenset()
 
 
 def audit_file(path: Path) -> Audit:
-    """Whether the books in a file add up. Raises StoreUnavailable where it holds no books that this release reads."""
-    with looking(path, kept=True) as db:
+    """An audit of the books in a file. Raises StoreUnavailable where it has none that this release can read."""
+    with snapshot(path, required=True) as db:
         return audit(db)
 
 
 @contextmanager
-def looking(path: Path, *, kept: bool = False) -> Iterator[sqlite3.Connection]:
-    """A snapshot of the database, in which nothing can be written; `kept` demands that there is something to look at.
+def snapshot(path: Path, *, required: bool = False) -> Iterator[sqlite3.Connection]:
+    """A snapshot of the database, in which nothing can be written; `required` demands that a gateway has written to it.
 
     Raises StoreUnavailable, also for what SQLite raises inside.
     """
-    if kept and not path.exists():
+    if required and not path.exists():
         raise StoreUnavailable(f"database {path}: there is no such file; see that [store] url names the right one")
     with closing(connect_reader(str(path), BUSY_SECONDS)) as db:
         try:
             db.execute("BEGIN")
             refuse_newer(db, str(path))
-            if kept and not _has_schema(db):
-                raise StoreUnavailable(f"database {path}: no gateway has kept anything in it; is it the right one?")
+            if required and not _has_schema(db):
+                raise StoreUnavailable(f"database {path}: no gateway has written to it; is it the right one?")
             yield db
         except sqlite3.Error as error:
             raise unavailable(str(path), error) from error

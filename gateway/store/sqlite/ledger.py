@@ -1,4 +1,4 @@
-"""The built-in ledger's accounts, every credit that stands, and what the operator's wallet credited."""
+"""The built-in ledger's accounts and transactions, and what the operator's wallet credited."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -22,16 +22,11 @@ from gateway.store.models import (
     WalletKind,
 )
 from gateway.store.posting import resolve_repeated_credit
+from gateway.store.rows import CREDIT_COLUMNS
 from gateway.store.sqlite import events, items, journal
-from gateway.store.sqlite.codecs import money_text, time_of, time_text
+from gateway.store.sqlite.codecs import CODEC, money_text, time_text
 
-COLUMNS = (
-    "provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id, session_id, "
-    "promo_amount, promo_reference, created_at"
-)
-"""Of a credit, in `transactions` and in `wallet_credits`, as `credit_of` reads them."""
-
-_VALUES = f"({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_VALUES = f"({CREDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def open_account(db: sqlite3.Connection, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
@@ -60,13 +55,13 @@ def balance(db: sqlite3.Connection, user_id: str, currency: str) -> Balance | Po
     return PostingRefused(PostingFault.CURRENCY_MISMATCH, "currency")
 
 
-def keep_credits(db: sqlite3.Connection, credits: Iterable[Credit]) -> None:
-    """Keep transactions of the built-in ledger."""
-    db.executemany(f"INSERT INTO transactions {_VALUES}", map(_row, credits))
+def insert_credits(db: sqlite3.Connection, credits: Iterable[Credit]) -> None:
+    """Insert transactions of the built-in ledger."""
+    db.executemany(f"INSERT INTO transactions {_VALUES}", map(CODEC.credit_values, credits))
 
 
-def keep_cash(db: sqlite3.Connection, cash: Mapping[tuple[str, str], Decimal]) -> None:
-    """Keep what accounts hold, by (user_id, currency)."""
+def update_cash(db: sqlite3.Connection, cash: Mapping[tuple[str, str], Decimal]) -> None:
+    """Set what accounts hold, by (user_id, currency)."""
     db.executemany(
         "UPDATE accounts SET cash = ? WHERE user_id = ? AND currency = ?",
         [(money_text(held), user_id, currency) for (user_id, currency), held in cash.items()],
@@ -81,44 +76,44 @@ def record_outcome(
     now: datetime,
 ) -> RecordsT:
     """Store what the operator's wallet made of a posting: its credit, once, and its records, which are returned."""
-    happened = False
+    is_new = False
     if isinstance(outcome, Applied):
-        happened, outcome = _wallet_credited(db, posting, outcome, now)
+        is_new, outcome = _record_wallet_credit(db, posting, outcome, now)
     records = records_of(outcome)
     if records.exchange is not None:
-        journal.keep(db, records.exchange)
+        journal.insert(db, [records.exchange])
     if records.item is not None:
-        happened = items.keep(db, records.item) or happened
-    if records.event is not None and happened:
-        events.keep(db, records.event)
+        is_new = items.insert(db, records.item) or is_new
+    if records.event is not None and is_new:
+        events.insert(db, [records.event])
     return records
 
 
-def _wallet_credited(
-    db: sqlite3.Connection, posting: Posting, told: Applied, now: datetime
+def _record_wallet_credit(
+    db: sqlite3.Connection, posting: Posting, applied: Applied, now: datetime
 ) -> tuple[bool, Applied | PostingRefused]:
-    """Whether the credit is new, and what it comes to. Items that it settles are resolved."""
-    credit = Credit(CreditKind.RESULT, told.transaction_id, posting, now)
-    kept = db.execute(
+    """Whether the credit is new, and the outcome. Items that it settles are resolved."""
+    credit = Credit(CreditKind.RESULT, applied.transaction_id, posting, now)
+    inserted = db.execute(
         f"INSERT INTO wallet_credits {_VALUES} ON CONFLICT (provider, reference) DO NOTHING",
-        _row(credit),
+        CODEC.credit_values(credit),
     )
-    if kept.rowcount == 1:
+    if inserted.rowcount == 1:
         items.resolve_credited(db, posting, now)
-        return True, told
-    known = _kept("wallet_credits", db, posting.provider, posting.reference)
-    assert known is not None  # noqa: S101 - what was in the way of the new one
-    outcome = resolve_repeated_credit(known, posting, told)
+        return True, applied
+    known = _find("wallet_credits", db, posting.provider, posting.reference)
+    assert known is not None  # noqa: S101 - it conflicted with the new one
+    outcome = resolve_repeated_credit(known, posting, applied)
     if isinstance(outcome, Applied):
-        # A refusal kept behind the credit is about another content, and stays for a person; what was unknown is known.
+        # A refusal stored after the credit is about another content and stays open; what was unknown is known now.
         items.resolve_kind(
             db, ReconciliationKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now
         )
     return False, outcome
 
 
-def is_wallets(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
-    """Whether the operator's wallet told that it credited what the item is about."""
+def has_wallet_credit(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
+    """Whether the operator's wallet credited what the item is about."""
     found = db.execute(
         "SELECT 1 FROM wallet_credits WHERE provider = ? AND reference = ? AND user_id = ?",
         (item.provider, item.reference, item.user_id),
@@ -128,18 +123,18 @@ def is_wallets(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
 
 def credit(db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
     """The transaction of a reference, the built-in ledger's first."""
-    return _kept("transactions", db, provider, reference) or _kept("wallet_credits", db, provider, reference)
+    return _find("transactions", db, provider, reference) or _find("wallet_credits", db, provider, reference)
 
 
-def _kept(table: str, db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
+def _find(table: str, db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
     row = db.execute(
-        f"SELECT {COLUMNS} FROM {table} WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
+        f"SELECT {CREDIT_COLUMNS} FROM {table} WHERE provider = ? AND reference = ?",  # noqa: S608 - fixed names
         (provider, reference),
     ).fetchone()
-    return credit_of(row) if row is not None else None
+    return CODEC.credit(row) if row is not None else None
 
 
-def credits_of(db: sqlite3.Connection, user_id: str, page_token: str, limit: int) -> Page[Credit]:
+def credits_of(db: sqlite3.Connection, user_id: str, *, page_token: str = "", limit: int = 100) -> Page[Credit]:
     """A player's transactions, newest first. Raises PageTokenUnknown."""
     older = ""
     values: dict[str, str | int] = {"user_id": user_id, "limit": limit}
@@ -148,98 +143,43 @@ def credits_of(db: sqlite3.Connection, user_id: str, page_token: str, limit: int
         values.update(zip(("created_at", "provider", "reference"), paging.decode(page_token, 3), strict=True))
     rows = db.execute(
         f"""
-        SELECT {COLUMNS} FROM transactions WHERE user_id = :user_id {older}
-        UNION ALL SELECT {COLUMNS} FROM wallet_credits WHERE user_id = :user_id {older}
+        SELECT {CREDIT_COLUMNS} FROM transactions WHERE user_id = :user_id {older}
+        UNION ALL SELECT {CREDIT_COLUMNS} FROM wallet_credits WHERE user_id = :user_id {older}
         ORDER BY created_at DESC, provider DESC, reference DESC LIMIT :limit + 1
         """,  # noqa: S608 - fixed fragments only
         values,
     ).fetchall()
-    found = tuple(credit_of(row) for row in rows[:limit])
-    if len(rows) <= limit:
-        return Page(found)
-    last = found[-1]
-    return Page(found, paging.encode(time_text(last.created_at), last.content.provider, last.content.reference))
+    return paging.page_of(rows, limit, CODEC.credit, lambda row: (row["created_at"], row["provider"], row["reference"]))
 
 
 def remember_providers(db: sqlite3.Connection, names: frozenset[str]) -> None:
-    """Keep the names of configured providers."""
+    """Insert the names of configured providers."""
     db.executemany(
         "INSERT INTO providers (name) VALUES (?) ON CONFLICT DO NOTHING", [(name,) for name in sorted(names)]
     )
 
 
 def money_providers(db: sqlite3.Connection) -> frozenset[str]:
-    """Remembered names that credits are kept of, also in a database that has not seen this release."""
-    kept = ["transactions"]
+    """Remembered names that have credits, also in a database that this release has not opened."""
+    tables = ["transactions"]
     if has_wallet_credits(db):
-        kept.append("wallet_credits")
-    known = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE provider = name)" for table in kept)  # noqa: S608 - fixed names
+        tables.append("wallet_credits")
+    known = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE provider = name)" for table in tables)  # noqa: S608 - fixed names
     return frozenset(name for (name,) in db.execute(f"SELECT name FROM providers WHERE {known}"))  # noqa: S608 - the same
 
 
-def creditors(db: sqlite3.Connection) -> frozenset[WalletKind]:
-    """Who credited what is kept, also in a database that has not seen this release."""
+def wallet_kinds(db: sqlite3.Connection) -> frozenset[WalletKind]:
+    """The wallets that credited what is stored, also in a database that this release has not opened."""
     tables = {WalletKind.BUILTIN: "transactions"}
     if has_wallet_credits(db):
         tables[WalletKind.OPERATORS] = "wallet_credits"
     return frozenset(
-        who
-        for who, table in tables.items()
+        kind
+        for kind, table in tables.items()
         if db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - fixed names
     )
 
 
 def has_wallet_credits(db: sqlite3.Connection) -> bool:
-    """Whether the table is there: a database that only release 0.1.0 has opened has none."""
+    """Whether the table exists: it does not in a database that only release 0.1.0 has opened."""
     return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'wallet_credits'").fetchone() is not None
-
-
-def credit_of(row: sqlite3.Row) -> Credit:
-    """A credit from a row of COLUMNS."""
-    (
-        provider,
-        reference,
-        kind,
-        transaction_id,
-        user_id,
-        currency,
-        amount,
-        round_id,
-        game_id,
-        session_id,
-        promo_amount,
-        promo_reference,
-        created_at,
-    ) = row
-    content = Posting(
-        provider,
-        reference,
-        user_id,
-        currency,
-        Decimal(amount),
-        round_id,
-        game_id,
-        session_id,
-        Decimal(promo_amount) if promo_amount is not None else None,
-        promo_reference,
-    )
-    return Credit(CreditKind(kind), transaction_id, content, time_of(created_at))
-
-
-def _row(credit: Credit) -> tuple[str | None, ...]:
-    content = credit.content
-    return (
-        content.provider,
-        content.reference,
-        credit.kind.value,
-        credit.transaction_id,
-        content.user_id,
-        content.currency,
-        money_text(content.amount),
-        content.round_id,
-        content.game_id,
-        content.session_id,
-        money_text(content.promo_amount) if content.promo_amount is not None else None,
-        content.promo_reference,
-        time_text(credit.created_at),
-    )

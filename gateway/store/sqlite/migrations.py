@@ -1,7 +1,7 @@
-"""Bringing a database to this release's schema: each step in one transaction, with the row that says it is applied.
+"""Brings a database to this release's schema: each step in one transaction, with the row that says it is applied.
 
-PRAGMA user_version is what a release refuses to start on, the releases before the table of steps included: behind the
-first step only one that breaks with them raises it.
+PRAGMA user_version is what a release refuses to start on, also the releases before the table of steps. After the
+first step only one that breaks with them increases it.
 """
 
 import sqlite3
@@ -13,7 +13,7 @@ from gateway.store.migration_files import Migration, migrations
 ENGINE = "sqlite"
 
 _STEPS = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER NOT NULL PRIMARY KEY) STRICT"
-"""Made by the migrator itself. A database of release 0.1.0 has none: its user_version says what was applied."""
+"""Created by `migrate`. A database of release 0.1.0 does not have it: its user_version says what was applied."""
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

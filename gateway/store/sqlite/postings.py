@@ -1,4 +1,4 @@
-"""Postings, as many at once as have come: few statements for all of them, and the rules of gateway.store.posting.
+"""Postings, a whole batch in few statements, by the rules of gateway.store.posting.
 
 What is read and written grows with the batch, the number of statements hardly: each statement hands the interpreter
 over to the event loop and waits to get it back.
@@ -14,7 +14,7 @@ from typing import Any, Generic, cast
 import msgspec
 
 from gateway.store.base import RecordsT
-from gateway.store.models import Credit, Event, ReconciliationItem
+from gateway.store.models import Credit
 from gateway.store.posting import (
     Account,
     Entries,
@@ -23,65 +23,61 @@ from gateway.store.posting import (
     Posted,
     PostingRequest,
     Reference,
-    needs,
+    lock_set,
     post,
 )
+from gateway.store.rows import CREDIT_COLUMNS
 from gateway.store.sqlite import events, items, journal, ledger
+from gateway.store.sqlite.codecs import CODEC
 
 
 class PostOne(msgspec.Struct, Generic[RecordsT], frozen=True):
-    """One caller's posting as an operation of its own. The writer carries those of a batch out together instead."""
+    """One caller's posting as a separate operation. The writer executes those of a batch together instead."""
 
     request: PostingRequest[RecordsT]
 
     def __call__(self, db: sqlite3.Connection) -> RecordsT:
-        (posted,) = post_together(db, (self.request,))
+        (posted,) = post_batch(db, (self.request,))
         if isinstance(posted, Exception):
             raise posted
         return cast("RecordsT", posted)
 
 
-def post_together(db: sqlite3.Connection, requests: Sequence[PostingRequest[Any]]) -> Sequence[Posted]:
-    """Post the requests, in their order: what came of each.
+def post_batch(db: sqlite3.Connection, requests: Sequence[PostingRequest[Any]]) -> Sequence[Posted]:
+    """Post the requests, in their order, and return the records of each.
 
-    Raises sqlite3.Error, and what a bug raises; what was written by then is the caller's to roll back.
+    Raises sqlite3.Error, and what a bug raises; the caller rolls back what was written by then.
     """
-    needed = needs(request.posting for request in requests)
-    posted, entries = post(requests, _kept(db, needed))
+    posted, entries = post(requests, _snapshot(db, lock_set(request.posting for request in requests)))
     _write(db, entries)
     return posted
 
 
-def _kept(db: sqlite3.Connection, needs: LockSet) -> LedgerSnapshot:
+def _snapshot(db: sqlite3.Connection, wanted: LockSet) -> LedgerSnapshot:
     users: set[str] = set()
     cash: dict[Account, Decimal] = {}
-    found = db.execute(_accounts(_size(needs.accounts)), _parameters(needs.accounts))
+    found = db.execute(_accounts(_size(wanted.accounts)), _parameters(wanted.accounts))
     for user_id, currency, text in found:
         users.add(user_id)
         cash[user_id, currency] = Decimal(text)
     known: dict[Reference, Credit] = {}
-    for row in db.execute(_transactions(_size(needs.references)), _parameters(needs.references)):
-        credit = ledger.credit_of(row)
+    for row in db.execute(_transactions(_size(wanted.references)), _parameters(wanted.references)):
+        credit = CODEC.credit(row)
         known[credit.content.provider, credit.content.reference] = credit
     return LedgerSnapshot(known, cash, frozenset(users))
 
 
 def _write(db: sqlite3.Connection, entries: Entries) -> None:
-    journal.keep_all(db, entries.exchanges)
-    told = _keep_items(db, entries.items_before)
+    journal.insert(db, entries.exchanges)
+    new_events = items.insert_with_events(db, entries.items_before)
     if entries.credits:
-        ledger.keep_credits(db, entries.credits)
-        ledger.keep_cash(db, entries.cash)
-        told.extend(entries.events)
+        ledger.insert_credits(db, entries.credits)
+        ledger.update_cash(db, entries.cash)
+        new_events.extend(entries.events)
         _resolve(db, entries)
-    told.extend(_keep_items(db, entries.items_after))
-    if told:
-        events.keep_all(db, told)
-
-
-def _keep_items(db: sqlite3.Connection, found: Sequence[tuple[ReconciliationItem, Event | None]]) -> list[Event]:
-    """The events of the items that are new."""
-    return [event for item, event in found if items.keep(db, item) and event is not None]
+    new_events.extend(items.insert_with_events(db, entries.items_after))
+    if new_events:
+        events.insert(db, new_events)
 
 
 def _resolve(db: sqlite3.Connection, entries: Entries) -> None:
@@ -116,7 +112,7 @@ def _accounts(size: int) -> str:
 @cache
 def _transactions(size: int) -> str:
     return f"""
-        SELECT {ledger.COLUMNS} FROM {_keys(size)}
+        SELECT {CREDIT_COLUMNS} FROM {_keys(size)}
         CROSS JOIN transactions ON provider = keys.column1 AND reference = keys.column2
     """  # noqa: S608 - fixed fragments only
 

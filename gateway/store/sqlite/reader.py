@@ -1,12 +1,13 @@
-"""Reads, on a connection of their own: they never wait for a commit, and see committed data only."""
+"""Reads, on a separate connection: they never wait for a commit, and see committed data only."""
 
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from gateway.store.batching import Done, Outcome, Raised
 from gateway.store.sqlite.connection import connect_reader, is_outage, unavailable
-from gateway.store.sqlite.thread import ConnectionThread, Done, Operation, Outcome, Raised
+from gateway.store.sqlite.thread import ConnectionThread, Operation
 
 
 def reader_thread(path: str, busy_seconds: float) -> ConnectionThread:
@@ -22,7 +23,7 @@ def _read(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outco
     try:
         db.execute("BEGIN")  # one snapshot for all statements of the operation
         return Done(operation(db))
-    except Exception as error:  # noqa: BLE001 - raised where the caller waits
+    except Exception as error:  # noqa: BLE001 - raised at the caller
         return Raised(unavailable(path, error) if isinstance(error, sqlite3.Error) and is_outage(error) else error)
     finally:
         if db.in_transaction:

@@ -1,6 +1,6 @@
-"""A thread that owns one connection, and carries out what the event loop queues for it.
+"""A thread that owns one connection, and executes what the event loop queues for it.
 
-What is queued is carried out, whether or not its caller still waits: a cancelled caller loses only the answer.
+A queued operation is executed, whether or not its caller still waits: a cancelled caller loses only the result.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
+from gateway.store import batching
 from gateway.store.base import StoreUnavailable
+from gateway.store.batching import Done, Outcome, Raised
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,40 +23,19 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 """A plain function over the connection: one caller's whole read or write."""
 
-MOST_AT_ONCE = 500
-"""Operations in one batch: bounds how long the first of them waits for the last."""
-
-MOST_WAITING = 10_000
-"""Operations in the queue: beyond it a stuck disk would only fill the memory."""
-
-
-class Done(msgspec.Struct, Generic[T], frozen=True):
-    """An operation returned."""
-
-    value: T
-
-
-class Raised(msgspec.Struct, frozen=True):
-    """An operation raised, or what it did could not be kept."""
-
-    error: BaseException
-
-
-Outcome = Done[T] | Raised
-
-CarryOut = Callable[[sqlite3.Connection, Sequence[Operation[Any]]], Sequence[Outcome[Any]]]
-"""Carries a batch out: one outcome for each operation, in their order."""
+RunBatch = Callable[[sqlite3.Connection, Sequence[Operation[Any]]], Sequence[Outcome[Any]]]
+"""Executes a batch: one outcome for each operation, in their order."""
 
 
 class _Queued(msgspec.Struct, Generic[T], frozen=True):
     operation: Operation[T]
-    answer: asyncio.Future[Outcome[T]]
+    result: asyncio.Future[Outcome[T]]
 
 
 def call_on_loop(
     loop: asyncio.AbstractEventLoop, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs
 ) -> None:
-    """Have the loop call a function, from any thread. A loop that is closed has nobody left to tell."""
+    """Have the loop call a function, from any thread. Where the loop is closed nothing happens."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(lambda: function(*args, **kwargs))
 
@@ -62,9 +43,9 @@ def call_on_loop(
 class ConnectionThread:
     """Made on the event loop that will use it. `start` it once, `run` operations on it, `close` it."""
 
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], carry_out: CarryOut) -> None:
+    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], run_batch: RunBatch) -> None:
         self._connect = connect
-        self._carry_out = carry_out
+        self._run_batch = run_batch
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Queued[Any] | None] = SimpleQueue()
         self._started: asyncio.Future[Outcome[None]] = self._loop.create_future()
@@ -83,14 +64,16 @@ class ConnectionThread:
             raise
 
     async def run(self, operation: Operation[T]) -> T:
-        """Carry one operation out and answer what it returns. Raises what it raises, and StoreUnavailable."""
+        """Execute one operation and return its result. Raises what it raises, and StoreUnavailable."""
         if self._closing:
             raise StoreUnavailable("the store is closed: nothing more is read or written")
-        if self._queue.qsize() >= MOST_WAITING:
-            raise StoreUnavailable(f"{MOST_WAITING} operations wait for the database already: its disk is too slow")
-        answer: asyncio.Future[Outcome[T]] = self._loop.create_future()
-        self._queue.put(_Queued(operation, answer))
-        return _unwrap(await answer)
+        if self._queue.qsize() >= batching.MAX_QUEUED:
+            raise StoreUnavailable(
+                f"{batching.MAX_QUEUED} operations wait for the database already: its disk is too slow"
+            )
+        result: asyncio.Future[Outcome[T]] = self._loop.create_future()
+        self._queue.put(_Queued(operation, result))
+        return _unwrap(await result)
 
     async def close(self) -> None:
         """Finish what is queued, then disconnect."""
@@ -121,7 +104,7 @@ class ConnectionThread:
         queued = self._queue.get()
         while queued is not None:
             batch.append(queued)
-            if len(batch) == MOST_AT_ONCE:
+            if len(batch) == batching.MAX_BATCH_SIZE:
                 return batch
             try:
                 queued = self._queue.get_nowait()
@@ -133,8 +116,8 @@ class ConnectionThread:
 
     def _outcomes(self, db: sqlite3.Connection, batch: Sequence[_Queued[Any]]) -> Sequence[Outcome[Any]]:
         try:
-            return self._carry_out(db, [queued.operation for queued in batch])
-        except BaseException as error:  # noqa: BLE001 - the thread outlives a bug, and every caller learns of it
+            return self._run_batch(db, [queued.operation for queued in batch])
+        except BaseException as error:  # noqa: BLE001 - the thread survives a bug, which every caller gets
             return [Raised(error)] * len(batch)
 
 
@@ -144,11 +127,11 @@ def _unwrap(outcome: Outcome[T]) -> T:
     return outcome.value
 
 
-def _settle(answer: asyncio.Future[Outcome[T]], outcome: Outcome[T]) -> None:
-    if not answer.done():  # else its caller was cancelled
-        answer.set_result(outcome)
+def _settle(result: asyncio.Future[Outcome[T]], outcome: Outcome[T]) -> None:
+    if not result.done():  # else its caller was cancelled
+        result.set_result(outcome)
 
 
 def _settle_all(batch: Sequence[_Queued[Any]], outcomes: Sequence[Outcome[Any]]) -> None:
     for queued, outcome in zip(batch, outcomes, strict=True):
-        _settle(queued.answer, outcome)
+        _settle(queued.result, outcome)

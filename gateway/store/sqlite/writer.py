@@ -1,51 +1,49 @@
-"""Group commit: what arrived while a commit was under way is committed together, and answered after the commit.
+"""Group commit: operations that arrive during a commit are committed together, and return after the commit.
 
-One fsync serves the whole batch. Its postings are carried out together, before the other operations. All see what the
-earlier ones did (so duplicates inside one batch are judged as any others), and one that raises falls alone: where the
-batch cannot be carried out as it is, it is begun anew, each operation under a savepoint of its own.
+One fsync serves the whole batch. Its postings are executed together, before the other operations. Each operation sees
+what the earlier ones wrote, so that duplicates inside one batch are found. One that raises fails alone: where the batch
+cannot be executed as a whole it is executed again, with each operation in a separate savepoint.
 """
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gateway.store.batching import CommitMetrics, Done, Outcome, Raised
 from gateway.store.sqlite import events
 from gateway.store.sqlite.connection import connect_writer, is_outage, primary_code, unavailable
-from gateway.store.sqlite.postings import PostOne, post_together
-from gateway.store.sqlite.thread import ConnectionThread, Done, Operation, Outcome, Raised
-
-if TYPE_CHECKING:  # a store that nobody counts does without
-    from gateway.telemetry.metrics import Metrics
+from gateway.store.sqlite.postings import PostOne, post_batch
+from gateway.store.sqlite.thread import ConnectionThread, Operation
 
 ENGINE = "sqlite"
 """In the metrics."""
 
 
 def writer_thread(
-    path: str, busy_seconds: float, *, told: Callable[[], None], metrics: "Metrics | None" = None
+    path: str, busy_seconds: float, *, on_events: Callable[[], None], metrics: CommitMetrics | None = None
 ) -> ConnectionThread:
-    """The thread that writes. `told` is called on it after a commit that kept events; `metrics` are told of each."""
+    """The thread that writes. It calls `on_events` after a commit that added events, and `metrics` after each."""
     return ConnectionThread(
         "store-writer",
         partial(connect_writer, path, busy_seconds),
-        partial(commit_together, path=path, told=told, metrics=metrics),
+        partial(commit_batch, path=path, on_events=on_events, metrics=metrics),
     )
 
 
-def commit_together(
+def commit_batch(
     db: sqlite3.Connection,
     operations: Sequence[Operation[Any]],
     *,
     path: str,
-    told: Callable[[], None],
-    metrics: "Metrics | None" = None,
+    on_events: Callable[[], None],
+    metrics: CommitMetrics | None = None,
 ) -> Sequence[Outcome[Any]]:
-    """Carry out the operations in one transaction. Where that cannot be committed, no operation did anything."""
+    """Execute the operations in one transaction. Where that cannot be committed, no operation changed anything."""
     begun = monotonic()
     try:
-        outcomes, events_kept = _transact(db, operations, path)
+        outcomes, has_events = _transact(db, operations, path)
     except sqlite3.Error as error:
         rolled_back = _roll_back(db)
         _count_failure(metrics)
@@ -56,30 +54,30 @@ def commit_together(
     try:
         db.execute("COMMIT")
     except sqlite3.Error as error:
-        # A commit that fails halfway may have reached the disk, and may come back after a crash; only a lock that was
-        # not got says for sure that it was not tried.
+        # A commit that fails halfway may have reached the disk, and may be there after a crash; only where the lock was
+        # not acquired was it certainly not begun.
         unchanged = _roll_back(db) and primary_code(error) == sqlite3.SQLITE_BUSY
         _count_failure(metrics)
         return [Raised(unavailable(path, error, unchanged=unchanged)) for _ in operations]
     if metrics is not None:
         metrics.commit(ENGINE, len(operations), monotonic() - begun)
-    if events_kept:
-        told()
+    if has_events:
+        on_events()
     return outcomes
 
 
 def _transact(
     db: sqlite3.Connection, operations: Sequence[Operation[Any]], path: str
 ) -> tuple[Sequence[Outcome[Any]], bool]:
-    """What came of the operations, and whether events were kept. Raises sqlite3.Error where the database fails."""
+    """The outcomes of the operations, and whether events were added. Raises sqlite3.Error where the database fails."""
     db.execute("BEGIN IMMEDIATE")
     before = events.newest_position(db)
     try:
         outcomes = _run_batch(db, operations)
     except Exception as error:
         if not db.in_transaction and isinstance(error, sqlite3.Error) and is_outage(error):
-            raise  # SQLite rolled it back itself (disk full, I/O error): none of them can be carried out
-        # Nothing of them is left: the transaction is a new one.
+            raise  # SQLite rolled it back itself (disk full, I/O error): none of them can be executed
+        # The new transaction sees nothing of the first execution.
         if db.in_transaction:
             db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
@@ -88,12 +86,12 @@ def _transact(
 
 
 def _run_batch(db: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> Sequence[Outcome[Any]]:
-    """Carry them out without savepoints: SQLite copies each page that is changed under one.
+    """Execute them without savepoints: SQLite copies each page that is changed in one.
 
-    Raises what an operation raises that had changed something by then: its neighbours cannot stay as they are.
+    Raises what an operation raises that had changed something by then: the whole batch must be rolled back.
     """
     postings = [operation.request for operation in operations if isinstance(operation, PostOne)]
-    posted = iter(post_together(db, postings) if postings else ())
+    posted = iter(post_batch(db, postings) if postings else ())
     outcomes: list[Outcome[Any]] = []
     for operation in operations:
         if isinstance(operation, PostOne):
@@ -111,13 +109,13 @@ def _run_batch(db: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> 
 
 
 def _run_in_savepoint(db: sqlite3.Connection, operation: Operation[Any], path: str) -> Outcome[Any]:
-    """Carry one out under a savepoint, so that it falls alone."""
+    """Execute one in a savepoint, so that it fails alone."""
     db.execute("SAVEPOINT operation")
     try:
         value = operation(db)
     except Exception as error:
         if not db.in_transaction:
-            raise  # SQLite rolled the whole transaction back (disk full, I/O error): the neighbours fell too
+            raise  # SQLite rolled the whole transaction back (disk full, I/O error): the neighbours failed too
         db.execute("ROLLBACK TO operation")
         db.execute("RELEASE operation")
         return Raised(unavailable(path, error) if isinstance(error, sqlite3.Error) and is_outage(error) else error)
@@ -125,13 +123,13 @@ def _run_in_savepoint(db: sqlite3.Connection, operation: Operation[Any], path: s
     return Done(value)
 
 
-def _count_failure(metrics: "Metrics | None") -> None:
+def _count_failure(metrics: CommitMetrics | None) -> None:
     if metrics is not None:
         metrics.commit_failed(ENGINE)
 
 
 def _roll_back(db: sqlite3.Connection) -> bool:
-    """Whether nothing is left of the transaction."""
+    """Roll the transaction back; False where it may still be open."""
     try:
         if db.in_transaction:
             db.execute("ROLLBACK")

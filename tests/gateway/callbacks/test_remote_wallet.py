@@ -100,7 +100,7 @@ async def test_the_wallet_s_refusals_are_codes_of_the_dialect(
 @pytest.mark.parametrize("behaviour", UNKNOWN.values(), ids=UNKNOWN)
 async def test_any_other_answer_of_the_wallet_is_998(tmp_path: Path, behaviour: Behaviour) -> None:
     """A status or an answer outside the table is answered 998 and leaves an item."""
-    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.2, patience_s=0.3) as wallet_harness:
+    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.2, credit_timeout_s=0.3) as wallet_harness:
         wallet_harness.wallet.behaviour = behaviour
         assert await wallet_harness.deliver() == SEND_AGAIN
         (item,) = await wallet_harness.callbacks.items()
@@ -132,7 +132,7 @@ async def test_an_unknown_outcome_is_an_item_until_it_is_known(wallet_harness: W
 
 async def test_a_result_that_was_not_sent_leaves_no_item(tmp_path: Path) -> None:
     """A Result beyond the limit of concurrent credits is 998 with a line, and no item: its outcome is known."""
-    async with open_wallet_harness(tmp_path, most_at_once=0) as wallet_harness:
+    async with open_wallet_harness(tmp_path, max_in_flight=0) as wallet_harness:
         assert await wallet_harness.deliver() == SEND_AGAIN
         assert len(await wallet_harness.callbacks.journal()) == 1
         assert not await wallet_harness.callbacks.items()
@@ -153,7 +153,7 @@ async def test_five_concurrent_deliveries_are_one_event(
 
 async def test_an_expiry_does_not_wait_for_the_wallet(tmp_path: Path) -> None:
     """A wallet that hangs does not delay a SessionExpired."""
-    async with open_wallet_harness(tmp_path, patience_s=30, attempt_timeout_s=30) as wallet_harness:
+    async with open_wallet_harness(tmp_path, credit_timeout_s=30, attempt_timeout_s=30) as wallet_harness:
         wallet_harness.wallet.behaviour = hanging
         delivery = asyncio.create_task(wallet_harness.deliver())
         await wallet_harness.wallet.arrived.wait()
@@ -231,7 +231,7 @@ async def test_a_bug_before_the_store_is_998_and_the_next_delivery_is_credited(t
 
 async def test_no_secret_of_the_callback_reaches_the_wallet_or_the_log(tmp_path: Path) -> None:
     """The callback key is not sent to the wallet, and a key in the wallet's error text is masked."""
-    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.2, patience_s=0.2) as wallet_harness:
+    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.2, credit_timeout_s=0.2) as wallet_harness:
         wallet_harness.wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, words=f"the key is {MONACO.key}")
         with structlog.testing.capture_logs() as logged:
             assert await wallet_harness.deliver() == SEND_AGAIN

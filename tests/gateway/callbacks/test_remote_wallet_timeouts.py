@@ -37,7 +37,9 @@ async def test_a_wallet_that_hangs_is_998_within_the_time_limit(tmp_path: Path) 
 
 async def test_a_time_limit_during_the_credit_leaves_an_item(tmp_path: Path) -> None:
     """If the time limit passes while the wallet is called, a line and an item are recorded."""
-    async with open_wallet_harness(tmp_path, time_limit_s=1, patience_s=30, attempt_timeout_s=30) as wallet_harness:
+    async with open_wallet_harness(
+        tmp_path, time_limit_s=1, credit_timeout_s=30, attempt_timeout_s=30
+    ) as wallet_harness:
         wallet_harness.wallet.behaviour = hanging
         assert await wallet_harness.deliver() == SEND_AGAIN
         await until(wallet_harness.callbacks.items)
@@ -93,7 +95,9 @@ async def test_a_credit_stored_too_late_has_a_further_line(tmp_path: Path) -> No
 
 async def test_a_time_limit_shorter_than_the_wallet_s_leaves_no_task(tmp_path: Path) -> None:
     """The time limit cancels the call to the wallet, and the next delivery gets what it committed."""
-    async with open_wallet_harness(tmp_path, time_limit_s=1, patience_s=30, attempt_timeout_s=30) as wallet_harness:
+    async with open_wallet_harness(
+        tmp_path, time_limit_s=1, credit_timeout_s=30, attempt_timeout_s=30
+    ) as wallet_harness:
         assert (await wallet_harness.deliver())["error"] == 0
         gone = asyncio.Event()
 
@@ -117,7 +121,7 @@ async def test_a_time_limit_shorter_than_the_wallet_s_leaves_no_task(tmp_path: P
 
 async def test_a_wallet_that_hangs_leaves_no_memory(tmp_path: Path) -> None:
     """Three hundred deliveries without an outcome leave neither tasks nor memory behind."""
-    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.05, patience_s=0.15) as wallet_harness:
+    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.05, credit_timeout_s=0.15) as wallet_harness:
         wallet_harness.wallet.behaviour = hanging
 
         async def fifty(name: str) -> None:

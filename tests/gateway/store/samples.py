@@ -13,6 +13,7 @@ from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import EventUnknown, PostingRecords, Store
 from gateway.store.models import (
     Applied,
+    Balance,
     CloseFailure,
     CloseSuccess,
     Direction,
@@ -33,13 +34,13 @@ NOW = datetime(2026, 11, 21, 12, 30, 0, 123456, tzinfo=UTC)
 
 
 def posting(reference: str = "ref-1", **fields: Any) -> Posting:
-    """A Result of 10.50 EUR for player-1, or as told."""
+    """A Result of 10.50 EUR for player-1, with these fields changed."""
     standard = Posting("acme", reference, "player-1", "EUR", Decimal("10.50"), "round-1", "game-1", "session-1")
     return structs.replace(standard, **fields)
 
 
 def exchange(**fields: Any) -> Exchange:
-    """A journal line with an id of its own, or as told."""
+    """A journal line with a new id, with these fields changed."""
     standard = Exchange(
         id=uuid4().hex,
         direction=Direction.INBOUND,
@@ -56,12 +57,12 @@ def exchange(**fields: Any) -> Exchange:
 
 
 def event(type: EventType = EventType.RESULT_CREDITED, **fields: Any) -> Event:
-    """An event with an id of its own, or as told."""
+    """An event with a new id, with these fields changed."""
     return structs.replace(Event(uuid4().hex, type, NOW, "acme", "player-1"), **fields)
 
 
 def item(**fields: Any) -> ReconciliationItem:
-    """A reconciliation item with an id of its own, or as told."""
+    """A reconciliation item with a new id, with these fields changed."""
     standard = ReconciliationItem(
         id=uuid4().hex,
         provider="acme",
@@ -85,7 +86,7 @@ def records_of(posting: Posting) -> RecordsOf:
     def make(outcome: Applied | PostingRefused) -> PostingRecords:
         if isinstance(outcome, Applied):
             credited = event(EventType.RESULT_CREDITED, user_id=posting.user_id, reference=posting.reference)
-            return records(exchange(provider=posting.provider), credited)(outcome)
+            return PostingRecords(outcome=outcome, exchange=exchange(provider=posting.provider), event=credited)
         refused = event(EventType.RESULT_REFUSED, user_id=posting.user_id, reference=posting.reference)
         line = exchange(provider=posting.provider, verdict=outcome.fault.value)
         open_item = item(
@@ -96,7 +97,7 @@ def records_of(posting: Posting) -> RecordsOf:
             user_id=posting.user_id,
             exchange_id=line.id,
         )
-        return records(line, refused, open_item)(outcome)
+        return PostingRecords(outcome=outcome, exchange=line, event=refused, item=open_item)
 
     return make
 
@@ -108,29 +109,41 @@ def records(
     return lambda outcome: PostingRecords(outcome=outcome, exchange=exchange, event=event, item=item)
 
 
+async def opened(store: Store, user_id: str = "player-1", currency: str = "EUR") -> None:
+    """Open an account without money."""
+    await store.open_account(user_id, currency, Decimal(0), NOW)
+
+
+async def cash(store: Store, user_id: str = "player-1", currency: str = "EUR") -> Decimal:
+    """What the account holds."""
+    balance = await store.balance(user_id, currency)
+    assert isinstance(balance, Balance)
+    return balance.cash
+
+
 async def deliver(store: Store, posting: Posting) -> Applied | PostingRefused:
     """One delivery of a Result."""
     return (await store.apply(posting, NOW, records_of(posting))).outcome
 
 
 def target(**fields: Any) -> Target:
-    """The content of a CloseSession, or as told."""
+    """The content of a CloseSession, with these fields changed."""
     return structs.replace(Target("acme", "player-1", reason="self-exclusion"), **fields)
 
 
 def outbound(**fields: Any) -> Exchange:
-    """The journal line of a close, or as told."""
+    """The journal line of a close, with these fields changed."""
     line = exchange(direction=Direction.OUTBOUND, operation="close_session", path="/V4/CloseSession")
     return structs.replace(line, **fields)
 
 
 def unknown_close(request_id: str, **fields: Any) -> ReconciliationItem:
-    """The item of a close that nobody knows the outcome of, or as told."""
+    """The item of a close that nobody knows the outcome of, with these fields changed."""
     return item(kind=ReconciliationKind.CLOSE_UNKNOWN, reference=request_id, fault="CLOSE_UNKNOWN", field="", **fields)
 
 
 def settled(**fields: Any) -> CloseSuccess:
-    """A close that succeeded, or as told."""
+    """A close that succeeded, with these fields changed."""
     return structs.replace(CloseSuccess(Outcome.CLOSED, ProviderAnswer("0", "Success", 200), NOW), **fields)
 
 
@@ -144,7 +157,7 @@ async def open_items(store: Store) -> Sequence[ReconciliationItem]:
     return (await store.items(ItemFilter(), limit=1000)).entries
 
 
-async def told(store: Store) -> tuple[Event, ...]:
+async def published_events(store: Store) -> tuple[Event, ...]:
     """Every event so far, in order.
 
     PostgreSQL gives an event its place only after its commit: once one more event has its place, all before it do.
@@ -153,12 +166,12 @@ async def told(store: Store) -> tuple[Event, ...]:
     content = posting(mark.reference, provider="mark", user_id="mark")
     credit = Applied(mark.reference, "EUR", Decimal(0), replayed=False)
     await store.record_outcome(content, credit, records(event=mark), NOW)
-    await is_told(store, mark.id)
+    await wait_published(store, mark.id)
     events = await store.events_after("", EventFilter(), 1_000_000)
     return tuple(each for each in events if each.provider != "mark")
 
 
-async def is_told(store: Store, event_id: str) -> None:
+async def wait_published(store: Store, event_id: str) -> None:
     """Wait until subscribers can see an event that is kept."""
     async with asyncio.timeout(10):
         while True:

@@ -69,13 +69,13 @@ async def test_sound_books_have_none(books: Store) -> None:
     ],
 )
 async def test_what_does_not_add_up_is_named(books: Store, database: Database, sql: str, found: Discrepancy) -> None:
-    """Each difference is told with its subject, its field, what is there and what should be."""
+    """Each discrepancy has its subject, its field, its value and the expected one."""
     await database.tamper(sql)
     assert found in await books.discrepancies()
 
 
 async def test_a_credit_without_an_event_is_found(store: Store) -> None:
-    """A Result that no subscriber was told of does not add up."""
+    """A Result without its event is a discrepancy."""
     await store.open_account("player-1", "EUR", Decimal(0), NOW)
     await store.apply(posting(), NOW, records(exchange()))
     assert await store.discrepancies() == (Discrepancy("transaction acme 'ref-1'", "events", "0", "1"),)

@@ -1,4 +1,4 @@
-"""Closures: an intent is durable before its attempt, a success is kept for good, doubt is never forgotten."""
+"""Closures: an intent is durable before its attempt, a success is kept permanently, doubt is never forgotten."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,9 +15,9 @@ from tests.gateway.store.samples import (
     failed,
     open_items,
     outbound,
+    published_events,
     settled,
     target,
-    told,
     unknown_close,
 )
 
@@ -67,7 +67,7 @@ async def test_a_success_is_answered_again_as_it_was(store: Store) -> None:
     await store.settle_close(ID, settled(), outbound(request_id=ID), event(EventType.SESSION_CLOSED, request_id=ID))
     await store.fail_close(ID, failed(Certainty.UNKNOWN), outbound(request_id=ID))
     assert await store.find_close(ID) == CloseRecord(ID, target(), 1, first, None)
-    assert len(await told(store)) == 1
+    assert len(await published_events(store)) == 1
     assert len(await store.exchanges(request_id=ID)) == 3
 
 
@@ -92,7 +92,7 @@ NOT_SENT, REFUSED, UNKNOWN = Certainty.NOT_SENT, Certainty.REFUSED, Certainty.UN
 async def test_certainty_is_that_of_all_attempts_together(
     store: Store, failures: list[Certainty | None], together: Certainty
 ) -> None:
-    """Unknown once is unknown for good; a refusal outweighs an attempt that was never sent."""
+    """Unknown once is unknown permanently; a refusal outweighs an attempt that was never sent."""
     for number, certainty in enumerate(failures, start=1):
         record = await store.begin_close(ID, target(), NOW)
         assert record.attempts == number
@@ -145,7 +145,7 @@ async def test_an_intent_outlives_the_process(database: Database) -> None:
     await store.close()
 
 
-# --- What a person must look at ---------------------------------------------------------------------------------------
+# --- Items for an operator ---------------------------------------------------------------------------------------
 
 
 async def resolutions(store: Store) -> list[tuple[str, str]]:
@@ -228,7 +228,7 @@ async def test_an_attempt_is_as_old_as_its_own_beginning(store: Store) -> None:
 
 
 async def test_an_abandoned_attempt_of_which_an_item_is_kept(store: Store) -> None:
-    """Where the doubt of an attempt before is an item already there is nothing new, also where a person settled it."""
+    """Where an earlier attempt has an item already, none is added, also where an operator resolved it."""
     await store.begin_close(ID, target(), NOW)
     await store.fail_close(ID, failed(UNKNOWN), outbound(), kept := unknown_close(ID))
     await store.begin_close(ID, target(), NOW)

@@ -1,10 +1,19 @@
-"""Closures that come at the same moment are one batch, and each is told what it would be told alone."""
+"""Closures that come at the same time are one batch, and each gets the result that it would get alone."""
 
 import asyncio
 
 from gateway.store.base import ContentDiffers, Store
 from gateway.store.models import CloseRecord, EventType
-from tests.gateway.store.samples import NOW, event, open_items, outbound, settled, target, told, unknown_close
+from tests.gateway.store.samples import (
+    NOW,
+    event,
+    open_items,
+    outbound,
+    published_events,
+    settled,
+    target,
+    unknown_close,
+)
 
 IDS = tuple(f"7f0cbd16-2a29-4a0e-9a8f-{number:012}" for number in range(6))
 
@@ -16,7 +25,7 @@ async def begin(store: Store, request_id: str, **fields: str) -> CloseRecord | B
 
 
 async def test_intents_that_come_together(store: Store) -> None:
-    """New, known, settled, of other content, and twice in the batch: each is told its own, whatever its neighbours."""
+    """New, known, settled, of other content, and twice in the batch: each gets its own result, whatever the others."""
     new, known, over, other, twice, _ = IDS
     for request_id in (known, over, other):
         await store.begin_close(request_id, target(), NOW)
@@ -65,7 +74,7 @@ async def test_successes_that_come_together(store: Store) -> None:
     assert isinstance(outcomes[0], LookupError)
     assert never in str(outcomes[0])
     assert outcomes[1:] == [None] * 5
-    assert sorted(each.request_id for each in await told(store)) == sorted((doubted, plain, twice))
+    assert sorted(each.request_id for each in await published_events(store)) == sorted((doubted, plain, twice))
     lines = {request_id: len(await store.exchanges(request_id=request_id)) for request_id in IDS}
     assert lines == {doubted: 2, plain: 1, over: 2, twice: 2, never: 0, untouched: 1}
     assert [item.reference for item in await open_items(store)] == [untouched]

@@ -24,7 +24,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def store(database: Database, metrics: Metrics) -> AsyncIterator[Store]:
-    """An open store that tells of its commits."""
+    """An open store that counts its commits."""
     store = open_store(database.url, metrics=metrics)
     await store.open()
     yield store
@@ -59,7 +59,7 @@ async def test_what_is_committed_together_is_one_commit_of_that_size(
 
 
 async def test_a_refused_operation_is_no_failed_commit(store: Store, metrics: Metrics, engine: str) -> None:
-    """It falls alone: the commit of its neighbours stands."""
+    """It fails alone: the others are committed."""
     with pytest.raises(LookupError):
         await store.resolve_item("no-item", "alice", "to see", NOW)
     await store.ping()

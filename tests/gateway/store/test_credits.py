@@ -26,19 +26,16 @@ from tests.gateway.store.samples import (
     exchange,
     item,
     open_items,
+    opened,
     posting,
+    published_events,
     records,
     records_of,
-    told,
 )
 
 PRIZE: dict[str, Any] = {"promo_amount": Decimal("5.50"), "promo_reference": "promo-1"}
 WALLETS = Applied("wallet-7", "EUR", Decimal("110.50"), replayed=False)
 UNKNOWN_ACCOUNT = PostingRefused(PostingFault.ACCOUNT_UNKNOWN, "user_id")
-
-
-async def opened(store: Store, user_id: str = "player-1") -> None:
-    await store.open_account(user_id, "EUR", Decimal(0), NOW)
 
 
 async def record(
@@ -61,7 +58,7 @@ def doubt(reference: str = "ref-1") -> RecordsOf:
 
 
 async def test_a_transaction_is_found_by_its_reference(store: Store) -> None:
-    """Its content is that of the Result, amounts in plain form; a prize stands under its own reference."""
+    """Its content is that of the Result, amounts in plain form; a prize has its own reference."""
     whole = posting(amount=Decimal("10.50"), **PRIZE)
     await opened(store)
     applied = await deliver(store, whole)
@@ -109,12 +106,12 @@ async def test_a_players_transactions_come_newest_first_in_pages(store: Store) -
 
 
 async def test_a_wallets_credit_is_kept_once(store: Store) -> None:
-    """The credit stands with the wallet's transaction id, one event and a line for each delivery, and no account."""
+    """The credit is stored with the wallet's transaction id, one event and a line for each delivery, and no account."""
     whole = posting(**PRIZE)
     await record(store, whole)
     await record(store, whole, structs.replace(WALLETS, transaction_id="another", replayed=True))
     assert await store.credit("acme", "ref-1") == Credit(CreditKind.RESULT, "wallet-7", whole, NOW)
-    assert [each.type for each in await told(store)] == [EventType.RESULT_CREDITED]
+    assert [each.type for each in await published_events(store)] == [EventType.RESULT_CREDITED]
     assert len(await store.exchanges()) == 2
     assert await store.balance("player-1", "EUR") == UNKNOWN_ACCOUNT
     assert await store.credit("acme", "promo-1") is None
@@ -125,13 +122,13 @@ async def test_a_wallets_refusal_is_an_item_once(store: Store) -> None:
     for _ in range(2):
         await record(store, posting(), UNKNOWN_ACCOUNT)
     assert [each.fault for each in await open_items(store)] == ["ACCOUNT_UNKNOWN"]
-    assert [each.type for each in await told(store)] == [EventType.RESULT_REFUSED]
+    assert [each.type for each in await published_events(store)] == [EventType.RESULT_REFUSED]
     assert len(await store.exchanges()) == 2
     assert await store.credit("acme", "ref-1") is None
 
 
 async def test_a_wallets_credit_settles_its_items(store: Store) -> None:
-    """What was refused or unknown before and is credited needs nobody's eyes; another reference's and player's do."""
+    """What was refused or unknown before and is credited needs no operator; another reference's and player's do."""
     await record(store, posting(), UNKNOWN_ACCOUNT)
     await record(store, posting(), UNKNOWN_ACCOUNT, doubt())
     await record(store, posting("ref-2"), UNKNOWN_ACCOUNT)
@@ -144,7 +141,7 @@ async def test_a_wallets_credit_settles_its_items(store: Store) -> None:
 
 
 async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> None:
-    """A replay says that the credit stands: what was unknown is known, and a contradiction stays for a person."""
+    """A replay confirms the credit: what was unknown is known, and a contradiction stays open."""
     await record(store, posting())
     await record(store, posting(), UNKNOWN_ACCOUNT, doubt())
     await record(store, posting(amount=Decimal(11)), PostingRefused(PostingFault.REFERENCE_REUSED, "amount"))
@@ -153,27 +150,27 @@ async def test_a_wallets_replay_settles_doubt_and_nothing_else(store: Store) -> 
     assert [each.field for each in await open_items(store)] == ["amount"]
 
 
-async def test_a_wallet_that_forgets_is_not_believed(store: Store) -> None:
+async def test_the_first_credit_of_a_wallet_holds(store: Store) -> None:
     """The first credit holds, whatever the wallet answers for its reference later; the records have the outcome."""
     other = posting(amount=Decimal(999))
     replayed = structs.replace(WALLETS, cash=Decimal(120), replayed=True)
-    anew = structs.replace(WALLETS, transaction_id="wallet-8", cash=Decimal(120))
+    second = structs.replace(WALLETS, transaction_id="wallet-8", cash=Decimal(120))
     differs = PostingRefused(PostingFault.REFERENCE_REUSED, "amount")
-    for content, says, comes_to in (
+    for content, applied, expected in (
         (posting(), WALLETS, WALLETS),
         (posting(amount=Decimal("10.50")), replayed, replayed),
-        (posting(), anew, structs.replace(replayed, contradicting="wallet-8")),
-        (other, anew, differs),
+        (posting(), second, structs.replace(replayed, contradicting="wallet-8")),
+        (other, second, differs),
         (other, replayed, differs),
     ):
-        assert await record(store, content, says, records(exchange())) == comes_to
+        assert await record(store, content, applied, records(exchange())) == expected
     kept = await store.credit("acme", "ref-1")
     assert kept is not None
     assert (kept.transaction_id, kept.content) == ("wallet-7", posting())
 
 
-async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
-    """Where another delivery's credit is known by then, a wallet that did not answer is no matter for a person."""
+async def test_a_stored_credit_leaves_no_unknown_item(store: Store) -> None:
+    """Where another delivery's credit is known by then, a wallet that did not answer needs no operator."""
     unknown = item(kind=ReconciliationKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="")
     await record(store, posting())
     await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
@@ -184,7 +181,7 @@ async def test_nobody_doubts_a_credit_that_is_kept(store: Store) -> None:
 
 
 async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
-    """What the wallet tells of another content than it credited does not say what became of that content."""
+    """A wallet's answer for another content than it credited does not say the outcome of that content."""
     unknown = item(kind=ReconciliationKind.RESULT_UNKNOWN, fault="OUTCOME_UNKNOWN", field="", user_id="other")
     await record(store, posting())
     await store.record_exchange(exchange(verdict="TRY_AGAIN"), unknown)
@@ -192,11 +189,11 @@ async def test_a_contradiction_settles_no_doubt(store: Store) -> None:
     assert unknown in await open_items(store)
 
 
-async def test_an_item_told_with_a_wallets_credit_stays_open(store: Store) -> None:
-    """Only items of before are settled by a credit."""
+async def test_an_item_of_a_wallets_credit_stays_open(store: Store) -> None:
+    """A credit resolves only earlier items."""
     await record(store, posting(), WALLETS, records(exchange(), event(), item(fault="OTHER")))
     assert [each.fault for each in await open_items(store)] == ["OTHER"]
-    assert len(await told(store)) == 1
+    assert len(await published_events(store)) == 1
 
 
 async def test_records_that_cannot_be_made_store_no_wallets_credit(store: Store) -> None:
@@ -211,7 +208,7 @@ async def test_records_that_cannot_be_made_store_no_wallets_credit(store: Store)
 
 
 async def test_a_wallets_provider_is_part_of_a_money_key(store: Store) -> None:
-    """A name that the operator's wallet knows references of is never to be forgotten."""
+    """A name that the operator's wallet knows references of must stay configured."""
     await store.remember_providers(frozenset({"acme", "bolt"}))
     await record(store, posting())
     assert await store.money_providers() == {"acme"}

@@ -8,7 +8,7 @@ import pytest
 from gateway.store.base import EventUnknown, Store, StoreUnavailable
 from gateway.store.models import Event, EventFilter, EventType
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, deliver, event, exchange, is_told, item, posting, told
+from tests.gateway.store.samples import NOW, deliver, event, exchange, item, posting, published_events, wait_published
 
 ALL = EventFilter()
 EXPIRED = EventType.SESSION_EXPIRED
@@ -18,14 +18,14 @@ CLOSED = EventType.SESSION_CLOSED
 async def add(store: Store, *events: Event) -> None:
     for each in events:
         await store.record_exchange(exchange(), item(reference=each.id), each)
-    await is_told(store, events[-1].id)
+    await wait_published(store, events[-1].id)
 
 
 async def test_an_event_comes_back_as_it_was(store: Store) -> None:
     """Every part of an event is kept, its time to the microsecond."""
     whole = Event("event-x", CLOSED, NOW, "acme", "player \N{SNOWMAN}", "session-1", "request-1", "ref-1")
     await add(store, whole)
-    assert await told(store) == (whole,)
+    assert await published_events(store) == (whole,)
 
 
 async def test_a_subscriber_goes_on_where_it_was(store: Store) -> None:
@@ -69,7 +69,7 @@ async def test_an_unknown_id_is_said_to_be_unknown(store: Store) -> None:
 async def test_no_events_at_first(store: Store) -> None:
     """An empty database has no newest event, and nothing after the beginning."""
     assert await store.newest_event_id() == ""
-    assert await told(store) == ()
+    assert await published_events(store) == ()
 
 
 @pytest.mark.parametrize("part", ["provider", "provider_id", "session_id", "user_id"])
@@ -78,13 +78,13 @@ async def test_an_expiry_is_one_event(store: Store, part: str) -> None:
     identity = {"provider": "acme", "provider_id": "p", "session_id": "s", "user_id": "u"}
 
     async def expire(provider: str, provider_id: str, session_id: str, user_id: str) -> bool:
-        told = event(EXPIRED, provider=provider, session_id=session_id, user_id=user_id)
-        return await store.record_expiry(told, provider_id, exchange())
+        expired = event(EXPIRED, provider=provider, session_id=session_id, user_id=user_id)
+        return await store.record_expiry(expired, provider_id, exchange())
 
     assert await expire(**identity)
     assert not await expire(**identity)
     assert await expire(**(identity | {part: "other"}))
-    assert len(await told(store)) == 2
+    assert len(await published_events(store)) == 2
     assert len(await store.exchanges()) == 3
 
 
@@ -103,11 +103,11 @@ async def test_commits_wake_subscribers(store: Store) -> None:
     assert await store.events_committed(seen) == seen + 1
 
 
-async def test_a_replay_wakes_nobody(store: Store) -> None:
+async def test_a_replay_wakes_no_subscriber(store: Store) -> None:
     """A commit that adds no event is not counted."""
     await store.open_account("player-1", "EUR", Decimal(0), NOW)
     await deliver(store, posting())
-    await told(store)
+    await published_events(store)
     seen = await store.events_committed(-1)
     for _ in range(2):
         await deliver(store, posting())
@@ -150,7 +150,7 @@ async def test_events_are_kept_over_a_restart(database: Database) -> None:
 
 
 async def test_closing_ends_the_wait(database: Database) -> None:
-    """Who waits for events while the store closes is told, and does not wait for ever."""
+    """A waiter for events gets StoreUnavailable when the store closes."""
     store = database()
     await store.open()
     waiting = asyncio.create_task(store.events_committed(0))

@@ -16,7 +16,18 @@ from gateway.store import housekeeping
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.housekeeping import ABANDONED_AFTER, Housekeeping
 from gateway.store.models import Applied, Exchange, Message, ReconciliationKind
-from tests.gateway.store.samples import NOW, deliver, event, exchange, item, open_items, posting, records, target, told
+from tests.gateway.store.samples import (
+    NOW,
+    deliver,
+    event,
+    exchange,
+    item,
+    open_items,
+    posting,
+    published_events,
+    records,
+    target,
+)
 from tests.support.waiting import until
 
 KEPT = timedelta(days=90)
@@ -39,7 +50,7 @@ async def keeping(
     store: Store, clock: Callable[[], datetime], *, alone: bool = True, keep_bodies: timedelta | None = KEPT
 ) -> AsyncIterator[None]:
     """Housekeeping, round after round."""
-    keeper = Housekeeping(store, clock, alone=alone, keep_bodies=keep_bodies, every_s=0.01)
+    keeper = Housekeeping(store, clock, alone=alone, keep_bodies=keep_bodies, interval_s=0.01)
     keeper.start()
     try:
         yield
@@ -48,7 +59,7 @@ async def keeping(
 
 
 class Counted:
-    """A store that counts the rounds, and fails as told."""
+    """A store that counts the rounds, and fails as set."""
 
     def __init__(self, store: Store, failing: Failing = lambda: None) -> None:
         self._store = store
@@ -67,7 +78,7 @@ class Counted:
         return await self._store.trim_bodies(ended_before, limit)
 
     async def for_rounds(self, number: int) -> None:
-        """Wait until so many rounds are over."""
+        """Wait until that many rounds are over."""
         async with asyncio.timeout(10):
             while self.rounds <= number:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -87,7 +98,7 @@ async def kept_for(
 
 async def test_old_bodies_go_in_small_steps_and_young_ones_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """All lines that are older go in one round, however many; one that is as old as is allowed stays."""
-    monkeypatch.setattr(housekeeping, "TRIMMED_AT_ONCE", 2)
+    monkeypatch.setattr(housekeeping, "TRIM_BATCH_SIZE", 2)
     old = [exchange(request=FULL, reply=FULL, ended_at=NOW - timedelta(seconds=1 + each)) for each in range(5)]
     young = exchange(request=FULL, reply=FULL, ended_at=NOW)
     for line in (*old, young):
@@ -111,7 +122,7 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
         await store.credit("acme", "promo-1"),
         await store.credits_of("player-1"),
         await store.balance("player-1", "EUR"),
-        await told(store),
+        await published_events(store),
         await open_items(store),
     )
     await kept_for(store, at(NOW + 10 * KEPT))
@@ -121,7 +132,7 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
         await store.credit("acme", "promo-1"),
         await store.credits_of("player-1"),
         await store.balance("player-1", "EUR"),
-        await told(store),
+        await published_events(store),
         await open_items(store),
     )
     assert after == before
@@ -129,7 +140,7 @@ async def test_the_facts_of_money_stay(store: Store) -> None:
     assert await store.discrepancies() == ()
 
 
-async def test_what_a_person_still_needs_stays(store: Store) -> None:
+async def test_lines_of_open_items_are_not_trimmed(store: Store) -> None:
     """The callback of an open item keeps its body, whatever its age, until the item is settled."""
     line = exchange(request=FULL)
     await store.record_exchange(line, found := item(exchange_id=line.id))
@@ -140,8 +151,8 @@ async def test_what_a_person_still_needs_stays(store: Store) -> None:
     assert await store.exchange(line.id) == trimmed(line)
 
 
-async def test_unless_told_nothing_goes(store: Store) -> None:
-    """Without an age, bodies are kept for good."""
+async def test_nothing_is_trimmed_by_default(store: Store) -> None:
+    """Without an age, bodies are kept permanently."""
     line = exchange(request=FULL)
     await store.record_exchange(line)
     await kept_for(store, at(NOW + 1000 * KEPT), keep_bodies=None)
@@ -152,12 +163,12 @@ async def test_unless_told_nothing_goes(store: Store) -> None:
 
 
 async def cut_off(store: Store) -> tuple[str, ...]:
-    """Which closes are told to have an unknown outcome."""
+    """The closes that have an item of an unknown outcome."""
     return tuple(item.reference for item in await open_items(store) if item.kind is ReconciliationKind.CLOSE_UNKNOWN)
 
 
-async def test_alone_what_is_under_way_at_the_start_was_cut_off(store: Store) -> None:
-    """The process before this one left it: a person learns of it at once, and once."""
+async def test_alone_what_is_in_progress_at_the_start_was_cut_off(store: Store) -> None:
+    """The process before this one left it: an operator learns of it at once, and once."""
     request_id = str(uuid4())
     await store.begin_close(request_id, target(), NOW)
     await kept_for(store, at(NOW + timedelta(seconds=1)))
@@ -175,7 +186,7 @@ async def test_beside_others_it_may_be_theirs_for_a_while(store: Store) -> None:
 
 
 async def test_what_begins_after_the_start_is_not_cut_off(store: Store) -> None:
-    """A close that comes before the first round has begun to run is this gateway's own, and under way."""
+    """A close that comes before the first round has begun to run is this gateway's, and in progress."""
     counted = Counted(store)
     async with keeping(cast("Store", counted), lambda: datetime.now(UTC)):
         await store.begin_close(str(uuid4()), target(), datetime.now(UTC))
@@ -188,7 +199,7 @@ async def test_what_begins_after_the_start_is_not_cut_off(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(StoreUnavailable("the disk is full"), "put off"), (RuntimeError("a bug"), "gateway error")],
+    [(StoreUnavailable("the disk is full"), "housekeeping failed"), (RuntimeError("a bug"), "gateway error")],
     ids=["outage", "bug"],
 )
 async def test_what_fails_is_tried_again(store: Store, error: Exception, said: str) -> None:

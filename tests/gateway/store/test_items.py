@@ -1,4 +1,4 @@
-"""Reconciliation: what a person must look at is found, settled once, and does not come back behind his back."""
+"""Reconciliation: Items for an operator are found, resolved once, and stay resolved."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,7 @@ import pytest
 
 from gateway.store.base import AlreadyResolved, Store
 from gateway.store.models import ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
-from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
+from tests.gateway.store.samples import NOW, event, exchange, item, open_items, published_events
 
 LATER = NOW + timedelta(hours=1)
 
@@ -27,8 +27,8 @@ async def test_an_item_comes_back_as_it_was(store: Store, kind: ReconciliationKi
     assert await store.find_item("no-such-item") is None
 
 
-async def test_an_item_is_settled_once_by_one_person(store: Store) -> None:
-    """Who settles an item is kept with why and when; who comes later is told, and changes nothing."""
+async def test_an_item_is_resolved_once(store: Store) -> None:
+    """A resolution is stored with actor, reason and time; a second one fails, and changes nothing."""
     await keep(store, found := item(), other := item(reference="ref-2"))
     settled = await store.resolve_item(found.id, "ada", "paid by hand \N{SNOWMAN}", LATER)
     assert settled.resolution == Resolution(LATER, "ada", "paid by hand \N{SNOWMAN}")
@@ -42,10 +42,10 @@ async def test_an_item_is_settled_once_by_one_person(store: Store) -> None:
 
 
 async def test_of_several_people_at_once_one_settles(store: Store) -> None:
-    """Whoever is first settles the item, and all others learn who it was."""
+    """The first resolves the item, and all others get its resolution."""
     await keep(store, found := item())
     results = await asyncio.gather(
-        *(store.resolve_item(found.id, f"person-{number}", "seen", LATER) for number in range(10)),
+        *(store.resolve_item(found.id, f"operator-{number}", "seen", LATER) for number in range(10)),
         return_exceptions=True,
     )
     settled = [result for result in results if isinstance(result, ReconciliationItem)]
@@ -60,14 +60,14 @@ async def test_an_unknown_item_cannot_be_settled(store: Store) -> None:
         await store.resolve_item("no-such-item", "ada", "seen", NOW)
 
 
-async def test_what_a_person_settled_stays_so(store: Store) -> None:
+async def test_what_an_operator_resolved_stays_resolved(store: Store) -> None:
     """The same refusal again is neither a new item nor a new event."""
     await store.record_exchange(exchange(), found := item(), event())
     settled = await store.resolve_item(found.id, "ada", "paid by hand", LATER)
     await store.record_exchange(exchange(), item(), event())
     assert await open_items(store) == ()
     assert await store.find_item(found.id) == settled
-    assert len(await told(store)) == 1
+    assert len(await published_events(store)) == 1
 
 
 async def test_items_come_oldest_first_in_pages(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The journal, and what a person must look at."""
+"""The journal, and Items for an operator."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -11,7 +11,7 @@ from gateway.store.base import PageTokenUnknown, Store
 from gateway.store.models import Direction, EventType, Exchange, ItemFilter, Message, Redelivery
 from gateway.store.paging import encode
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, event, exchange, item, open_items, told
+from tests.gateway.store.samples import NOW, event, exchange, item, open_items, published_events
 
 
 async def test_an_exchange_comes_back_as_it_was(store: Store) -> None:
@@ -49,7 +49,7 @@ async def test_a_line_said_again_is_one_line(store: Store) -> None:
         await store.record_exchange(line, found, refused)
     assert await store.exchanges() == (line,)
     assert await open_items(store) == (found,)
-    assert await told(store) == (refused,)
+    assert await published_events(store) == (refused,)
 
 
 async def test_lines_are_found_by_request_and_by_provider(store: Store) -> None:
@@ -72,7 +72,7 @@ async def test_a_known_item_is_not_kept_twice(store: Store) -> None:
     await store.record_exchange(exchange(), first, event(EventType.RESULT_REFUSED))
     await store.record_exchange(exchange(), item(detail="again"), event(EventType.RESULT_REFUSED))
     assert await open_items(store) == (first,)
-    assert len(await told(store)) == 1
+    assert len(await published_events(store)) == 1
     assert len(await store.exchanges()) == 2
 
 
@@ -88,7 +88,7 @@ async def test_any_part_of_the_key_makes_another_item(store: Store, part: str) -
 async def test_without_an_item_there_is_no_event(store: Store) -> None:
     """A callback that came to nothing and needs nobody is a journal line only."""
     await store.record_exchange(exchange(), None, event())
-    assert await told(store) == ()
+    assert await published_events(store) == ()
     assert len(await store.exchanges()) == 1
 
 
@@ -180,7 +180,7 @@ async def test_a_page_token_of_another_list_is_refused(store: Store, token: str)
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-21", "never"])
 async def test_a_made_up_moment_is_a_page_or_refused(store: Store, moment: str) -> None:
-    """A page token that somebody has put together raises nothing but PageTokenUnknown."""
+    """A page token that another session has put together raises nothing but PageTokenUnknown."""
     with suppress(PageTokenUnknown):
         await store.credits_of("player-1", page_token=encode(moment, "acme", "ref-1"))
 
@@ -207,7 +207,7 @@ async def test_old_bodies_are_taken_away_and_facts_stay(store: Store) -> None:
 
 
 async def test_what_an_open_item_points_at_keeps_its_body(store: Store) -> None:
-    """A person needs the callback until he has settled its item; then it goes with the others."""
+    """An operator needs the callback until he has settled its item; then it goes with the others."""
     line = exchange(request=Message("head", b"body"))
     await store.record_exchange(line, found := item(exchange_id=line.id))
     before = NOW + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The ledger against a plain model: dicts, and the rules written down once more."""
+"""The ledger of both engines, compared with a plain model: dicts, and a second implementation of the rules."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Model:
         if posting.reference in self.prizes:
             return PostingRefused(REUSED, "reference")
         if (known := self.results.get(posting.reference)) is not None:
-            return self._again(known, posting)
+            return self._repeated(known, posting)
         if posting.promo_reference and not self._prize_fits(posting, prize):
             return PostingRefused(REUSED, "promo_reference")
         if account not in self.cash:
@@ -47,7 +47,7 @@ class Model:
             self.cash[account] += posting.promo_amount
         return self.cash[account]
 
-    def _again(self, known: Posting, posting: Posting) -> Decimal | PostingRefused:
+    def _repeated(self, known: Posting, posting: Posting) -> Decimal | PostingRefused:
         for name in ("user_id", "currency", "amount", "round_id", "game_id", "promo_amount", "promo_reference"):
             if getattr(known, name) != getattr(posting, name):
                 return PostingRefused(REUSED, name)
@@ -74,6 +74,7 @@ def _postings(provider: str, prefix: str) -> st.SearchStrategy[list[Posting]]:
             currency=draw(st.sampled_from(["EUR", "EUR", "EUR", "USD"])),
             amount=draw(amounts),
             round_id=draw(st.sampled_from(["a", "a", "a", "b"])),
+            game_id=draw(st.sampled_from(["g", "g", "g", "h"])),
             session_id=draw(st.sampled_from(["s", "t"])),
             promo_amount=promo_amount,
             promo_reference=promo_reference,
@@ -82,11 +83,11 @@ def _postings(provider: str, prefix: str) -> st.SearchStrategy[list[Posting]]:
     return st.lists(one(), min_size=1, max_size=15)
 
 
-# One database serves all examples: each has users and a provider of its own.
+# One database serves all examples: each has its users and its provider.
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), at_once=st.booleans())
 async def test_the_ledger_does_what_the_model_does(store: Store, data: st.DataObject, at_once: bool) -> None:
-    """One by one or all at once in one batch, every answer and every balance is the model's."""
+    """One by one or all at once in few batches, every outcome and every balance is the model's."""
     prefix = f"{next(_examples)}-"
     postings = data.draw(_postings(f"provider-{prefix}", prefix))
     model = Model(

@@ -22,7 +22,7 @@ def test_a_position_comes_back(parts: list[str]) -> None:
     "token",
     ["x", "é", "====", encode("a"), encode("a", "b", "c"), encode("a", "b") + "=", " " + encode("a", "b"), "A" * 5000],
 )
-def test_a_token_of_somebody_else_is_refused(token: str) -> None:
+def test_a_token_of_another_list_is_refused(token: str) -> None:
     """No text but a token of such a list opens a page."""
     with pytest.raises(PageTokenUnknown):
         decode(token, 2)

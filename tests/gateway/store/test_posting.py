@@ -1,4 +1,4 @@
-"""The ledger's rules by themselves: batches of postings against what is kept, without a database."""
+"""The ledger's rules alone: batches of postings against a snapshot, without a database."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ from gateway.store.posting import (
     Posted,
     PostingRequest,
     first_difference,
-    needs,
+    lock_set,
     normalize,
     post,
 )
@@ -69,13 +69,13 @@ def cash_of(posted: Outcome) -> Decimal:
     return posted.cash
 
 
-# --- What is needed ---------------------------------------------------------------------------------------------------
+# --- Locks -------------------------------------------------------------------------------------------------------
 
 
-def test_needs_are_sorted_and_each_stands_once() -> None:
-    """Locks are taken in the order of the needs: two gateways with the same batch never wait for each other."""
+def test_a_lock_set_is_sorted_without_duplicates() -> None:
+    """Locks are acquired in its order: two gateways with the same batch never deadlock."""
     batch = [posting("b"), with_prize("a"), posting("b"), posting("c", user_id="player-0"), posting("a", provider="z")]
-    found = needs(batch)
+    found = lock_set(batch)
     assert found.references == (("acme", "a"), ("acme", "b"), ("acme", "c"), ("acme", "promo-1"), ("z", "a"))
     assert found.accounts == (("player-0", "EUR"), ("player-1", "EUR"))
 
@@ -125,7 +125,22 @@ def test_other_content_under_a_reference_is_named_by_its_first_field(other: dict
     assert entries == Entries(exchanges=entries.exchanges, items_before=entries.items_before)
 
 
-def test_an_account_is_judged_after_the_reference_and_before_the_currency() -> None:
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"promo_amount": Decimal(6), "promo_reference": "promo-2"}, "promo_amount"),
+        ({"promo_amount": None, "promo_reference": ""}, "promo_amount"),
+        ({"promo_reference": "promo-2"}, "promo_reference"),
+    ],
+)
+def test_another_prize_under_a_known_reference_is_named(other: dict[str, Any], named: str) -> None:
+    """The prize is part of the content of a reference."""
+    kept = replace(EMPTY, credits={("acme", "ref-1"): Credit(CreditKind.RESULT, "first", with_prize(), NOW)})
+    (result,), _ = posted(with_prize(**other), kept=kept)
+    assert refused(result) == (REUSED, named)
+
+
+def test_the_account_is_checked_after_the_reference_and_before_the_currency() -> None:
     """Without any account ACCOUNT_UNKNOWN; with one in another currency CURRENCY_MISMATCH."""
     results, entries = posted(posting("a", user_id="nobody"), posting("b", currency="USD"))
     assert [refused(result) for result in results] == [
@@ -161,7 +176,7 @@ def test_the_plain_form_has_no_exponent_and_no_zeros_at_its_end(amount: Decimal)
 
 
 def test_a_prize_is_a_credit_beside_the_win_under_its_own_reference() -> None:
-    """Both amounts are credited, as two transactions with ids of their own; the prize's content has no prize."""
+    """Both amounts are credited, as two transactions with separate ids; the prize's content has no prize."""
     (result,), entries = posted(with_prize())
     assert cash_of(result) == Decimal("115.5")
     win, prize = entries.credits
@@ -177,23 +192,30 @@ def test_a_prize_that_two_results_carry_is_credited_once() -> None:
     assert [credit.content.reference for credit in entries.credits] == ["a", "promo-1", "b"]
 
 
+ACCOUNTS = replace(EMPTY, cash={**EMPTY.cash, ("player-2", "EUR"): Decimal(0), ("player-1", "USD"): Decimal(0)})
+
+
 @pytest.mark.parametrize(
     "first",
     [
-        with_prize("a", promo_amount=Decimal(6)),  # another prize under the same reference
-        with_prize("a", round_id="another"),  # of another round
+        with_prize("a", promo_amount=Decimal(6)),
+        with_prize("a", user_id="player-2"),
+        with_prize("a", currency="USD"),
+        with_prize("a", round_id="another"),
+        with_prize("a", game_id="another"),
         posting("promo-1", amount=Decimal(5)),  # a Result, and no prize
     ],
 )
 def test_a_prize_with_other_content_refuses_the_whole_result(first: Posting) -> None:
-    """Neither the win nor the prize is credited where the prize's reference stands for something else."""
-    (_, result), entries = posted(first, with_prize("b"))
+    """Neither the win nor the prize is credited where the prize's reference has another content."""
+    (credited, result), entries = posted(first, with_prize("b"), kept=ACCOUNTS)
+    assert isinstance(credited, Applied)
     assert refused(result) == (REUSED, "promo_reference")
     assert "b" not in {credit.content.reference for credit in entries.credits}
 
 
 def test_a_prize_under_its_own_results_reference_is_refused() -> None:
-    """One reference cannot stand for two credits."""
+    """One reference cannot have two credits."""
     (result,), entries = posted(with_prize("same", promo_reference="same"))
     assert refused(result) == (REUSED, "promo_reference")
     assert not entries.credits
@@ -224,7 +246,7 @@ def test_an_item_from_before_the_credit_is_resolved_by_it_and_one_from_behind_is
     assert [item.reference for item, _ in entries.items_before] == ["other"]
     assert [resolved.reference for resolved, _ in entries.resolving] == ["ref-1"]
     assert [(item.reference, item.field) for item, _ in entries.items_after] == [("ref-1", "amount")]
-    assert not [told for told in entries.events if told.type is EventType.RESULT_REFUSED]
+    assert not [each for each in entries.events if each.type is EventType.RESULT_REFUSED]
 
 
 def test_a_contradiction_of_an_older_credit_comes_before_the_batchs_credits() -> None:

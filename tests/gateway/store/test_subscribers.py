@@ -21,7 +21,7 @@ from gateway.store.models import Event, EventFilter, EventType
 from gateway.store.postgres import events as postgres_events
 from gateway.store.sqlite import events as sqlite_events
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import event, exchange, is_told, item
+from tests.gateway.store.samples import event, exchange, item, wait_published
 from tests.support.waiting import until
 
 ALL = EventFilter()
@@ -29,9 +29,9 @@ ALL = EventFilter()
 TYPES = tuple(EventType)
 
 
-async def keep(store: Store, *told: Event) -> None:
-    """Keep events, each in a transaction of its own."""
-    await asyncio.gather(*(store.record_exchange(exchange(), item(reference=each.id), each) for each in told))
+async def add_events(store: Store, *added: Event) -> None:
+    """Add events, each in a separate transaction."""
+    await asyncio.gather(*(store.record_exchange(exchange(), item(reference=each.id), each) for each in added))
 
 
 @dataclass
@@ -65,13 +65,13 @@ class Subscriber:
 async def write(store: Store, acknowledged: list[str], count: int) -> None:
     """Write events, whatever happens to the store; those that were acknowledged are listed."""
     while len(acknowledged) < count:
-        told = event()
+        added = event()
         try:
-            await keep(store, told)
+            await add_events(store, added)
         except StoreUnavailable:
             await asyncio.sleep(0.01)
         else:
-            acknowledged.append(told.id)
+            acknowledged.append(added.id)
 
 
 @asynccontextmanager
@@ -90,9 +90,9 @@ async def following(subscribers: Sequence[Subscriber], stores: Sequence[Store]) 
 async def all_have_seen(subscribers: Sequence[Subscriber], store: Store, acknowledged: Sequence[Sequence[str]]) -> None:
     """Wait until all have seen everything: the same to all, each event once, none missing that was acknowledged."""
     mark = event(provider="mark")  # behind all that is kept already
-    await keep(store, mark)
+    await add_events(store, mark)
     await until(lambda: all(mark.id in each.seen for each in subscribers))
-    in_order = [told.id for told in await store.events_after("", ALL, 1_000_000)]
+    in_order = [each.id for each in await store.events_after("", ALL, 1_000_000)]
     assert all(each.seen == in_order for each in subscribers)
     assert len(set(in_order)) == len(in_order)
     assert {one for part in acknowledged for one in part} <= set(in_order)
@@ -102,7 +102,7 @@ async def all_have_seen(subscribers: Sequence[Subscriber], store: Store, acknowl
 
 
 async def test_all_see_the_same(store: Store) -> None:
-    """Four subscribers on one store, and writers beside them: all events come once, in one order, to each."""
+    """Four subscribers on one store, and writers at the same time: all events come once, in one order, to each."""
     subscribers = [Subscriber() for _ in range(4)]
     acknowledged: list[list[str]] = [[] for _ in range(8)]
     async with following(subscribers, [store]):
@@ -145,7 +145,7 @@ async def test_all_see_the_same_though_connections_are_cut(postgres_url: str) ->
 
 
 async def test_all_see_the_same_though_a_gateway_is_killed(postgres_url: str) -> None:
-    """A gateway that writes in a process of its own, killed in the middle: what it had acknowledged is told to all."""
+    """Of a gateway that is killed while it writes, all subscribers get what it had acknowledged."""
     async with gateways(postgres_url, 2) as stores:
         subscribers = [Subscriber() for _ in range(4)]
         acknowledged: list[list[str]] = [[] for _ in range(2)]
@@ -180,28 +180,28 @@ async def cut_all(url: str) -> None:
 
 
 async def killed_after(url: str, count: int) -> list[str]:
-    """A process that writes, killed once it has told of so many events; which those are."""
+    """A process that writes, killed once it has printed that many events; their ids."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, url, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(30):
-            told = [(await process.stdout.readline()).decode().strip() for _ in range(count)]
+            printed = [(await process.stdout.readline()).decode().strip() for _ in range(count)]
         os.kill(process.pid, signal.SIGKILL)
         rest = await process.stdout.read()
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-    assert all(told)
-    return told + [line for line in rest.decode().split("\n")[:-1] if line]
+    assert all(printed)
+    return printed + [line for line in rest.decode().split("\n")[:-1] if line]
 
 
 async def _write_for_ever(url: str) -> None:
     async with gateways(url, 1) as [store]:
         while True:
-            told = [event() for _ in range(5)]
-            await keep(store, *told)
-            sys.stdout.write("".join(f"{each.id}\n" for each in told))
+            added = [event() for _ in range(5)]
+            await add_events(store, *added)
+            sys.stdout.write("".join(f"{each.id}\n" for each in added))
             sys.stdout.flush()
 
 
@@ -211,14 +211,14 @@ async def _write_for_ever(url: str) -> None:
 @pytest.fixture
 async def kept(store: Store) -> list[Event]:
     """Sixty events of all kinds, in their order."""
-    told = [
+    added = [
         event(TYPES[number % len(TYPES)], provider=f"p{number % 3}", user_id=f"u{number % 5}", id=f"{number}-{uuid4()}")
         for number in range(60)
     ]
-    for each in told:
-        await keep(store, each)
-    await is_told(store, told[-1].id)
-    return told
+    for each in added:
+        await add_events(store, each)
+    await wait_published(store, added[-1].id)
+    return added
 
 
 FILTERS = st.builds(
@@ -239,8 +239,8 @@ async def test_from_any_event_exactly_the_rest_follows(
     last_id = kept[start].id if start >= 0 else ""
     expected = [each for each in rest if wanted.wants(each)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_events, "LOOKED_AT", looked_at)
-        patch.setattr(postgres_events, "LOOKED_AT", looked_at)
+        patch.setattr(sqlite_events, "MAX_SCANNED", looked_at)
+        patch.setattr(postgres_events, "MAX_SCANNED", looked_at)
         seen: list[Event] = []
         for _ in range(len(rest) + 2):
             batch = await store.next_events(last_id, wanted, limit)
@@ -260,8 +260,8 @@ async def test_a_batch_looks_at_a_bounded_part(
     store: Store, kept: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However rare the wanted events are, one batch passes over no more than its part, and says where to go on."""
-    monkeypatch.setattr(sqlite_events, "LOOKED_AT", 20)
-    monkeypatch.setattr(postgres_events, "LOOKED_AT", 20)
+    monkeypatch.setattr(sqlite_events, "MAX_SCANNED", 20)
+    monkeypatch.setattr(postgres_events, "MAX_SCANNED", 20)
     none = EventFilter(provider="none")
     places = []
     batch = await store.next_events("", none, 10)

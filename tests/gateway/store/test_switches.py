@@ -25,7 +25,7 @@ async def switch(
 
 
 async def test_a_switch_comes_back_as_it_was(database: Database) -> None:
-    """Who, when and why are kept, also for the next process, and stand until somebody switches again."""
+    """Actor, time and reason are stored, also for the next process, until the next change."""
     store = database()
     await store.open()
     off, made = await store.change_provider_state("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
@@ -46,8 +46,8 @@ async def test_a_switch_comes_back_as_it_was(database: Database) -> None:
     await again.close()
 
 
-async def test_what_stands_is_not_switched_again(store: Store) -> None:
-    """Off when off, and on when on: the answer is the switch that stands, and nothing is kept."""
+async def test_the_same_state_again_changes_nothing(store: Store) -> None:
+    """Disabling when disabled, or enabling when enabled, returns the newest change and stores nothing."""
     assert await store.change_provider_state("acme", ON, "ada", "why not", NOW) == (None, False)
     assert tuple(await store.current_provider_states()) == ()
     off = await switch(store, "acme", OFF)
@@ -59,17 +59,17 @@ async def test_what_stands_is_not_switched_again(store: Store) -> None:
 
 
 async def test_of_several_people_at_once_one_switches(store: Store) -> None:
-    """Whoever is first is kept, and all others learn who it was."""
+    """The first is stored, and all others get its change."""
     answers = await asyncio.gather(
-        *(store.change_provider_state("acme", OFF, f"person-{number}", "seen", NOW) for number in range(10))
+        *(store.change_provider_state("acme", OFF, f"operator-{number}", "seen", NOW) for number in range(10))
     )
     assert sum(made for _, made in answers) == 1
     assert len({standing.id for standing, _ in answers if standing}) == 1
     assert len((await store.provider_state_changes()).entries) == len(await store.exchanges()) == 1
 
 
-async def test_the_journal_of_a_provider_tells_who_switched_it(store: Store) -> None:
-    """Between the exchanges around it stands a line that says what was done, by whom and why."""
+async def test_a_state_change_is_in_the_journal(store: Store) -> None:
+    """The journal has a line between the exchanges around it, with action, actor and reason."""
     before, after = exchange(), exchange()
     await store.record_exchange(before)
     made = await switch(store, "acme", OFF, "ada \N{SNOWMAN}", "repairs")
@@ -83,8 +83,8 @@ async def test_the_journal_of_a_provider_tells_who_switched_it(store: Store) -> 
     assert (await store.refused_callbacks()).entries == ()
 
 
-async def test_each_provider_stands_for_itself(store: Store) -> None:
-    """Switching one leaves the others, and what stands is the newest of each."""
+async def test_providers_have_separate_states(store: Store) -> None:
+    """A change of one leaves the others, and the newest of each is current."""
     await switch(store, "acme", OFF)
     bolt = await switch(store, "bolt", OFF)
     acme = await switch(store, "acme", ON)

@@ -23,7 +23,7 @@ from tests.support.provider import answering, hanging
 from tests.support.results import result_body
 from tests.support.waiting import until
 
-HOUSEKEEPING = "housekeeping put off: it is tried again"
+HOUSEKEEPING = "housekeeping failed, will retry"
 
 
 @pytest.fixture(params=list(GrpcServerKind))

@@ -1,4 +1,4 @@
-"""An operator's wallet asked over a real connection, with a real store to keep what it tells."""
+"""An operator's wallet asked over a real connection, with a real store for the records."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,12 +16,12 @@ from gateway.wallet.channel import ClientPem, WalletAddress
 from gateway.wallet.remote import RemoteWallet
 from tests.gateway.wallet.journal import NOW, RESULT, records_of
 
-HASTY: dict[str, Any] = {"attempt_timeout_s": 0.2, "patience_s": 0.6}
-"""A provider with less patience than real ones, for tests of what uses it up."""
+SHORT_TIMEOUTS: dict[str, Any] = {"attempt_timeout_s": 0.2, "credit_timeout_s": 0.6}
+"""Shorter timeouts than the defaults, for tests that reach them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RemoteWalletHarness:
     """A gateway's side of an operator's wallet."""
 
     wallet: RemoteWallet
@@ -46,15 +46,17 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(folder: Path, target: str, tls: ClientPem | None = None, **patience: Any) -> AsyncIterator[Asking]:
+async def remote_wallet(
+    folder: Path, target: str, tls: ClientPem | None = None, **options: Any
+) -> AsyncIterator[RemoteWalletHarness]:
     """Ask the wallet at this target."""
     path = folder / "gateway.db"
     store = SqliteStore(str(path), busy_seconds=0.1)
     await store.open()
-    wallet = RemoteWallet(WalletAddress(target, tls), store, lambda: NOW, **patience)
+    wallet = RemoteWallet(WalletAddress(target, tls), store, lambda: NOW, **options)
     await wallet.start()
     try:
-        yield Asking(wallet, store, path)
+        yield RemoteWalletHarness(wallet, store, path)
     finally:
         await wallet.close()
         await store.close()

@@ -63,14 +63,14 @@ async def test_the_files_of_wallet_tls_are_used(tmp_path: Path) -> None:
         section = wallet_table(target=f'"{wallet.target}"', tls=tls)
         async with running_gateway(tmp_path, LUCKY, section) as gateway:
             _, body = await gateway.callback("lucky", "V4/Result", RESULT)
-            told: dict[str, Any] = json.loads(body, parse_float=Decimal)
-            assert (told["error"], told["transactionId"], told["bonus"]) == (0, "wallet-1", Decimal("1.50"))
+            reply: dict[str, Any] = json.loads(body, parse_float=Decimal)
+            assert (reply["error"], reply["transactionId"], reply["bonus"]) == (0, "wallet-1", Decimal("1.50"))
             async with gateway.http.get(f"http://{gateway.listening.admin}/readyz") as response:
                 assert response.status == 200
 
 
 async def test_a_process_with_the_wrong_authority_says_so_in_json(tmp_path: Path) -> None:
-    """Where the wallet is another authority's the provider is told to send again, and each line of the log is JSON."""
+    """Where the wallet is another authority's the provider is answered 998, and each line of the log is JSON."""
     other = tmp_path / "other"
     other.mkdir()
     Authority(tmp_path)
@@ -79,12 +79,12 @@ async def test_a_process_with_the_wrong_authority_says_so_in_json(tmp_path: Path
         async with serving(config) as gateway, aiohttp.ClientSession() as http:
             assert (await gateway.deliver(http, RESULT))["error"] == 998
     lines = [json.loads(line) for line in config.with_suffix(".log").read_text().splitlines()]
-    (mend,) = [line for line in lines if line["level"] == "error"]
-    assert "check wallet.tls" in mend["detail"]
+    (misconfigured,) = [line for line in lines if line["level"] == "error"]
+    assert "check wallet.tls" in misconfigured["error"]
 
 
 async def test_the_time_of_an_attempt_is_the_configurations(tmp_path: Path) -> None:
-    """With a longer attempt_timeout_s a wallet that hangs is asked less often within the same patience."""
+    """With a longer attempt_timeout_s a wallet that hangs is asked less often within the same credit timeout."""
     asked = []
     for timeout_s in ("0.5", "3.0"):
         async with scripted_wallet() as wallet:
@@ -150,7 +150,7 @@ def test_a_gateway_is_not_its_own_wallet(target: str, host: str, itself: bool) -
 
 
 def test_a_port_of_the_systems_choice_is_nobodys() -> None:
-    """Where [grpc] takes a free port, no target can be told to be it."""
+    """Where [grpc] takes a free port, no target can be known to be it."""
     settings = Settings(
         grpc=GrpcSettings(listen=Listen("127.0.0.1", 0)), wallet=WalletSettings(target="dns:///127.0.0.1:0")
     )

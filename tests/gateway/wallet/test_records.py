@@ -1,4 +1,4 @@
-"""What a Result means to the ledger, and what is told of it."""
+"""A Result's posting, and its records."""
 
 from dataclasses import replace
 
@@ -27,43 +27,43 @@ def test_a_result_becomes_a_posting() -> None:
     assert records.posting("monaco", replace(RESULT, promo=PRIZE)) == with_prize
 
 
-def test_a_credited_result_is_told_as_such() -> None:
-    """An applied posting makes a RESULT_CREDITED event and no item; telling it again tells the same."""
+def test_a_credited_result_has_its_event() -> None:
+    """An applied posting makes a RESULT_CREDITED event and no item; the same again makes the same."""
     line = exchange("CREDITED")
     applied = Applied("t1", "USD", RESULT.amount, replayed=False)
-    told = records.posting_records(RESULT, applied, line)
-    assert told.exchange is line
-    assert told.item is None
-    assert told.event is not None
-    assert (told.event.id, told.event.type, told.event.time) == (line.id, EventType.RESULT_CREDITED, NOW)
-    assert (told.event.provider, told.event.user_id) == ("monaco", "421")
-    assert (told.event.session_id, told.event.reference) == (RESULT.session_id, RESULT.reference)
-    assert records.posting_records(RESULT, applied, line) == told
+    made = records.posting_records(RESULT, applied, line)
+    assert made.exchange is line
+    assert made.item is None
+    assert made.event is not None
+    assert (made.event.id, made.event.type, made.event.time) == (line.id, EventType.RESULT_CREDITED, NOW)
+    assert (made.event.provider, made.event.user_id) == ("monaco", "421")
+    assert (made.event.session_id, made.event.reference) == (RESULT.session_id, RESULT.reference)
+    assert records.posting_records(RESULT, applied, line) == made
 
 
-def test_a_refused_result_is_told_with_an_item() -> None:
+def test_a_refused_result_has_an_item_and_an_event() -> None:
     """A refused posting makes an item that names fault and field, points to the journal, and an event."""
     line = exchange("REFERENCE_REUSED", "in the journal's words")
-    told = records.posting_records(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
-    assert told.item is not None
-    assert told.event is not None
-    assert (told.item.id, told.item.exchange_id, told.item.created_at) == (line.id, line.id, NOW)
-    assert (told.item.provider, told.item.reference, told.item.user_id) == ("monaco", RESULT.reference, "421")
-    assert (told.item.fault, told.item.field) == ("REFERENCE_REUSED", "amount")
-    assert told.item.detail == "in the journal's words"
-    assert (told.event.id, told.event.type) == (line.id, EventType.RESULT_REFUSED)
-    assert (told.event.user_id, told.event.reference) == ("421", RESULT.reference)
+    made = records.posting_records(RESULT, PostingRefused(PostingFault.REFERENCE_REUSED, "amount"), line)
+    assert made.item is not None
+    assert made.event is not None
+    assert (made.item.id, made.item.exchange_id, made.item.created_at) == (line.id, line.id, NOW)
+    assert (made.item.provider, made.item.reference, made.item.user_id) == ("monaco", RESULT.reference, "421")
+    assert (made.item.fault, made.item.field) == ("REFERENCE_REUSED", "amount")
+    assert made.item.detail == "in the journal's words"
+    assert (made.event.id, made.event.type) == (line.id, EventType.RESULT_REFUSED)
+    assert (made.event.user_id, made.event.reference) == ("421", RESULT.reference)
 
 
 @pytest.mark.parametrize("fault", PostingFault)
 def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
-    """What a person reads must name what is at fault, whatever it is."""
+    """What an operator reads must name what is at fault, whatever it is."""
     said = records.explain(replace(RESULT, user_id="{x}"), PostingRefused(fault, "round_id"))
     wanted = {
         PostingFault.ACCOUNT_UNKNOWN: ("{x}", "open one"),
         PostingFault.CURRENCY_MISMATCH: ("{x}", "USD", "open one"),
         PostingFault.REFERENCE_REUSED: (RESULT.reference, "round_id", "journal"),
-        PostingFault.FIELD_INVALID: (RESULT.reference, "round_id", "mend"),
+        PostingFault.FIELD_INVALID: (RESULT.reference, "round_id", "fix"),
     }
     assert all(word in said for word in wanted[fault])
 
@@ -75,7 +75,7 @@ def test_a_refusal_without_a_field_is_said_in_whole_words() -> None:
 
 
 def test_an_unknown_outcome_is_an_item_of_its_own_kind() -> None:
-    """What the wallet may have credited is told with the reference, the player and the journal's line."""
+    """What the wallet may have credited is an item with the reference, the player and the journal's line."""
     line = exchange("TRY_AGAIN", "in the journal's words")
     item = records.unknown(RESULT, line)
     assert (item.kind, item.fault, item.field) == ("RESULT_UNKNOWN", "OUTCOME_UNKNOWN", "")

@@ -1,7 +1,6 @@
 """An operator's wallet that is slow, away, or gone: asked again in time, and never twice for one credit."""
 
 import asyncio
-import itertools
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,7 +8,6 @@ from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import grpc
@@ -23,9 +21,9 @@ from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.channel import WalletAddress
-from gateway.wallet.remote import RemoteWallet, _pause_s
+from gateway.wallet.remote import CREDIT_TIMEOUT_S, RemoteWallet, _backoff_s
 from gateway.wallet.remote_codec import InconclusiveAnswer
-from tests.gateway.wallet.harness import HASTY, Asking, asking
+from tests.gateway.wallet.harness import SHORT_TIMEOUTS, RemoteWalletHarness, remote_wallet
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
 
@@ -49,7 +47,7 @@ async def holds(ledger: WalletService) -> Decimal:
     return balance.cash
 
 
-async def unready(gateway: Asking) -> None:
+async def unready(gateway: RemoteWalletHarness) -> None:
     """Wait until the gateway has noticed that its wallet has hung up."""
     async with asyncio.timeout(5):
         with suppress(WalletUnavailable):
@@ -78,7 +76,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again(tmp_path: Path, lost: 
     async with (
         a_ledger(tmp_path) as ledger,
         scripted_wallet() as wallet,
-        asking(tmp_path, wallet.target, attempt_timeout_s=0.3) as gateway,
+        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=0.3) as gateway,
     ):
         wallet.behaviour = in_turn(and_then(ledger.ApplyResult, lost), ledger.ApplyResult)
         first = await gateway.credit(replace(RESULT, promo=PRIZE))
@@ -90,70 +88,73 @@ async def test_an_answer_that_was_lost_is_asked_for_again(tmp_path: Path, lost: 
         assert [event.type for event in await gateway.events()] == ["RESULT_CREDITED"]
 
 
-async def test_the_outcome_is_unknown_after_the_patience(tmp_path: Path) -> None:
-    """A wallet that hangs is given up within the patience, having been asked as often as fits into it."""
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, **HASTY) as gateway:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Grows by the seconds of each sleep between two attempts."""
+    backoffs: set[float] = set()
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    def recorded(attempt: int, answer: InconclusiveAnswer) -> float:
+        backoff = _backoff_s(attempt, answer)
+        backoffs.add(backoff)
+        return backoff
+
+    async def recording(seconds: float) -> None:
+        if seconds in backoffs:
+            slept.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr("gateway.wallet.remote._backoff_s", recorded)
+    monkeypatch.setattr(asyncio, "sleep", recording)
+    return slept
+
+
+async def test_the_outcome_is_unknown_after_the_credit_timeout(tmp_path: Path) -> None:
+    """A wallet that hangs is given up within the credit timeout, after as many attempts as fit."""
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target, **SHORT_TIMEOUTS) as gateway:
         wallet.behaviour = hanging
-        began = monotonic()
         assert "DEADLINE_EXCEEDED" in await gateway.fails()
-        assert 0.4 < monotonic() - began < 0.7
         assert len(wallet.received) in {2, 3}
 
 
-async def test_the_usual_patience_leaves_time_to_keep_the_outcome(tmp_path: Path) -> None:
-    """By default a wallet that hangs is given up in time to tell the provider, who waits four seconds."""
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target) as gateway:
+async def test_the_default_timeout_leaves_time_to_store_the_outcome(tmp_path: Path) -> None:
+    """By default a wallet that hangs is given up in time to answer the provider, who waits four seconds."""
+    assert CREDIT_TIMEOUT_S + 0.5 < 4
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target) as gateway:
         wallet.behaviour = hanging
-        began = monotonic()
         await gateway.fails()
-        assert 2.3 < monotonic() - began < 3.1
+        assert len(wallet.received) in {2, 3}  # of a second each
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
-async def test_a_wallet_that_wants_time_is_given_it(tmp_path: Path, code: grpc.StatusCode) -> None:
-    """The wallet's RetryInfo is waited for where it fits into the patience."""
-    came: list[float] = []
-
-    def noted(behaviour: Behaviour) -> Behaviour:
-        async def behave(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
-            came.append(monotonic())
-            return await behaviour(request, context)
-
-        return behave
-
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target) as gateway:
-        wallet.behaviour = in_turn(noted(failing(code, retry_after_s=0.4)), noted(answering()))
+async def test_a_wallet_that_wants_time_is_given_it(tmp_path: Path, code: grpc.StatusCode, pauses: list[float]) -> None:
+    """The wallet's RetryInfo is waited for where it fits into the credit timeout."""
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target) as gateway:
+        wallet.behaviour = in_turn(failing(code, retry_after_s=0.4), answering())
         assert isinstance(await gateway.credit(), Applied)
-        first, second = came
-        assert 0.4 <= second - first < 0.6
+        (pause,) = pauses
+        assert 0.4 < pause < 0.5
 
 
-async def test_a_wallet_that_wants_more_time_than_there_is_is_left_alone(tmp_path: Path) -> None:
-    """Where RetryInfo goes beyond the patience, waiting helps nobody: the outcome is unknown at once."""
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target) as gateway:
+async def test_a_wallet_that_wants_more_time_than_there_is_is_left_alone(tmp_path: Path, pauses: list[float]) -> None:
+    """Where RetryInfo is longer than the credit timeout, the outcome is unknown at once."""
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target) as gateway:
         wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, retry_after_s=30)
-        began = monotonic()
         await gateway.fails()
-        assert monotonic() - began < 0.5
+        assert not pauses
         assert len(wallet.received) == 1
 
 
 @pytest.mark.parametrize("retry_after_s", [None, -100.0])
-async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path, retry_after_s: float | None) -> None:
-    """Pauses between attempts grow: a wallet in trouble is asked a few times, not hundreds, whatever it asks for."""
-    fails = failing(grpc.StatusCode.UNAVAILABLE, retry_after_s=retry_after_s)
-    came: list[float] = []
-
-    async def behave(request: pb.ApplyResultRequest, context: Any) -> bytes:
-        came.append(monotonic())
-        answer = await fails(request, context)
-        assert isinstance(answer, bytes)
-        return answer
-
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, patience_s=1.5) as gateway:
-        wallet.behaviour = behave
+async def test_a_wallet_that_fails_at_once_is_not_hammered(
+    tmp_path: Path, retry_after_s: float | None, pauses: list[float]
+) -> None:
+    """Pauses between attempts grow: a failing wallet is asked a few times, not hundreds, whatever it asks for."""
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target, credit_timeout_s=1.5) as gateway:
+        wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, retry_after_s=retry_after_s)
         await gateway.fails()
-    pauses = [later - sooner for sooner, later in itertools.pairwise(came)]
+        assert len(wallet.received) == len(pauses) + 1
     assert 3 < len(pauses) < 9
     assert pauses[-1] > 2 * pauses[0]
 
@@ -161,7 +162,7 @@ async def test_a_wallet_that_fails_at_once_is_not_hammered(tmp_path: Path, retry
 def test_no_two_callers_come_back_together() -> None:
     """A pause is drawn from a range that grows to half a second, and comes on top of what the wallet asks for."""
     for attempt, most in ((1, 0.05), (2, 0.1), (4, 0.4), (5, 0.5), (9, 0.5)):
-        pauses = {_pause_s(attempt, InconclusiveAnswer("", retry_after_s=2)) for _ in range(20)}
+        pauses = {_backoff_s(attempt, InconclusiveAnswer("", retry_after_s=2)) for _ in range(20)}
         assert len(pauses) == 20
         assert all(2 + most / 2 <= pause <= 2 + most for pause in pauses)
 
@@ -171,7 +172,7 @@ async def test_a_wallet_that_comes_up_late_is_found(tmp_path: Path) -> None:
     with closing(socket.socket()) as reserved:
         reserved.bind(("127.0.0.1", 0))
         port: int = reserved.getsockname()[1]
-    async with asking(tmp_path, f"dns:///127.0.0.1:{port}") as gateway:
+    async with remote_wallet(tmp_path, f"dns:///127.0.0.1:{port}") as gateway:
         for _ in range(2):
             assert "UNAVAILABLE" in await gateway.fails()
         with pytest.raises(WalletUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached \(.*\): see that it runs"):
@@ -195,7 +196,7 @@ async def test_connections_that_are_dropped_leave_the_outcome_unknown(tmp_path: 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        async with asking(tmp_path, f"dns:///127.0.0.1:{port}", **HASTY) as gateway:
+        async with remote_wallet(tmp_path, f"dns:///127.0.0.1:{port}", **SHORT_TIMEOUTS) as gateway:
             assert "UNAVAILABLE" in await gateway.fails()
             with pytest.raises(WalletUnavailable):
                 await gateway.wallet.ready()
@@ -205,7 +206,7 @@ async def test_a_cancelled_credit_leaves_nothing_behind(tmp_path: Path) -> None:
     """A credit whose time is over ends with its call to the wallet, and leaves no task, and its place to others."""
     async with (
         scripted_wallet() as wallet,
-        asking(tmp_path, wallet.target, attempt_timeout_s=30, patience_s=30, most_at_once=1) as gateway,
+        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=30, credit_timeout_s=30, max_in_flight=1) as gateway,
     ):
         gone = asyncio.Event()
 
@@ -238,7 +239,7 @@ async def test_no_more_than_so_many_ask_at_once(tmp_path: Path) -> None:
     """One Result more than the wallet is asked of at once is sent away without a call; the others are not harmed."""
     async with (
         scripted_wallet() as wallet,
-        asking(tmp_path, wallet.target, attempt_timeout_s=5, most_at_once=3) as gateway,
+        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=5, max_in_flight=3) as gateway,
     ):
         full, release = asyncio.Event(), asyncio.Event()
 
@@ -262,12 +263,12 @@ async def test_no_more_than_so_many_ask_at_once(tmp_path: Path) -> None:
         assert isinstance(await gateway.credit(), Applied)
 
 
-async def test_a_credit_that_the_store_did_not_take_is_told_again(tmp_path: Path) -> None:
-    """Where the wallet has credited and the store is locked, the next delivery tells the same, with its one event."""
+async def test_a_credit_that_the_store_did_not_take_is_returned_again(tmp_path: Path) -> None:
+    """Where the wallet has credited and the store is locked, the next delivery gets that credit, with its one event."""
     async with (
         a_ledger(tmp_path) as ledger,
         scripted_wallet() as wallet,
-        asking(tmp_path, wallet.target) as gateway,
+        remote_wallet(tmp_path, wallet.target) as gateway,
     ):
         wallet.behaviour = ledger.ApplyResult
         other = sqlite3.connect(gateway.path, isolation_level=None)

@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from gateway.store.models import Applied, Credit, CreditKind, PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records
-from tests.gateway.wallet.harness import HASTY, Asking, asking
+from tests.gateway.wallet.harness import SHORT_TIMEOUTS, RemoteWalletHarness, remote_wallet
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
 from tests.support.wallet import Behaviour, ScriptedWallet, answering, failing, scripted_wallet
 
@@ -57,7 +57,7 @@ FOR_GOOD = [
     (failing(grpc.StatusCode.UNAUTHENTICATED), "wallet.tls"),
     (failing(grpc.StatusCode.PERMISSION_DENIED), "wallet.tls"),
 ]
-"""Answers that the next attempt would only hear again, and what the log says is to be mended."""
+"""Answers that the next attempt would get again, and what the log says to fix."""
 
 AGAIN = [
     grpc.StatusCode.UNAVAILABLE,
@@ -71,20 +71,20 @@ AGAIN = [
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Harness:
     """A gateway's side, and the wallet that it asks."""
 
-    gateway: Asking
+    gateway: RemoteWalletHarness
     wallet: ScriptedWallet
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scripted_wallet() as wallet, asking(tmp_path, wallet.target, **HASTY) as gateway:
-        yield Scene(gateway, wallet)
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target, **SHORT_TIMEOUTS) as gateway:
+        yield Harness(gateway, wallet)
 
 
-async def test_all_of_a_result_reaches_the_wallet(scene: Scene) -> None:
+async def test_all_of_a_result_reaches_the_wallet(harness: Harness) -> None:
     """The wallet is asked with the provider, the reference, and every field of the Result, amounts in plain digits."""
     whole = replace(
         RESULT,
@@ -94,8 +94,8 @@ async def test_all_of_a_result_reaches_the_wallet(scene: Scene) -> None:
         promo_campaign_id="campaign",
         promo_campaign_type="R",
     )
-    await scene.gateway.credit(whole)
-    assert scene.wallet.received == [
+    await harness.gateway.credit(whole)
+    assert harness.wallet.received == [
         pb.ApplyResultRequest(
             provider="monaco",
             reference=RESULT.reference,
@@ -113,70 +113,70 @@ async def test_all_of_a_result_reaches_the_wallet(scene: Scene) -> None:
         )
     ]
     assert {name.name for name in pb.ApplyResultRequest.DESCRIPTOR.fields} == {
-        name.name for name, _ in scene.wallet.received[0].ListFields()
+        name.name for name, _ in harness.wallet.received[0].ListFields()
     }
 
 
 @pytest.mark.parametrize("bonus", [None, "0", "7.50"])
 @pytest.mark.parametrize("replayed", [False, True])
-async def test_a_credit_is_kept_with_its_story(scene: Scene, bonus: str | None, replayed: bool) -> None:
+async def test_a_credit_is_stored_with_its_records(harness: Harness, bonus: str | None, replayed: bool) -> None:
     """A credit keeps transaction, event, and a line for each delivery, also where the wallet had credited before."""
-    scene.wallet.behaviour = answering(bonus=bonus or "", replayed=replayed)
+    harness.wallet.behaviour = answering(bonus=bonus or "", replayed=replayed)
     applied = Applied("wallet-1", "USD", Decimal(110), replayed, Decimal(bonus) if bonus else None)
     for _ in range(2):
-        assert await scene.gateway.credit() == applied
+        assert await harness.gateway.credit() == applied
     posting = records.posting("monaco", RESULT)
-    kept = await scene.gateway.store.credit("monaco", RESULT.reference)
+    kept = await harness.gateway.store.credit("monaco", RESULT.reference)
     assert kept == Credit(CreditKind.RESULT, "wallet-1", posting, NOW)
-    (event,) = await scene.gateway.events()
+    (event,) = await harness.gateway.events()
     assert (event.type, event.reference, event.provider) == ("RESULT_CREDITED", RESULT.reference, "monaco")
-    assert [line.verdict for line in await scene.gateway.store.exchanges()] == ["CREDITED"] * 2
-    assert not await scene.gateway.items()
+    assert [line.verdict for line in await harness.gateway.store.exchanges()] == ["CREDITED"] * 2
+    assert not await harness.gateway.items()
 
 
 @pytest.mark.parametrize(("behaviour", "fault", "field"), REFUSALS)
 async def test_a_refusal_is_known_by_code_and_reason(
-    scene: Scene, behaviour: Behaviour, fault: PostingFault, field: str
+    harness: Harness, behaviour: Behaviour, fault: PostingFault, field: str
 ) -> None:
-    """Each refusal of the table is told as itself, whoever's domain it names; it makes one item and one event."""
-    scene.wallet.behaviour = behaviour
+    """Each refusal of the table is returned as such, whatever its domain; it makes one item and one event."""
+    harness.wallet.behaviour = behaviour
     for _ in range(2):
-        assert await scene.gateway.credit() == PostingRefused(fault, field)
-    assert len(scene.wallet.received) == 2
-    (item,) = await scene.gateway.items()
+        assert await harness.gateway.credit() == PostingRefused(fault, field)
+    assert len(harness.wallet.received) == 2
+    (item,) = await harness.gateway.items()
     assert (item.fault, item.field, item.kind) == (fault, field, "RESULT_REFUSED")
-    assert [event.type for event in await scene.gateway.events()] == ["RESULT_REFUSED"]
-    assert await scene.gateway.store.credit("monaco", RESULT.reference) is None
+    assert [event.type for event in await harness.gateway.events()] == ["RESULT_REFUSED"]
+    assert await harness.gateway.store.credit("monaco", RESULT.reference) is None
 
-    scene.wallet.behaviour = answering()
-    assert isinstance(await scene.gateway.credit(), Applied)
-    assert not await scene.gateway.items()
+    harness.wallet.behaviour = answering()
+    assert isinstance(await harness.gateway.credit(), Applied)
+    assert not await harness.gateway.items()
 
 
-async def test_what_the_wallet_says_of_a_field_is_logged(scene: Scene) -> None:
+async def test_what_the_wallet_says_of_a_field_is_logged(harness: Harness) -> None:
     """Nobody but the wallet knows why it takes a field for invalid: its words are in the log."""
-    scene.wallet.behaviour = failing(grpc.StatusCode.INVALID_ARGUMENT, words="round_id\n has letters" + "!" * 1000)
+    harness.wallet.behaviour = failing(grpc.StatusCode.INVALID_ARGUMENT, words="round_id\n has letters" + "!" * 1000)
     with structlog.testing.capture_logs() as logged:
-        await scene.gateway.credit()
+        await harness.gateway.credit()
     (line,) = logged
     assert line["log_level"] == "warning"
-    assert line["detail"].startswith("INVALID_ARGUMENT round_id  has letters!")
-    assert len(line["detail"]) < 400
+    assert line["error"].startswith("INVALID_ARGUMENT round_id  has letters!")
+    assert len(line["error"]) < 400
 
 
 @pytest.mark.parametrize(("behaviour", "advice"), FOR_GOOD)
-async def test_any_other_status_leaves_the_outcome_unknown(scene: Scene, behaviour: Behaviour, advice: str) -> None:
+async def test_any_other_status_leaves_the_outcome_unknown(harness: Harness, behaviour: Behaviour, advice: str) -> None:
     """A status that is no refusal of the wallet's own is not taken for one, nor asked again; it is logged loudly."""
-    scene.wallet.behaviour = behaviour
+    harness.wallet.behaviour = behaviour
     with structlog.testing.capture_logs() as logged:
-        said = await scene.gateway.fails()
+        said = await harness.gateway.fails()
     assert "in the wallet's words" in said
-    assert len(scene.wallet.received) == 1
+    assert len(harness.wallet.received) == 1
     (line,) = logged
     assert line["log_level"] == "error"
-    assert advice in line["detail"]
-    assert not await scene.gateway.events()
-    assert not await scene.gateway.store.exchanges()
+    assert advice in line["error"]
+    assert not await harness.gateway.events()
+    assert not await harness.gateway.store.exchanges()
 
 
 def of_another_code() -> bytes:
@@ -191,7 +191,7 @@ def of_another_code() -> bytes:
     [b"\xff\xff", b"\x08\x06\x1a\x03\x0a\x01\xff", of_another_code()],
     ids=["no message", "no detail", "of another code"],
 )
-async def test_details_that_do_not_fit_are_none(scene: Scene, details: bytes) -> None:
+async def test_details_that_do_not_fit_are_none(harness: Harness, details: bytes) -> None:
     """Details that cannot be read, or are of another code than the status, decide nothing."""
 
     async def behave(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse:
@@ -200,18 +200,18 @@ async def test_details_that_do_not_fit_are_none(scene: Scene, details: bytes) ->
         )
         raise AssertionError("unreachable")
 
-    scene.wallet.behaviour = behave
-    assert "ALREADY_EXISTS" in await scene.gateway.fails()
+    harness.wallet.behaviour = behave
+    assert "ALREADY_EXISTS" in await harness.gateway.fails()
 
 
 @pytest.mark.parametrize("code", AGAIN)
 @pytest.mark.parametrize("reason", ["", "ACCOUNT_UNKNOWN"])
-async def test_what_may_pass_is_asked_again(scene: Scene, code: grpc.StatusCode, reason: str) -> None:
-    """Codes that may pass by themselves are asked again within the patience, and then the outcome is unknown."""
-    scene.wallet.behaviour = failing(code, reason)
-    assert code.name in await scene.gateway.fails()
-    assert len(scene.wallet.received) > 2
-    assert len({request.SerializeToString() for request in scene.wallet.received}) == 1
+async def test_what_may_pass_is_asked_again(harness: Harness, code: grpc.StatusCode, reason: str) -> None:
+    """Codes of temporary failures are retried within the credit timeout, and then the outcome is unknown."""
+    harness.wallet.behaviour = failing(code, reason)
+    assert code.name in await harness.gateway.fails()
+    assert len(harness.wallet.received) > 2
+    assert len({request.SerializeToString() for request in harness.wallet.received}) == 1
 
 
 @pytest.mark.parametrize(
@@ -237,31 +237,31 @@ async def test_what_may_pass_is_asked_again(scene: Scene, code: grpc.StatusCode,
     ],
 )
 async def test_an_answer_with_a_field_at_fault_is_not_believed(
-    scene: Scene, fields: dict[str, str], named: str
+    harness: Harness, fields: dict[str, str], named: str
 ) -> None:
-    """A credit whose answer is malformed is an unknown outcome that names the field; nothing of it is kept or told."""
-    scene.wallet.behaviour = answering(**fields)
+    """A credit whose answer is malformed is an unknown outcome that names the field; nothing of it is stored."""
+    harness.wallet.behaviour = answering(**fields)
     with structlog.testing.capture_logs() as logged:
-        said = await scene.gateway.fails()
+        said = await harness.gateway.fails()
     assert f"malformed: {named} is" in said
     assert [line["log_level"] for line in logged] == ["error"]
-    assert len(scene.wallet.received) == 1
-    assert not await scene.gateway.events()
-    assert await scene.gateway.store.credit("monaco", RESULT.reference) is None
+    assert len(harness.wallet.received) == 1
+    assert not await harness.gateway.events()
+    assert await harness.gateway.store.credit("monaco", RESULT.reference) is None
 
 
 @pytest.mark.parametrize("answer", [b"garbage", b"\x0a\x01\xff", b"\x0a\x05t"])
-async def test_an_answer_that_is_another_message_is_not_believed(scene: Scene, answer: bytes) -> None:
+async def test_an_answer_that_is_another_message_is_not_believed(harness: Harness, answer: bytes) -> None:
     """Bytes that are no ApplyResultResponse are an unknown outcome, and no traceback."""
 
     async def behave(request: pb.ApplyResultRequest, context: Any) -> bytes:
         return answer
 
-    scene.wallet.behaviour = behave
-    assert "malformed: it is no ApplyResultResponse" in await scene.gateway.fails()
+    harness.wallet.behaviour = behave
+    assert "malformed: it is no ApplyResultResponse" in await harness.gateway.fails()
 
 
-async def test_an_answer_that_is_too_large_is_not_read(scene: Scene) -> None:
+async def test_an_answer_that_is_too_large_is_not_read(harness: Harness) -> None:
     """An answer of a size that no answer has is refused before it is in memory, whatever is in it."""
 
     async def behave(request: pb.ApplyResultRequest, context: Any) -> bytes:
@@ -269,5 +269,5 @@ async def test_an_answer_that_is_too_large_is_not_read(scene: Scene) -> None:
         of_a_later_release = b"\xfa\x01\x80\x80\x40" + bytes(2**20)
         return good + of_a_later_release
 
-    scene.wallet.behaviour = behave
-    assert "larger than max" in await scene.gateway.fails()
+    harness.wallet.behaviour = behave
+    assert "larger than max" in await harness.gateway.fails()

@@ -11,10 +11,10 @@ import trustme
 from gateway.store.models import Applied
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.channel import ClientPem
-from tests.gateway.wallet.harness import HASTY, asking
+from tests.gateway.wallet.harness import SHORT_TIMEOUTS, remote_wallet
 from tests.support.wallet import scripted_wallet
 
-AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
+AUTHORITY, OTHER_AUTHORITY = trustme.CA(), trustme.CA()
 CA = AUTHORITY.cert_pem.bytes()
 
 
@@ -42,11 +42,11 @@ class Mismatch:
 
 
 MISMATCHES = {
-    "another authority's": Mismatch(serving(), ClientPem(STRANGER.cert_pem.bytes())),
+    "another authority's": Mismatch(serving(), ClientPem(OTHER_AUTHORITY.cert_pem.bytes())),
     "an authority that the system does not know": Mismatch(serving(), ClientPem()),
     "another host's": Mismatch(serving("wallet.example.com"), ClientPem(CA)),
     "no client certificate": Mismatch(serving(client_ca=CA), ClientPem(CA)),
-    "a stranger's client certificate": Mismatch(serving(client_ca=CA), ours(STRANGER)),
+    "another authority's client certificate": Mismatch(serving(client_ca=CA), ours(OTHER_AUTHORITY)),
     "plain to TLS": Mismatch(serving(), None),
     "TLS to plain": Mismatch(None, ClientPem(CA)),
 }
@@ -54,9 +54,9 @@ MISMATCHES = {
 
 @pytest.mark.parametrize("demanding", [False, True])
 async def test_the_wallet_is_asked_over_tls(tmp_path: Path, demanding: bool) -> None:
-    """With the wallet's authority, and our certificate where the wallet demands one, the credit is told."""
+    """With the wallet's authority, and our certificate where the wallet demands one, the credit is returned."""
     theirs, tls = (serving(client_ca=CA), ours(AUTHORITY)) if demanding else (serving(), ClientPem(CA))
-    async with scripted_wallet(credentials=theirs) as wallet, asking(tmp_path, wallet.target, tls) as gateway:
+    async with scripted_wallet(credentials=theirs) as wallet, remote_wallet(tmp_path, wallet.target, tls) as gateway:
         assert isinstance(await gateway.credit(), Applied)
         await gateway.wallet.ready()
 
@@ -73,24 +73,24 @@ async def test_without_an_authority_of_its_own_the_systems_count(
     monkeypatch.setenv("SSL_CERT_DIR", str(authorities if as_folder else tmp_path / "none"))
     async with (
         scripted_wallet(credentials=serving()) as wallet,
-        asking(tmp_path, wallet.target, ClientPem()) as gateway,
+        remote_wallet(tmp_path, wallet.target, ClientPem()) as gateway,
     ):
         assert isinstance(await gateway.credit(), Applied)
 
 
 @pytest.mark.parametrize("mismatch", MISMATCHES.values(), ids=MISMATCHES)
-async def test_what_does_not_fit_says_what_to_mend(tmp_path: Path, mismatch: Mismatch) -> None:
-    """No wallet is asked over a connection that is not as configured; the log says what to mend, and nothing secret."""
+async def test_a_mismatch_is_logged_with_its_remedy(tmp_path: Path, mismatch: Mismatch) -> None:
+    """No wallet is asked over a connection that is not as configured; the log says what to fix, and nothing secret."""
     async with (
         scripted_wallet(credentials=mismatch.theirs) as wallet,
-        asking(tmp_path, wallet.target, mismatch.ours, **HASTY) as gateway,
+        remote_wallet(tmp_path, wallet.target, mismatch.ours, **SHORT_TIMEOUTS) as gateway,
     ):
         with structlog.testing.capture_logs() as logged:
             said = await gateway.fails()
         assert not wallet.received
         (line,) = logged
         assert line["log_level"] == "error"
-        assert "check wallet.tls: ca must be" in line["detail"]
+        assert "check wallet.tls: ca must be" in line["error"]
         assert "check wallet.tls" in said
         assert "PRIVATE KEY" not in repr(logged) + said
         with pytest.raises(WalletUnavailable, match=r"check wallet\.target and wallet\.tls"):

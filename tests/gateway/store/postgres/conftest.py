@@ -9,7 +9,7 @@ from gateway.store.postgres import PostgresStore
 
 @pytest.fixture
 async def store(postgres_url: str) -> AsyncIterator[PostgresStore]:
-    """An open store on an empty database of its own."""
+    """An open store on a separate empty database."""
     store = PostgresStore(postgres_url)
     await store.open()
     yield store

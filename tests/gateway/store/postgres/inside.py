@@ -3,17 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
 
 import asyncpg
 
-from gateway.store.base import Store
-from gateway.store.models import Balance
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.pool import Pool
 from gateway.store.postgres.unit_of_work import UnitOfWork
-from tests.gateway.store.samples import NOW
 
 
 def committer(store: PostgresStore) -> Committer:
@@ -56,20 +52,8 @@ async def held(store: PostgresStore) -> AsyncIterator[None]:
         await holder
 
 
-async def opened(store: Store, user_id: str = "player-1", currency: str = "EUR") -> None:
-    """An account without money."""
-    await store.open_account(user_id, currency, Decimal(0), NOW)
-
-
-async def cash(store: Store, user_id: str = "player-1", currency: str = "EUR") -> Decimal:
-    """What an account holds."""
-    balance = await store.balance(user_id, currency)
-    assert isinstance(balance, Balance)
-    return balance.cash
-
-
 async def value(url: str, query: str) -> object:
-    """What the database says, asked beside the store."""
+    """What the database says, asked on a separate connection."""
     db = await asyncpg.connect(url)
     try:
         return await db.fetchval(query)

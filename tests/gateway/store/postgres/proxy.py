@@ -65,7 +65,7 @@ class Proxy:
         while said := await reader.read(65536):
             await self._flowing.wait()
             if losing.is_set():
-                break  # the server has committed; nobody hears of it
+                break  # the server has committed, and its answer is dropped
             writer.write(said)
             await writer.drain()
         writer.close()

@@ -1,4 +1,4 @@
-"""Sequencers over one real database, without a store around them, and those who write and read beside them."""
+"""Sequencers over one real database, without a store, with writers and readers at the same time."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import Event, EventFilter
 from gateway.store.postgres import PostgresStore, events
 from gateway.store.postgres.address import parse
-from gateway.store.postgres.connection import PATIENT, WRITING, Connection, connect
+from gateway.store.postgres.connection import UNBOUNDED, WRITING, Connection, connect
 from gateway.store.postgres.sequencer import Sequencer
 from tests.gateway.store.samples import event
 from tests.support.waiting import until
@@ -61,7 +61,7 @@ async def replicas(url: str, count: int = 1) -> AsyncIterator[list[Replica]]:
 @asynccontextmanager
 async def session(url: str) -> AsyncIterator[Connection]:
     """A connection of the test's own."""
-    db = await connect(parse(url), "test", PATIENT)
+    db = await connect(parse(url), "test", UNBOUNDED)
     try:
         yield db
     finally:
@@ -77,23 +77,23 @@ async def migrate(url: str) -> None:
 
 async def commit(db: Connection, count: int = 1) -> list[Event]:
     """Commit events in one transaction, and wake nobody."""
-    told = [event() for _ in range(count)]
-    await events.keep(db, told)
-    return told
+    added = [event() for _ in range(count)]
+    await events.insert(db, added)
+    return added
 
 
 async def write(url: str, replica: Replica, transactions: int, seed: int) -> list[Event]:
     """Transactions of a few events each, that take their time between the first and the commit."""
     chance = random.Random(seed)  # noqa: S311 - the same each time, no secret
-    told: list[Event] = []
+    added: list[Event] = []
     async with session(url) as db:
         for _ in range(transactions):
             async with db.transaction():
                 for _ in range(chance.randint(1, 3)):
-                    told += await commit(db)
+                    added += await commit(db)
                     await asyncio.sleep(chance.uniform(0, 0.005))
-            replica.sequencer.written()
-    return told
+            replica.sequencer.notify()
+    return added
 
 
 async def follow(url: str, total: int, *, batch: int = 7) -> list[Event]:
@@ -101,12 +101,12 @@ async def follow(url: str, total: int, *, batch: int = 7) -> list[Event]:
     seen: list[Event] = []
     async with session(url) as db, asyncio.timeout(30):
         while len(seen) < total:
-            seen.extend(await events.after(db, seen[-1].id if seen else "", ALL, batch))
+            seen.extend(await events.events_after(db, seen[-1].id if seen else "", ALL, batch))
     return seen
 
 
 async def numbered(url: str, total: int) -> Sequence[Event]:
-    """All events in their order, once there are so many. Their positions are 1, 2, 3 and so on."""
+    """All events in their order, once there are that many. Their positions are 1, 2, 3 and so on."""
     async with session(url) as db:
 
         async def are_numbered() -> bool:
@@ -115,7 +115,7 @@ async def numbered(url: str, total: int) -> Sequence[Event]:
         await until(are_numbered)
         positions = [row["position"] for row in await db.fetch("SELECT position FROM events ORDER BY position")]
         assert positions == list(range(1, total + 1))
-        return await events.after(db, "", ALL, total + 1)
+        return await events.events_after(db, "", ALL, total + 1)
 
 
 async def make_slow(db: Connection, seconds: float) -> None:
@@ -153,7 +153,7 @@ def numberings(replica: Replica) -> int:
 
 @asynccontextmanager
 async def replica_process(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A sequencer in a process of its own, which can be frozen and killed."""
+    """A sequencer in a separate process, which can be frozen and killed."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, url, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None

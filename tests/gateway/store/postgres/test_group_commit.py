@@ -8,13 +8,26 @@ import asyncpg
 import pytest
 
 from adapters.contract import Certainty
+from gateway.store import batching
 from gateway.store.base import AlreadyResolved, ContentDiffers, PostingRecords, StoreUnavailable
 from gateway.store.models import Applied, Message
 from gateway.store.postgres import PostgresStore, sequencer
-from gateway.store.postgres import committer as module
+from gateway.store.postgres import committer as committer_module
 from gateway.store.postgres.unit_of_work import UnitOfWork
-from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
-from tests.gateway.store.samples import NOW, deliver, event, exchange, failed, item, posting, target, told
+from tests.gateway.store.postgres.inside import committer, held, statements, value
+from tests.gateway.store.samples import (
+    NOW,
+    cash,
+    deliver,
+    event,
+    exchange,
+    failed,
+    item,
+    opened,
+    posting,
+    published_events,
+    target,
+)
 
 
 async def test_what_arrives_together_is_committed_together(store: PostgresStore) -> None:
@@ -28,19 +41,8 @@ async def test_what_arrives_together_is_committed_together(store: PostgresStore)
     assert await cash(store) == 210
 
 
-async def test_duplicates_in_one_batch_are_judged_in_order(store: PostgresStore) -> None:
-    """In one transaction the second delivery sees the first, and is a replay of it."""
-    await opened(store)
-    async with held(store):
-        tasks = [asyncio.create_task(deliver(store, posting())) for _ in range(5)]
-    results = [result for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
-    assert [result.replayed for result in results] == [False, True, True, True, True]
-    assert len({result.transaction_id for result in results}) == 1
-    assert await cash(store) == Decimal("10.5")
-
-
-async def test_neighbours_of_a_bug_stand(store: PostgresStore) -> None:
-    """A narrator, an amount, a key and an operation that are wrong each fail alone, and each by its own name."""
+async def test_a_bug_fails_its_operation_alone(store: PostgresStore) -> None:
+    """Records, an amount, a key and an operation that are wrong fail alone, each with its own error."""
     await opened(store)
 
     def broken(result: object) -> PostingRecords:
@@ -79,10 +81,10 @@ async def test_neighbours_of_a_bug_stand(store: PostgresStore) -> None:
         Applied,
     ]
     assert "NUL" in str(results[5])
-    assert "half a character" in str(results[6])
+    assert "lone surrogate" in str(results[6])
     assert await cash(store) == 42
     assert [line.verdict for line in await store.exchanges()] == ["CREDITED"] * 5
-    assert len(await told(store)) == 4
+    assert len(await published_events(store)) == 4
 
 
 async def test_the_longest_ids_fit(store: PostgresStore) -> None:
@@ -97,7 +99,7 @@ async def test_the_longest_ids_fit(store: PostgresStore) -> None:
     await store.record_exchange(exchange(), item(reference=third, user_id=fourth))
 
 
-async def test_neighbours_of_what_fits_no_index_stand(store: PostgresStore) -> None:
+async def test_a_key_too_long_for_an_index_fails_alone(store: PostgresStore) -> None:
     """A key that is longer than the server can index is its operation's fault alone."""
     await opened(store)
     async with held(store):
@@ -140,7 +142,7 @@ async def test_a_refusal_costs_its_neighbours_nothing(store: PostgresStore) -> N
 
 
 async def test_a_bug_that_looks_like_a_refusal_is_none(store: PostgresStore) -> None:
-    """A KeyError may come after a write: nothing of its operation stands, and its neighbour does."""
+    """A KeyError may come after a write: its operation is rolled back, and the other one is committed."""
 
     async def wrong(writing: UnitOfWork) -> None:
         await writing.db.execute("INSERT INTO providers (name) VALUES ('half')")
@@ -168,8 +170,8 @@ async def test_a_line_is_kept_whatever_a_provider_sent(store: PostgresStore) -> 
     assert (line.request.body, line.reply.head) == (b"\0\xff", "\ufffd")
 
 
-async def test_a_cancelled_caller_harms_nobody(store: PostgresStore) -> None:
-    """What was queued is carried out; the others of the batch get their answers."""
+async def test_a_cancelled_caller_harms_no_other(store: PostgresStore) -> None:
+    """What was queued is executed; the others of the batch get their answers."""
     await opened(store)
     async with held(store):
         leaving = asyncio.create_task(deliver(store, posting("ref-1")))
@@ -181,8 +183,8 @@ async def test_a_cancelled_caller_harms_nobody(store: PostgresStore) -> None:
     assert await cash(store) == 21
 
 
-async def test_a_commit_that_fails_is_told_to_everyone(store: PostgresStore) -> None:
-    """A batch that the server refuses to commit is undone, and each work is tried alone: neighbours stand."""
+async def test_a_commit_that_fails_is_retried_in_parts(store: PostgresStore) -> None:
+    """A batch that the server refuses to commit is rolled back, and each request is tried alone."""
     await value(
         store._address.url,
         "ALTER TABLE targets ALTER CONSTRAINT targets_request_id_fkey DEFERRABLE INITIALLY DEFERRED",
@@ -203,18 +205,18 @@ async def test_a_commit_that_fails_is_told_to_everyone(store: PostgresStore) -> 
 
 
 async def test_a_long_queue_is_refused(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind a stuck server callers are turned away; those that wait already are served."""
-    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    """Behind a stuck server more callers are rejected; those in the queue are served."""
+    monkeypatch.setattr(batching, "MAX_QUEUED", 2)
     async with held(store):
         tasks = [asyncio.create_task(store.record_exchange(exchange())) for _ in range(3)]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), type(None), StoreUnavailable]
 
 
-async def test_nobody_waits_long_in_the_queue(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waited too long is told that nothing was done, and nothing is."""
+async def test_the_queue_has_a_timeout(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation that waits too long raises StoreUnavailable with `unchanged`."""
     async with held(store):
-        monkeypatch.setattr(module, "WAIT_S", 0.0)
+        monkeypatch.setattr(committer_module, "QUEUE_TIMEOUT_S", 0.0)
         task = asyncio.create_task(store.record_exchange(exchange()))
     with pytest.raises(StoreUnavailable, match="wait longer") as caught:
         await task
@@ -224,7 +226,7 @@ async def test_nobody_waits_long_in_the_queue(store: PostgresStore, monkeypatch:
 
 async def test_a_long_queue_is_served_in_several_batches(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch has a bound, and what is beyond it comes next, in order."""
-    monkeypatch.setattr(module, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(batching, "MAX_BATCH_SIZE", 3)
     await opened(store)
     async with held(store):
         said = statements(store)
@@ -235,7 +237,7 @@ async def test_a_long_queue_is_served_in_several_batches(store: PostgresStore, m
 
 
 async def test_closing_finishes_what_is_queued(postgres_url: str) -> None:
-    """Whoever came before `close` gets an answer; whoever comes after is told that the store is closed."""
+    """Operations from before `close` are finished; later ones raise StoreUnavailable."""
     store = PostgresStore(postgres_url)
     await store.open()
     await opened(store)
@@ -257,15 +259,15 @@ async def test_closing_finishes_what_is_queued(postgres_url: str) -> None:
     await store.close()
 
 
-async def test_subscribers_hear_of_a_commit_at_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sequencer is woken by the commit of an event, and does not wait for its next look."""
-    monkeypatch.setattr(sequencer, "POLL_S", 60.0)
+async def test_a_commit_wakes_subscribers_at_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sequencer is woken by the commit of an event, and does not wait for its next poll."""
+    monkeypatch.setattr(sequencer, "POLL_INTERVAL_S", 60.0)
     store = PostgresStore(postgres_url)
     await store.open()
     await opened(store)
     for number in range(3):
         await deliver(store, posting(f"ref-{number}"))
-        assert len(await told(store)) == number + 1
+        assert len(await published_events(store)) == number + 1
     await store.close()
 
 

@@ -16,8 +16,8 @@ from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore, connection
 from gateway.store.postgres.address import parse
 from gateway.store.postgres.migrations import migrate
-from tests.gateway.store.postgres.inside import opened, pool, value
-from tests.gateway.store.samples import deliver, posting
+from tests.gateway.store.postgres.inside import pool, value
+from tests.gateway.store.samples import deliver, opened, posting
 from tests.support.postgres import PostgresServer
 
 PASSWORD = "hunter2"
@@ -84,7 +84,7 @@ async def test_a_release_works_on_what_a_later_one_added(
         CREATE TABLE later (one text)
     """
     await migrate(db, parse(empty_url), [*KNOWN, Migration(len(KNOWN) + 1, added)])
-    for reference in ("beside", "before"):
+    for reference in ("meanwhile", "before"):
         assert isinstance(await deliver(store, posting(reference)), Applied)
     assert len((await store.credits_of("player-1")).entries) == 2
     assert len(await store.exchanges()) == 3
@@ -110,7 +110,7 @@ async def test_a_release_refuses_what_a_later_one_broke(empty_url: str, db: conn
 
 
 async def test_others_wait_while_one_migrates(empty_url: str, db: connection.Connection) -> None:
-    """A gateway that comes during a migration waits for it, however long its patience for other statements is."""
+    """A gateway that comes during a migration waits for it, whatever its timeout for other statements is."""
     entered = asyncio.Event()
 
     async def slowly() -> None:
@@ -129,7 +129,7 @@ async def test_others_wait_while_one_migrates(empty_url: str, db: connection.Con
 
 
 async def test_a_look_makes_nothing(empty_url: str, db: connection.Connection) -> None:
-    """`check` finds the names that money stands under, and leaves a database as it is."""
+    """`check` finds the providers that have money, and leaves a database as it is."""
     assert await stored_money_providers(empty_url) == frozenset()
     assert await tables(db) == []
     store = PostgresStore(empty_url)
@@ -154,9 +154,9 @@ async def refused(url: str, says: str) -> None:
     for look in (PostgresStore(url).open, lambda: stored_money_providers(url)):
         with pytest.raises(StoreUnavailable, match=says) as caught:
             await look()
-        told = f"{caught.value!r} {caught.value}"
-        assert describe(url) in told
-        assert PASSWORD not in told
+        text = f"{caught.value!r} {caught.value}"
+        assert describe(url) in text
+        assert PASSWORD not in text
         assert caught.value.unchanged
 
 
@@ -185,8 +185,8 @@ async def test_no_such_database(postgres: PostgresServer) -> None:
 
 
 async def test_a_wrong_user_and_a_wrong_password(postgres: PostgresServer, empty_url: str) -> None:
-    """The server's refusal of who asks is told as such."""
-    await refused(empty_url.replace("gateway@", f"stranger:{PASSWORD}@"), "refuses this user")
+    """The server's refusal of the user is named as such."""
+    await refused(empty_url.replace("gateway@", f"intruder:{PASSWORD}@"), "refuses this user")
     rules = postgres.data / "pg_hba.conf"
     trusting = rules.read_text()
     rules.write_text(f"local all locked scram-sha-256\n{trusting}")
@@ -202,12 +202,12 @@ async def test_a_wrong_user_and_a_wrong_password(postgres: PostgresServer, empty
 
 async def test_a_server_that_is_too_old(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that lacks what this release needs is named with its version."""
-    monkeypatch.setattr(connection, "OLDEST_SERVER", 99)
+    monkeypatch.setattr(connection, "MIN_SERVER_VERSION", 99)
     await refused(empty_url, r"is PostgreSQL \d+, and this release needs 99")
 
 
 async def test_a_user_that_may_not_create(postgres: PostgresServer, empty_url: str) -> None:
-    """A user without a schema of its own is told what he lacks."""
+    """A user without a schema gets an error that says what is missing."""
     await value(empty_url, "DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
     with pytest.raises(StoreUnavailable, match="own its schema"):
         await PostgresStore(empty_url.replace("gateway@", "guest@")).open()
@@ -258,7 +258,7 @@ async def test_a_server_that_forgets_is_written_nothing(
     await store.close()
 
 
-async def test_a_server_without_care_is_told_of(postgres: PostgresServer, postgres_url: str) -> None:
+async def test_a_server_without_durability_is_logged(postgres: PostgresServer, postgres_url: str) -> None:
     """An administrator may want a server that forgets, for tests: a gateway works on it, and says what it is."""
     everywhere = postgres.url("postgres")
     store = PostgresStore(postgres_url)
@@ -273,13 +273,13 @@ async def test_a_server_without_care_is_told_of(postgres: PostgresServer, postgr
         await value(everywhere, "ALTER SYSTEM RESET full_page_writes")
         await value(everywhere, "SELECT pg_reload_conf()")
         await until_shown(everywhere, "full_page_writes", "on")
-    assert [(line["off"], line["log_level"]) for line in logged] == [("full_page_writes", "warning")]
+    assert [(line["setting"], line["log_level"]) for line in logged] == [("full_page_writes", "warning")]
 
 
 async def until_shown(url: str, name: str, setting: str) -> None:
     """Wait until the server has read its settings."""
     async with asyncio.timeout(10):
-        while await value(url, f"SHOW {name}") != setting:  # noqa: ASYNC110 - nobody tells of it
+        while await value(url, f"SHOW {name}") != setting:  # noqa: ASYNC110 - nothing notifies of it
             await asyncio.sleep(0.02)
 
 

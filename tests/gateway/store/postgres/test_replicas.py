@@ -1,4 +1,4 @@
-"""Several gateways on one database: each reference moves money once, whoever is asked, and nobody waits in a circle."""
+"""Several gateways on one database: each reference moves money once, whichever gateway is asked, without deadlocks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -13,21 +13,23 @@ from gateway.store.base import PostingRecords
 from gateway.store.models import Applied, PostingFault, PostingRefused, ProviderState
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.unit_of_work import UnitOfWork
-from tests.gateway.store.postgres.inside import cash, committer, held, opened, statements, value
+from tests.gateway.store.postgres.inside import committer, held, statements, value
 from tests.gateway.store.samples import (
     NOW,
+    cash,
     deliver,
     event,
     exchange,
     failed,
     item,
     open_items,
+    opened,
     outbound,
     posting,
+    published_events,
     records_of,
     settled,
     target,
-    told,
 )
 
 
@@ -64,7 +66,7 @@ async def test_the_same_references_at_the_same_time(stores: list[PostgresStore])
     assert sum(not result.replayed for _, result in applied) == 40
     balances = [await cash(stores[0], f"player-{number}") for number in range(6)]
     assert sum(balances) == 4
-    assert len(await told(stores[1])) == 40
+    assert len(await published_events(stores[1])) == 40
     assert await stores[2].discrepancies() == ()
 
 
@@ -140,7 +142,7 @@ async def test_closes_that_cross_never_deadlock(stores: list[PostgresStore], con
 
 
 async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
-    """Where operations do wait in a circle, who gives way is tried again, and nobody hears of it."""
+    """Where operations deadlock all the same, the victim is retried, and no caller gets an error."""
     first, second, _ = stores
     tries = 0
     both = asyncio.Barrier(2)
@@ -161,8 +163,8 @@ async def test_a_deadlock_is_tried_again(stores: list[PostgresStore]) -> None:
     assert [await cash(first, f"player-{number}") for number in range(2)] == [2, 2]
 
 
-async def test_a_batch_that_another_gateway_overtook_is_judged_again(stores: list[PostgresStore]) -> None:
-    """The same reference for two players at two gateways at once: one is credited, the other is told so."""
+async def test_a_batch_that_another_gateway_overtook_is_posted_again(stores: list[PostgresStore]) -> None:
+    """The same reference for two players at two gateways at once: one is credited, the other is refused."""
     for turn in range(10):
         results = await asyncio.gather(
             *(deliver(store, posting(f"ref-{turn}", user_id=f"player-{number}")) for number, store in enumerate(stores))
@@ -175,7 +177,7 @@ async def test_a_batch_that_another_gateway_overtook_is_judged_again(stores: lis
 
 
 async def test_an_overtaken_batch_writes_nothing_of_its_first_try(stores: list[PostgresStore]) -> None:
-    """A gateway whose reference is taken between its look and its write begins again, with what stands by then."""
+    """A gateway whose reference is taken between its read and its write posts again, with what is committed by then."""
     store = stores[0]
     elsewhere = PostgresStore(store._address.url)
     seen: list[Applied | PostingRefused] = []
@@ -187,20 +189,20 @@ async def test_an_overtaken_batch_writes_nothing_of_its_first_try(stores: list[P
 
     def overtaken(outcome: Applied | PostingRefused) -> PostingRecords:
         if not seen:
-            with ThreadPoolExecutor() as threads:  # a loop of its own: this one waits here
+            with ThreadPoolExecutor() as threads:  # a loop in another thread: this one waits here
                 threads.submit(asyncio.run, take()).result()
         seen.append(outcome)
         return records_of(posting("ref-1", user_id="player-1"))(outcome)
 
     async with held(store):
         late = asyncio.create_task(store.apply(posting("ref-1", user_id="player-1"), NOW, overtaken))
-        beside = asyncio.create_task(deliver(store, posting("ref-2", user_id="player-2")))
+        neighbour = asyncio.create_task(deliver(store, posting("ref-2", user_id="player-2")))
     assert (await late).outcome == PostingRefused(PostingFault.REFERENCE_REUSED, "user_id")
-    assert isinstance(await beside, Applied)
+    assert isinstance(await neighbour, Applied)
     assert [type(outcome) for outcome in seen] == [Applied, PostingRefused]
     assert [await cash(store, f"player-{number}") for number in range(3)] == [Decimal("10.5"), 0, Decimal("10.5")]
     assert [each.field for each in await open_items(store)] == ["user_id"]
-    assert len(await told(store)) == 3
+    assert len(await published_events(store)) == 3
     assert await store.discrepancies() == ()
 
 
@@ -220,7 +222,7 @@ async def test_items_and_expiries_are_new_once(stores: list[PostgresStore]) -> N
     )
     assert len(await open_items(stores[0])) == 1
     assert sum(new) == 1
-    assert len(await told(stores[1])) == 2
+    assert len(await published_events(stores[1])) == 2
     assert len(await stores[2].exchanges(limit=1000)) == 30
 
 
@@ -242,12 +244,12 @@ async def test_bodies_are_trimmed_by_several_at_once(stores: list[PostgresStore]
 
 
 async def test_a_switch_at_several_gateways_is_one(stores: list[PostgresStore]) -> None:
-    """Whoever is first has switched; the others learn of that, wherever they asked."""
+    """The first changes the state; the others get its change, at whichever gateway."""
     for turn in range(20):
         to = ProviderState.ENABLED if turn % 2 else ProviderState.DISABLED
         answers = await asyncio.gather(
             *(
-                store.change_provider_state("acme", to, f"person-{number}", "seen", NOW)
+                store.change_provider_state("acme", to, f"operator-{number}", "seen", NOW)
                 for number, store in enumerate(stores)
             )
         )

@@ -52,16 +52,16 @@ async def own_url(own_postgres: PostgresServer) -> str:
 async def test_a_holder_killed_in_the_middle_leaves_nothing_half_done(postgres_url: str) -> None:
     """Killed with the lease in his hand, a holder has numbered nothing, and it is done over without a gap."""
     async with session(postgres_url) as db:
-        told = await commit(db, 40)
+        added = await commit(db, 40)
         await make_slow(db, 0.005)
         async with replicas(postgres_url, 2):
             for _ in range(3):
                 assert await db.fetchval("SELECT pg_terminate_backend($1, 5000)", await who_numbers(db))
-                assert await events.newest_id(db) == ""
-            assert await numbered(postgres_url, 40) == tuple(told)
+                assert await events.newest_event_id(db) == ""
+            assert await numbered(postgres_url, 40) == tuple(added)
 
 
-async def test_a_frozen_gateway_holds_nobody_up(postgres_url: str) -> None:
+async def test_a_frozen_gateway_delays_no_other(postgres_url: str) -> None:
     """A gateway that freezes in the middle of numbering keeps no lease: another numbers what comes after."""
     async with session(postgres_url) as db, replica_process(postgres_url) as process:
         await make_slow(db, 0.005)
@@ -70,48 +70,48 @@ async def test_a_frozen_gateway_holds_nobody_up(postgres_url: str) -> None:
         os.kill(process.pid, signal.SIGSTOP)
         async with replicas(postgres_url) as [replica]:
             second = await commit(db, 20)
-            replica.sequencer.written()
+            replica.sequencer.notify()
             assert await numbered(postgres_url, 40) == (*first, *second)
             assert (
                 await db.fetchval("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == 0
             )
 
 
-async def test_a_killed_gateway_holds_nobody_up(postgres_url: str) -> None:
+async def test_a_killed_gateway_delays_no_other(postgres_url: str) -> None:
     """The same where the process is killed, as often as it happens."""
-    told: list[Event] = []
+    added: list[Event] = []
     async with session(postgres_url) as db, replicas(postgres_url) as [replica]:
         await make_slow(db, 0.002)
         for _ in range(3):
             async with replica_process(postgres_url) as process:
-                told += await commit(db, 20)
+                added += await commit(db, 20)
                 await who_numbers(db)
                 os.kill(process.pid, signal.SIGKILL)
-        replica.sequencer.written()
-        assert await numbered(postgres_url, len(told)) == tuple(told)
+        replica.sequencer.notify()
+        assert await numbered(postgres_url, len(added)) == tuple(added)
 
 
-async def test_a_person_is_told_who_holds_it_up(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a stranger holds the lease it is tried again, with patience, and a person reads what to do."""
-    monkeypatch.setattr(sequencer, "LATE_S", 0.5)
+async def test_the_log_says_what_holds_the_lease(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another session holds the lease it is retried with backoff, and the log says what to do."""
+    monkeypatch.setattr(sequencer, "LATE_AFTER_S", 0.5)
     with capture_logs() as lines:
-        async with session(postgres_url) as db, session(postgres_url) as stranger, replicas(postgres_url) as [replica]:
-            holding = stranger.transaction()
+        async with session(postgres_url) as db, session(postgres_url) as other, replicas(postgres_url) as [replica]:
+            holding = other.transaction()
             await holding.start()
-            await stranger.execute("SELECT FROM sequencer FOR UPDATE")
+            await other.execute("SELECT FROM sequencer FOR UPDATE")
             await commit(db)
-            replica.sequencer.written()
+            replica.sequencer.notify()
             await until(lambda: numberings(replica) == 3)
             await holding.rollback()
             await numbered(postgres_url, 1)
             await until(lambda: lines[-1]["log_level"] == "info")
-    warning, mended = lines
+    warning, recovered = lines
     assert "pg_terminate_backend" in warning["advice"]
     assert warning["log_level"] == "warning"
-    assert "numbered again" in mended["event"]
+    assert "event sequencer recovered" in recovered["event"]
 
 
-async def test_a_server_that_falls_and_rises(own_postgres: PostgresServer, own_url: str) -> None:
+async def test_a_server_that_restarts(own_postgres: PostgresServer, own_url: str) -> None:
     """Over restarts as by a power cut, every committed event is numbered once, and no subscriber's order breaks."""
     written: list[str] = []
     seen: list[str] = []
@@ -120,13 +120,13 @@ async def test_a_server_that_falls_and_rises(own_postgres: PostgresServer, own_u
     async def write_on() -> None:
         async with session(own_url) as db:
             while not done.is_set():
-                written.extend(told.id for told in await commit(db, 3))
-                running[0].sequencer.written()
+                written.extend(each.id for each in await commit(db, 3))
+                running[0].sequencer.notify()
 
     async def read_on() -> None:
         async with session(own_url) as db:
             while not (writing.done() and set(written) <= set(seen)):
-                seen.extend(told.id for told in await events.after(db, seen[-1] if seen else "", ALL, 50))
+                seen.extend(each.id for each in await events.events_after(db, seen[-1] if seen else "", ALL, 50))
 
     async def whatever_happens(work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
@@ -143,7 +143,7 @@ async def test_a_server_that_falls_and_rises(own_postgres: PostgresServer, own_u
             await asyncio.to_thread(own_postgres.start)
         await until(seen_grows(seen))
         done.set()
-    assert [told.id for told in await numbered(own_url, len(seen))] == seen
+    assert [each.id for each in await numbered(own_url, len(seen))] == seen
 
 
 def seen_grows(seen: Sequence[str]) -> Callable[[], bool]:
@@ -156,13 +156,13 @@ async def test_a_server_that_does_not_answer_is_left(
     own_postgres: PostgresServer, own_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a connection hangs, the sequencer takes another one."""
-    monkeypatch.setattr(sequencer, "ROUND_S", 0.3)
+    monkeypatch.setattr(sequencer, "ROUND_TIMEOUT_S", 0.3)
     async with replicas(own_url) as [replica], session(own_url) as db:
         hung = replica.pid
         os.kill(hung, signal.SIGSTOP)
         try:
             await commit(db)
-            replica.sequencer.written()
+            replica.sequencer.notify()
             await numbered(own_url, 1)
             assert replica.pid != hung
         finally:
@@ -171,7 +171,7 @@ async def test_a_server_that_does_not_answer_is_left(
 
 async def test_stopping_waits_for_no_server(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that cannot be reached, or an answer that does not come, keeps no gateway from stopping."""
-    monkeypatch.setattr(sequencer, "STOP_S", 0.1)
+    monkeypatch.setattr(sequencer, "STOP_TIMEOUT_S", 0.1)
     async with session(postgres_url) as db:
         async with replicas(postgres_url) as [replica]:
             replica.door.clear()
@@ -182,20 +182,20 @@ async def test_stopping_waits_for_no_server(postgres_url: str, monkeypatch: pyte
             await db.execute("SELECT FROM sequencer FOR UPDATE")
             async with session(postgres_url) as other:
                 await commit(other)
-            replica.sequencer.written()
+            replica.sequencer.notify()
             async with asyncio.timeout(0.9):  # sooner than the server gives up on the lease
                 await replica.sequencer.stop()
 
 
-async def test_without_the_lease_nobody_numbers(postgres_url: str) -> None:
-    """Where somebody deleted the row that is the lease, nothing is numbered until it is there again."""
+async def test_without_the_lease_row_nothing_is_numbered(postgres_url: str) -> None:
+    """Where another session deleted the row that is the lease, nothing is numbered until it is there again."""
     with capture_logs() as lines:
         async with replicas(postgres_url) as [replica], session(postgres_url) as db:
             await db.execute("DELETE FROM sequencer")
             await commit(db)
-            replica.sequencer.written()
+            replica.sequencer.notify()
             await until(lambda: numberings(replica) == 2)
-            assert await events.newest_id(db) == ""
+            assert await events.newest_event_id(db) == ""
             await db.execute("INSERT INTO sequencer (one) VALUES (1)")
             await numbered(postgres_url, 1)
     assert {line["error"] for line in lines} == {"NoDataFoundError"}
@@ -204,14 +204,14 @@ async def test_without_the_lease_nobody_numbers(postgres_url: str) -> None:
 async def test_a_bug_does_not_end_it(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is raised in a round, the next one is tried."""
 
-    async def fall(db: Connection, before: sequencer.Look) -> sequencer.Look:
+    async def fall(db: Connection, before: sequencer.Progress) -> sequencer.Progress:
         monkeypatch.undo()
         raise RuntimeError("a bug")
 
     with capture_logs() as lines:
         async with replicas(postgres_url) as [replica], session(postgres_url) as db:
-            monkeypatch.setattr(sequencer, "look", fall)
+            monkeypatch.setattr(sequencer, "read_progress", fall)
             await commit(db)
-            replica.sequencer.written()
+            replica.sequencer.notify()
             await numbered(postgres_url, 1)
     assert [line["error"] for line in lines] == ["RuntimeError"]

@@ -5,13 +5,9 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
 
-from gateway.store.base import Store
-from gateway.store.models import Balance
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.thread import ConnectionThread
-from tests.gateway.store.samples import NOW
 
 
 def writer(store: SqliteStore) -> ConnectionThread:
@@ -45,15 +41,3 @@ async def held(store: SqliteStore) -> AsyncIterator[None]:
     finally:
         release.set()
         await holder
-
-
-async def opened(store: Store, user_id: str = "player-1", currency: str = "EUR") -> None:
-    """An account without money."""
-    await store.open_account(user_id, currency, Decimal(0), NOW)
-
-
-async def cash(store: Store, user_id: str = "player-1", currency: str = "EUR") -> Decimal:
-    """What the account holds."""
-    balance = await store.balance(user_id, currency)
-    assert isinstance(balance, Balance)
-    return balance.cash

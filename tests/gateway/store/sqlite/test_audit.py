@@ -16,8 +16,8 @@ from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.inspect import audit_file
 from gateway.store.sqlite.migrations import ENGINE
-from tests.gateway.store.samples import NOW, deliver, posting, records_of
-from tests.gateway.store.sqlite.inside import cash, opened, writer
+from tests.gateway.store.samples import NOW, cash, deliver, opened, posting, records_of
+from tests.gateway.store.sqlite.inside import writer
 
 REF_1 = "transaction acme 'ref-1'"
 
@@ -107,7 +107,7 @@ async def test_a_transaction_without_an_account_is_named(store: SqliteStore, pat
 
 
 async def test_an_event_without_a_transaction_is_named(store: SqliteStore, path: str) -> None:
-    """Subscribers were told of a credit that is not there."""
+    """An event without its transaction is a discrepancy."""
     await credited(store)
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("DELETE FROM transactions WHERE reference = 'ref-4'")
@@ -117,7 +117,7 @@ async def test_an_event_without_a_transaction_is_named(store: SqliteStore, path:
 
 
 async def test_what_the_operators_wallet_credited_is_in_no_account(store: SqliteStore) -> None:
-    """Its credits are left out of the sums, and stand for their events; also of a Result that both have credited."""
+    """Its credits are left out of the sums, and have their events; also of a Result that both have credited."""
     await credited(store)
     for reference in ("ref-1", "elsewhere"):
         applied = Applied("wallet-1", "EUR", Decimal(1), replayed=False)

@@ -1,4 +1,4 @@
-"""A backup beside a gateway that goes on: one snapshot, and on the disk before it has its name."""
+"""A backup while a gateway writes: one snapshot, and on the disk before it is renamed."""
 
 import asyncio
 import os
@@ -13,16 +13,15 @@ from gateway.store.audit import Audit
 from gateway.store.models import Applied, Message
 from gateway.store.sqlite import SqliteStore, backup
 from gateway.store.sqlite.backup import BackupFailed, back_up
-from gateway.store.sqlite.inspect import looking
-from tests.gateway.store.samples import deliver, exchange, posting
-from tests.gateway.store.sqlite.inside import opened
+from gateway.store.sqlite.inspect import snapshot
+from tests.gateway.store.samples import deliver, exchange, opened, posting
 
 
 async def test_a_store_that_never_rests_is_copied_as_it_was_at_one_moment(
     store: SqliteStore, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copied page by page while Results are credited, it comes to an end, and the books in it add up."""
-    monkeypatch.setattr(backup, "PAGES_AT_ONCE", 1)
+    monkeypatch.setattr(backup, "PAGES_PER_STEP", 1)
     await opened(store)
     for number in range(50):
         await deliver(store, posting(f"before-{number}"))
@@ -42,17 +41,17 @@ async def test_a_store_that_never_rests_is_copied_as_it_was_at_one_moment(
 async def test_the_snapshot_is_taken_before_the_first_page_is_copied(
     store: SqliteStore, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is committed while pages are copied is left out: to copy it too would make the copy begin anew each time."""
+    """What is committed while pages are copied is left out: to copy it too would restart the copy each time."""
 
     @contextmanager
-    def then_written(database: Path, *, kept: bool) -> Iterator[sqlite3.Connection]:
-        with looking(database, kept=kept) as snapshot:
+    def then_written(database: Path, *, required: bool) -> Iterator[sqlite3.Connection]:
+        with snapshot(database, required=required) as db:
             if database == Path(path):
                 with closing(sqlite3.connect(path)) as other, other:
                     other.execute("INSERT INTO providers VALUES ('meanwhile')")
-            yield snapshot
+            yield db
 
-    monkeypatch.setattr("gateway.store.sqlite.backup.looking", then_written)
+    monkeypatch.setattr("gateway.store.sqlite.backup.snapshot", then_written)
     await store.remember_providers(frozenset({"before"}))
     back_up(Path(path), tmp_path / "copy.db")
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
@@ -86,7 +85,7 @@ def test_the_copy_is_whole_by_itself(store: SqliteStore, path: str, tmp_path: Pa
 def test_what_was_begun_is_taken_away_where_it_cannot_be_finished(
     store: SqliteStore, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left that could be taken for a backup, or that stands in the way of the next."""
+    """Nothing is left that could be taken for a backup, or that prevents the next."""
 
     def refused(self: Path, target: Path) -> None:
         raise PermissionError(1, "Operation not permitted")

@@ -9,7 +9,7 @@ from tests.gateway.store.samples import NOW, failed, outbound, settled, target
 
 
 async def test_a_settled_target_takes_no_failure(store: SqliteStore, path: str) -> None:
-    """A failure that is told after the success leaves no trace on the target."""
+    """A failure that is recorded after the success does not change the target."""
     await store.begin_close("request-1", target(), NOW)
     await store.settle_close("request-1", settled(), outbound(), None)
     await store.fail_close("request-1", failed(Certainty.UNKNOWN), outbound())

@@ -1,4 +1,4 @@
-"""Connections: durable, bounded in their patience, and clear about what is wrong with a file."""
+"""Connections: durable, with timeouts, and with errors that say what is wrong with a file."""
 
 import sqlite3
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def a_folder(folder: Path) -> Path:
     ],
 )
 async def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
-    """The message names the file and what to do; the store can be opened once that is mended."""
+    """The message names the file and what to do; the store can be opened once that is fixed."""
     path = make(tmp_path)
     store = SqliteStore(str(path))
     with pytest.raises(StoreUnavailable, match=says) as caught:

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.store.base import PostingRecords, StoreUnavailable
-from gateway.store.models import Applied, Message
-from gateway.store.sqlite import SqliteStore, thread
-from tests.gateway.store.samples import NOW, deliver, exchange, posting, records
-from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
+from gateway.store import batching
+from gateway.store.base import StoreUnavailable
+from gateway.store.models import Applied
+from gateway.store.sqlite import SqliteStore
+from tests.gateway.store.samples import cash, deliver, exchange, opened, posting
+from tests.gateway.store.sqlite.inside import held, statements, writer
 
 
 async def test_what_arrives_together_is_committed_together(store: SqliteStore) -> None:
@@ -26,40 +27,8 @@ async def test_what_arrives_together_is_committed_together(store: SqliteStore) -
     assert await cash(store) == 210
 
 
-async def test_duplicates_in_one_batch_are_judged_in_order(store: SqliteStore) -> None:
-    """In one transaction the second delivery sees the first, and is a replay of it."""
-    await opened(store)
-    async with held(store):
-        tasks = [asyncio.create_task(deliver(store, posting())) for _ in range(5)]
-    results = [result for result in await asyncio.gather(*tasks) if isinstance(result, Applied)]
-    assert [result.replayed for result in results] == [False, True, True, True, True]
-    assert len({result.transaction_id for result in results}) == 1
-    assert await cash(store) == Decimal("10.5")
-
-
-async def test_neighbours_of_a_failure_stand(store: SqliteStore) -> None:
-    """An operation that raises after it wrote is rolled back alone, and only its caller hears of it."""
-    await opened(store)
-
-    def broken(result: object) -> PostingRecords:
-        raise ZeroDivisionError("a bug")
-
-    async with held(store):
-        tasks = [
-            asyncio.create_task(deliver(store, posting("ref-1"))),
-            asyncio.create_task(store.apply(posting("ref-2"), NOW, broken)),
-            asyncio.create_task(deliver(store, posting("ref-3"))),
-        ]
-    first, bug, third = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(first, Applied)
-    assert isinstance(bug, ZeroDivisionError)
-    assert isinstance(third, Applied)
-    assert await cash(store) == 21
-    assert [line.verdict for line in await store.exchanges()] == ["CREDITED", "CREDITED"]
-
-
-async def test_a_cancelled_caller_harms_nobody(store: SqliteStore) -> None:
-    """What was queued is carried out; the others of the batch get their answers."""
+async def test_a_cancelled_caller_harms_no_other(store: SqliteStore) -> None:
+    """What was queued is executed; the others of the batch get their answers."""
     await opened(store)
     async with held(store):
         leaving = asyncio.create_task(deliver(store, posting("ref-1")))
@@ -72,7 +41,7 @@ async def test_a_cancelled_caller_harms_nobody(store: SqliteStore) -> None:
 
 
 async def test_a_locked_database_is_unavailable_and_recovers(store: SqliteStore, path: str) -> None:
-    """While another holds the lock every writer is told so, reads go on, and nothing is left behind."""
+    """While another holds the lock every write fails, reads succeed, and nothing is left behind."""
     await opened(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -92,23 +61,8 @@ async def test_a_locked_database_is_unavailable_and_recovers(store: SqliteStore,
     assert await cash(store) == Decimal("10.5")
 
 
-async def test_a_full_disk_is_unavailable_and_recovers(store: SqliteStore) -> None:
-    """Where the file cannot grow its caller is told, and the store goes on once there is room."""
-    await opened(store)
-    pages = await writer(store).run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
-    await writer(store).run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
-    large = exchange(request=Message("", b"x" * 1_000_000))
-    with pytest.raises(StoreUnavailable, match="disk is full") as caught:
-        await store.apply(posting(), NOW, records(large))
-    assert caught.value.unchanged
-    assert await cash(store) == 0
-    await writer(store).run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
-    assert isinstance(await deliver(store, posting()), Applied)
-    assert await cash(store) == Decimal("10.5")
-
-
 async def test_a_lost_transaction_takes_its_whole_batch(store: SqliteStore) -> None:
-    """Where SQLite itself rolls everything back, no neighbour is told that it was done."""
+    """Where SQLite itself rolls everything back, no operation of the batch succeeds."""
     await opened(store)
 
     def lose(db: sqlite3.Connection) -> None:
@@ -126,8 +80,8 @@ async def test_a_lost_transaction_takes_its_whole_batch(store: SqliteStore) -> N
     assert isinstance(await deliver(store, posting("ref-1")), Applied)
 
 
-async def test_a_commit_that_fails_is_told_to_everyone(store: SqliteStore) -> None:
-    """Nobody is answered before the commit; where it fails, whether it happened is left open."""
+async def test_a_commit_that_fails_fails_its_whole_batch(store: SqliteStore) -> None:
+    """No caller returns before the commit; where it fails, `unchanged` is false."""
     await opened(store)
 
     def doom(db: sqlite3.Connection) -> None:
@@ -146,15 +100,15 @@ async def test_a_commit_that_fails_is_told_to_everyone(store: SqliteStore) -> No
 
 
 async def test_an_outage_inside_an_operation_is_unavailable(store: SqliteStore) -> None:
-    """What SQLite reports as its own trouble is StoreUnavailable; a broken constraint is a bug and stays what it is."""
+    """An error of the database is StoreUnavailable; a broken constraint is a bug and is raised as it is."""
     with pytest.raises(StoreUnavailable, match="no such table"):
         await writer(store).run(lambda db: db.execute("SELECT * FROM nowhere"))
     with pytest.raises(sqlite3.IntegrityError):
         await writer(store).run(lambda db: db.execute("INSERT INTO pings VALUES (2, 1)"))
 
 
-async def test_neighbours_of_an_outage_that_leaves_the_transaction_stand(store: SqliteStore) -> None:
-    """What SQLite can do for all but one of a batch is done for them."""
+async def test_an_outage_that_leaves_the_transaction_fails_alone(store: SqliteStore) -> None:
+    """The other operations of the batch are committed."""
     await opened(store)
 
     def refused(db: sqlite3.Connection) -> None:
@@ -166,16 +120,16 @@ async def test_neighbours_of_an_outage_that_leaves_the_transaction_stand(store: 
         line = asyncio.create_task(store.record_exchange(exchange()))
         outage = asyncio.create_task(writer(store).run(refused))
         account = asyncio.create_task(opened(store, "player-2"))
-    told = await asyncio.gather(credit, line, outage, account, return_exceptions=True)
-    assert isinstance(told[0], Applied)
-    assert isinstance(told[2], StoreUnavailable)
-    assert [told[1], told[3]] == [None, None]
+    results = await asyncio.gather(credit, line, outage, account, return_exceptions=True)
+    assert isinstance(results[0], Applied)
+    assert isinstance(results[2], StoreUnavailable)
+    assert [results[1], results[3]] == [None, None]
     assert len(await store.exchanges()) == 2
     await writer(store).run(lambda db: db.execute("INSERT INTO pings (only, count) VALUES (1, 1)"))  # none is left
 
 
 async def test_the_thread_outlives_any_bug(store: SqliteStore) -> None:
-    """Even what is no Exception reaches the caller, and the writer works on."""
+    """Even a BaseException is raised at the caller, and the writer works on."""
 
     class Stop(BaseException):
         pass
@@ -194,8 +148,8 @@ async def test_the_thread_outlives_any_bug(store: SqliteStore) -> None:
 
 
 async def test_a_long_queue_is_refused(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind a stuck disk callers are turned away; those that wait already are served."""
-    monkeypatch.setattr(thread, "MOST_WAITING", 2)
+    """Behind a stuck disk more callers are rejected; those in the queue are served."""
+    monkeypatch.setattr(batching, "MAX_QUEUED", 2)
     async with held(store):
         tasks = [asyncio.create_task(store.ping()) for _ in range(3)]
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -204,7 +158,7 @@ async def test_a_long_queue_is_refused(store: SqliteStore, monkeypatch: pytest.M
 
 async def test_a_long_queue_is_served_in_several_batches(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch has a bound, and what is beyond it comes next, in order."""
-    monkeypatch.setattr(thread, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(batching, "MAX_BATCH_SIZE", 3)
     await opened(store)
     said = await statements(store)
     async with held(store):
@@ -216,7 +170,7 @@ async def test_a_long_queue_is_served_in_several_batches(store: SqliteStore, mon
 
 
 async def test_closing_finishes_what_is_queued(path: str) -> None:
-    """Whoever came before `close` gets an answer; whoever comes after is told that the store is closed."""
+    """Operations from before `close` are finished; later ones raise StoreUnavailable."""
     store = SqliteStore(path)
     await store.open()
     await opened(store)

@@ -1,4 +1,4 @@
-"""Postings that arrive together are carried out together, and one that cannot be falls alone."""
+"""Postings that arrive together are executed together, and one that cannot be fails alone."""
 
 import asyncio
 import sqlite3
@@ -14,20 +14,22 @@ from gateway.store.sqlite import SqliteStore
 from tests.gateway.store.samples import (
     NOW,
     RecordsOf,
+    cash,
     deliver,
     event,
     exchange,
     open_items,
+    opened,
     posting,
+    published_events,
     records,
     records_of,
-    told,
 )
-from tests.gateway.store.sqlite.inside import cash, held, opened, statements, writer
+from tests.gateway.store.sqlite.inside import held, statements, writer
 
 
 async def selects(store: SqliteStore, said: list[str], postings: int) -> int:
-    """How many reads a batch of so many postings takes."""
+    """How many reads a batch of that many postings takes."""
     async with held(store):
         said.clear()
         tasks = [asyncio.create_task(deliver(store, posting(f"{postings}-{n}"))) for n in range(postings)]
@@ -63,47 +65,8 @@ async def test_batches_of_any_size_find_what_is_kept(store: SqliteStore, size: i
     assert await cash(store) == Decimal("10.5") * (size + 1)
 
 
-async def test_a_mixed_batch_is_judged_in_order(store: SqliteStore) -> None:
-    """Duplicates, other content, prizes, players without an account: each sees what the earlier ones did."""
-    await opened(store)
-    await opened(store, "player-2", "USD")
-    deliveries = [
-        posting("a"),
-        posting("a", amount=Decimal(1)),
-        posting("b", promo_amount=Decimal(3), promo_reference="p"),
-        posting("a"),
-        posting("p", amount=Decimal(3)),
-        posting("c", user_id="player-2"),
-        posting("d", user_id="nobody"),
-        posting("e", promo_amount=Decimal(4), promo_reference="p"),
-    ]
-    async with held(store):
-        tasks = [asyncio.create_task(deliver(store, each)) for each in deliveries]
-    results = await asyncio.gather(*tasks)
-    assert [result.cash if isinstance(result, Applied) else (result.fault, result.field) for result in results] == [
-        Decimal("10.5"),
-        (PostingFault.REFERENCE_REUSED, "amount"),
-        Decimal(24),
-        Decimal(24),
-        (PostingFault.REFERENCE_REUSED, "reference"),
-        (PostingFault.CURRENCY_MISMATCH, "currency"),
-        (PostingFault.ACCOUNT_UNKNOWN, "user_id"),
-        (PostingFault.REFERENCE_REUSED, "promo_reference"),
-    ]
-    assert await cash(store) == 24
-    assert sorted((each.reference, each.field) for each in await open_items(store)) == [
-        ("a", "amount"),
-        ("c", "currency"),
-        ("d", "user_id"),
-        ("e", "promo_reference"),
-        ("p", "reference"),
-    ]
-    assert sum(each.type is EventType.RESULT_CREDITED for each in await told(store)) == 2
-    assert await store.discrepancies() == ()
-
-
 async def test_a_credit_resolves_what_was_open_before_its_batch(store: SqliteStore) -> None:
-    """The item of the refusal is resolved, and a contradiction in the credit's own batch stays for a person."""
+    """The item of the refusal is resolved, and a contradiction in the credit's own batch stays open."""
     refused = await deliver(store, posting())
     assert isinstance(refused, PostingRefused)
     await opened(store)
@@ -115,7 +78,7 @@ async def test_a_credit_resolves_what_was_open_before_its_batch(store: SqliteSto
     assert [each.field for each in await open_items(store)] == ["amount"]
 
 
-# --- One that cannot be carried out -----------------------------------------------------------------------------------
+# --- One that cannot be executed -----------------------------------------------------------------------------------
 
 
 EVENT_OF_KNOWN_ID = records(exchange(), structs.replace(event(), id="known"))
@@ -136,10 +99,10 @@ BAD = [
 
 
 @pytest.mark.parametrize(("bad", "bad_records", "error"), BAD)
-async def test_one_that_cannot_be_carried_out_falls_alone(
+async def test_a_posting_that_cannot_be_executed_fails_alone(
     store: SqliteStore, bad: Posting, bad_records: RecordsOf | None, error: type[Exception]
 ) -> None:
-    """Its caller hears what it was, its neighbours stand as if it had not come, and nothing of it is left."""
+    """Its caller gets the error, the others are committed as if it had not come, and nothing of it is left."""
     await opened(store)
     await store.apply(posting("first"), NOW, records(event=structs.replace(event(reference="first"), id="known")))
     seen = await store.events_committed(-1)
@@ -163,7 +126,7 @@ async def test_one_that_cannot_be_carried_out_falls_alone(
     assert await store.credit("acme", "bad") is None
     async with asyncio.timeout(5):
         await store.events_committed(seen)
-    events = await told(store)
+    events = await published_events(store)
     assert sorted(each.reference for each in events) == ["a", "a", "b", "first"]
     assert [each.type for each in events if each.reference == "a"] == [
         EventType.RESULT_CREDITED,
@@ -174,7 +137,7 @@ async def test_one_that_cannot_be_carried_out_falls_alone(
 
 
 async def test_postings_that_all_fail_leave_the_rest_of_the_batch(store: SqliteStore) -> None:
-    """What is no posting is carried out, whatever became of the postings beside it."""
+    """The other operations are executed, whatever the outcome of the postings."""
     await opened(store)
     async with held(store):
         tasks = [
@@ -189,8 +152,8 @@ async def test_postings_that_all_fail_leave_the_rest_of_the_batch(store: SqliteS
     assert await cash(store, "player-2") == 7
 
 
-async def test_a_full_disk_is_told_to_all_postings_of_the_batch(store: SqliteStore) -> None:
-    """Where the file cannot grow nothing of the batch is done, everybody is told so, and it can be sent again."""
+async def test_a_full_disk_fails_all_postings_of_the_batch(store: SqliteStore) -> None:
+    """Where the file cannot grow nothing of the batch is stored, every caller gets the error, and it can be retried."""
     await opened(store)
     pages = await writer(store).run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await writer(store).run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
@@ -206,15 +169,15 @@ async def test_a_full_disk_is_told_to_all_postings_of_the_batch(store: SqliteSto
         assert isinstance(result, StoreUnavailable)
         assert result.unchanged
         assert "disk is full" in str(result)
-    assert sum("SAVEPOINT" in statement for statement in said) <= 1  # the holder's: a sick disk is not tried for each
+    assert sum("SAVEPOINT" in statement for statement in said) <= 1  # the holder's: a full disk is not tried for each
     await writer(store).run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
     assert await cash(store) == 0
     assert isinstance(await deliver(store, posting("a")), Applied)
     assert await store.discrepancies() == ()
 
 
-async def test_subscribers_are_woken_only_where_something_happened(store: SqliteStore) -> None:
-    """A batch of replays adds no event, and wakes nobody."""
+async def test_a_batch_of_replays_wakes_no_subscriber(store: SqliteStore) -> None:
+    """A replay adds no event."""
     await opened(store)
     await deliver(store, posting())
     seen = await store.events_committed(-1)
