@@ -78,8 +78,7 @@ def _supervise(config: Path, workers: int) -> None:
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
-    from gateway.server.fitting import validate
-    from gateway.server.validation import store_conflicts
+    from gateway.server.validation import store_conflicts, validate
 
     settings = settings_of(config)
     try:
@@ -175,7 +174,7 @@ def simulate(
     """
     from adapters.simulation import PlayerSession
     from gateway.config.values import listen as parse_listen
-    from gateway.server.dialects import simulated
+    from gateway.server.providers import simulated
     from gateway.simulation import parse_fault, run_simulator
 
     settings = settings_of(config)

@@ -49,7 +49,7 @@ def _read(config: Path, worker: str = "") -> Settings:
     settings = load(config, os.environ)
     if not worker:
         return settings
-    from gateway.server.supervisor import Ports  # of no use to a gateway that is alone
+    from gateway.server.ports import Ports  # not loaded by a gateway without workers
 
     return Ports.from_option(worker).applied_to(settings)
 

@@ -63,7 +63,7 @@ async def test_a_start_goes_on(
                 whom(process.pid, signal.SIGHUP)
                 await asyncio.wait({said}, timeout=0.005)
             assert said.result()["event"] == "serving"
-            assert (await line_of(process.stderr))["event"].startswith((ANSWERS[command[0]], "configuration good"))
+            assert (await line_of(process.stderr))["event"].startswith((ANSWERS[command[0]], "configuration valid"))
             process.terminate()
             async with asyncio.timeout(20):
                 assert await process.wait() == 0
@@ -210,7 +210,7 @@ async def test_workers_reload_together(tmp_path: Path, postgres_url: str) -> Non
         await until(lambda: events(log).count(NOT_RELOADED) == 2)
         keyed(tmp_path, postgres_url, new)
         os.kill(gateway.said["workers"][0]["pid"], signal.SIGKILL)
-        await until(lambda: "worker serves again" in events(log))
+        await until(lambda: "worker restarted" in events(log))
         assert await statuses(gateway, new) == {200}
         await gateway.stop()
     assert events(log).count(RELOADED) == 3

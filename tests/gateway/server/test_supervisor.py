@@ -15,7 +15,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from gateway.config import AdminSettings, Listen, Settings, load
+from gateway.config import load
 from gateway.server.supervisor import Supervisor, WorkerFailed
 from gateway.store.postgres import migrations
 from tests.support.gateway import configuration, family_table
@@ -89,7 +89,7 @@ async def test_workers_are_kept_running_and_end_with_their_supervisor(tmp_path: 
     """
     log = tmp_path / "gateway.log"
 
-    def lines(event: str = "worker serves again") -> list[dict[str, Any]]:
+    def lines(event: str = "worker restarted") -> list[dict[str, Any]]:
         return [json.loads(line) for line in log.read_text().splitlines() if event in line]
 
     config = configured(tmp_path, postgres_url)
@@ -143,14 +143,6 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         ended = await run("serve", "--config", str(path), "--workers", "2")
     assert ended.code == 1
     assert f"The gateway cannot start: cannot listen on {at}" in ended.err
-
-
-@pytest.mark.parametrize(("port", "ports"), [(9090, [9090, 9091, 9092]), (0, [0, 0, 0])])
-def test_admin_ports_are_counted_up(tmp_path: Path, port: int, ports: list[int]) -> None:
-    """Each worker has an admin port of its own: the configured one and those behind it, or any free ones."""
-    settings = Settings(admin=AdminSettings(Listen("127.0.0.1", port)))
-    workers = Supervisor(tmp_path / "gateway.toml", settings, 3)
-    assert [workers._admin_port(index) for index in range(3)] == ports
 
 
 # --- Starting, and told to stop meanwhile -----------------------------------------------------------------------------
