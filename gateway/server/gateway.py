@@ -22,7 +22,7 @@ from gateway.config import (
     Listen,
     Settings,
     changes,
-    takes_restart,
+    requires_restart,
 )
 from gateway.masking.by_value import KnownSecrets
 from gateway.outbound.client import ProviderClient
@@ -177,7 +177,7 @@ class Gateway:
         an adapter raises that cannot encode TRY_AGAIN.
         """
         found = changes(self._settings, settings)
-        conflicts = (*takes_restart(found), *missing_providers(await self.store.money_providers(), settings))
+        conflicts = (*requires_restart(found), *missing_providers(await self.store.money_providers(), settings))
         bindings = await asyncio.to_thread(validate, settings, self._registry, conflicts)
         apply_certificates = await asyncio.to_thread(self._certificates.read)
         self._secrets.learn(secrets_of(settings))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from gateway.config import ConfigInvalid, Problem, Settings, changes, takes_restart
+from gateway.config import ConfigInvalid, Problem, Settings, changes, requires_restart
 from gateway.server.validation import store_conflicts, validate
 from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
@@ -37,7 +37,7 @@ async def reload(gateway: "Gateway", read: Callable[[], Settings]) -> None:
 async def validate_reload(before: Settings, read: Callable[[], Settings]) -> Settings:
     """The settings that `read` returns, if gateways that run with `before` can apply them. Raises ConfigInvalid."""
     settings = await asyncio.to_thread(read)
-    conflicts = (*takes_restart(changes(before, settings)), *await store_conflicts(settings))
+    conflicts = (*requires_restart(changes(before, settings)), *await store_conflicts(settings))
     await asyncio.to_thread(validate, settings, None, conflicts)
     return settings
 
