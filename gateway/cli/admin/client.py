@@ -66,7 +66,7 @@ class AdminClient:
 
     def resolve(self, item_id: str, by: str, why: str) -> reconciliation.Item:
         """Settle an item."""
-        request = reconciliation.ResolveItemRequest(item_id=item_id, resolved_by=by, reason=why)
+        request = reconciliation.ResolveItemRequest(item_id=item_id, actor=by, reason=why)
         return self._reconciliation.ResolveItem(request, timeout=CALL_TIMEOUT_S).item
 
     def callbacks(self, provider: str) -> Iterator[reconciliation.RefusedCallback]:
@@ -81,7 +81,7 @@ class AdminClient:
 
     def redeliver(self, exchange_id: str, by: str, why: str) -> reconciliation.RedeliverCallbackResponse:
         """Deliver a callback once more."""
-        request = reconciliation.RedeliverCallbackRequest(exchange_id=exchange_id, redelivered_by=by, reason=why)
+        request = reconciliation.RedeliverCallbackRequest(exchange_id=exchange_id, actor=by, reason=why)
         return self._reconciliation.RedeliverCallback(request, timeout=CALL_TIMEOUT_S)
 
     def transaction(self, provider: str, reference: str) -> transactions.Transaction:

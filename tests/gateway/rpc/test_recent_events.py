@@ -68,9 +68,9 @@ async def test_every_stream_sees_exactly_what_it_wants(steps: list[tuple[str, in
     kept: list[Event] = []
     expected: list[tuple[EventFilter, int, list[Event]]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recent_events, "MOST", most)
+        patch.setattr(recent_events, "CACHE_SIZE", most)
         patch.setattr(event_stream, "BATCH", batch)
-        patch.setattr(event_stream, "PACE_S", 0.0)
+        patch.setattr(event_stream, "POLL_INTERVAL_S", 0.0)
         async with an_open_store() as store, asyncio.timeout(30):
             streams = EventStreams(store, Metrics())
             tasks: list[asyncio.Task[None]] = []
@@ -98,7 +98,7 @@ async def test_every_stream_sees_exactly_what_it_wants(steps: list[tuple[str, in
 
 async def test_who_is_not_far_behind_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One read serves all that stand among the recent events; who stands before them is told to read by himself."""
-    monkeypatch.setattr(recent_events, "MOST", 4)
+    monkeypatch.setattr(recent_events, "CACHE_SIZE", 4)
     async with an_open_store() as store:
         recent = RecentEvents(store)
         assert await recent.after("", 0) == []
@@ -112,7 +112,7 @@ async def test_who_is_not_far_behind_reads_nothing(monkeypatch: pytest.MonkeyPat
 
 async def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as many as surely are, are held at the most; and where too much has happened, none of what was before."""
-    monkeypatch.setattr(recent_events, "MOST", 4)
+    monkeypatch.setattr(recent_events, "CACHE_SIZE", 4)
     async with an_open_store() as store:
         recent = RecentEvents(store)
         await recent.after("", 0)
@@ -121,7 +121,7 @@ async def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
             told += await keep(store, 3)
             assert await recent.after(told[-4].id if commits > 1 else "", commits) == told[-3:]
             assert len(recent._events) <= 8
-            assert len(recent._numbers) <= 9
+            assert len(recent._positions) <= 9
         assert await recent.after(told[-8].id, 10) == recent._events == told[-7:]
         assert await recent.after(told[0].id, 10) is None
         far = await keep(store, 4)

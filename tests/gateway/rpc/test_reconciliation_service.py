@@ -64,11 +64,11 @@ async def refused(call: Awaitable[object]) -> Told:
 
 
 def resolve(gateway: Running, item_id: str, by: str = "ada", why: str = "paid by hand") -> Awaitable[Any]:
-    return gateway.reconciliation.ResolveItem(pb.ResolveItemRequest(item_id=item_id, resolved_by=by, reason=why))
+    return gateway.reconciliation.ResolveItem(pb.ResolveItemRequest(item_id=item_id, actor=by, reason=why))
 
 
 def redeliver(gateway: Running, exchange_id: str, by: str = "ada", why: str = "account opened") -> Awaitable[Any]:
-    request = pb.RedeliverCallbackRequest(exchange_id=exchange_id, redelivered_by=by, reason=why)
+    request = pb.RedeliverCallbackRequest(exchange_id=exchange_id, actor=by, reason=why)
     return gateway.reconciliation.RedeliverCallback(request)
 
 
@@ -127,7 +127,7 @@ async def test_redelivered_it_is_credited_and_its_item_settles(gateway: Running)
     assert await items(gateway) == []
     (settled,) = await items(gateway, resolved=True)
     assert settled.id == item.id
-    assert (settled.resolution.resolved_by, settled.resolution.reason) == ("", "credited")
+    assert (settled.resolution.actor, settled.resolution.reason) == ("", "credited")
 
 
 async def test_a_redelivery_that_is_refused_says_why(gateway: Running) -> None:
@@ -140,7 +140,7 @@ async def test_a_redelivery_that_is_refused_says_why(gateway: Running) -> None:
     newest, oldest = await callbacks(gateway)
     assert oldest == original
     assert newest.exchange_id == answer.exchange_id
-    assert (newest.redelivery.exchange_id, newest.redelivery.redelivered_by, newest.redelivery.reason) == (
+    assert (newest.redelivery.exchange_id, newest.redelivery.actor, newest.redelivery.reason) == (
         original.exchange_id,
         "ada",
         "account opened",
@@ -153,14 +153,14 @@ async def test_a_person_settles_an_item_for_good(gateway: Running) -> None:
     (item,) = await items(gateway)
     why = "paid by hand".ljust(1000, ".")
     answer = await resolve(gateway, item.id, " ada ", why)
-    assert (answer.item.resolution.resolved_by, answer.item.resolution.reason) == ("ada", why)
+    assert (answer.item.resolution.actor, answer.item.resolution.reason) == ("ada", why)
     assert answer.item.resolution.time.ToDatetime(UTC) <= datetime.now(UTC)
     assert await items(gateway) == []
     assert await items(gateway, resolved=True) == [answer.item]
     failure = await refused(resolve(gateway, item.id, "eve", "me too"))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ITEM_RESOLVED")
-    assert failure.metadata["resolved_by"] == "ada"
-    assert failure.metadata["why"].startswith("paid by hand")
+    assert failure.metadata["actor"] == "ada"
+    assert failure.metadata["reason"].startswith("paid by hand")
     assert "ada" in failure.message
     await told_by(gateway, "lucky", result())
     assert await items(gateway) == []
@@ -285,22 +285,22 @@ async def test_no_secret_is_in_what_is_shown(gateway: Running) -> None:
         ("ListItems", pb.ListItemsRequest(provider="p\n"), "provider"),
         ("ListItems", pb.ListItemsRequest(user_id="u" * 256), "user_id"),
         ("GetItem", pb.GetItemRequest(), "item_id"),
-        ("ResolveItem", pb.ResolveItemRequest(resolved_by="b", reason="r"), "item_id"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", reason="r"), "resolved_by"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by=" ", reason="r"), "resolved_by"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b" * 256, reason="r"), "resolved_by"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b"), "reason"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b", reason="r" * 1001), "reason"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b", reason="r\x1b[2J."), "reason"),
+        ("ResolveItem", pb.ResolveItemRequest(actor="b", reason="r"), "item_id"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor=" ", reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b" * 256, reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b"), "reason"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b", reason="r" * 1001), "reason"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b", reason="r\x1b[2J."), "reason"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(page_size=-1), "page_size"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(page_token="none"), "page_token"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(provider="p\x7f"), "provider"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(redelivered_by="b", reason="r"), "exchange_id"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", reason="r"), "redelivered_by"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", redelivered_by="b"), "reason"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(actor="b", reason="r"), "exchange_id"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", reason="r"), "actor"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", actor="b"), "reason"),
         (
             "RedeliverCallback",
-            pb.RedeliverCallbackRequest(exchange_id="e", redelivered_by="b", reason="r" * 1001),
+            pb.RedeliverCallbackRequest(exchange_id="e", actor="b", reason="r" * 1001),
             "reason",
         ),
     ],

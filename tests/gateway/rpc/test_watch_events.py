@@ -256,7 +256,7 @@ async def test_what_happens_meanwhile_does_not_either(
     tmp_path: Path, store_url: str, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the newest go faster than a subscriber reads, few are held for it, and it misses none."""
-    monkeypatch.setattr(recent_events, "MOST", 20)
+    monkeypatch.setattr(recent_events, "CACHE_SIZE", 20)
     async with serving(tmp_path, store_url, provider) as gateway:
         slow = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
         await slow.initial_metadata()
@@ -267,8 +267,8 @@ async def test_what_happens_meanwhile_does_not_either(
             for _ in range(10):
                 await following(quick)
         held = gateway.gateway.event_streams._recent
-        assert len(held._events) <= 2 * recent_events.MOST
-        assert len(held._numbers) <= 2 * recent_events.MOST + 1
+        assert len(held._events) <= 2 * recent_events.CACHE_SIZE
+        assert len(held._positions) <= 2 * recent_events.CACHE_SIZE + 1
         assert sorted([(await following(slow)).request_id for _ in closed]) == sorted(closed)
         slow.cancel()
         quick.cancel()
@@ -305,7 +305,7 @@ async def test_under_load_many_events_are_read_at_once(gateway: Running, monkeyp
     for _ in range(100):
         told = samples.event()
         await gateway.store.record_exchange(samples.exchange(), samples.item(reference=told.id), told)
-    assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.PACE_S + 2
+    assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.POLL_INTERVAL_S + 2
     for _ in range(100):
         await following(call)
     call.cancel()
@@ -324,7 +324,7 @@ async def test_a_stream_says_where_to_go_on_when_the_server_is_away(
         async with away(postgres_url):
             end = await ended(reading, seen)
         assert end.reason == "STORE_UNAVAILABLE"
-        assert "from behind the last event" in end.message
+        assert "after the last event" in end.message
         seen += [one.id for one in await read(gateway, len(ids) - len(seen), after_event_id=seen[-1])]
         assert seen == ids
         request_id = await close(gateway)

@@ -147,7 +147,7 @@ async def test_callbacks_are_redelivered_by_what_is_served(tmp_path: Path) -> No
         await gateway.callback("lucky", "V4/Result", result_body())
         kept = await gateway.reconciliation.ListRefusedCallbacks(ListRefusedCallbacksRequest())
         request = RedeliverCallbackRequest(
-            exchange_id=kept.callbacks[0].exchange_id, redelivered_by="anna", reason="account opened"
+            exchange_id=kept.callbacks[0].exchange_id, actor="anna", reason="account opened"
         )
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -96,7 +96,7 @@ async def test_a_success_settles_it(gateway: Running, provider: ScriptedProvider
     await close(gateway, request_id)
     assert await items(gateway) == []
     (settled,) = await items(gateway, resolved=True)
-    assert (settled.id, settled.resolution.resolved_by, settled.resolution.reason) == (item.id, "", "closed")
+    assert (settled.id, settled.resolution.actor, settled.resolution.reason) == (item.id, "", "closed")
 
 
 async def test_what_a_crash_left_unknown_is_an_item_too(gateway: Running, provider: ScriptedProvider) -> None:
@@ -127,9 +127,9 @@ async def test_what_a_person_settled_stays_so(gateway: Running, provider: Script
     provider.behaviour = resetting
     await fails(gateway, request_id)
     (item,) = await items(gateway)
-    resolve = reconciliation.ResolveItemRequest(item_id=item.id, resolved_by="ada", reason="lucky says: closed")
+    resolve = reconciliation.ResolveItemRequest(item_id=item.id, actor="ada", reason="lucky says: closed")
     await gateway.reconciliation.ResolveItem(resolve)
     await fails(gateway, request_id)
     assert await items(gateway) == []
     (settled,) = await items(gateway, resolved=True)
-    assert settled.resolution.resolved_by == "ada"
+    assert settled.resolution.actor == "ada"

@@ -153,7 +153,7 @@ async def test_the_lines_of_a_redelivery_say_whose_it_is(stage: Stage, written: 
     assert await stage.result("r-1") == 62
     (kept,) = (await stage.gateway.store.refused_callbacks()).entries
     before = len(belonging(written))
-    request = RedeliverCallbackRequest(exchange_id=kept.id, redelivered_by="alice", reason="account opened")
+    request = RedeliverCallbackRequest(exchange_id=kept.id, actor="alice", reason="account opened")
     await stage.open_account()
     await stage.gateway.reconciliation.RedeliverCallback(request)
     lines = [line for line in belonging(written)[before:] if "OpenAccount" not in line.get("method", "")]

@@ -81,7 +81,7 @@ async def test_an_item_is_settled_with_who_and_why(gateway: Operated) -> None:
     await gateway.deliver("ref-1", "ref-2")
     first, second = await gateway.lines("list", "--provider", "lucky", "--user", "421")
     (settled,) = await gateway.lines("resolve", first["id"], "--by", "ada", "--why", "paid by hand")
-    assert (settled["resolution"]["resolved_by"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
+    assert (settled["resolution"]["actor"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
     assert await gateway.lines("list") == [second]
     again = await gateway.told("resolve", first["id"], "--by", "eve", "--why", "me too")
     assert (again.code, again.out) == (1, "")
@@ -143,7 +143,7 @@ async def test_what_the_gateway_refuses_exits_1(gateway: Operated) -> None:
     """A failure that the gateway tells is printed with its reason and its message, and exits 1."""
     for arguments, reason in (
         (("show", "nothing"), "ITEM_UNKNOWN: there is no item nothing"),
-        (("resolve", "nothing", "--by", " ", "--why", "x"), "FIELD_INVALID: resolved_by is required"),
+        (("resolve", "nothing", "--by", " ", "--why", "x"), "FIELD_INVALID: actor is required"),
         (("redeliver", "nothing", "--by", "ada", "--why", "x"), "CALLBACK_UNKNOWN: no callback nothing"),
         (("transaction", "lucky", "nothing"), "TRANSACTION_UNKNOWN: nothing was credited"),
     ):
