@@ -1,4 +1,4 @@
-"""Bugs and bad bytes: what a caller is told of them, and what neither a caller nor the log is."""
+"""Bugs and malformed input: what a caller learns, and what neither a caller nor the log may hold."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tests.support.provider import (
 
 
 async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody foresaw is INTERNAL with an error id: its text, which may hold a secret, stays here."""
+    """An unexpected exception is INTERNAL with an error id: its text, which can hold a secret, is not sent."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
@@ -35,7 +35,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypa
 
 
 async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
-    """A provider that echoes the caller's or the configured token does not make the gateway repeat it."""
+    """Where a provider's answer holds the caller's or the configured token, the error does not."""
 
     async def echo(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
@@ -58,7 +58,7 @@ async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
 
 
 async def test_a_token_in_a_providers_code_is_masked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dialect whose codes are free text cannot smuggle the caller's token into an error's metadata."""
+    """A token in a provider's code is masked in the error's metadata."""
 
     def echo(_: object, reply: HttpReply) -> Closed:
         answer = ProviderAnswer("E-callers-token", "", reply.status)
@@ -71,7 +71,7 @@ async def test_a_token_in_a_providers_code_is_masked(scene: Scene, monkeypatch: 
 
 
 def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
-    """Give the provider's adapter another encoder or decoder."""
+    """Replace the encoder or the decoder of the provider's adapter."""
     providers = scene.gateway.gateway.providers
     call = providers["lucky"].adapter.close_session
     assert call is not None
@@ -79,8 +79,8 @@ def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: An
     monkeypatch.setitem(providers._served, "lucky", replace(providers["lucky"], adapter=adapter))
 
 
-async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:
-    """Bytes that are not the method's message are INVALID_ARGUMENT with details, as any other bad input."""
+async def test_an_undecodable_request_is_refused(scene: Scene) -> None:
+    """Bytes that are not the method's message are INVALID_ARGUMENT with details, like other invalid input."""
     method = "/gateway.v1.SessionService/CloseSession"
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = scene.gateway.channel.unary_unary(method)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -90,8 +90,8 @@ async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:
     assert "DecodeError" not in failure.message
 
 
-async def test_a_field_at_fault_comes_with_the_ids_that_are_not(scene: Scene) -> None:
-    """A refusal over a field names the provider and the request_id, the gateway's own where the caller gave none."""
+async def test_an_invalid_field_is_reported_with_the_valid_ids(scene: Scene) -> None:
+    """An error about a field has the provider and the request_id, the gateway's where the caller gave none."""
     request_id = str(uuid4())
     failure = await scene.fails(request_id=request_id, user_id="")
     assert (failure.metadata["provider"], failure.metadata["request_id"]) == ("lucky", request_id)
@@ -99,8 +99,8 @@ async def test_a_field_at_fault_comes_with_the_ids_that_are_not(scene: Scene) ->
     assert len(failure.metadata["request_id"]) == 36
 
 
-async def test_a_status_stands_whatever_the_body(scene: Scene) -> None:
-    """A provider that is overloaded and says so in a body that cannot be read has refused all the same."""
+async def test_an_http_status_counts_whatever_the_body(scene: Scene) -> None:
+    """An overloaded provider's refusal counts also where its body cannot be read."""
     scene.provider.behaviour = answering(429, b"\x1f\x8b", {"Content-Encoding": "gzip"})
     failure = await scene.fails()
     assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "REFUSED")
@@ -110,7 +110,7 @@ async def test_a_status_stands_whatever_the_body(scene: Scene) -> None:
 async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sent: bool
 ) -> None:
-    """A request that HTTP cannot carry was not sent; a decoder that fails leaves the outcome unknown, no token told."""
+    """A request that cannot be encoded was not sent; a decoder that fails leaves it unknown; no token shows."""
 
     def unsendable(*_: object) -> HttpRequest:
         return HttpRequest("POST", "/x?y")

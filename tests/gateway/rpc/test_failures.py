@@ -1,4 +1,4 @@
-"""The table of failures, row by row, through a real gRPC server and a real provider."""
+"""The table of errors, row by row, through a real gRPC server and a real provider."""
 
 import asyncio
 import json
@@ -28,15 +28,15 @@ from tests.support.provider import (
 INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
 
 
-def test_everything_an_adapter_or_the_way_out_can_say_has_a_reason() -> None:
-    """No refusal of an adapter's and no fault of an exchange is without its reason."""
+def test_every_refusal_and_every_fault_has_a_reason() -> None:
+    """Each refusal of an adapter and each fault of an exchange has a reason."""
     assert set(REASON_BY_REFUSAL) == set(RefusalKind)
     assert set(REASON_BY_FAULT) == set(ExchangeFault)
 
 
 @pytest.mark.parametrize("table", [Reason, PostingFault, ApiReason])
 def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
-    """No failure can occur that the table does not know, and each builds a Status within what a trailer may hold."""
+    """Each reason has a row in the table, and its Status fits into a trailer."""
     for reason in table:
         status = status_of(GatewayError(reason, "x" * 5000, provider="p" * 5000))
         assert status.code == TABLE[reason].code.value[0]
@@ -65,8 +65,8 @@ def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
         ({"provider": "eliab", "session_id": "s", "token": "to ken"}, ("token",)),
     ],
 )
-async def test_a_field_at_fault_is_named(scene: Scene, fields: dict[str, Any], named: tuple[str, ...]) -> None:
-    """A field that is missing, too long or not of its form is named, all of them at once, and nothing is sent."""
+async def test_invalid_fields_are_named(scene: Scene, fields: dict[str, Any], named: tuple[str, ...]) -> None:
+    """All fields that are missing, too long or malformed are named at once, and nothing is sent."""
     failure = await scene.fails(**fields)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert failure.certainty == "NOT_SENT"
@@ -76,7 +76,7 @@ async def test_a_field_at_fault_is_named(scene: Scene, fields: dict[str, Any], n
 
 
 async def test_an_unknown_provider_is_not_found(scene: Scene) -> None:
-    """A provider that is not configured is NOT_FOUND, and the message says how to learn which are."""
+    """A provider that is not configured is NOT_FOUND, and the message says how to list those that are."""
     failure = await scene.fails(provider="nobody")
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.NOT_FOUND,
@@ -97,7 +97,7 @@ async def test_an_unknown_provider_is_not_found(scene: Scene) -> None:
     ],
 )
 async def test_what_the_dialect_cannot_express_is_refused(scene: Scene, fields: dict[str, Any]) -> None:
-    """What a dialect cannot express is UNIMPLEMENTED before anything is sent, never silently left out."""
+    """A field that the dialect cannot express is UNIMPLEMENTED, and nothing is sent."""
     failure = await scene.fails(**fields)
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.UNIMPLEMENTED,
@@ -133,7 +133,7 @@ async def test_a_reused_request_id_is_refused(scene: Scene, changed: str, value:
 
 
 async def test_no_connection_is_unreachable(scene: Scene) -> None:
-    """Where no connection comes about, nothing was sent, and the caller may try again."""
+    """Without a connection nothing was sent, and the caller may retry."""
     failure = await scene.fails(provider="dead")
     assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
         grpc.StatusCode.UNAVAILABLE,
@@ -155,7 +155,7 @@ async def test_a_private_address_is_not_connected_to(scene: Scene) -> None:
 
 
 async def test_no_answer_in_time_is_a_timeout_before_the_deadline(scene: Scene) -> None:
-    """A provider that hangs costs the caller no more than its deadline, answered before it with details."""
+    """A call to a provider that hangs fails before the caller's deadline, with details."""
     scene.provider.behaviour = hanging
     failure = await scene.fails(timeout_s=0.5)
     assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
@@ -218,7 +218,7 @@ ANSWERS: list[tuple[str, Behaviour, grpc.StatusCode, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("provider", "behaviour", "code", "reason", "certainty", "provider_code"), ANSWERS)
-async def test_what_a_provider_answers_becomes_a_status(
+async def test_a_providers_failure_becomes_a_status(
     scene: Scene,
     provider: str,
     behaviour: Behaviour,
@@ -227,7 +227,7 @@ async def test_what_a_provider_answers_becomes_a_status(
     certainty: str,
     provider_code: str,
 ) -> None:
-    """Each answer that is not a success becomes the table's code, reason and certainty, with the provider's code."""
+    """Each answer that is not a success has the table's code, reason and certainty, and the provider's code."""
     scene.provider.behaviour = behaviour
     failure = await scene.fails(provider=provider, session_id="s" if provider == "eliab" else "")
     assert (failure.code, failure.reason, failure.certainty) == (code, reason, certainty)
@@ -244,7 +244,7 @@ async def test_what_a_provider_answers_becomes_a_status(
     ],
 )
 async def test_no_active_session_is_success(scene: Scene, provider: str, behaviour: Behaviour, code: str) -> None:
-    """Where there was nothing to close the call succeeds, and keeps the provider's code."""
+    """A close without an active session succeeds, with the provider's code."""
     scene.provider.behaviour = behaviour
     session = "s" if provider == "eliab" else ""
     answer = await scene.gateway.sessions.CloseSession(
@@ -255,7 +255,7 @@ async def test_no_active_session_is_success(scene: Scene, provider: str, behavio
 
 
 async def test_a_store_that_is_down_before_sending_sends_nothing(scene: Scene) -> None:
-    """An intent that cannot be made durable is not sent, and the caller learns that."""
+    """Where the intent cannot be stored nothing is sent, and the certainty says so."""
     with locked(scene.gateway.database):
         failure = await scene.fails(timeout_s=1)
     assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "NOT_SENT")
@@ -263,7 +263,7 @@ async def test_a_store_that_is_down_before_sending_sends_nothing(scene: Scene) -
 
 
 async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(scene: Scene) -> None:
-    """A success that cannot be made durable is not acknowledged; the same request_id resolves it later."""
+    """A success that cannot be stored is not acknowledged; a repeated call with the same request_id succeeds."""
     release = asyncio.Event()
     scene.provider.behaviour = answering_after(release)
     request_id = str(uuid4())

@@ -1,4 +1,4 @@
-"""WatchEvents: what is kept, then what happens, in order and without a gap."""
+"""WatchEvents: stored events, then new ones, in order and without a gap."""
 
 import asyncio
 import sqlite3
@@ -38,7 +38,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @asynccontextmanager
 async def serving(folder: Path, url: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
-    """A gateway whose providers are all this one."""
+    """A gateway with three providers, all at this one's address."""
     sections = (
         family_table("lucky", "luckymonaco", provider.base_url),
         family_table("kyren", "kyren", provider.base_url),
@@ -81,8 +81,8 @@ async def read(gateway: Running, count: int, **request: object) -> list[pb.Event
     return events
 
 
-async def test_a_subscriber_sees_the_kept_events_and_then_the_ones_that_happen(gateway: Running) -> None:
-    """A stream begins with the oldest kept event and goes on with what happens, in order."""
+async def test_a_stream_has_stored_events_and_then_new_ones(gateway: Running) -> None:
+    """A stream starts with the oldest stored event and continues with new ones, in order."""
     before = [await close(gateway) for _ in range(3)]
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     await call.initial_metadata()
@@ -93,7 +93,7 @@ async def test_a_subscriber_sees_the_kept_events_and_then_the_ones_that_happen(g
 
 
 async def test_a_subscriber_resumes_without_a_gap(gateway: Running) -> None:
-    """From behind any event, the rest follows, each once."""
+    """A stream after any event has the remaining ones, each once."""
     ids = [await close(gateway) for _ in range(5)]
     events = await read(gateway, 5)
     for position, event in enumerate(events[:-1]):
@@ -101,8 +101,8 @@ async def test_a_subscriber_resumes_without_a_gap(gateway: Running) -> None:
         assert [one.request_id for one in rest] == ids[position + 1 :]
 
 
-async def test_filters_leave_out_the_others(gateway: Running) -> None:
-    """A filter by user, provider or type leaves out the rest, also of what happens later."""
+async def test_filters_select_events(gateway: Running) -> None:
+    """A filter by user, provider or type applies to stored and to new events."""
     await close(gateway, "lucky", "a")
     await close(gateway, "kyren", "b")
     expired = b'{"providerId":"p","sessionId":"s1","userId":"b"}'
@@ -120,8 +120,8 @@ async def test_filters_leave_out_the_others(gateway: Running) -> None:
     call.cancel()
 
 
-async def test_an_event_that_is_not_kept_is_out_of_range(gateway: Running) -> None:
-    """Resuming from an unknown id is OUT_OF_RANGE, never a silent start elsewhere."""
+async def test_an_unknown_event_id_is_out_of_range(gateway: Running) -> None:
+    """A stream after an unknown id fails with OUT_OF_RANGE."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id="nowhere"), timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
@@ -129,8 +129,8 @@ async def test_an_event_that_is_not_kept_is_out_of_range(gateway: Running) -> No
     assert told(raised.value).reason == "EVENT_UNKNOWN"
 
 
-async def test_a_type_that_does_not_exist_is_named(gateway: Running) -> None:
-    """A filter by a type that is none is INVALID_ARGUMENT."""
+async def test_an_unknown_event_type_is_refused(gateway: Running) -> None:
+    """A filter by an unknown type is INVALID_ARGUMENT with its field."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]), timeout=5)  # type: ignore[list-item]
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
@@ -138,7 +138,7 @@ async def test_a_type_that_does_not_exist_is_named(gateway: Running) -> None:
 
 
 async def test_a_close_that_found_nothing_is_no_event(gateway: Running, provider: ScriptedProvider) -> None:
-    """Only what really ended a session is told: NO_ACTIVE_SESSION is not."""
+    """A close with outcome NO_ACTIVE_SESSION creates no event."""
     provider.behaviour = answering(200, b'{"error":17}')
     await close(gateway)
     provider.behaviour = answering()
@@ -148,7 +148,7 @@ async def test_a_close_that_found_nothing_is_no_event(gateway: Running, provider
 
 
 async def test_stopping_ends_the_streams(gateway: Running) -> None:
-    """When the gateway stops, a subscriber is told to watch again, at once."""
+    """When the gateway stops each stream ends with GATEWAY_STOPPING."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     await call.initial_metadata()
     reading = asyncio.ensure_future(call.read())
@@ -166,7 +166,7 @@ MANY = 50_000
 
 
 async def fill(url: str, count: int = MANY) -> list[str]:
-    """Have the store keep many events, and answer their ids in order."""
+    """Store many events, and return their ids in order."""
     if url.startswith("sqlite:"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
             file.executemany(
@@ -186,7 +186,7 @@ async def fill(url: str, count: int = MANY) -> list[str]:
 
 
 class Reads:
-    """What is read from a store for subscribers, counted as it goes by."""
+    """Counts the reads of a store by streams, and the events that they return."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
@@ -211,7 +211,7 @@ class Reads:
         self.events += len(events)
 
     async def at_rest(self) -> int:
-        """Wait until nothing is read any more, and answer how many events were."""
+        """Wait until reading stops, and return how many events were read."""
         before = -1
         while before != self.events:
             before = self.events
@@ -222,7 +222,7 @@ class Reads:
 async def test_a_slow_subscriber_does_not_fill_the_memory(
     gateway: Running, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a subscriber that does not read, no more is read than its own side takes; once it reads, all follows."""
+    """For a subscriber that does not read, only what its connection buffers is read; once it reads, it gets all."""
     ids = await fill(store_url)
     reads = Reads(gateway.store, monkeypatch)
     # By itself a client takes megabytes that nobody reads, into its own memory.
@@ -240,7 +240,7 @@ async def test_a_slow_subscriber_does_not_fill_the_memory(
 
 
 async def test_stopping_ends_a_stream_in_the_middle(gateway: Running, store_url: str) -> None:
-    """A subscriber that has much to read still is told to watch again, too, and knows from where."""
+    """A stream with unread events ends with GATEWAY_STOPPING, and its events so far have no gap."""
     ids = await fill(store_url)
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     seen = [(await following(call)).id]
@@ -252,10 +252,10 @@ async def test_stopping_ends_a_stream_in_the_middle(gateway: Running, store_url:
     assert len(seen) < len(ids)
 
 
-async def test_what_happens_meanwhile_does_not_either(
+async def test_the_cache_of_recent_events_is_bounded(
     tmp_path: Path, store_url: str, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the newest go faster than a subscriber reads, few are held for it, and it misses none."""
+    """With a slow subscriber few recent events are cached, and it misses none."""
     monkeypatch.setattr(recent_events, "CACHE_SIZE", 20)
     async with serving(tmp_path, store_url, provider) as gateway:
         slow = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
@@ -274,8 +274,8 @@ async def test_what_happens_meanwhile_does_not_either(
         quick.cancel()
 
 
-async def test_subscribers_at_rest_cost_nothing(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty subscribers that have caught up read nothing, and what happens is read once for all, wanted or not."""
+async def test_idle_streams_read_nothing(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty streams that have caught up read nothing, and a new event is read once for all of them."""
     await close(gateway)
     unwanted = [gateway.sessions.WatchEvents(pb.WatchEventsRequest(user_id="nobody")) for _ in range(25)]
     wanted = [gateway.sessions.WatchEvents(pb.WatchEventsRequest(user_id="u")) for _ in range(25)]
@@ -297,24 +297,24 @@ async def test_subscribers_at_rest_cost_nothing(gateway: Running, monkeypatch: p
 
 
 async def test_under_load_many_events_are_read_at_once(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast commits come, a stream looks for what is new no more often than its pace allows."""
+    """Under load a stream reads no more often than POLL_INTERVAL_S allows."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     await call.initial_metadata()
     reads = Reads(gateway.store, monkeypatch)
     began = asyncio.get_running_loop().time()
     for _ in range(100):
-        told = samples.event()
-        await gateway.store.record_exchange(samples.exchange(), samples.item(reference=told.id), told)
+        event = samples.event()
+        await gateway.store.record_exchange(samples.exchange(), samples.item(reference=event.id), event)
     assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.POLL_INTERVAL_S + 2
     for _ in range(100):
         await following(call)
     call.cancel()
 
 
-async def test_a_stream_says_where_to_go_on_when_the_server_is_away(
+async def test_a_stream_can_resume_after_the_database_was_away(
     tmp_path: Path, provider: ScriptedProvider, postgres_url: str
 ) -> None:
-    """A stream that reads ends with STORE_UNAVAILABLE, and from its last event all follows; one at rest goes on."""
+    """A reading stream ends with STORE_UNAVAILABLE and resumes after its last event; an idle one continues."""
     async with serving(tmp_path, postgres_url, provider) as gateway, asyncio.timeout(60):
         ids = await fill(postgres_url, 5000)
         resting = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id=ids[-1]))
@@ -333,7 +333,7 @@ async def test_a_stream_says_where_to_go_on_when_the_server_is_away(
 
 
 async def ended(call: "Subscription", seen: list[str]) -> Told:
-    """Read on until the stream fails, and answer how."""
+    """Read until the stream fails, and return the error."""
     try:
         while True:
             seen.append((await following(call)).id)
@@ -343,7 +343,7 @@ async def ended(call: "Subscription", seen: list[str]) -> Told:
 
 @asynccontextmanager
 async def away(url: str) -> AsyncIterator[None]:
-    """All connections to a database end, and none can be made."""
+    """Close all connections to a database, and allow no new ones."""
     name = urlsplit(url).path.removeprefix("/")
     db = await asyncpg.connect(urlsplit(url)._replace(path="/postgres").geturl())
     await db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
