@@ -1,9 +1,9 @@
 """The caller's deadline, and the error of a store that does not answer within it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
@@ -13,26 +13,25 @@ from gateway.sessions.close_service import ANSWER_MARGIN_S
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import StoreUnavailable
 
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
-
 log = structlog.get_logger(__name__)
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in the stubs only
 
-def seconds_left(context: "Context", default_s: float) -> float:
+
+def seconds_left(context: Context, default_s: float) -> float:
     """Seconds until the caller's deadline, or the default where the caller set none."""
     remaining = cast("float | None", context.time_remaining())  # its stub knows no None
     return default_s if remaining is None else remaining
 
 
 @asynccontextmanager
-async def store_timeout(context: "Context", default_s: float, store: str) -> AsyncIterator[None]:
+async def store_timeout(context: Context, default_deadline_s: Callable[[], float], store: str) -> AsyncIterator[None]:
     """Limits store access to the caller's deadline. Raises GatewayError STORE_UNAVAILABLE.
 
     `store` names it in the message. The block must be safe to repeat.
     """
     try:
-        async with asyncio.timeout(seconds_left(context, default_s) - ANSWER_MARGIN_S):
+        async with asyncio.timeout(seconds_left(context, default_deadline_s()) - ANSWER_MARGIN_S):
             yield
     except (StoreUnavailable, TimeoutError) as error:
         log.warning("store did not answer", store=store, error=str(error) or "no answer within the deadline")

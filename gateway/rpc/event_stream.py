@@ -37,10 +37,17 @@ class EventStreams:
 
         Raises GatewayError EVENT_UNKNOWN, STORE_UNAVAILABLE, and GATEWAY_STOPPING when the gateway stops.
         """
+        started = False
         try:
             with self._metrics.event_stream():
-                async for event in self._events(after, wanted, subscribed):
-                    yield event
+                async for batch in self._batches(after, wanted):
+                    if not started:
+                        started = True
+                        await subscribed()
+                    for event in batch:
+                        if self._stopping.is_set():
+                            raise _stopping()
+                        yield event
         except EventUnknown:
             raise GatewayError(
                 ApiReason.EVENT_UNKNOWN,
@@ -53,19 +60,6 @@ class EventStreams:
                 "events cannot be read: watch again, after the last event that arrived",
                 certainty=None,
             ) from error
-
-    async def _events(
-        self, after: str, wanted: EventFilter, subscribed: Callable[[], Awaitable[None]]
-    ) -> AsyncIterator[Event]:
-        started = False
-        async for batch in self._batches(after, wanted):
-            if not started:
-                started = True
-                await subscribed()
-            for event in batch:
-                if self._stopping.is_set():
-                    raise _stopping()
-                yield event
 
     async def _batches(self, cursor: str, wanted: EventFilter) -> AsyncIterator[Sequence[Event]]:
         """Wanted events in order, from the recent events, or from the store where the cursor is older than those.

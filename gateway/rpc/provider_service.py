@@ -1,12 +1,9 @@
 """ProviderService, as the proto describes it."""
 
 from collections.abc import Callable, Container
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-import grpc
-
-from gateway.rpc.deadline import store_timeout
+from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import provider_unknown
 from gateway.sessions.provider_switch import ProviderSwitches
@@ -14,9 +11,6 @@ from gateway.store.base import ProviderSwitchStore
 from gateway.store.models import ProviderState, ProviderStateChange
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer
-
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ProviderService(ProviderServiceServicer):
@@ -32,24 +26,24 @@ class ProviderService(ProviderServiceServicer):
         self._switches = switches
         self._store = store
         self._providers = providers
-        self._default_deadline_s = default_deadline_s
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the gateway's store")
 
     async def DisableProvider(  # noqa: N802 - the proto's name
-        self, request: pb.DisableProviderRequest, context: "Context"
+        self, request: pb.DisableProviderRequest, context: Context
     ) -> pb.DisableProviderResponse:
         """Stop calls to a provider."""
         change, changed = await self._change(request, ProviderState.DISABLED, context)
         return pb.DisableProviderResponse(state_change=change, changed=changed)
 
     async def EnableProvider(  # noqa: N802 - the proto's name
-        self, request: pb.EnableProviderRequest, context: "Context"
+        self, request: pb.EnableProviderRequest, context: Context
     ) -> pb.EnableProviderResponse:
         """Allow calls to a provider."""
         change, changed = await self._change(request, ProviderState.ENABLED, context)
         return pb.EnableProviderResponse(state_change=change, changed=changed)
 
     async def ListProviderStateChanges(  # noqa: N802 - the proto's name
-        self, request: pb.ListProviderStateChangesRequest, context: "Context"
+        self, request: pb.ListProviderStateChangesRequest, context: Context
     ) -> pb.ListProviderStateChangesResponse:
         """List state changes, newest first."""
         fields = RequestValidator()
@@ -67,7 +61,7 @@ class ProviderService(ProviderServiceServicer):
         )
 
     async def _change(
-        self, request: pb.DisableProviderRequest | pb.EnableProviderRequest, to: ProviderState, context: "Context"
+        self, request: pb.DisableProviderRequest | pb.EnableProviderRequest, to: ProviderState, context: Context
     ) -> tuple[pb.ProviderStateChange | None, bool]:
         fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
@@ -79,9 +73,6 @@ class ProviderService(ProviderServiceServicer):
         async with self._store_timeout(context):
             change, changed = await self._switches.change(provider, to, actor, reason)
         return (_state_change(change) if change else None), changed
-
-    def _store_timeout(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the gateway's store")
 
 
 def _state_change(change: ProviderStateChange) -> pb.ProviderStateChange:

@@ -1,13 +1,11 @@
 """ReconciliationService, as the proto describes it."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import Protocol
 
-import grpc
-
-from gateway.rpc.deadline import store_timeout
+from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import GatewayError
@@ -23,9 +21,6 @@ from gateway.store.models import (
 )
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceServicer
-
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 _DEFAULT_CALLBACKS_PAGE = 20
 _MAX_CALLBACKS_PAGE = 50
@@ -61,10 +56,10 @@ class ReconciliationService(ReconciliationServiceServicer):
         self._store = store
         self._redeliveries = redeliveries
         self._clock = clock
-        self._default_deadline_s = default_deadline_s
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the gateway's store")
 
     async def ListItems(  # noqa: N802 - the proto's name
-        self, request: pb.ListItemsRequest, context: "Context"
+        self, request: pb.ListItemsRequest, context: Context
     ) -> pb.ListItemsResponse:
         """List items, oldest first."""
         fields = RequestValidator()
@@ -85,7 +80,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         )
 
     async def GetItem(  # noqa: N802 - the proto's name
-        self, request: pb.GetItemRequest, context: "Context"
+        self, request: pb.GetItemRequest, context: Context
     ) -> pb.GetItemResponse:
         """Get an item with its callback."""
         fields = RequestValidator()
@@ -102,7 +97,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         )
 
     async def ResolveItem(  # noqa: N802 - the proto's name
-        self, request: pb.ResolveItemRequest, context: "Context"
+        self, request: pb.ResolveItemRequest, context: Context
     ) -> pb.ResolveItemResponse:
         """Resolve an item."""
         fields = RequestValidator()
@@ -120,7 +115,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         return pb.ResolveItemResponse(item=_item(item))
 
     async def ListRefusedCallbacks(  # noqa: N802 - the proto's name
-        self, request: pb.ListRefusedCallbacksRequest, context: "Context"
+        self, request: pb.ListRefusedCallbacksRequest, context: Context
     ) -> pb.ListRefusedCallbacksResponse:
         """List refused callbacks, newest first."""
         fields = RequestValidator()
@@ -138,7 +133,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         )
 
     async def RedeliverCallback(  # noqa: N802 - the proto's name
-        self, request: pb.RedeliverCallbackRequest, context: "Context"
+        self, request: pb.RedeliverCallbackRequest, context: Context
     ) -> pb.RedeliverCallbackResponse:
         """Deliver a stored callback again."""
         fields = RequestValidator()
@@ -151,9 +146,6 @@ class ReconciliationService(ReconciliationServiceServicer):
         return pb.RedeliverCallbackResponse(
             exchange_id=line.id, verdict=line.verdict, detail=line.detail, answer=_text(line.reply.body)
         )
-
-    def _store_timeout(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the gateway's store")
 
     def _callback(self, line: Exchange) -> pb.RefusedCallback:
         obstacle = self._redeliveries.obstacle(line)

@@ -2,13 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import grpc
-
 from adapters.contract import CloseSession, Device, Outcome, Secret
-from gateway.rpc.deadline import seconds_left
+from gateway.rpc.deadline import Context, seconds_left
 from gateway.rpc.event_stream import EventStreams
 from gateway.rpc.validation import MAX_TOKEN_LENGTH, RequestValidator, timestamp
 from gateway.sessions.close_recorder import CloseAnswer
@@ -17,9 +14,6 @@ from gateway.sessions.provider import Provider
 from gateway.store.models import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer
-
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 _OUTCOMES = {
     Outcome.CLOSED: pb.OUTCOME_CLOSED,
@@ -43,7 +37,7 @@ class SessionService(SessionServiceServicer):
         self._default_deadline_s = default_deadline_s
 
     async def CloseSession(  # noqa: N802 - the proto's name
-        self, request: pb.CloseSessionRequest, context: "Context"
+        self, request: pb.CloseSessionRequest, context: Context
     ) -> pb.CloseSessionResponse:
         """End a player's sessions at one provider."""
         fields = RequestValidator()
@@ -66,7 +60,7 @@ class SessionService(SessionServiceServicer):
         return _close_response(answer)
 
     async def WatchEvents(  # noqa: N802 - the proto's name
-        self, request: pb.WatchEventsRequest, context: "Context"
+        self, request: pb.WatchEventsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEventsResponse]:
         """Stream events."""
         fields = RequestValidator()
@@ -92,14 +86,14 @@ class SessionService(SessionServiceServicer):
             )
 
     async def ListProviders(  # noqa: N802 - the proto's name
-        self, request: pb.ListProvidersRequest, context: "Context"
+        self, request: pb.ListProvidersRequest, context: Context
     ) -> pb.ListProvidersResponse:
         """List the configured providers, their capabilities and their health."""
         return pb.ListProvidersResponse(
             providers=[_provider(provider) for _, provider in sorted(self._providers.items())]
         )
 
-    def _deadline(self, context: "Context") -> float:
+    def _deadline(self, context: Context) -> float:
         """The caller's deadline, in the loop's time."""
         return asyncio.get_running_loop().time() + seconds_left(context, self._default_deadline_s())
 

@@ -1,13 +1,11 @@
 """WalletService over the built-in ledger, as the proto describes it."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import grpc
+from functools import partial
+from typing import NoReturn
 
 from adapters.contract import PromoPrize, Result
-from gateway.rpc.deadline import store_timeout
+from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import RequestValidator
 from gateway.sessions.errors import FieldViolation, GatewayError
@@ -16,9 +14,6 @@ from gateway.store.models import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer
 from gateway.wallet.builtin import BuiltinWallet
-
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 _MESSAGES = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: OpenAccount opens one",
@@ -32,13 +27,10 @@ class WalletService(WalletServiceServicer):
 
     def __init__(self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float]) -> None:
         self._wallet = wallet
-        self._default_deadline_s = default_deadline_s
-
-    def _store_timeout(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the ledger")
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
 
     async def ApplyResult(  # noqa: N802 - the proto's name
-        self, request: pb.ApplyResultRequest, context: "Context"
+        self, request: pb.ApplyResultRequest, context: Context
     ) -> pb.ApplyResultResponse:
         """Credit a Result exactly once."""
         provider, result = _result(request)
@@ -54,7 +46,7 @@ class WalletService(WalletServiceServicer):
         )
 
     async def GetBalance(  # noqa: N802 - the proto's name
-        self, request: pb.GetBalanceRequest, context: "Context"
+        self, request: pb.GetBalanceRequest, context: Context
     ) -> pb.GetBalanceResponse:
         """Get the balance of an account."""
         fields = RequestValidator()
@@ -68,7 +60,7 @@ class WalletService(WalletServiceServicer):
         return pb.GetBalanceResponse(currency=balance.currency, cash=format(balance.cash, "f"))
 
     async def OpenAccount(  # noqa: N802 - the proto's name
-        self, request: pb.OpenAccountRequest, context: "Context"
+        self, request: pb.OpenAccountRequest, context: Context
     ) -> pb.OpenAccountResponse:
         """Open an account, or return it where it is open already."""
         fields = RequestValidator()

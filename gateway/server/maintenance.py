@@ -1,4 +1,4 @@
-"""Maintenance of a store, beside a running gateway or without one: back it up, verify its books."""
+"""Maintenance of a store, with or without a running gateway: back it up, verify its books."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The ports of workers: those of gRPC and of callbacks are shared, each worker has an admin port of its own."""
+"""The ports of workers: those of gRPC and of callbacks are shared, each worker has its own admin port."""
 
 import socket
 from collections.abc import Iterator

@@ -73,7 +73,7 @@ def simulated(settings: Settings, name: str, registry: Registry | None = None) -
 
 
 def create_provider(binding: ProviderBinding, secrets: KnownSecrets, enabled_state: EnabledState) -> Provider:
-    """A provider with a client, an admission control and a health of its own."""
+    """A provider with its own client, admission control and health."""
     settings = binding.settings
     return Provider(
         name=settings.name,

@@ -12,7 +12,7 @@ from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
 from gateway.telemetry.errors import log_unexpected_error
 
-if TYPE_CHECKING:  # the supervisor of workers has no gateway of its own
+if TYPE_CHECKING:  # the supervisor of workers has no gateway
     from gateway.server.gateway import Gateway
 
 log = structlog.get_logger(__name__)
