@@ -14,9 +14,8 @@ import uvloop
 
 from bench.environment import ENGINES, SQLITE, Ground, ground
 from bench.inbound import delivering
-from bench.outbound import UNDER_WAY, closing
+from bench.outbound import BY_NATIVE, UNDER_WAY, closing
 from bench.rounds import Drive, Load, Pace, Subject, in_turns
-from gateway.config import FrontEnd
 
 HERE = Path(__file__).parent.parent
 
@@ -27,23 +26,26 @@ class Way:
 
     name: str
     drive: Drive
-    front_end: FrontEnd = FrontEnd.GRPCIO
+    grpc: str = ""
+    """More lines of [grpc], for this checkout."""
+    grpc_before: str = ""
+    """The same for the other checkout."""
 
 
-def ways() -> tuple[Way, ...]:
-    """Through both front ends, and in."""
+def ways(native_before: str = BY_NATIVE) -> tuple[Way, ...]:
+    """Through both gRPC servers, and in."""
     return (
         Way("grpcio", closing()),
-        Way("http2", closing(), FrontEnd.HTTP2),
+        Way("native", closing(), BY_NATIVE, native_before),
         Way("callbacks", delivering()),
     )
 
 
-async def beside(checkout: Path, engines: Sequence[str], asked: Sequence[str], pace: Pace) -> None:
+async def beside(checkout: Path, engines: Sequence[str], asked: Sequence[Way], pace: Pace) -> None:
     """Measure and print. An odd number of rounds has a median that was seen."""
     async with ground(engines) as on:
         for engine in engines:
-            for way in (each for each in ways() if each.name in asked):
+            for way in asked:
                 rate, processor = await _parts(on, engine, way, checkout, pace)
                 print(f"{engine:<10}{way.name:<14}rate {rate:.3f}   processor time {processor:.3f}", flush=True)
 
@@ -54,11 +56,11 @@ async def _parts(on: Ground, engine: str, way: Way, checkout: Path, pace: Pace) 
         subjects = [
             Subject(
                 await stack.enter_async_context(
-                    on.gateway(engine, suffix, front_end=way.front_end, checkout=where),
+                    on.gateway(engine, suffix, grpc=lines, checkout=where),
                 ),
                 way.drive,
             )
-            for suffix, where in ((" before", checkout), (" now", HERE))
+            for suffix, where, lines in ((" before", checkout, way.grpc_before), (" now", HERE, way.grpc))
         ]
         rates, processors = [], []
         for turn in range(pace.rounds):
@@ -77,11 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--engines", default=SQLITE, help=f"with commas between them, of {', '.join(ENGINES)}")
     names = [way.name for way in ways()]
     parser.add_argument("--ways", default=",".join(names), help=f"with commas between them, of {', '.join(names)}")
+    parser.add_argument("--native-before", default=BY_NATIVE, help="the line of [grpc] that the other checkout knows")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=2.0)
     asked = parser.parse_args(arguments)
     pace = Pace(asked.rounds, asked.seconds)
-    uvloop.run(beside(asked.checkout.absolute(), asked.engines.split(","), asked.ways.split(","), pace))
+    chosen = [way for way in ways(asked.native_before) if way.name in asked.ways.split(",")]
+    uvloop.run(beside(asked.checkout.absolute(), asked.engines.split(","), chosen, pace))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from pathlib import Path
 import grpc
 
 from bench.processes import Server, serving
-from gateway.config import FrontEnd
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.postgres import PostgresServer, postgres_server
@@ -86,9 +85,9 @@ class Ground:
         *,
         provider: str | None = None,
         names: Sequence[str] = PROVIDERS,
-        front_end: FrontEnd = FrontEnd.GRPCIO,
+        grpc: str = "",
     ) -> Path:
-        """A gateway's file: this database, and all its providers at one address."""
+        """A gateway's file: this database, and all its providers at one address; `grpc` holds more lines of [grpc]."""
         sections = (
             _PROVIDER.format(
                 name=name, provider=provider or self.provider, keys="" if at else f'callback_keys = ["{KEY}"]'
@@ -96,7 +95,7 @@ class Ground:
             for at, name in enumerate(names)
         )
         config = self.folder / f"{next(self._numbers)}.toml"
-        config.write_text(LISTENERS.format(url=url) + f'front_end = "{front_end}"\n' + "".join(sections))
+        config.write_text(LISTENERS.format(url=url) + f"{grpc}\n" + "".join(sections))
         return config
 
     @asynccontextmanager
@@ -107,11 +106,11 @@ class Ground:
         *,
         module: str = "gateway",
         workers: int = 1,
-        front_end: FrontEnd = FrontEnd.GRPCIO,
+        grpc: str = "",
         checkout: Path | None = None,
     ) -> AsyncIterator[Server]:
         """A gateway on an empty database, with the accounts of all users open."""
-        config = self.configuration(await self.database(engine), front_end=front_end)
+        config = self.configuration(await self.database(engine), grpc=grpc)
         options = ("--workers", str(workers)) if workers > 1 else ()
         command = (module, "serve", "--config", str(config), *options)
         async with self.serving(engine + suffix, *command, checkout=checkout) as server:

@@ -7,14 +7,15 @@ from bench.environment import ENGINES, USERS, Ground
 from bench.load.requests import CLOSE_SESSION, closes, json_closes
 from bench.rounds import Drive, Pace, Row, Subject, at_full, at_less, calling, posting
 from bench.servers import envoy
-from gateway.config import FrontEnd
 
 FLOOR = "floor"
 """grpc.aio and an aiohttp client, and nothing else."""
 LEAN_FLOOR = "floor, our client"
 """The same with the gateway's own client: its own parts' terms."""
-LEAN = ", http2"
-"""Behind the gateway's own front end."""
+NATIVE = " native"
+"""Served by pygrpc-native."""
+BY_NATIVE = 'server = "native"'
+"""Its line of [grpc]."""
 FASTAPI = "FastAPI + httpx"
 THREADS = "grpcio + requests"
 ENVOY = "Envoy"
@@ -37,7 +38,7 @@ async def subjects(ground: Ground) -> AsyncIterator[list[Subject]]:
         FLOOR: (drive, ground.serving(FLOOR, "bench.servers.baseline", base_url)),
         LEAN_FLOOR: (drive, ground.serving(LEAN_FLOOR, "bench.servers.baseline", base_url, "lean")),
         **{engine: (drive, ground.gateway(engine)) for engine in ENGINES},
-        **{f"{each}{LEAN}": (drive, ground.gateway(each, LEAN, front_end=FrontEnd.HTTP2)) for each in ENGINES},
+        **{f"{each}{NATIVE}": (drive, ground.gateway(each, NATIVE, grpc=BY_NATIVE)) for each in ENGINES},
         FASTAPI: (json_drive, ground.serving(FASTAPI, "bench.servers.fastapi_httpx", base_url)),
         THREADS: (drive, ground.serving(THREADS, "bench.servers.grpc_requests", base_url)),
         ENVOY: (envoy_drive, ground.serving(ENVOY, "bench.servers.envoy", ground.provider, str(ground.folder))),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 
 from bench.environment import ENGINES, SQLITE
 from bench.inbound import ONE_BY_ONE
-from bench.outbound import FLOOR, LEAN
+from bench.outbound import FLOOR, NATIVE
 from bench.results import Results
 from bench.rounds import Row
 
@@ -28,7 +28,7 @@ def draw(results: Results, folder: Path) -> None:
     rows = results.rows
     _ratios(out, "CloseSession, by the floor", _full(rows.get("outbound", ())))
     _ratios(inward, "Result, by an empty aiohttp handler", _full(rows.get("inbound", ())))
-    _waits(waits, [row for row in rows.get("outbound", ()) if row.name in {FLOOR, *ENGINES, SQLITE + LEAN}])
+    _waits(waits, [row for row in rows.get("outbound", ()) if row.name in {FLOOR, *ENGINES, SQLITE + NATIVE}])
     _ratios(workers, "Workers on PostgreSQL, by one worker", rows.get("workers", ()))
     canvas.savefig(folder / PICTURE, dpi=110)
 

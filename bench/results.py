@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.environment import ENGINES
 from bench.inbound import EMPTY, WIDTHS
-from bench.outbound import ENVOY, FASTAPI, FLOOR, LEAN, LEAN_FLOOR, UNDER_WAY
+from bench.outbound import ENVOY, FASTAPI, FLOOR, LEAN_FLOOR, NATIVE, UNDER_WAY
 from bench.rounds import Load, Row
 
 RESULTS = Path(__file__).parent / "results"
@@ -97,7 +97,7 @@ def _of_engines(results: Results) -> Iterator[tuple[str, float]]:
     """Each engine by each of the others that are worth a line, at full."""
     pairs = [("outbound", name, UNDER_WAY) for name in (FLOOR, LEAN_FLOOR, FASTAPI, ENVOY)]
     pairs += [("inbound", EMPTY, width) for width in WIDTHS]
-    for engine in (*ENGINES, *(engine + LEAN for engine in ENGINES)):
+    for engine in (*ENGINES, *(engine + NATIVE for engine in ENGINES)):
         for part, name, under_way in pairs:
             ours, theirs = results.at_full(part, engine, under_way), results.at_full(part, name, under_way)
             if ours is not None and theirs is not None:

@@ -14,6 +14,7 @@ from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
     ClientTls,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -85,19 +86,44 @@ def _parse(path: Path) -> dict[str, object]:
 
 
 def _grpc(table: Table, references: ReferenceResolver) -> GrpcSettings:
-    return table.read(
+    settings = table.read(
         GrpcSettings,
         {"tls": _tls(table, references)},
         listen=values.listen,
         # The gateway answers 50 ms before a deadline: less than 0.1 s leaves no time for the call.
         default_deadline_s=seconds(0.1, 3600),
-        front_end=values.front_end,
+        server=values.grpc_server,
+        allow_anyone=values.boolean,
         max_calls=whole_number(1, _MAX_CONCURRENT),
         max_event_streams=whole_number(1, _MAX_CONCURRENT),
         max_message_bytes=whole_number(16 * 1024, 64 * 1024 * 1024),
         # With less than a few seconds callers would mostly connect.
         max_connection_age_s=seconds(5, 604_800),
     )
+    if settings.server is GrpcServerKind.NATIVE:
+        _reject_unsupported_by_native(table, settings)
+    return settings
+
+
+def _reject_unsupported_by_native(table: Table, settings: GrpcSettings) -> None:
+    if settings.tls is not None:
+        table.add_problem(
+            "tls",
+            'needs server = "grpcio": the native server has no TLS; write that, or remove tls and terminate TLS in a '
+            "sidecar or proxy on this host",
+        )
+    if settings.max_connection_age_s is not None:
+        table.add_problem(
+            "max_connection_age_s",
+            'needs server = "grpcio": the native server does not end connections by age; write that, or remove the key',
+        )
+    if not settings.listen.is_loopback and not settings.allow_anyone:
+        table.add_problem(
+            "listen",
+            'can be reached from other machines, and server = "native" has no TLS and no limit on connections; listen '
+            'on 127.0.0.1, write server = "grpcio", or, where a sidecar or firewall admits only your services, write '
+            "allow_anyone = true",
+        )
 
 
 def _callbacks(table: Table, references: ReferenceResolver) -> CallbackSettings:

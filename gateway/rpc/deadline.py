@@ -1,6 +1,7 @@
 """The caller's deadline, and the error of a store that does not answer within it."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
@@ -21,7 +22,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in the stub
 def seconds_left(context: Context, default_s: float) -> float:
     """Seconds until the caller's deadline, or the default where the caller set none."""
     remaining = cast("float | None", context.time_remaining())  # its stub knows no None
-    return default_s if remaining is None else remaining
+    # Without a deadline grpcio returns None, and pygrpc-native sys.maxsize.
+    return default_s if remaining is None or remaining >= sys.maxsize else remaining
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
 from gateway.rpc.limits import RpcLimits
-from gateway.rpc.status import status_of
+from gateway.rpc.status import ApiReason, status_of
 from gateway.sessions.attempt import internal_error
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.telemetry.errors import log_unexpected_error
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 
 class RpcInterceptor:
-    """Turns a GatewayError into google.rpc.Status, and any other exception into GATEWAY_ERROR without its text.
+    """Turns GatewayError into google.rpc.Status, and any other exception into GATEWAY_ERROR without its text.
 
     A call above the limits is rejected with GATEWAY_BUSY before its request is decoded. Handlers are wrapped once, at
     registration: grpc's own interceptors would run a lookup for each call.
@@ -38,6 +38,8 @@ class RpcInterceptor:
         self.limits = limits or RpcLimits()
         """They may be replaced at any time, and apply from the next call on."""
         self._traces = traces
+        self.stopping = False
+        """Whether new calls are rejected, by a server that goes on accepting them until those in flight have ended."""
         self._calls = self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -67,6 +69,8 @@ class RpcInterceptor:
     def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> Any:
             started = time.monotonic()
+            if self.stopping:
+                await self._fail(method, context, _stopping(), started)
             if self._calls >= self.limits.calls:
                 await self._fail(method, context, _busy(f"{self._calls} calls are in flight"), started)
             self._calls += 1
@@ -87,6 +91,8 @@ class RpcInterceptor:
     def _streaming(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> AsyncIterator[Any]:
             started = time.monotonic()
+            if self.stopping:
+                await self._fail(method, context, _stopping(), started)
             if self._streams >= self.limits.event_streams:
                 await self._fail(method, context, _busy(f"{self._streams} streams are open"), started)
             self._streams += 1
@@ -144,6 +150,12 @@ def _busy(reason: str) -> GatewayError:
     return GatewayError(
         Reason.GATEWAY_BUSY,
         f"the gateway is at its limit: {reason}. Nothing was done: retry in a moment, perhaps at another replica",
+    )
+
+
+def _stopping() -> GatewayError:
+    return GatewayError(
+        ApiReason.GATEWAY_STOPPING, "the gateway is stopping. Nothing was done: call again, perhaps at another replica"
     )
 
 

@@ -18,6 +18,13 @@ KEEPALIVE_TIMEOUT_S = 20.0
 """Then it is not."""
 
 
+METADATA_BYTES = 16 * 1024
+"""Of one request's metadata, names and 32 bytes for each field included; more is rejected, and less never."""
+
+MIN_PING_INTERVAL_S = 5.0
+"""A client that sends pings more often on a stream without messages is disconnected. Many send one every 10 s."""
+
+
 @dataclass(frozen=True, slots=True)
 class RpcLimits:
     """Health and reflection are bounded by their connections alone. See [grpc] of the configuration."""

@@ -16,7 +16,7 @@ from gateway.config import (
     CallbackSettings,
     Changes,
     ConfigInvalid,
-    FrontEnd,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -238,7 +238,7 @@ class Gateway:
             watching=self.event_streams,
             providers=self.providers,
             shares_port=self._shares_ports,
-            lean=settings.grpc.front_end is FrontEnd.HTTP2,
+            native=settings.grpc.server is GrpcServerKind.NATIVE,
             limits=rpc_limits(settings.grpc),
             traces=self._traces,
         )

@@ -2,25 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from gateway.config import ConfigInvalid, Problem, Settings, changes, requires_restart
+from gateway.server.gateway import Gateway
 from gateway.server.validation import store_conflicts, validate
 from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
 from gateway.telemetry.errors import log_unexpected_error
-
-if TYPE_CHECKING:  # the supervisor of workers has no gateway
-    from gateway.server.gateway import Gateway
 
 log = structlog.get_logger(__name__)
 
 ValueT = TypeVar("ValueT")
 
 
-async def reload(gateway: "Gateway", read: Callable[[], Settings]) -> None:
+async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
     """Apply the settings that `read` returns. Logs what changed, or why nothing did; raises neither."""
 
     async def apply() -> Settings:

@@ -5,7 +5,7 @@ from functools import partial
 from ssl import AlertDescription, SSLContext, SSLObject, SSLSocket
 from time import time
 
-from gateway.config import FrontEnd, GrpcSettings, TlsFiles
+from gateway.config import GrpcSettings, TlsFiles
 from gateway.rpc import server as rpc
 from gateway.server.validation import ssl_context
 
@@ -19,14 +19,16 @@ class Certificates:
 
     def for_callbacks(self, files: TlsFiles | None) -> SSLContext | None:
         """The context of the callback listener. Raises OSError."""
-        return None if files is None else self._context(files)
+        if files is None:
+            return None
+        context = _RenewableContext(files)
+        self._listeners.append(context.read)
+        return context.listening
 
-    def for_rpc(self, settings: GrpcSettings, server: rpc.RpcServer) -> rpc.TlsFiles | SSLContext | None:
-        """The TLS of a gRPC server, as its front end needs it. Raises OSError."""
+    def for_rpc(self, settings: GrpcSettings, server: rpc.RpcServer) -> rpc.TlsFiles | None:
+        """The files of a gRPC server. Raises OSError."""
         if settings.tls is None:
             return None
-        if settings.front_end is FrontEnd.HTTP2:
-            return self._context(settings.tls, "h2")
         files = settings.tls
         self._listeners.append(lambda: partial(server.renew_tls, _read_pem(files)))
         return _read_pem(files)
@@ -41,27 +43,21 @@ class Certificates:
 
         return apply
 
-    def _context(self, files: TlsFiles, *protocols: str) -> SSLContext:
-        context = _RenewableContext(files, *protocols)
-        self._listeners.append(context.read)
-        return context.listening
-
 
 class _RenewableContext:
     """A listener keeps its context, but the SNI callback can give each connection another one in its handshake."""
 
-    def __init__(self, files: TlsFiles, *protocols: str) -> None:
+    def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._protocols = protocols
         self._client_ca = self._read_client_ca()
         self._client_ca_since = 0.0
         """When the present authority replaced another one: older sessions hold certificates of that one."""
-        self.listening = self._current = self._create()
+        self.listening = self._current = ssl_context(files)
         self.listening.sni_callback = self._on_client_hello
 
     def read(self) -> Callable[[], None]:
         """Read the files. The returned function applies them. Raises OSError."""
-        return partial(self._apply, self._create(), self._read_client_ca())
+        return partial(self._apply, ssl_context(self._files), self._read_client_ca())
 
     def _apply(self, context: SSLContext, client_ca: bytes) -> None:
         if client_ca != self._client_ca:
@@ -70,12 +66,6 @@ class _RenewableContext:
 
     def _read_client_ca(self) -> bytes:
         return self._files.client_ca.read_bytes() if self._files.client_ca else b""
-
-    def _create(self) -> SSLContext:
-        context = ssl_context(self._files)
-        if self._protocols:
-            context.set_alpn_protocols(list(self._protocols))
-        return context
 
     def _on_client_hello(self, connection: SSLObject | SSLSocket, name: str | None, context: SSLContext) -> int | None:
         connection.context = self._current

@@ -2,11 +2,12 @@
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from adapters.contract import Secret
 from adapters.registry import Registry
-from gateway.config import ClientTls, ConfigInvalid, Problem, Settings, TlsFiles
+from gateway.config import ClientTls, ConfigInvalid, GrpcServerKind, Problem, Settings, TlsFiles
 from gateway.server.providers import ProviderBinding, bind_providers
 from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
@@ -86,6 +87,14 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
             Problem(
                 "traces.endpoint",
                 f"needs OpenTelemetry, which is not installed: install {tracing.EXTRA}, or remove [traces]",
+            )
+        )
+    if settings.grpc.server is GrpcServerKind.NATIVE and find_spec("pygrpc_native") is None:
+        problems.append(
+            Problem(
+                "grpc.server",
+                "needs pygrpc-native, which is not installed: install session-gateway[native], or write "
+                'server = "grpcio"',
             )
         )
     for section, files in (

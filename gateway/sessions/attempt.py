@@ -126,7 +126,7 @@ async def send_close(
     if (traces := active()) is None:
         return await sending
     attributes: Attributes = {"request_id": request_id, "provider": provider.name, "attempt": attempt.number}
-    return await traces.span("attempt", sending, kind=Kind.CLIENT, attributes=attributes, told=_attempt_span_result)
+    return await traces.span("attempt", sending, kind=Kind.CLIENT, attributes=attributes, result=_attempt_span_result)
 
 
 async def _send(
@@ -169,7 +169,7 @@ def _exchanged(provider: Provider, request: HttpRequest, deadline: Deadline, mas
         "server.port": provider.client.port,
         "url.full": provider.client.base_url + mask.text(request.path),  # without its query
     }
-    return traces.span(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, told=_exchange_span_result)
+    return traces.span(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, result=_exchange_span_result)
 
 
 def _exchange_span_result(reply: HttpReply) -> SpanResult:

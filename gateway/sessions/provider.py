@@ -83,7 +83,7 @@ class Provider:
         raise GatewayError(
             Reason.PROVIDER_DISABLED,
             f"{self.name} was switched off by {off.actor} at {off.since:%Y-%m-%d %H:%M:%SZ}, and nothing was sent: "
-            f"`session-gateway provider on {self.name}` or ProviderService switches it on. Why it is off: {off.reason}",
+            f"`session-gateway provider enable {self.name}` or ProviderService enables it. The reason: {off.reason}",
             details=(("actor", off.actor), ("why", off.reason)),
         )
 

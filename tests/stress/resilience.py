@@ -19,7 +19,7 @@ from tests.stress.slow_clients import drippers
 from tests.stress.soak import soak
 from tests.stress.total_failure import total_failure
 
-HTTP2 = 'front_end = "http2"'
+NATIVE = 'server = "native"'
 
 
 def _proof(name: str, happening: Callable[..., Coroutine[Any, Any, Figures]], **scaled: int) -> Proof:
@@ -28,16 +28,16 @@ def _proof(name: str, happening: Callable[..., Coroutine[Any, Any, Figures]], **
 
 PROOFS = (
     _proof("matrix", matrix, calls=1000),
-    _proof("matrix-http2", partial(matrix, grpc=HTTP2), calls=200),
+    _proof("matrix-native", partial(matrix, grpc=NATIVE), calls=200),
     _proof("matrix-defaults", matrix_with_defaults, calls=100),
     _proof("certainty", certainty, calls=3000),
     _proof("hung", hung, pairs=7),
     _proof("total-failure", total_failure, calls=3000),
     _proof("drippers", drippers, pairs=7),
     _proof("hung-rpcs", hung_rpcs, calls=1000),
-    _proof("hung-rpcs-http2", partial(hung_rpcs, grpc=HTTP2), calls=1000),
+    _proof("hung-rpcs-native", partial(hung_rpcs, grpc=NATIVE), calls=1000),
     _proof("sigterm", sigterm, calls=50, dripping=50),
-    _proof("sigterm-http2", partial(sigterm, grpc=HTTP2), calls=50, dripping=50),
+    _proof("sigterm-native", partial(sigterm, grpc=NATIVE), calls=50, dripping=50),
     _proof("soak", soak, seconds=600),
 )
 

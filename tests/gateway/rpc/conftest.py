@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from tests.gateway.rpc.harness import Scene, a_scene
 
 
-@pytest.fixture(params=list(FrontEnd))
+@pytest.fixture(params=list(GrpcServerKind))
 async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """What callers are told is the same, whatever speaks gRPC."""
     async with a_scene(tmp_path, request.param) as scene:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
 from tests.support.provider import (
@@ -35,7 +35,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO, grpc: str = "") -> AsyncIterator[Scene]:
+async def a_scene(folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, grpc: str = "") -> AsyncIterator[Scene]:
     """Set it up in this folder, and take it down; `grpc` holds more lines of that section."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
@@ -48,6 +48,6 @@ async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO, grpc: str
                 family_table("dead", "kyren", dead),
                 family_table("private", "kyren", "http://localhost:9", allow_private_addresses="false"),
             )
-            lines = f'front_end = "{front_end}"\n{grpc}'
+            lines = f'server = "{server}"\n{grpc}'
             async with running_gateway(folder, *sections, grpc=lines) as gateway:
                 yield Scene(gateway, provider)

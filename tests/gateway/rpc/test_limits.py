@@ -1,7 +1,6 @@
 """More than the gateway takes on at once is refused in words, at once; what comes after the load is served."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +12,8 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.rpc import server as rpc_server
-from gateway.rpc.http2 import limits as http2_limits
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.v1 import session_service_pb2 as pb
@@ -29,7 +27,7 @@ BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "GATEWAY_BUSY", "NOT_SENT", True)
 FEW = "max_calls = 2\nmax_event_streams = 1\nmax_message_bytes = 16384"
 
 
-@pytest.fixture(params=list(FrontEnd))
+@pytest.fixture(params=list(GrpcServerKind))
 async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """One that takes little on at once."""
     async with a_scene(tmp_path, request.param, grpc=FEW) as scene:
@@ -134,7 +132,7 @@ async def test_health_and_reflection_are_asked_under_any_load(scene: Scene) -> N
 
 
 async def test_a_request_that_is_too_large_is_refused(scene: Scene) -> None:
-    """RESOURCE_EXHAUSTED, in each front end's own words; the connection goes on."""
+    """RESOURCE_EXHAUSTED, in each server's own words; the connection goes on."""
     scene.provider.behaviour = answering()
     call = scene.gateway.sessions.CloseSession
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -154,14 +152,16 @@ async def test_limits_may_be_changed_while_it_serves(scene: Scene) -> None:
 
 
 @asynccontextmanager
-async def bare(lean: bool, limits: RpcLimits | None = None, tls: Any = None) -> AsyncIterator[int]:
+async def bare(
+    server: GrpcServerKind = GrpcServerKind.GRPCIO, limits: RpcLimits | None = None, tls: TlsFiles | None = None
+) -> AsyncIterator[int]:
     """A server with health alone; answers its port."""
-    server = RpcServer([], lean=lean, limits=limits)
-    port = await server.start("127.0.0.1", 0, tls)
+    rpc = RpcServer([], native=server is GrpcServerKind.NATIVE, limits=limits)
+    port = await rpc.start("127.0.0.1", 0, tls)
     try:
         yield port
     finally:
-        await server.stop(0)
+        await rpc.stop(0)
 
 
 async def ends(work: Awaitable[object]) -> None:
@@ -174,33 +174,23 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peers have half a second to open their side."""
     monkeypatch.setattr(rpc_server, "HANDSHAKE_S", 0.5)
     monkeypatch.setattr(rpc_server, "CONNECTION_AGE_GRACE_S", 0.5)
-    usual = http2_limits.Limits
-
-    def hasty(**given: Any) -> http2_limits.Limits:
-        return usual(preface_s=0.5, age_grace_s=0.5, **given)
-
-    monkeypatch.setattr(http2_limits, "Limits", hasty)
 
 
-@pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("said", [b"", b"PRI * HT"])
-async def test_who_connects_and_says_nothing_is_hung_up_on(impatient: None, *, lean: bool, said: bytes) -> None:
+async def test_who_connects_and_says_nothing_is_hung_up_on(impatient: None, said: bytes) -> None:
     """Neither silence nor half a beginning keeps a connection."""
-    async with bare(lean) as port:
+    async with bare() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(said)
         await ends(reader.read())
         writer.close()
 
 
-@pytest.mark.parametrize("lean", [False, True])
-async def test_a_dripped_handshake_is_hung_up_on(impatient: None, tmp_path: Path, *, lean: bool) -> None:
+async def test_a_dripped_handshake_is_hung_up_on(impatient: None) -> None:
     """A hello of TLS that comes byte by byte has no more time than another."""
     issued = trustme.CA().issue_cert("localhost")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    issued.configure_cert(context)
     files = TlsFiles(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
-    async with bare(lean, tls=context if lean else files) as port:
+    async with bare(tls=files) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         gone = asyncio.create_task(reader.read())
         async with asyncio.timeout(10):
@@ -214,10 +204,9 @@ async def test_a_dripped_handshake_is_hung_up_on(impatient: None, tmp_path: Path
         await asyncio.gather(gone, return_exceptions=True)
 
 
-@pytest.mark.parametrize("lean", [False, True])
-async def test_an_old_connection_ends_gracefully(impatient: None, *, lean: bool) -> None:
+async def test_an_old_connection_ends_gracefully(impatient: None) -> None:
     """A client that goes on calling notices nothing: it is asked to connect anew, and calls under way are answered."""
-    async with bare(lean, RpcLimits(connection_age_s=0.5)) as port:
+    async with bare(limits=RpcLimits(connection_age_s=0.5)) as port:
         states: list[grpc.ChannelConnectivity] = []
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
@@ -227,11 +216,10 @@ async def test_an_old_connection_ends_gracefully(impatient: None, *, lean: bool)
                     states += [state] if (state := channel.get_state()) not in states[-1:] else []
 
 
-@pytest.mark.parametrize("lean", [False, True])
-async def test_what_never_ends_is_cut_off_with_an_old_connection(impatient: None, *, lean: bool) -> None:
+async def test_what_never_ends_is_cut_off_with_an_old_connection(impatient: None) -> None:
     """A stream has the grace and no more: its client comes back by another connection."""
     async with (
-        bare(lean, RpcLimits(connection_age_s=0.5)) as port,
+        bare(limits=RpcLimits(connection_age_s=0.5)) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
@@ -241,10 +229,10 @@ async def test_what_never_ends_is_cut_off_with_an_old_connection(impatient: None
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_connections_are_bounded_at_grpcio_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those before the limit are served; our own front end has its test beside it."""
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before the limit are served, and more are disconnected."""
     monkeypatch.setattr(rpc_server, "CONNECTIONS", 1)
-    async with bare(lean=False) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with bare() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=5)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

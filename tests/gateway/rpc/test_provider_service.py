@@ -215,8 +215,8 @@ async def test_a_metric_shows_disabled_providers(gateway: Running) -> None:
     await switch_off(gateway)
     async with gateway.http.get(f"http://{gateway.listening.admin}/metrics") as response:
         lines = (await response.text()).splitlines()
-    assert 'session_gateway_provider_switched_off{provider="lucky"} 1.0' in lines
-    assert 'session_gateway_provider_switched_off{provider="kyren"} 0.0' in lines
+    assert 'session_gateway_provider_disabled{provider="lucky"} 1.0' in lines
+    assert 'session_gateway_provider_disabled{provider="kyren"} 0.0' in lines
 
 
 async def test_a_change_keeps_the_health_state(scene: Scene) -> None:

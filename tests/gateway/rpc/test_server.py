@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from adapters.registry import find
-from gateway.config import load
+from gateway.config import GrpcServerKind, load
+from gateway.rpc.server import RpcServer
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.buf import buf_curl
@@ -20,6 +22,7 @@ from tests.support.gateway import Running, configuration, family_table, locked, 
 from tests.support.provider import ScriptedProvider, answering, hanging, scripted_provider
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+SERVICES = ("Session", "Wallet", "Reconciliation", "Transaction", "Provider")
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -30,13 +33,22 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, provider: ScriptedProvider) -> AsyncIterator[Running]:
+def server() -> GrpcServerKind:
+    return GrpcServerKind.GRPCIO
+
+
+both = pytest.mark.parametrize("server", list(GrpcServerKind))
+"""For a test of what the gRPC server itself does."""
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, provider: ScriptedProvider, server: GrpcServerKind) -> AsyncIterator[Running]:
     sections = (
         family_table("lucky-brand-2", "luckymonaco", provider.base_url),
         family_table("kyren", "kyren", provider.base_url),
         provider_table("eliab", "eliab", provider.base_url),
     )
-    async with running_gateway(tmp_path, *sections) as gateway:
+    async with running_gateway(tmp_path, *sections, grpc=f'server = "{server}"') as gateway:
         yield gateway
 
 
@@ -57,6 +69,7 @@ async def test_providers_are_listed_with_what_they_can_do(gateway: Running) -> N
     assert lucky.health.state == pb.HEALTH_STATE_UNTRIED
 
 
+@both
 async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedProvider) -> None:
     """A provider's health is that of its last call, over gRPC health and in ListProviders; the gateway's own stays."""
     health = health_pb2_grpc.HealthStub(gateway.channel)
@@ -84,13 +97,15 @@ async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedP
     assert (await listed()).health.state == pb.HEALTH_STATE_ANSWERING
 
 
-@pytest.mark.parametrize("service", ["Session", "Wallet", "Reconciliation", "Transaction", "Provider"])
+@both
+@pytest.mark.parametrize("service", SERVICES)
 async def test_each_service_has_a_health_of_its_own(gateway: Running, service: str) -> None:
     """A load balancer that asks for one service's health is answered by its full name."""
     request = health_pb2.HealthCheckRequest(service=f"gateway.v1.{service}Service")
     assert (await health_pb2_grpc.HealthStub(gateway.channel).Check(request)).status == SERVING
 
 
+@both
 async def test_an_open_health_watch_does_not_hold_up_stopping(gateway: Running) -> None:
     """A watcher of health is a stream without an end: stopping ends it."""
     watch = health_pb2_grpc.HealthStub(gateway.channel).Watch(health_pb2.HealthCheckRequest(service=""))
@@ -99,6 +114,7 @@ async def test_an_open_health_watch_does_not_hold_up_stopping(gateway: Running) 
         await gateway.gateway.stop()
 
 
+@both
 async def test_what_lingers_does_not_hold_up_stopping(gateway: Running) -> None:
     """A stream of reflection and a connection that says nothing are ended, and not waited for."""
     stub = reflection_pb2_grpc.ServerReflectionStub(gateway.channel)
@@ -112,6 +128,30 @@ async def test_what_lingers_does_not_hold_up_stopping(gateway: Running) -> None:
     silent.close()
 
 
+@both
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_lists_the_services_by_both_of_its_versions(gateway: Running, version: str) -> None:
+    """Their messages are the same, field by field."""
+    call: Any = gateway.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    stream = call(timeout=5)
+    await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    listed = (await stream.read()).list_services_response.service
+    stream.cancel()
+    ours = {f"gateway.v1.{name}Service" for name in SERVICES}
+    assert {one.name for one in listed} == ours | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+async def test_a_servicer_that_is_in_no_table_is_refused() -> None:
+    """By its name, when the server is made."""
+    with pytest.raises(TypeError, match="object"):
+        RpcServer([object()])
+
+
+@both
 async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> None:
     """A person with `buf curl` and no proto file can list methods and call one."""
     methods = await buf_curl(f"http://{gateway.listening.grpc}", "--list-methods")
@@ -127,6 +167,7 @@ async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> 
     assert json.loads(answer.out)["outcome"] == "OUTCOME_CLOSED"
 
 
+@both
 async def test_a_taken_port_is_refused(gateway: Running, tmp_path: Path) -> None:
     """A second gateway on the same port does not start, rather than take half of the calls."""
     other = tmp_path / "other"

@@ -1,4 +1,4 @@
-"""Calls to a provider that is switched off, and how a provider's circuit and queue are shown, over both front ends."""
+"""Calls to a provider that is switched off, and how a provider's circuit and queue are shown, at both gRPC servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -11,7 +11,7 @@ import grpc
 import pytest
 from aiohttp import web
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.harness import Scene
 from tests.gateway.rpc.switching import health_of, is_serving, switch_off, switch_on
@@ -27,15 +27,15 @@ NARROW = {
 
 
 @asynccontextmanager
-async def bounded(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO, **more: str) -> AsyncIterator[Scene]:
+async def bounded(folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, **more: str) -> AsyncIterator[Scene]:
     """A scene with one provider, bounded as told."""
     async with scripted_provider() as provider:
         table = family_table("lucky", "luckymonaco", provider.base_url, **more)
-        async with running_gateway(folder, table, grpc=f'front_end = "{front_end}"') as gateway:
+        async with running_gateway(folder, table, grpc=f'server = "{server}"') as gateway:
             yield Scene(gateway, provider)
 
 
-@pytest.fixture(params=list(FrontEnd))
+@pytest.fixture(params=list(GrpcServerKind))
 async def narrow(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """A scene with one narrow provider."""
     async with bounded(tmp_path, request.param, **NARROW) as scene:
@@ -48,7 +48,7 @@ def close(scene: Scene, provider: str = "lucky", request_id: str = "") -> Awaita
     return scene.gateway.sessions.CloseSession(request, timeout=5)
 
 
-async def test_nothing_is_sent_to_a_provider_that_is_switched_off(scene: Scene) -> None:
+async def test_nothing_is_otlp_exporter_a_provider_that_is_switched_off(scene: Scene) -> None:
     """Callers are told who, why and what to do, as NOT_SENT; others are asked on, and it is once it is on again."""
     request_id = str(uuid4())
     await switch_off(scene.gateway, why="wrong invoices")
@@ -59,7 +59,7 @@ async def test_nothing_is_sent_to_a_provider_that_is_switched_off(scene: Scene) 
         "NOT_SENT",
         False,
     )
-    for words in ("ada", "wrong invoices", "session-gateway provider on lucky", "nothing was sent"):
+    for words in ("ada", "wrong invoices", "session-gateway provider enable lucky", "nothing was sent"):
         assert words in failure.message
     assert (failure.metadata["actor"], failure.metadata["why"]) == ("ada", "wrong invoices")
     assert failure.metadata["provider"] == "lucky"

@@ -19,7 +19,6 @@ from tests.support.process import COMMAND
 
 TLS = 'tls = { cert = "cert.pem", key = "key.pem" }'
 MUTUAL_TLS = 'tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }'
-HTTP2 = 'front_end = "http2"\n'
 
 
 def configured(folder: Path, store_url: str) -> Path:

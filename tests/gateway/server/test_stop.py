@@ -10,7 +10,7 @@ import aiohttp
 import grpc
 import pytest
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.store.factory import open_store
 from gateway.store.models import Balance, Direction
 from gateway.v1 import session_service_pb2 as pb
@@ -77,12 +77,12 @@ async def loaded(gateway: Serving, provider: ScriptedProvider) -> AsyncIterator[
             await asyncio.gather(*calls, *slow_clients, return_exceptions=True)
 
 
-@pytest.mark.parametrize("front_end", list(FrontEnd))
-async def test_the_gateway_stops_within_ten_seconds(tmp_path: Path, front_end: FrontEnd) -> None:
+@pytest.mark.parametrize("server", list(GrpcServerKind))
+async def test_the_gateway_stops_within_ten_seconds(tmp_path: Path, server: GrpcServerKind) -> None:
     """It exits 0, each caller learns that the outcome is unknown, and nothing acknowledged is lost."""
     async with scripted_provider() as provider:
         section = family_table("lucky", "luckymonaco", provider.base_url)
-        config = configuration(tmp_path, section, grpc=f'front_end = "{front_end}"')
+        config = configuration(tmp_path, section, grpc=f'server = "{server}"')
         async with serving(config) as gateway, aiohttp.ClientSession() as http:
             await gateway.open_account()
             provider.behaviour = hanging

@@ -6,12 +6,11 @@ import ssl
 from pathlib import Path
 
 import grpc
-import pytest
 import trustme
 
 from gateway.v1.session_service_pb2 import ListProvidersRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.gateway.server.harness import HTTP2, MUTUAL_TLS, TLS, add_callback_tls, issue
+from tests.gateway.server.harness import MUTUAL_TLS, TLS, add_callback_tls, issue
 from tests.support.gateway import configuration
 from tests.support.process import serving
 from tests.support.reloadable import Reloadable
@@ -38,11 +37,10 @@ async def serial_number(at: str, authority: trustme.CA, *protocols: str) -> int:
     return await asyncio.to_thread(connect)
 
 
-@pytest.mark.parametrize("front_end", ["", HTTP2], ids=["grpcio", "http2"])
-async def test_certificates_are_reloaded(tmp_path: Path, front_end: str) -> None:
+async def test_certificates_are_reloaded(tmp_path: Path) -> None:
     """After a reload both listeners use the new certificate for new connections; an invalid one is refused."""
     authority = trustme.CA()
-    config = configuration(tmp_path, grpc=front_end + TLS)
+    config = configuration(tmp_path, grpc=TLS)
     add_callback_tls(config, TLS)
     first = issue(tmp_path, authority)
     trusted = grpc.ssl_channel_credentials(root_certificates=authority.cert_pem.bytes())
@@ -76,13 +74,12 @@ async def test_certificates_are_reloaded(tmp_path: Path, front_end: str) -> None
         assert await both() == [third, third]
 
 
-@pytest.mark.parametrize("front_end", ["", HTTP2], ids=["grpcio", "http2"])
-async def test_client_authorities_are_reloaded(tmp_path: Path, front_end: str) -> None:
+async def test_client_authorities_are_reloaded(tmp_path: Path) -> None:
     """After a reload only callers with a certificate of the new authority are accepted."""
     authority, before, after = trustme.CA(), trustme.CA(), trustme.CA()
     issue(tmp_path, authority)
     before.cert_pem.write_to_path(tmp_path / "ca.pem")
-    config = configuration(tmp_path, grpc=front_end + MUTUAL_TLS)
+    config = configuration(tmp_path, grpc=MUTUAL_TLS)
 
     async def served(at: str, issuer: trustme.CA) -> bool:
         own = issuer.issue_cert("microservice.example")

@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway
@@ -36,7 +36,7 @@ def first_then(first: Behaviour, then: Behaviour) -> Behaviour:
 
 
 @dataclass(frozen=True)
-class Stage:
+class TelemetryHarness:
     """A gateway, and the one provider behind it."""
 
     gateway: Running
@@ -104,7 +104,7 @@ class Stage:
         assert await self.result("r-1") == 0
         assert await self.result("r-1", amount=11) == 999
         assert await self.result("r-2", userId="nobody") == 62
-        assert await self.result("r-3", secureLogin="stranger") == 54
+        assert await self.result("r-3", secureLogin="wrong") == 54
         assert await self.expired() == 0
         with locked(self.gateway.database):
             assert await self.result("r-4") == 998
@@ -122,9 +122,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def a_stage(
-    folder: Path, *sections: str, front_end: FrontEnd = FrontEnd.GRPCIO, store: str = ""
-) -> AsyncIterator[Stage]:
+async def telemetry_harness(
+    folder: Path, *sections: str, server: GrpcServerKind = GrpcServerKind.GRPCIO, store: str = ""
+) -> AsyncIterator[TelemetryHarness]:
     """Set it up in this folder, with these sections besides, and take it down. `store` is another database's url."""
     async with scripted_provider() as provider:
         retry = "{ attempts = 2, backoff_s = 0.01, max_backoff_s = 0.01 }"
@@ -132,6 +132,6 @@ async def a_stage(
             family_table(PROVIDER, "luckymonaco", provider.base_url, retry=retry),
             provider_table("dead", "luckymonaco", "http://127.0.0.1:1", secure_login='"partner-1"'),
         )
-        lines = f'front_end = "{front_end}"'
+        lines = f'server = "{server}"'
         async with running_gateway(folder, *tables, *sections, grpc=lines, store=store) as gateway:
-            yield Stage(gateway, provider)
+            yield TelemetryHarness(gateway, provider)

@@ -21,7 +21,7 @@ async def nothing() -> tuple[str, ...]:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin, "IDLE_S", 0.4)
-    monkeypatch.setattr(admin, "UNTAKEN_S", 0.4)
+    monkeypatch.setattr(admin, "SEND_TIMEOUT_S", 0.4)
     monkeypatch.setattr(admin, "CONNECTIONS", 5)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from tests.gateway.telemetry.harness import a_stage
+from tests.gateway.telemetry.harness import telemetry_harness
 from tests.gateway.telemetry.promql import Matcher, named
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -43,9 +43,9 @@ def alerts() -> list[str]:
 @pytest.fixture(scope="module")
 async def told(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
     """What a real gateway tells after real traffic."""
-    async with a_stage(tmp_path_factory.mktemp("stage")) as stage:
-        await stage.traffic()
-        return await stage.exposition()
+    async with telemetry_harness(tmp_path_factory.mktemp("telemetry")) as harness:
+        await harness.traffic()
+        return await harness.exposition()
 
 
 def wrong(expression: str, told: list[Metric]) -> list[str]:
@@ -88,12 +88,18 @@ def test_all_queries_name_what_a_gateway_tells(told: list[Metric]) -> None:
         ("rate(session_gateway_cals_total[5m])", "no metric session_gateway_cals_total"),
         ("session_gateway_calls", "no metric session_gateway_calls"),
         ('session_gateway_calls_total{reason="CLOSED"}', "session_gateway_calls_total has no reason='CLOSED'"),
-        ('session_gateway_circuit{state="open"}', "session_gateway_circuit has no state='open'"),
-        ('session_gateway_circuit{state=~"open|ajar"}', "session_gateway_circuit has no state='open|ajar'"),
+        (
+            'session_gateway_circuit_breaker_state{state="open"}',
+            "session_gateway_circuit_breaker_state has no state='open'",
+        ),
+        (
+            'session_gateway_circuit_breaker_state{state=~"open|ajar"}',
+            "session_gateway_circuit_breaker_state has no state='open|ajar'",
+        ),
         ("sum by (reason) (session_gateway_calls_total)", "session_gateway_calls_total has no label reason"),
         (
-            "sum by (le) (rate(session_gateway_call_seconds_sum[5m]))",
-            "session_gateway_call_seconds_sum has no label le",
+            "sum by (le) (rate(session_gateway_call_duration_seconds_sum[5m]))",
+            "session_gateway_call_duration_seconds_sum has no label le",
         ),
         ("vector(1) > 1e9", "names no metric"),
     ],

@@ -33,8 +33,8 @@ def test_everything_is_counted_under_its_labels() -> None:
     assert counted["session_gateway_calls_total", (("certainty", "UNKNOWN"), *call)] == 2
     closed = (("certainty", ""), ("operation", "close_session"), ("outcome", "CLOSED"), ("provider", "acme"))
     assert counted["session_gateway_calls_total", closed] == 1
-    assert counted["session_gateway_exchange_seconds_bucket", (("le", "0.25"), ("provider", "acme"))] == 1
-    assert counted["session_gateway_exchange_seconds_bucket", (("le", "0.1"), ("provider", "acme"))] == 0
+    assert counted["session_gateway_exchange_duration_seconds_bucket", (("le", "0.25"), ("provider", "acme"))] == 1
+    assert counted["session_gateway_exchange_duration_seconds_bucket", (("le", "0.1"), ("provider", "acme"))] == 0
     callback = (("answer", "CREDITED"), ("path", "V4/Result"), ("provider", "acme"))
     assert counted["session_gateway_callbacks_total", callback] == 1
     assert counted["session_gateway_event_streams_open", ()] == 1
@@ -63,11 +63,11 @@ def test_a_calls_time_is_the_providers_and_the_gateways_own() -> None:
     metrics.latency("acme", 0.1, 0.1)
     counted = samples(metrics)
     acme = (("provider", "acme"),)
-    assert counted["session_gateway_call_seconds_sum", acme] == pytest.approx(0.35)
-    assert counted["session_gateway_call_provider_seconds_sum", acme] == pytest.approx(0.3)
-    assert counted["session_gateway_call_gateway_seconds_sum", acme] == pytest.approx(0.05)
-    assert counted["session_gateway_call_seconds_count", acme] == 2
-    assert counted["session_gateway_call_gateway_seconds_bucket", (("le", "0.0005"), *acme)] == 1
+    assert counted["session_gateway_call_duration_seconds_sum", acme] == pytest.approx(0.35)
+    assert counted["session_gateway_call_provider_duration_seconds_sum", acme] == pytest.approx(0.3)
+    assert counted["session_gateway_call_gateway_duration_seconds_sum", acme] == pytest.approx(0.05)
+    assert counted["session_gateway_call_duration_seconds_count", acme] == 2
+    assert counted["session_gateway_call_gateway_duration_seconds_bucket", (("le", "0.0005"), *acme)] == 1
 
 
 def test_a_bucket_takes_what_equals_its_bound_and_the_last_one_everything() -> None:
@@ -76,7 +76,7 @@ def test_a_bucket_takes_what_equals_its_bound_and_the_last_one_everything() -> N
     for seconds in (0.01, 0.011, 1000.0):
         metrics.exchange("acme", seconds)
     counted = samples(metrics)
-    name, acme = "session_gateway_exchange_seconds_bucket", ("provider", "acme")
+    name, acme = "session_gateway_exchange_duration_seconds_bucket", ("provider", "acme")
     assert counted[name, (("le", "0.005"), acme)] == 0
     assert counted[name, (("le", "0.01"), acme)] == 1
     assert counted[name, (("le", "0.025"), acme)] == 2
@@ -90,7 +90,9 @@ def test_a_callback_has_a_duration_where_it_is_told() -> None:
     metrics.callback("acme", "V4/Result", "CREDITED", seconds=0.004)
     metrics.callback("acme", "V4/Result", "CREDITED")
     counted = samples(metrics)
-    assert counted["session_gateway_callback_seconds_count", (("path", "V4/Result"), ("provider", "acme"))] == 1
+    assert (
+        counted["session_gateway_callback_duration_seconds_count", (("path", "V4/Result"), ("provider", "acme"))] == 1
+    )
 
 
 def test_commits_have_a_size_and_a_duration() -> None:
@@ -101,7 +103,7 @@ def test_commits_have_a_size_and_a_duration() -> None:
     counted = samples(metrics)
     sqlite = (("engine", "sqlite"),)
     assert counted["session_gateway_commit_operations_sum", sqlite] == 3
-    assert counted["session_gateway_commit_seconds_count", sqlite] == 1
+    assert counted["session_gateway_commit_duration_seconds_count", sqlite] == 1
     assert counted["session_gateway_commit_failures_total", sqlite] == 1
 
 
@@ -112,13 +114,13 @@ def test_providers_are_read_at_each_scrape() -> None:
     metrics.watch_providers(lambda: states)
     counted = samples(metrics)
     acme = ("provider", "acme")
-    assert counted["session_gateway_provider_calls_under_way", (acme,)] == 7
-    assert counted["session_gateway_provider_calls_waiting", (acme,)] == 2
-    assert counted["session_gateway_provider_switched_off", (acme,)] == 1
-    circuit = {state: counted["session_gateway_circuit", (acme, ("state", state))] for state in CIRCUITS}
+    assert counted["session_gateway_provider_calls_in_flight", (acme,)] == 7
+    assert counted["session_gateway_provider_calls_queued", (acme,)] == 2
+    assert counted["session_gateway_provider_disabled", (acme,)] == 1
+    circuit = {state: counted["session_gateway_circuit_breaker_state", (acme, ("state", state))] for state in CIRCUITS}
     assert circuit == {"CLOSED": 0, "OPEN": 0, "HALF_OPEN": 1}
     states.clear()
-    assert ("session_gateway_provider_calls_waiting", (acme,)) not in samples(metrics)
+    assert ("session_gateway_provider_calls_queued", (acme,)) not in samples(metrics)
 
 
 async def test_rpcs_and_tasks_are_read_at_each_scrape() -> None:
@@ -126,11 +128,14 @@ async def test_rpcs_and_tasks_are_read_at_each_scrape() -> None:
     metrics = Metrics()
     metrics.watch_rpcs(lambda: 4)
     before = samples(metrics)
-    assert before["session_gateway_rpcs_under_way", ()] == 4
+    assert before["session_gateway_rpcs_in_flight", ()] == 4
     async with asyncio.TaskGroup() as tasks:
         release = asyncio.Event()
         tasks.create_task(release.wait())
-        assert samples(metrics)["session_gateway_tasks", ()] == before["session_gateway_tasks", ()] + 1
+        assert (
+            samples(metrics)["session_gateway_event_loop_tasks", ()]
+            == before["session_gateway_event_loop_tasks", ()] + 1
+        )
         release.set()
     assert any(name == "session_gateway_build_info" for name, _ in before)
 
@@ -150,7 +155,7 @@ def test_a_scrape_costs_a_thread_that_counts_nothing() -> None:
     while not done.is_set():
         metrics.render()
     thread.join()
-    assert sum(name == "session_gateway_commit_seconds_count" for name, _ in samples(metrics)) == 2000
+    assert sum(name == "session_gateway_commit_duration_seconds_count" for name, _ in samples(metrics)) == 2000
 
 
 def test_a_stream_that_fails_is_no_longer_open() -> None:
@@ -165,7 +170,7 @@ def test_two_gateways_in_one_process_count_apart() -> None:
     """Each Metrics has a registry of its own."""
     first, second = Metrics(), Metrics()
     first.exchange("acme", 1.0)
-    assert ("session_gateway_exchange_seconds_count", (("provider", "acme"),)) not in samples(second)
+    assert ("session_gateway_exchange_duration_seconds_count", (("provider", "acme"),)) not in samples(second)
 
 
 def test_the_content_type_is_the_text_formats() -> None:

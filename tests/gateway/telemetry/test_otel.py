@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.server import gateway as app
 from gateway.telemetry.otel import OtelTracer
-from tests.gateway.telemetry.harness import PROVIDER, Stage, a_stage
+from tests.gateway.telemetry.harness import PROVIDER, TelemetryHarness, telemetry_harness
 from tests.support.gateway import callback_key, locked
 from tests.support.provider import answering, hanging
 from tests.support.waiting import until
@@ -39,18 +39,18 @@ def ratio() -> float:
     return 1.0
 
 
-@pytest.fixture(params=list(FrontEnd))
-async def stage(
+@pytest.fixture(params=list(GrpcServerKind))
+async def harness(
     tmp_path: Path,
     request: pytest.FixtureRequest,
     told: InMemorySpanExporter,
     ratio: float,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[TelemetryHarness]:
     """A gateway whose spans stay in this process."""
     monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told), ratio))
-    async with a_stage(tmp_path, front_end=request.param) as stage:
-        yield stage
+    async with telemetry_harness(tmp_path, server=request.param) as harness:
+        yield harness
 
 
 Tree = tuple[str, tuple["Tree", ...]]
@@ -88,10 +88,10 @@ COMMIT: Tree = ("store commit", ())
 ATTEMPT: Tree = ("attempt", (("POST", ()),))
 
 
-async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_a_close_of_two_attempts(harness: TelemetryHarness, told: InMemorySpanExporter) -> None:
     """The method, its attempts, the exchange of each; and each wait for the store, in its place."""
     mine = str(uuid4())
-    assert await stage.close_in_two_attempts(mine) is grpc.StatusCode.OK
+    assert await harness.close_in_two_attempts(mine) is grpc.StatusCode.OK
     spans = told.get_finished_spans()
     assert trees(spans, CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT, COMMIT, ATTEMPT, COMMIT))]
     call = one(told, CLOSE)
@@ -99,7 +99,7 @@ async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter)
     assert call.attributes == {
         "rpc.system.name": "grpc",
         "rpc.method": CLOSE,
-        "rpc.response.status_code": "OK",
+        "rpc.status_code": "OK",
         "request_id": mine,
         "provider": PROVIDER,
     }
@@ -120,8 +120,8 @@ async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter)
         "http.response.status_code": 503,
         "error.type": "503",
         "server.address": "127.0.0.1",
-        "server.port": int(stage.provider.base_url.rpartition(":")[2]),
-        "url.full": stage.provider.base_url + stage.provider.received[0].path,
+        "server.port": int(harness.provider.base_url.rpartition(":")[2]),
+        "url.full": harness.provider.base_url + harness.provider.received[0].path,
     }
     assert answered.attributes
     assert answered.attributes["http.response.status_code"] == 200
@@ -130,52 +130,56 @@ async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter)
 
 
 async def test_a_callers_trace_is_taken_on_and_none_is_sent_to_a_provider(
-    stage: Stage, told: InMemorySpanExporter
+    harness: TelemetryHarness, told: InMemorySpanExporter
 ) -> None:
     """The caller sees our spans below its own; a provider sees nothing of them."""
-    assert await stage.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
+    assert await harness.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
     call = one(told, CLOSE)
     assert call.parent
     assert f"{call.parent.trace_id:032x}-{call.parent.span_id:016x}" == CALLER[3:52]
     assert {span.context.trace_id for span in told.get_finished_spans() if span.context} == {call.parent.trace_id}
-    (received,) = stage.provider.received
+    (received,) = harness.provider.received
     assert {"traceparent", "tracestate", "baggage"}.isdisjoint(name.lower() for name in received.headers)
 
 
-async def test_what_a_caller_does_not_want_told_is_not_told(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_what_a_caller_does_not_want_told_is_not_told(
+    harness: TelemetryHarness, told: InMemorySpanExporter
+) -> None:
     """A traceparent without the sampled flag decides for the whole trace; what is no traceparent decides nothing."""
-    assert await stage.close(metadata=[("traceparent", UNSAMPLED)]) is grpc.StatusCode.OK
+    assert await harness.close(metadata=[("traceparent", UNSAMPLED)]) is grpc.StatusCode.OK
     assert told.get_finished_spans() == ()
-    assert await stage.close(metadata=[("traceparent", "not one")]) is grpc.StatusCode.OK
+    assert await harness.close(metadata=[("traceparent", "not one")]) is grpc.StatusCode.OK
     assert one(told, CLOSE).parent is None
 
 
 @pytest.mark.parametrize("ratio", [0.0])
-async def test_where_none_are_chosen_only_a_callers_are_told(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_where_none_are_chosen_only_a_callers_are_told(
+    harness: TelemetryHarness, told: InMemorySpanExporter
+) -> None:
     """The ratio is for traces that begin here."""
-    await stage.open_account()
-    assert await stage.close() is grpc.StatusCode.OK
-    assert await stage.result("r-1") == 0
+    await harness.open_account()
+    assert await harness.close() is grpc.StatusCode.OK
+    assert await harness.result("r-1") == 0
     assert told.get_finished_spans() == ()
-    assert await stage.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
+    assert await harness.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
     assert one(told, CLOSE).parent is not None
 
 
-async def test_failures_say_their_reason_and_certainty(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_failures_say_their_reason_and_certainty(harness: TelemetryHarness, told: InMemorySpanExporter) -> None:
     """What is the caller's own fault is no error of this server's."""
-    stage.provider.behaviour = hanging
-    assert await stage.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
+    harness.provider.behaviour = hanging
+    assert await harness.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: named(told, CLOSE))  # a failure is told before its span ends
     late = one(told, CLOSE)
     assert late.attributes
-    assert late.attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
+    assert late.attributes["rpc.status_code"] == "DEADLINE_EXCEEDED"
     assert (late.attributes["reason"], late.attributes["certainty"]) == ("PROVIDER_TIMEOUT", "UNKNOWN")
     assert late.status.status_code is StatusCode.ERROR
     asked = one(told, "POST").attributes
     assert asked
     assert asked["error.type"] == "TIMEOUT"
     told.clear()
-    assert await stage.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
+    assert await harness.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
     await until(lambda: named(told, CLOSE))
     unknown = one(told, CLOSE)
     assert unknown.attributes
@@ -183,12 +187,12 @@ async def test_failures_say_their_reason_and_certainty(stage: Stage, told: InMem
     assert unknown.status.status_code is StatusCode.UNSET
 
 
-async def test_a_callback(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_a_callback(harness: TelemetryHarness, told: InMemorySpanExporter) -> None:
     """The callback, its judgement, the wait for the store; each in a trace of its own, whatever the provider sends."""
-    await stage.open_account()
+    await harness.open_account()
     told.clear()
-    assert await stage.result("r-1") == 0
-    assert await stage.result("r-2", userId="nobody") == 62
+    assert await harness.result("r-1") == 0
+    assert await harness.result("r-2", userId="nobody") == 62
     expected = (RESULT, (("judge", (COMMIT,)),))
     assert trees(told.get_finished_spans(), RESULT) == [expected, expected]
     good, refused = (span for span in told.get_finished_spans() if span.name == RESULT)
@@ -201,13 +205,13 @@ async def test_a_callback(stage: Stage, told: InMemorySpanExporter) -> None:
     assert good.attributes["http.route"] == f"/callbacks/{PROVIDER}/{{callback_key}}/V4/Result"
     assert good.attributes["http.response.status_code"] == 200
     assert (good.attributes["provider"], good.attributes["verdict"]) == (PROVIDER, "CREDITED")
-    assert good.attributes["request_id"] == (await stage.gateway.store.exchanges(provider=PROVIDER))[0].id
+    assert good.attributes["request_id"] == (await harness.gateway.store.exchanges(provider=PROVIDER))[0].id
     assert refused.attributes
     assert refused.attributes["verdict"] == "ACCOUNT_UNKNOWN"
     assert refused.status.status_code is StatusCode.UNSET
     told.clear()
-    with locked(stage.gateway.database):
-        assert await stage.result("r-3") == 998
+    with locked(harness.gateway.database):
+        assert await harness.result("r-3") == 998
     assert one(told, RESULT).status.status_code is StatusCode.ERROR
 
 
@@ -216,36 +220,36 @@ async def test_a_callback_on_postgresql(
 ) -> None:
     """The same tree: the wait for a commit is the caller's, whoever makes it."""
     monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told)))
-    async with a_stage(tmp_path, store=postgres_url) as stage:
-        await stage.open_account()
-        assert await stage.result("r-1") == 0
-        assert await stage.close() is grpc.StatusCode.OK
+    async with telemetry_harness(tmp_path, store=postgres_url) as harness:
+        await harness.open_account()
+        assert await harness.result("r-1") == 0
+        assert await harness.close() is grpc.StatusCode.OK
     assert trees(told.get_finished_spans(), RESULT) == [(RESULT, (("judge", (COMMIT,)),))]
     assert trees(told.get_finished_spans(), CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT))]
     commit = next(span for span in told.get_finished_spans() if span.name == "store commit")
     assert commit.attributes == {"db.system.name": "postgresql", "db.operation.name": "COMMIT"}
 
 
-async def test_a_strangers_trace_is_not_taken_on(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_a_strangers_trace_is_not_taken_on(harness: TelemetryHarness, told: InMemorySpanExporter) -> None:
     """Whoever calls back cannot write into the operator's traces; who is turned away makes none at all."""
-    host = stage.gateway.listening.callbacks
+    host = harness.gateway.listening.callbacks
     for key, traced in ((callback_key(PROVIDER), 1), ("wrong" * 9, 0)):
         told.clear()
         url = f"http://{host}/callbacks/{PROVIDER}/{key}/V4/Result"
-        async with stage.gateway.http.post(url, data=b"{}", headers={"traceparent": CALLER}) as response:
+        async with harness.gateway.http.post(url, data=b"{}", headers={"traceparent": CALLER}) as response:
             await response.read()
         roots = [span for span in told.get_finished_spans() if span.name == RESULT]
         assert [span.parent for span in roots] == [None] * traced
 
 
-async def test_no_secret_is_told(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_no_secret_is_told(harness: TelemetryHarness, told: InMemorySpanExporter) -> None:
     """Tokens that a provider repeats, its callback key, the operator's own token: of none a trace is in any span."""
-    stage.provider.behaviour = answering(
+    harness.provider.behaviour = answering(
         200, json.dumps({"error": 56, "description": "no callers-token configured-token"}).encode()
     )
-    await stage.close(token="callers-token")
-    stage.provider.behaviour = answering()
-    await stage.traffic()
+    await harness.close(token="callers-token")
+    harness.provider.behaviour = answering()
+    await harness.traffic()
     all_told = "".join(strings(told))
     assert "***" in all_told
     assert "V4/Result" in all_told
@@ -253,9 +257,9 @@ async def test_no_secret_is_told(stage: Stage, told: InMemorySpanExporter) -> No
         assert secret not in all_told
 
 
-async def test_a_call_without_a_request_says_none(stage: Stage, told: InMemorySpanExporter) -> None:
+async def test_a_call_without_a_request_says_none(harness: TelemetryHarness, told: InMemorySpanExporter) -> None:
     """An RPC that has neither request nor provider says neither."""
-    await stage.open_account()
+    await harness.open_account()
     method = "gateway.v1.WalletService/OpenAccount"
     assert trees(told.get_finished_spans(), method) == [(method, (COMMIT,))]
     opened = one(told, method).attributes

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from gateway.config import ConfigInvalid, TracesSettings, load
 from gateway.server.validation import unreadable_files
 from gateway.telemetry import tracing
-from tests.gateway.telemetry.harness import PROVIDER, a_stage
+from tests.gateway.telemetry.harness import PROVIDER, telemetry_harness
 from tests.support.gateway import configuration, family_table
 from tests.support.process import run_here, serving
 
@@ -83,8 +83,8 @@ async def test_a_collector_gets_the_spans_by_the_time_the_gateway_has_stopped(tm
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        async with a_stage(tmp_path, f'[traces]\nendpoint = "{endpoint}"') as stage:
-            assert await stage.close() is grpc.StatusCode.OK
+        async with telemetry_harness(tmp_path, f'[traces]\nendpoint = "{endpoint}"') as harness:
+            assert await harness.close() is grpc.StatusCode.OK
     finally:
         await runner.cleanup()
     resources = [resource for request in received for resource in request.resource_spans]

@@ -1,4 +1,4 @@
-"""A simulator of a made-up dialect in plain words: `close s1` is answered `closed`, callbacks are read `ok`."""
+"""A simulator of an invented dialect: `close s1` is answered `closed`, and the reply `ok` settles a callback."""
 
 import asyncio
 import dataclasses
@@ -8,7 +8,7 @@ from typing import Any
 
 from adapters.contract import Account, AdapterSettings, Attempt, HttpReply, HttpRequest
 from adapters.simulation import Delivery, Expire, NotInThisDialect, PlayerSession, SimulatedEvent, Simulator, Win
-from gateway.simulation import run_simulator
+from gateway.simulation import SimulatorHost, run_simulator
 
 ACCOUNT = Account("plain", AdapterSettings())
 SESSION = PlayerSession("s1", "u1", "g1")
@@ -18,7 +18,7 @@ TEXT = (("Content-Type", "text/plain"),)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the provider knows."""
+    """The provider's state."""
 
     sessions: tuple[PlayerSession, ...]
     code: str = ""
@@ -45,22 +45,22 @@ def _fail_with(state: State, code: str) -> State:
     return dataclasses.replace(state, code=code)
 
 
-def _happen(state: State, happening: SimulatedEvent, attempt: Attempt) -> State:
-    if happening.session_id not in {session.session_id for session in state.sessions}:
-        raise KeyError(happening.session_id)
-    match happening:
+def _happen(state: State, event: SimulatedEvent, attempt: Attempt) -> State:
+    if event.session_id not in {session.session_id for session in state.sessions}:
+        raise KeyError(event.session_id)
+    match event:
         case Expire(session_id):
-            said = f"expired {session_id}"
+            body = f"expired {session_id}"
         case Win(promo=None):
-            said = f"won {happening.amount} {happening.currency}"
+            body = f"won {event.amount} {event.currency}"
         case _:
-            raise NotInThisDialect("no prizes in plain words")
-    request = HttpRequest("POST", "/Tell", (("n", str(attempt.number)),), TEXT, said.encode())
+            raise NotInThisDialect("the plain dialect has no prizes")
+    request = HttpRequest("POST", "/Event", (("n", str(attempt.number)),), TEXT, body.encode())
     queue = (*state.queue, Delivery(state.last_id + 1, request))
     return dataclasses.replace(state, queue=queue, last_id=state.last_id + 1)
 
 
-def _heard(state: State, delivery: Delivery, reply: HttpReply | None) -> State:
+def _on_reply(state: State, delivery: Delivery, reply: HttpReply | None) -> State:
     settled = reply is not None and reply.body == b"ok"
     again = () if settled else (dataclasses.replace(delivery, tries=delivery.tries + 1),)
     others = tuple(other for other in state.queue if other.id != delivery.id)
@@ -76,7 +76,7 @@ PLAIN: Simulator[State] = Simulator(
     fail_with=_fail_with,
     happen=_happen,
     pending=lambda state: state.queue,
-    on_reply=_heard,
+    on_reply=_on_reply,
     open_sessions=lambda state: state.sessions,
     required=MappingProxyType({}),
     optional=MappingProxyType({}),
@@ -84,4 +84,4 @@ PLAIN: Simulator[State] = Simulator(
 
 
 if __name__ == "__main__":
-    asyncio.run(run_simulator(PLAIN, ACCOUNT, sessions=[SESSION]))
+    asyncio.run(run_simulator(SimulatorHost(PLAIN, ACCOUNT, [SESSION])))
