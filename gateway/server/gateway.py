@@ -235,7 +235,7 @@ class Gateway:
         settings = self._settings
         return rpc.RpcServer(
             self._servicers(),
-            watching=self.event_streams,
+            event_streams=self.event_streams,
             providers=self.providers,
             shares_port=self._shares_ports,
             native=settings.grpc.server is GrpcServerKind.NATIVE,

@@ -99,7 +99,7 @@ def provider_unknown(name: str) -> GatewayError:
 REASON_BY_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
     RefusalKind.THROTTLED: (Reason.PROVIDER_FAILED, Certainty.REFUSED),
     RefusalKind.FAILED: (Reason.PROVIDER_FAILED, Certainty.UNKNOWN),
-    RefusalKind.FAILED_FOR_GOOD: (Reason.PROVIDER_FAILED_FOR_GOOD, Certainty.UNKNOWN),
+    RefusalKind.FAILED_PERMANENTLY: (Reason.PROVIDER_FAILED_FOR_GOOD, Certainty.UNKNOWN),
     RefusalKind.CREDENTIALS_REJECTED: (Reason.PROVIDER_CREDENTIALS_REJECTED, Certainty.REFUSED),
     RefusalKind.USER_UNKNOWN: (Reason.USER_UNKNOWN, Certainty.REFUSED),
     RefusalKind.REFUSED: (Reason.PROVIDER_REFUSED, Certainty.REFUSED),

@@ -191,7 +191,7 @@ class SimulatorHost(Generic[StateT]):
         """
         before = {delivery.id for delivery in self.pending}
         attempt = Attempt(next(self._attempts), uuid4().hex, datetime.now(UTC))
-        self._set_state(self._simulator.happen(self._state, event, attempt))
+        self._set_state(self._simulator.emit(self._state, event, attempt))
         return tuple(delivery for delivery in self.pending if delivery.id not in before)
 
     async def deliver(

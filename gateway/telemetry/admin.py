@@ -51,9 +51,15 @@ class AdminServer:
             self._listener.close()
         await self._runner.cleanup()
 
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        http = self._runner.server
+        return 0 if http is None else len(http.connections)
+
     def _connection(self) -> asyncio.Protocol:
         http = self._runner.server
-        return _RejectedConnection() if http is None or len(http.connections) >= CONNECTIONS else http()
+        return _RejectedConnection() if http is None or self.connections >= CONNECTIONS else http()
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

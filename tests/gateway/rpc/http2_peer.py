@@ -1,4 +1,4 @@
-"""An HTTP/2 client that watches a server's health, frame by frame: it does what no library would."""
+"""An HTTP/2 client that watches a server's health frame by frame, for what client libraries do not do."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ END_HEADERS = 4
 
 
 class Peer:
-    """One connection."""
+    """One connection to a gRPC server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -21,7 +21,7 @@ class Peer:
         self._writer.write(head + payload)
 
     def watch(self, window: int = 65_535) -> None:
-        """Open the connection with this window for each stream, and Watch on it."""
+        """Open the connection with this window for each stream, and call Health.Watch on it."""
 
         def field(name: bytes, value: bytes) -> bytes:
             return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
@@ -40,8 +40,8 @@ class Peer:
         self.send(DATA, END_STREAM, 1, b"\0\0\0\0\0")
 
     async def until(self, *kinds: int) -> int:
-        """Read up to a frame of one of these kinds; answers which. Settings and pings are acknowledged."""
-        async with asyncio.timeout(10):
+        """Read up to a frame of one of these kinds. Returns its kind. Settings and pings are acknowledged."""
+        async with asyncio.timeout(30):
             while True:
                 head = await self._reader.readexactly(9)
                 payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
@@ -54,6 +54,7 @@ class Peer:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Peer]:
+    """Connect to this port of the host, and disconnect."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield Peer(reader, writer)

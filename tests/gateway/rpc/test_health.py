@@ -1,4 +1,4 @@
-"""grpc.health.v1, at both gRPC servers."""
+"""gRPC health (grpc.health.v1) on both gRPC servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ Response = health_pb2.HealthCheckResponse
 
 @pytest.fixture(params=list(GrpcServerKind))
 async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[HealthService, int]]:
-    """The service, and the port where it is served."""
+    """The service, and the port that it is served on."""
     server = NativeServer() if request.param is GrpcServerKind.NATIVE else grpc.aio.server()
     health = HealthService()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -27,13 +27,13 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[HealthSe
     await server.stop(0)
 
 
-async def test_a_watcher_that_takes_nothing_holds_up_no_other(served: tuple[HealthService, int]) -> None:
-    """Others see each change, by Check and by Watch."""
+async def test_a_watcher_that_does_not_read_delays_no_other(served: tuple[HealthService, int]) -> None:
+    """Other callers see each change, by Check and by Watch."""
     health, port = served
     async with (
         connected(port) as peer,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        asyncio.timeout(10),
+        asyncio.timeout(30),
     ):
         peer.watch(window=0)
         await peer.until(HEADERS)
@@ -47,11 +47,11 @@ async def test_a_watcher_that_takes_nothing_holds_up_no_other(served: tuple[Heal
         watch.cancel()
 
 
-async def test_a_name_that_was_never_set(served: tuple[HealthService, int]) -> None:
-    """Check is NOT_FOUND; Watch says SERVICE_UNKNOWN, and goes on with what is set."""
+async def test_an_unknown_name_can_be_watched_until_it_is_set(served: tuple[HealthService, int]) -> None:
+    """Check is NOT_FOUND. Watch sends SERVICE_UNKNOWN, and later the status that is set."""
     health, port = served
     request = health_pb2.HealthCheckRequest(service="later")
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(10):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
         stub = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Check(request)
@@ -63,10 +63,10 @@ async def test_a_name_that_was_never_set(served: tuple[HealthService, int]) -> N
         watch.cancel()
 
 
-async def test_from_a_stop_on_nothing_serves(served: tuple[HealthService, int]) -> None:
-    """Watchers learn it, and a later change has no effect."""
+async def test_after_a_stop_every_name_is_not_serving(served: tuple[HealthService, int]) -> None:
+    """Watchers receive NOT_SERVING, and a later change has no effect."""
     health, port = served
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(10):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
         stub = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == Response.SERVING

@@ -1,4 +1,4 @@
-"""What callers may rely on below the services, at both gRPC servers: metadata, pings, slow readers, a stop."""
+"""Both gRPC servers below the services: metadata, pings, clients that do not read, deadlines, and a stop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from gateway.rpc.limits import MIN_PING_INTERVAL_S
 from gateway.rpc.server import RpcServer
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, SessionServiceStub
-from tests.gateway.rpc.harness import a_scene
+from tests.gateway.rpc.harness import RpcHarness, rpc_harness, settled
 from tests.gateway.rpc.http2_peer import DATA, GOAWAY, HEADERS, PING, RST_STREAM, connected
 from tests.support.gateway import told
 from tests.support.provider import hanging
@@ -24,7 +24,7 @@ LARGE = pb.WatchEventsResponse(event=pb.Event(reference="x" * 1000))
 
 
 class Service(SessionServiceServicer):
-    """ListProviders waits until it may end; WatchEvents does not end; the rest is not served."""
+    """ListProviders waits for `may_end`; WatchEvents does not end; the other methods are not implemented."""
 
     def __init__(self) -> None:
         self.started, self.may_end, self.cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -49,7 +49,7 @@ class Service(SessionServiceServicer):
 
 
 class Served:
-    """A server with one service, and where it listens."""
+    """A server with one service, and its port."""
 
     def __init__(self, kind: GrpcServerKind) -> None:
         self.service = Service()
@@ -57,9 +57,9 @@ class Served:
         self.port = 0
 
     def channel(self, *options: tuple[str, int]) -> grpc.aio.Channel:
-        """A connection of its own to it."""
-        own = ("grpc.use_local_subchannel_pool", 1)
-        return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=[own, *options])
+        """A channel with a separate connection."""
+        separate = ("grpc.use_local_subchannel_pool", 1)
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=[separate, *options])
 
 
 @asynccontextmanager
@@ -78,35 +78,35 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
         yield served
 
 
-def listed(channel: grpc.aio.Channel, **options: Any) -> Any:
-    """A call of ListProviders."""
-    return SessionServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=10, **options)
+def call_service(channel: grpc.aio.Channel, **options: Any) -> Any:
+    """Call ListProviders."""
+    return SessionServiceStub(channel).ListProviders(pb.ListProvidersRequest(), **{"timeout": 30, **options})
 
 
 @pytest.mark.parametrize("size", [9_000, 15_700])
-async def test_metadata_below_the_limit_is_accepted_every_time(served: Served, size: int) -> None:
-    """Up to 16 KiB with what a client adds; grpcio by itself rejects some calls at random from 8 KiB on."""
+async def test_metadata_below_the_limit_is_always_accepted(served: Served, size: int) -> None:
+    """Up to 16 KiB with the client's own fields. By default grpcio rejects some calls at random above 8 KiB."""
     served.service.may_end.set()
     async with served.channel() as channel:
         for _ in range(40):
-            await listed(channel, metadata=[("x-a", "1" * size)])
+            await call_service(channel, metadata=[("x-a", "1" * size)])
 
 
-async def test_metadata_above_the_limit_fails_its_call_alone(served: Served) -> None:
-    """What else is in flight on the connection goes on."""
+async def test_metadata_above_the_limit_fails_only_its_call(served: Served) -> None:
+    """Other calls on the connection succeed."""
     async with served.channel() as channel:
-        other = listed(channel)
+        other = call_service(channel)
         await served.service.started.wait()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await listed(channel, metadata=[("x-a", "1" * 20_000)])
-        # By its own word, or by HTTP's status 431.
+            await call_service(channel, metadata=[("x-a", "1" * 20_000)])
+        # By gRPC's status, or by HTTP's status 431.
         assert refused.value.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN}
         served.service.may_end.set()
         await other
 
 
-async def pinged(port: int) -> list[int]:
-    """What answers pings on a stream without messages, each sent as soon as the one before is answered."""
+async def ping(port: int) -> list[int]:
+    """Ping ten times on a stream without messages, each as soon as the one before is answered. Returns the answers."""
     answers = []
     async with connected(port) as peer:
         peer.watch()
@@ -120,30 +120,30 @@ async def pinged(port: int) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
-async def test_pings_that_keep_the_interval_are_answered(kind: GrpcServerKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client may ping an idle stream every 10 s; the interval is cut to nothing here, so that nobody waits."""
+async def test_pings_at_the_minimum_interval_are_answered(
+    kind: GrpcServerKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client can ping an idle stream every 10 s."""
     assert MIN_PING_INTERVAL_S < 10
+    # Without an interval the test need not wait.
     monkeypatch.setattr(rpc_server, "MIN_PING_INTERVAL_S", 0)
     async with serving(kind) as served:
-        assert await pinged(served.port) == [PING] * 10
+        assert await ping(served.port) == [PING] * 10
 
 
-async def test_pings_below_the_interval_end_their_connection_at_grpcio() -> None:
-    """With GOAWAY, after a few."""
+async def test_grpcio_ends_a_connection_with_too_frequent_pings() -> None:
+    """It sends GOAWAY after a few pings below the minimum interval."""
     async with serving(GrpcServerKind.GRPCIO) as served:
-        assert (await pinged(served.port))[-1] == GOAWAY
+        assert (await ping(served.port))[-1] == GOAWAY
 
 
-async def test_subscribers_that_do_not_read_hold_up_nobody(served: Served) -> None:
-    """However many they are: others read on, threads are free, and the server stops in time."""
+async def test_clients_that_do_not_read_delay_nobody(served: Served) -> None:
+    """With 50 of them, other clients read, the executor has free threads, and the server stops."""
     stuck = [served.channel(("grpc.http2.bdp_probe", 0)) for _ in range(50)]
     calls = [SessionServiceStub(channel).WatchEvents(pb.WatchEventsRequest()) for channel in stuck]
     await asyncio.gather(*(call.read() for call in calls))
-    async with asyncio.timeout(20):
-        before = -1
-        while before != served.service.sent:  # until none is sent any more
-            before = served.service.sent
-            await asyncio.sleep(0.3)
+    async with asyncio.timeout(60):
+        sent = await settled(lambda: served.service.sent)
         await asyncio.to_thread(lambda: None)
         async with served.channel() as channel:
             reading = SessionServiceStub(channel).WatchEvents(pb.WatchEventsRequest())
@@ -153,16 +153,16 @@ async def test_subscribers_that_do_not_read_hold_up_nobody(served: Served) -> No
         await served.server.stop(0.2)
     for channel in stuck:
         await channel.close()
-    assert before < 50 * 1000
+    assert sent < 50 * 1000
 
 
-async def test_a_stop_lets_calls_finish(served: Served) -> None:
-    """What is in flight is answered; what comes then is UNAVAILABLE."""
+async def test_calls_in_flight_finish_during_a_stop(served: Served) -> None:
+    """They are answered; later calls are UNAVAILABLE."""
     async with served.channel() as channel, served.channel() as late:
-        call = listed(channel)
+        call = call_service(channel)
         await served.service.started.wait()
-        stopping = asyncio.create_task(served.server.stop(10))
-        async with asyncio.timeout(10):
+        stopping = asyncio.create_task(served.server.stop(60))
+        async with asyncio.timeout(60):
             code = None
             while code is not grpc.StatusCode.UNAVAILABLE:
                 served.service.started.clear()
@@ -177,82 +177,78 @@ async def test_a_stop_lets_calls_finish(served: Served) -> None:
             await stopping
 
 
-async def test_a_call_that_comes_while_the_native_server_stops_learns_why() -> None:
-    """GATEWAY_STOPPING, and that nothing was done: the native server accepts calls until the last one has ended."""
+async def test_the_native_server_rejects_calls_while_it_stops() -> None:
+    """They are GATEWAY_STOPPING and NOT_SENT: the server accepts connections until the last call has ended."""
     async with serving(GrpcServerKind.NATIVE) as served, served.channel() as channel:
-        call = listed(channel)
+        call = call_service(channel)
         await served.service.started.wait()
-        stopping = asyncio.create_task(served.server.stop(10))
-        await asyncio.sleep(0)  # until it has begun
+        stopping = asyncio.create_task(served.server.stop(60))
+        await asyncio.sleep(0)  # until the stop has begun
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await listed(channel)
-        refused = told(raised.value)
-        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
-        assert refused.certainty == "NOT_SENT"
+            await call_service(channel)
+        failure = told(raised.value)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
+        assert failure.certainty == "NOT_SENT"
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await SessionServiceStub(channel).WatchEvents(pb.WatchEventsRequest(), timeout=10).read()
+            await SessionServiceStub(channel).WatchEvents(pb.WatchEventsRequest(), timeout=30).read()
         assert told(raised.value).reason == "GATEWAY_STOPPING"
         served.service.may_end.set()
         await call
         await stopping
 
 
-@pytest.mark.parametrize("kind", list(GrpcServerKind))
-async def test_a_stop_ends_an_open_stream_with_its_reason(tmp_path: Path, kind: GrpcServerKind) -> None:
-    """GATEWAY_STOPPING, with where to go on; it does not take the grace."""
-    async with a_scene(tmp_path, kind) as scene, asyncio.timeout(5):
-        stream = scene.gateway.sessions.WatchEvents(pb.WatchEventsRequest())
+@pytest.mark.usefixtures("long_stop_grace")
+async def test_a_stop_ends_an_event_stream(harness: RpcHarness) -> None:
+    """The stream is GATEWAY_STOPPING, and the stop does not wait for its grace."""
+    async with asyncio.timeout(30):
+        stream = harness.gateway.sessions.WatchEvents(pb.WatchEventsRequest())
         await stream.initial_metadata()
         reading = asyncio.ensure_future(stream.read())
-        await scene.gateway.gateway.stop()
+        await harness.gateway.gateway.stop()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await reading
-        ended = told(raised.value)
-        assert (ended.code, ended.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
+        failure = told(raised.value)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
 
 
-async def test_a_stop_does_not_wait_longer_than_its_grace(served: Served) -> None:
-    """What is still in flight then is cancelled."""
+async def test_a_stop_cancels_calls_after_its_grace(served: Served) -> None:
+    """A call that is still in flight then fails, and its handler is cancelled."""
     async with served.channel() as channel:
-        call = listed(channel)
+        call = call_service(channel)
         await served.service.started.wait()
         await served.server.stop(0.1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await served.service.cancelled.wait()
             with pytest.raises(grpc.aio.AioRpcError):
                 await call
 
 
-async def test_work_ends_with_the_callers_deadline_or_cancellation(served: Served) -> None:
-    """Its handler is cancelled."""
-    for cancelled in (False, True):
-        async with served.channel() as channel:
-            call = SessionServiceStub(channel).ListProviders(
-                pb.ListProvidersRequest(), timeout=10 if cancelled else 0.2
-            )
-            await served.service.started.wait()
-            if cancelled:
-                call.cancel()
-            async with asyncio.timeout(10):
-                await served.service.cancelled.wait()
-        served.service.started.clear()
-        served.service.cancelled.clear()
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_handler_ends_with_its_callers_deadline_or_cancellation(served: Served, cancelled: bool) -> None:
+    """It is cancelled."""
+    async with served.channel() as channel, asyncio.timeout(60):
+        await channel.channel_ready()
+        call = call_service(channel, timeout=60 if cancelled else 2)
+        await served.service.started.wait()
+        if cancelled:
+            call.cancel()
+        await served.service.cancelled.wait()
 
 
-async def test_a_health_watcher_that_takes_nothing_does_not_hold_up_stopping(served: Served) -> None:
-    """It has room for no answer, and is ended with the others."""
+async def test_a_health_watcher_that_does_not_read_does_not_delay_a_stop(served: Served) -> None:
+    """A client with an empty flow-control window is disconnected before the grace is over."""
     async with connected(served.port) as peer:
         peer.watch(window=0)
         await peer.until(HEADERS)
-        async with asyncio.timeout(5):
-            await served.server.stop(4)
+        async with asyncio.timeout(30):
+            await served.server.stop(600)
 
 
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
-async def test_without_a_deadline_the_configured_one_holds(tmp_path: Path, kind: GrpcServerKind) -> None:
-    """`default_deadline_s`, for a caller that sets none."""
-    async with a_scene(tmp_path, kind, grpc="default_deadline_s = 0.3") as scene, asyncio.timeout(5):
-        scene.provider.behaviour = hanging
+async def test_a_call_without_a_deadline_has_the_default_one(tmp_path: Path, kind: GrpcServerKind) -> None:
+    """`default_deadline_s` applies."""
+    async with rpc_harness(tmp_path, kind, grpc="default_deadline_s = 0.3") as harness, asyncio.timeout(30):
+        harness.provider.behaviour = hanging
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await scene.gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id="u"))
+            await harness.gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id="u"))
         assert told(raised.value).reason == "PROVIDER_TIMEOUT"

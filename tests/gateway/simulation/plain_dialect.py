@@ -45,7 +45,7 @@ def _fail_with(state: State, code: str) -> State:
     return dataclasses.replace(state, code=code)
 
 
-def _happen(state: State, event: SimulatedEvent, attempt: Attempt) -> State:
+def _emit(state: State, event: SimulatedEvent, attempt: Attempt) -> State:
     if event.session_id not in {session.session_id for session in state.sessions}:
         raise KeyError(event.session_id)
     match event:
@@ -74,7 +74,7 @@ PLAIN: Simulator[State] = Simulator(
     ),
     answer=_answer,
     fail_with=_fail_with,
-    happen=_happen,
+    emit=_emit,
     pending=lambda state: state.queue,
     on_reply=_on_reply,
     open_sessions=lambda state: state.sessions,

@@ -1,4 +1,4 @@
-"""The Parlour's own side, by its document at the head of this package: strict about all that it asks of us."""
+"""The Parlour's side, written from its document in the package's docstring."""
 
 import hashlib
 import hmac
@@ -14,26 +14,26 @@ FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
-class Parlour:
-    """Who is seated, who is known, and what is still to be told."""
+class State:
+    """The Parlour between two requests: its players, the open seats and the queue of callbacks."""
 
     token: str
     house: str
     players: frozenset[str]
     seats: tuple[PlayerSession, ...]
-    trouble: str = ""
-    untold: tuple[Delivery, ...] = ()
-    told: int = 0
+    forced: str = ""
+    queue: tuple[Delivery, ...] = ()
+    last_id: int = 0
 
 
-def start(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> Parlour:
-    """The Parlour at the start of the evening."""
+def start(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> State:
+    """The state with these seats open."""
     token = account.token.reveal() if account.token else ""
     players = frozenset(session.user_id for session in sessions)
-    return Parlour(token, account.settings.house, players, sessions)
+    return State(token, account.settings.house, players, sessions)
 
 
-def answer(state: Parlour, request: HttpRequest) -> tuple[Parlour, HttpReply]:
+def answer(state: State, request: HttpRequest) -> tuple[State, HttpReply]:
     """`PUT /seats/clear?v=2`, and nothing else."""
     if (request.method, request.path, request.query) != ("PUT", "/seats/clear", (("v", "2"),)):
         return state, HttpReply(404)
@@ -42,8 +42,8 @@ def answer(state: Parlour, request: HttpRequest) -> tuple[Parlour, HttpReply]:
     fields = _fields(request)
     if fields is None:
         return state, _said("no", "Not the form")
-    if state.trouble:
-        return state, _said(state.trouble, "Trouble")
+    if state.forced:
+        return state, _said(state.forced, "Trouble")
     return _clear(state, fields["player"], fields.get("game", ""))
 
 
@@ -61,7 +61,7 @@ def _fields(request: HttpRequest) -> dict[str, str] | None:
     return once if len(once) == len(fields) else None
 
 
-def _clear(state: Parlour, player: str, game: str) -> tuple[Parlour, HttpReply]:
+def _clear(state: State, player: str, game: str) -> tuple[State, HttpReply]:
     if player not in state.players:
         return state, _said("who", "Nobody of that name")
     left = tuple(seat for seat in state.seats if not (seat.user_id == player and game in {"", seat.game_id}))
@@ -74,59 +74,59 @@ def _said(said: str, words: str) -> HttpReply:
     return HttpReply(200, (("Content-Type", FORM),), urlencode({"said": said, "words": words}).encode())
 
 
-def fail_with(state: Parlour, code: str) -> Parlour:
-    """Say this to everything."""
-    return replace(state, trouble=code)
+def fail_with(state: State, code: str) -> State:
+    """Answer everything with this code."""
+    return replace(state, forced=code)
 
 
-def happen(state: Parlour, happening: SimulatedEvent, attempt: Attempt) -> Parlour:
-    """A seat is left, or a round won; promotional prizes are unknown here."""
-    seat = {seat.session_id: seat for seat in state.seats}[happening.session_id]
-    if isinstance(happening, Expire):
+def emit(state: State, event: SimulatedEvent, attempt: Attempt) -> State:
+    """A seat is left, or a round is won. Promotional prizes do not exist here."""
+    seat = {seat.session_id: seat for seat in state.seats}[event.session_id]
+    if isinstance(event, Expire):
         fields = {"house": state.house, "seat": seat.session_id, "player": seat.user_id}
         left = tuple(other for other in state.seats if other != seat)
-        return _tell(replace(state, seats=left), "/left", fields)
-    if happening.promo is not None:
+        return _queued(replace(state, seats=left), "/left", fields)
+    if event.promo is not None:
         raise NotInThisDialect("the Parlour has no prizes")
     fields = {
-        "slip": happening.reference,
+        "slip": event.reference,
         "player": seat.user_id,
-        "coin": happening.currency,
-        "won": format(happening.amount, "f"),
-        "round": happening.round_id,
+        "coin": event.currency,
+        "won": format(event.amount, "f"),
+        "round": event.round_id,
         "game": seat.game_id,
     }
-    return _tell(state, "/paid", fields)
+    return _queued(state, "/paid", fields)
 
 
-def _tell(state: Parlour, path: str, fields: dict[str, str]) -> Parlour:
+def _queued(state: State, path: str, fields: dict[str, str]) -> State:
     body = urlencode(fields).encode()
     sealed = hmac.new(state.token.encode(), body, hashlib.sha256).hexdigest()
     request = HttpRequest("POST", path, (), (("Content-Type", FORM), ("X-Seal", sealed)), body)
-    delivery = Delivery(state.told + 1, request)
-    return replace(state, untold=(*state.untold, delivery), told=delivery.id)
+    delivery = Delivery(state.last_id + 1, request)
+    return replace(state, queue=(*state.queue, delivery), last_id=delivery.id)
 
 
-def due(state: Parlour) -> tuple[Delivery, ...]:
-    """What is still to be told."""
-    return state.untold
+def pending(state: State) -> tuple[Delivery, ...]:
+    """What is still to be delivered."""
+    return state.queue
 
 
-def heard(state: Parlour, delivery: Delivery, reply: HttpReply | None) -> Parlour:
-    """No answer and `again` are told again; anything else settles."""
+def on_reply(state: State, delivery: Delivery, reply: HttpReply | None) -> State:
+    """No reply and `again` are sent again; any other reply settles the delivery."""
     again = reply is None or reply.status != 200 or b"said=again" in reply.body
-    others = tuple(other for other in state.untold if other.id != delivery.id)
-    return replace(state, untold=(*others, replace(delivery, tries=delivery.tries + 1)) if again else others)
+    others = tuple(other for other in state.queue if other.id != delivery.id)
+    return replace(state, queue=(*others, replace(delivery, tries=delivery.tries + 1)) if again else others)
 
 
-def open_session(state: Parlour, session: PlayerSession) -> Parlour:
-    """Somebody sits down."""
+def open_session(state: State, session: PlayerSession) -> State:
+    """A player opens a seat."""
     others = tuple(seat for seat in state.seats if seat.session_id != session.session_id)
     return replace(state, players=state.players | {session.user_id}, seats=(*others, session))
 
 
-def open_sessions(state: Parlour) -> tuple[PlayerSession, ...]:
-    """Who is seated."""
+def open_sessions(state: State) -> tuple[PlayerSession, ...]:
+    """The open seats."""
     return state.seats
 
 
@@ -135,9 +135,9 @@ SIMULATOR = Simulator(
     open_session=open_session,
     answer=answer,
     fail_with=fail_with,
-    happen=happen,
-    pending=due,
-    on_reply=heard,
+    emit=emit,
+    pending=pending,
+    on_reply=on_reply,
     open_sessions=open_sessions,
     required=MappingProxyType(
         {

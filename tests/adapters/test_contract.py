@@ -1,4 +1,4 @@
-"""What every adapter's decoder shares: an HTTP status' meaning, and a provider's words made fit to be shown."""
+"""The helpers of every decoder: the meaning of an HTTP status, and a provider's text made safe to show."""
 
 import pytest
 from hypothesis import given
@@ -22,24 +22,24 @@ def _account(token: str | None = None) -> Account[AdapterSettings]:
     ],
 )
 def test_a_status_means_the_same_in_every_dialect(statuses: list[int], kind: RefusalKind | None) -> None:
-    """429, 5xx, 401, 403 and 3xx are judged alone; whatever else is left to the body."""
+    """429, 5xx, 401, 403 and 3xx have one meaning; for any other status the body decides."""
     assert {kind_by_status(status) for status in statuses} == {kind}
 
 
 @given(st.text())
-def test_words_are_printable(text: str) -> None:
-    """No control character and no half character passes."""
-    words = sanitize_text(_account(), text)
-    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in words)
+def test_text_is_printable(given_text: str) -> None:
+    """Control characters and lone surrogates are removed."""
+    text = sanitize_text(_account(), given_text)
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in text)
 
 
 @given(st.text(), st.text(min_size=4), st.text())
-def test_words_never_hold_our_token(before: str, token: str, after: str) -> None:
-    """A token that the provider echoes is masked, wherever it stands and whatever is in it."""
+def test_text_never_has_our_token(before: str, token: str, after: str) -> None:
+    """A token that the provider echoes is masked, at any place and with any characters."""
     assert token not in sanitize_text(_account(token), before + token + after)
 
 
 @pytest.mark.parametrize(("token", "echo"), [("s3cr3t-value", "s3cr3t\n-value"), ("s3cr3t\t-value", "s3cr3t\t-value")])
-def test_a_token_with_control_characters_between_is_found(token: str, echo: str) -> None:
+def test_a_token_with_control_characters_is_masked(token: str, echo: str) -> None:
     """Control characters, in the echo or in the token itself, hide no token."""
     assert sanitize_text(_account(token), echo) == "***"

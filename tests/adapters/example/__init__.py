@@ -1,17 +1,18 @@
-"""A made-up provider, the Parlour: what any good adapter looks like, in a dialect like none of the real ones.
+"""The example adapter: a correct adapter for an invented provider, the Parlour, whose dialect is unlike the real ones.
 
-The Parlour's document, in full. Everything is form-encoded UTF-8 (`application/x-www-form-urlencoded`).
+The tests add it to `adapters/`, and `tests.adapters.broken` breaks it in one place at a time. This is the Parlour's
+document, in full. Everything is form-encoded UTF-8 (`application/x-www-form-urlencoded`).
 
-We ask `PUT {base}/seats/clear?v=2` with the header `X-Desk: <token>` and the fields `player` and `call` (an id of its
-own for each request), both required, and `game` (only that game's seat) and `forget` (1: the open round is dropped),
-both optional. The Parlour answers 200 with `said`, and with `words` for a person. `said` is `cleared`, `empty` (no seat
-was taken), `who` (player unknown), `desk` (token wrong), `again` (trouble of its own, ask again), `trouble` (do not ask
-again), or `no` (it will not).
+PUT: we call `PUT {base}/seats/clear?v=2` with the header `X-Desk: <token>` and the fields `player` and `call` (a
+separate id for each request), both required, and `game` (only that game's seat) and `forget` (1: the open round is
+dropped), both optional. The Parlour answers 200 with `said`, and with a description in `words`. `said` is `cleared`,
+`empty` (there was no seat), `who` (player unknown), `desk` (token wrong), `again` (internal error, send again),
+`trouble` (internal error, do not send again), or `no` (refused).
 
-The Parlour tells us `POST {ours}/left` (house, seat, player) when a seat is left, and `POST {ours}/paid` (slip, player,
-coin, won, round, game) when a round is won. It signs: `X-Seal` is the hexadecimal HMAC-SHA256 of the body, keyed with
-the token. We answer 200 with `said=thanks`, for a payment with `slip`, `coin` and `purse` too; or with what is wrong
-in `said`, and the field in `about`. It tells us again what we answer with `again`, and what we do not answer.
+Callbacks: the Parlour calls `POST {ours}/left` (house, seat, player) when a seat is left, and `POST {ours}/paid` (slip,
+player, coin, won, round, game) when a round is won. `X-Seal` is its signature: the hexadecimal HMAC-SHA256 of the body
+with the token as key. We answer 200 with `said=thanks`, for a payment with `slip`, `coin` and `purse` too; or with the
+fault in `said` and the field in `about`. It sends again what we answer with `again`, and what we do not answer.
 """
 
 import hashlib
@@ -57,7 +58,7 @@ REFUSALS = {
     "who": RefusalKind.USER_UNKNOWN,
     "desk": RefusalKind.CREDENTIALS_REJECTED,
     "again": RefusalKind.FAILED,
-    "trouble": RefusalKind.FAILED_FOR_GOOD,
+    "trouble": RefusalKind.FAILED_PERMANENTLY,
     "no": RefusalKind.REFUSED,
 }
 FAULTS = {
@@ -74,7 +75,7 @@ FAULTS = {
 
 
 class Settings(AdapterSettings, frozen=True):
-    """The Parlour may have several houses; `house` is ours."""
+    """`house` is our house; the Parlour has several."""
 
     house: str
 
@@ -119,7 +120,7 @@ def encode(account: Account[Settings], call: CloseSession, attempt: Attempt) -> 
 
 
 def decode(account: Account[Settings], reply: HttpReply) -> Closed:
-    """What `said` means. Raises ProviderRefused."""
+    """The meaning of `said`. Raises ProviderRefused."""
     kind = _kind_of_status(reply.status)
     if kind is not None:
         raise ProviderRefused(kind, _answer(account, reply, {}), f"The Parlour answered HTTP {reply.status}.")
@@ -129,11 +130,11 @@ def decode(account: Account[Settings], reply: HttpReply) -> Closed:
         raise ProviderRefused(RefusalKind.MALFORMED, _answer(account, reply, {}), "Not the Parlour's form.") from error
     answer = _answer(account, reply, fields)
     if not answer.code:
-        raise ProviderRefused(RefusalKind.MALFORMED, answer, "The Parlour's answer does not say anything.")
+        raise ProviderRefused(RefusalKind.MALFORMED, answer, "The Parlour's answer has no code.")
     if answer.code in OUTCOMES:
         return Closed(OUTCOMES[answer.code], answer)
     refusal = REFUSALS.get(answer.code, RefusalKind.REFUSED_UNLISTED)
-    raise ProviderRefused(refusal, answer, f"The Parlour said {answer.code!r}.")
+    raise ProviderRefused(refusal, answer, f"The Parlour answered {answer.code!r}.")
 
 
 def _kind_of_status(status: int) -> RefusalKind | None:
@@ -147,7 +148,7 @@ def _kind_of_status(status: int) -> RefusalKind | None:
 
 
 def _answer(account: Account[Settings], reply: HttpReply, fields: dict[str, str]) -> ProviderAnswer:
-    """The provider's own words, without the token should it echo that."""
+    """The provider's code and description, with an echoed token masked."""
     code, words = fields.get("said", ""), fields.get("words", "")
     if account.token:
         code, words = (text.replace(account.token.reveal(), "***") for text in (code, words))
@@ -158,7 +159,7 @@ def _answer(account: Account[Settings], reply: HttpReply, fields: dict[str, str]
 
 
 def seal(token: str, body: bytes) -> str:
-    """What `X-Seal` must be."""
+    """The right value of `X-Seal`."""
     return hmac.new(token.encode(), body, hashlib.sha256).hexdigest()
 
 
@@ -187,7 +188,7 @@ def decode_paid(account: Account[Settings], request: HttpRequest) -> Result:
 
 
 def encode_reply(account: Account[Settings], answer: CallbackAnswer) -> HttpReply:
-    """Our answer in the Parlour's words."""
+    """Our answer in the Parlour's dialect."""
     match answer:
         case Accepted():
             fields = {"said": "thanks"}
@@ -219,8 +220,8 @@ def _readable(fields: dict[str, str]) -> PartialCallback:
 
 
 ADAPTER = Adapter(
-    name="madeup",
-    display_name="The Parlour (made up)",
+    name="example",
+    display_name="The Parlour (an example)",
     settings=Settings,
     masked=SensitiveFields(headers=frozenset({"x-desk", "x-seal"})),
     close_session=Call(
