@@ -24,8 +24,7 @@ from gateway.rpc.limits import (
     MIN_PING_INTERVAL_S,
     RpcLimits,
 )
-from gateway.sessions.provider import Provider
-from gateway.sessions.providers import Providers
+from gateway.sessions.provider import Provider, Providers
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
 from gateway.v1.reconciliation_service_pb2_grpc import (
     ReconciliationServiceServicer,

@@ -45,9 +45,8 @@ from gateway.server.tls import Certificates
 from gateway.server.validation import changed_wallet, missing_providers, secrets_of, validate
 from gateway.server.wallets import create_wallet
 from gateway.sessions.close_service import CloseService
-from gateway.sessions.provider import Provider
+from gateway.sessions.provider import Provider, Providers
 from gateway.sessions.provider_switch import ProviderSwitches
-from gateway.sessions.providers import Providers
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.housekeeping import Housekeeping

@@ -63,7 +63,7 @@ async def test_nothing_is_sent_to_a_disabled_provider(harness: RpcHarness) -> No
     )
     for text in ("ada", "wrong invoices", "session-gateway provider enable lucky", "nothing was sent"):
         assert text in failure.message
-    assert (failure.metadata["actor"], failure.metadata["why"]) == ("ada", "wrong invoices")
+    assert (failure.metadata["actor"], failure.metadata["reason"]) == ("ada", "wrong invoices")
     assert failure.metadata["provider"] == "lucky"
     assert not harness.provider.received
     assert (await close(harness, "kyren")).outcome == pb.OUTCOME_CLOSED

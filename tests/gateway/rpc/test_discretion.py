@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
+from gateway.sessions import close_execution
 from tests.gateway.rpc.harness import RpcHarness, replace_close
 from tests.support.gateway import told
 from tests.support.provider import (
@@ -21,7 +22,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(harness: RpcHarness, m
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(harness.gateway.gateway.close_service._carrying, "_clock", broken)
+    monkeypatch.setattr(close_execution, "new_id", broken)
     failure = await harness.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.INTERNAL,
