@@ -76,8 +76,7 @@ def serve(
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2."""
-    from gateway.server.fitting import validate
-    from gateway.server.validation import store_conflicts
+    from gateway.server.validation import store_conflicts, validate
 
     settings = load_or_exit(config)
     try:
@@ -172,7 +171,7 @@ def simulate(
     It prints one line of JSON with its address when it listens. Use that address as the provider's base_url.
     """
     from gateway.config.values import listen as parse_listen
-    from gateway.server.dialects import simulated
+    from gateway.server.providers import simulated
     from gateway.simulation import SimulatorHost, parse_fault, run_simulator
 
     settings = load_or_exit(config)

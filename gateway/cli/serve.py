@@ -16,8 +16,9 @@ from gateway.config import ConfigInvalid, Settings, load
 from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
 from gateway.server.gateway import CannotStart, Gateway
+from gateway.server.ports import Ports
 from gateway.server.reload import reload
-from gateway.server.supervisor import Ports, WorkerFailed, supervise
+from gateway.server.supervisor import WorkerFailed, supervise
 from gateway.server.validation import secrets_of
 from gateway.server.wallet_server import WalletServer
 from gateway.telemetry import logs

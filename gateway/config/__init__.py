@@ -1,8 +1,8 @@
-"""The configuration: one TOML file becomes one frozen Settings, or a list of everything that is wrong with it."""
+"""The configuration: one TOML file becomes one frozen Settings, or a list of all its problems."""
 
 from gateway.config.adapter import adapter_settings
 from gateway.config.advice import warnings
-from gateway.config.diff import Changes, changes, takes_restart
+from gateway.config.diff import Changes, changes, requires_restart
 from gateway.config.load import load
 from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.settings import (
@@ -45,6 +45,6 @@ __all__ = [
     "adapter_settings",
     "changes",
     "load",
-    "takes_restart",
+    "requires_restart",
     "warnings",
 ]

@@ -1,4 +1,4 @@
-"""The keys of a provider that its adapter defines."""
+"""The keys of a provider's table that its adapter defines."""
 
 from collections.abc import Collection
 from typing import Any, TypeVar
@@ -11,19 +11,18 @@ from gateway.config.settings import ProviderSettings
 
 SettingsT = TypeVar("SettingsT", bound=AdapterSettings)
 
-_EVERY_PROVIDER = frozenset(ProviderSettings.__struct_fields__) - {"name", "extras"}
+_COMMON_KEYS = frozenset(ProviderSettings.__struct_fields__) - {"name", "extras"}
 
 
 def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> SettingsT:
-    """The provider's extra keys as the type that its adapter asks for.
+    """The provider's extra keys as the settings type of its adapter. Raises ConfigInvalid.
 
-    A field of the type Secret takes a string, `{ env = … }` or `{ file = … }`. Raises ConfigInvalid with the paths of
-    the keys that are unknown, missing or wrong.
+    A field of the type Secret takes a string, `{ env = … }` or `{ file = … }`.
     """
     path = f"providers.{provider.name}"
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     problems = [
-        Problem(dotted(path, key), unknown_key(key, _EVERY_PROVIDER | fields.keys()))
+        Problem(dotted(path, key), unknown_key(key, _COMMON_KEYS | fields.keys()))
         for key in provider.extras
         if key not in fields
     ]
@@ -36,7 +35,7 @@ def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> Setti
         try:
             return msgspec.convert(dict(provider.extras), kind, dec_hook=_secret)
         except msgspec.ValidationError as error:
-            problems.append(_placed(path, str(error), fields.keys()))
+            problems.append(_with_path(path, str(error), fields.keys()))
     raise ConfigInvalid(tuple(problems))
 
 
@@ -48,10 +47,10 @@ def _secret(kind: type[Any], value: object) -> object:
     raise ValueError('must be a secret, which is a string, { env = "NAME" } or { file = "path" }')
 
 
-def _placed(path: str, message: str, fields: Collection[str]) -> Problem:
-    """msgspec writes `what is wrong - at `$.key``; the place belongs in the path.
+def _with_path(path: str, message: str, fields: Collection[str]) -> Problem:
+    """msgspec writes `what is wrong - at `$.key``: the place becomes part of the path.
 
-    What a settings type refuses itself has no place: its message begins with the key.
+    An error that a settings type raises itself has no place: its message begins with the key.
     """
     what, _, place = message.partition(" - at `$")
     key, _, rest = what.partition(" ")

@@ -1,4 +1,4 @@
-"""What is allowed and yet unwise: `check` prints it and succeeds."""
+"""Warnings: what is valid and yet unsafe. `check` prints them and succeeds."""
 
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 from gateway.config.problems import Problem
 from gateway.config.settings import GrpcServerKind, Listen, ProviderSettings, Settings, WalletSettings
 
-_GOOD_KEY_LENGTH = 32
+_MIN_KEY_LENGTH = 32
 
 
 def warnings(settings: Settings) -> tuple[Problem, ...]:
-    """Everything worth a second look, in the file's order of sections."""
+    """All warnings, in the order of sections."""
     found = [*_listeners(settings), *_wallet(settings.wallet)]
     for provider in settings.providers.values():
         found.extend(_provider(provider))
@@ -24,46 +24,48 @@ def _listeners(settings: Settings) -> Iterable[Problem]:
         advice = "let a sidecar or firewall admit only your services" if native else "set grpc.tls"
         yield Problem("grpc.listen", f"others can connect, and players' tokens travel unencrypted; {advice}")
     callbacks = settings.callbacks
-    # Behind a declared proxy it is the proxy that ends TLS.
+    # A declared proxy terminates TLS.
     if callbacks.tls is None and not callbacks.trusted_proxies and not callbacks.listen.is_loopback:
         yield Problem(
             "callbacks.listen",
             "others can connect, and callback keys travel unencrypted; set callbacks.tls, or name the proxy that "
-            "ends TLS in callbacks.trusted_proxies",
+            "terminates TLS in callbacks.trusted_proxies",
         )
     for index, network in enumerate(callbacks.trusted_proxies):
         if network.prefixlen == 0:
             yield Problem(
                 f"callbacks.trusted_proxies[{index}]",
-                "trusts everybody, so that a caller chooses its own address; name the proxies' networks",
+                "trusts every address, so that a caller can choose its own; name the proxies' networks",
             )
 
 
 def _wallet(wallet: WalletSettings) -> Iterable[Problem]:
     address = wallet.target.rpartition("/")[2]
     host = address.rpartition(":")[0] or address
-    near = wallet.is_builtin or wallet.target.startswith("unix:") or Listen(host.strip("[]"), 0).is_loopback
-    if wallet.tls is None and not near:
-        yield Problem("wallet.target", "is called without TLS: whoever is on the way can pay out money; set wallet.tls")
+    local = wallet.is_builtin or wallet.target.startswith("unix:") or Listen(host.strip("[]"), 0).is_loopback
+    if wallet.tls is None and not local:
+        yield Problem("wallet.target", "is called without TLS: others on the network can pay out money; set wallet.tls")
 
 
 def _provider(provider: ProviderSettings) -> Iterable[Problem]:
     path = f"providers.{provider.name}"
     for index, key in enumerate(provider.callback_keys):
-        if len(key.reveal()) < _GOOD_KEY_LENGTH:
+        if len(key.reveal()) < _MIN_KEY_LENGTH:
             yield Problem(
                 f"{path}.callback_keys[{index}]",
-                f"is shorter than {_GOOD_KEY_LENGTH} characters; whoever guesses it can pay out money",
+                f"is shorter than {_MIN_KEY_LENGTH} characters: write a longer one, since it protects money",
             )
-    here = _is_private(provider.base_url)
-    if here and not provider.allow_private_addresses:
+    private = _is_private(provider.base_url)
+    if private and not provider.allow_private_addresses:
         yield Problem(
             f"{path}.base_url",
-            "is a private or loopback address, to which no call is made; if that is meant, write "
-            "allow_private_addresses = true beside it",
+            "is a private or loopback address, which is not called; to call it, add allow_private_addresses = true",
         )
-    if provider.base_url.startswith("http:") and not here:
-        yield Problem(f"{path}.base_url", "is plain http: credentials can be read on the way")
+    if provider.base_url.startswith("http:") and not private:
+        yield Problem(
+            f"{path}.base_url",
+            "is plain http: credentials travel unencrypted; write https:// if you can",
+        )
 
 
 def _is_private(base_url: str) -> bool:

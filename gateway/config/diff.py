@@ -1,4 +1,4 @@
-"""What differs between two configurations, by key path and never by value; and what of it takes a restart."""
+"""What differs between two configurations, by key path and never by value, and which of it requires a restart."""
 
 from collections.abc import Iterator, Mapping, Set
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 from gateway.config.problems import Problem, dotted
 from gateway.config.settings import Listen, Settings
 
-_AT_RUN_TIME = (
+_RELOADABLE = (
     "grpc.default_deadline_s",
     "grpc.max_calls",
     "grpc.max_event_streams",
@@ -19,14 +19,14 @@ _AT_RUN_TIME = (
     "log",
     "providers",
 )
-"""Keys that a running gateway takes on, with all that stands below them. Any other needs what is made at the start."""
+"""Keys that a reload applies, with all keys below them. The others belong to what is created at the start."""
 
 
 class Changes(Struct, frozen=True):
-    """From one configuration to another, in the order of the settings."""
+    """The differences between two configurations, in the order of the settings."""
 
     added: tuple[str, ...] = ()
-    """Names of providers that only the second one serves; a retired one is not served."""
+    """Names of providers that only the second one serves. A retired provider is not served."""
     removed: tuple[str, ...] = ()
     """Names of providers that only the first one serves."""
     changed: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Changes(Struct, frozen=True):
 
 
 def changes(before: Settings, after: Settings) -> Changes:
-    """What differs."""
+    """Compare two configurations."""
     served_before, served_after = _served(before), _served(after)
     return Changes(
         added=tuple(name for name in after.providers if name in served_after - served_before),
@@ -46,12 +46,12 @@ def changes(before: Settings, after: Settings) -> Changes:
     )
 
 
-def takes_restart(found: Changes) -> tuple[Problem, ...]:
-    """The differences that a running gateway cannot take on."""
+def requires_restart(found: Changes) -> tuple[Problem, ...]:
+    """The differences that a reload cannot apply."""
     return tuple(
-        Problem(path, "cannot change while the gateway runs: restart it, or write what stood there when it started")
+        Problem(path, "cannot change while the gateway runs: restart it, or write the value that it started with")
         for path in found.changed
-        if not any(path == known or path.startswith(f"{known}.") for known in _AT_RUN_TIME)
+        if not any(path == known or path.startswith(f"{known}.") for known in _RELOADABLE)
     )
 
 
@@ -59,20 +59,20 @@ def _served(settings: Settings) -> frozenset[str]:
     return frozenset(name for name, provider in settings.providers.items() if not provider.retired)
 
 
-def _different(path: str, before: object, after: object, told: Set[str]) -> Iterator[str]:
-    """The paths of what differs and is not told already; of two tables of one kind those of their keys."""
-    if before == after or path in told:
+def _different(path: str, before: object, after: object, skipped: Set[str]) -> Iterator[str]:
+    """The paths of keys whose values differ, without those below a skipped path."""
+    if before == after or path in skipped:
         return
     match before, after:
-        case Listen(), Listen():  # one key
+        case Listen(), Listen():  # an address is one key
             yield path
         case Struct(), Struct() if type(before) is type(after):
             for field in before.__struct_fields__:
-                # An adapter's keys stand among the others.
+                # An adapter's keys are keys of the provider's table.
                 inner = path if field == "extras" else dotted(path, field)
-                yield from _different(inner, getattr(before, field), getattr(after, field), told)
+                yield from _different(inner, getattr(before, field), getattr(after, field), skipped)
         case Mapping(), Mapping():
             for key in dict.fromkeys((*before, *after)):
-                yield from _different(dotted(path, key), before.get(key), after.get(key), told)
+                yield from _different(dotted(path, key), before.get(key), after.get(key), skipped)
         case _:
             yield path

@@ -1,4 +1,4 @@
-"""From the file to Settings, section by section; everything that is wrong is found in one go."""
+"""From the file to Settings, section by section, with all problems at once."""
 
 import itertools
 import tomllib
@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from adapters.contract import Secret
-from gateway.config import limiting, values
+from gateway.config import values
 from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.references import ReferenceResolver
 from gateway.config.settings import (
@@ -27,36 +27,43 @@ from gateway.config.settings import (
     WalletSettings,
 )
 from gateway.config.table import Table
+from gateway.config.values import number, seconds, whole_number
+from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
 
-_CALLBACK_KEYS_AT_ONCE = 2
-"""The key in use and the one that replaces it: more would only be forgotten ones."""
+_MAX_CALLBACK_KEYS = 2
+"""The key in use and the one that replaces it."""
 
-_MOST_AT_ONCE = 100_000
-"""Of calls, streams or connections: a limit above it would be none."""
+_MAX_CONCURRENT = 100_000
+"""Calls, streams or connections: a higher limit would not be one."""
+
+_MAX_PROVIDER_CALLS = 10_000
+
+_WAIT_S = (0.01, 3600)
+"""Bounds of a wait, in seconds: a shorter one is none, and no caller waits longer."""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read the configuration. `environ` is where `{ env = … }` looks.
+    """Read the configuration; `environ` holds the variables of `{ env = … }`.
 
-    What the adapters define is not judged here: see `adapter_settings`. Raises ConfigInvalid with all problems.
+    Keys that adapters define are validated later, by `adapter_settings`. Raises ConfigInvalid with all problems.
     """
     problems: list[Problem] = []
     root = Table("", _parse(path), problems)
-    around = ReferenceResolver(path.absolute().parent, environ)
+    references = ReferenceResolver(path.absolute().parent, environ)
     settings = Settings(
-        grpc=_grpc(root.table("grpc"), around),
-        callbacks=_callbacks(root.table("callbacks"), around),
-        admin=_admin(root.table("admin")),
-        store=_store(root.table("store"), around),
-        wallet=_wallet(root.table("wallet"), around),
-        journal=_journal(root.table("journal")),
-        log=_log(root.table("log")),
+        grpc=_grpc(root.table("grpc"), references),
+        callbacks=_callbacks(root.table("callbacks"), references),
+        admin=root.table("admin").read(AdminSettings, listen=values.listen),
+        store=root.table("store").read(StoreSettings, url=references.store_url, pool_size=whole_number(3, 100)),
+        wallet=_wallet(root.table("wallet"), references),
+        journal=root.table("journal").read(JournalSettings, body_retention_days=whole_number(1, 36_500)),
+        log=root.table("log").read(LogSettings, level=values.log_level),
         traces=_traces(root),
-        providers=_providers(root.table("providers"), around),
+        providers=_providers(root.table("providers"), references),
     )
     root.reject_unknown_keys()
     problems.extend(_shared_addresses(settings))
-    # A key that is wrong is left out, and the index of those after it would be wrong too.
+    # An invalid key is left out, so that the indexes of those after it would be wrong.
     if not any(".callback_keys[" in problem.path for problem in problems):
         problems.extend(_shared_keys(settings.providers.values()))
     if problems:
@@ -78,49 +85,40 @@ def _parse(path: Path) -> dict[str, object]:
     raise ConfigInvalid((Problem("", message),))
 
 
-def _grpc(table: Table, around: ReferenceResolver) -> GrpcSettings:
-    usual = GrpcSettings()
-    settings = GrpcSettings(
-        listen=table.optional("listen", values.listen, usual.listen),
-        tls=_tls(table, around),
-        # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
-        default_deadline_s=table.optional("default_deadline_s", values.seconds(0.1, 3600), usual.default_deadline_s),
-        server=table.optional("server", values.grpc_server, usual.server),
-        allow_anyone=table.optional("allow_anyone", values.boolean, usual.allow_anyone),
-        max_calls=table.optional("max_calls", values.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
-        max_event_streams=table.optional(
-            "max_event_streams", values.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
-        ),
-        max_message_bytes=table.optional(
-            "max_message_bytes", values.whole_number(16 * 1024, 64 * 1024 * 1024), usual.max_message_bytes
-        ),
-        # Less than a few seconds and callers would do nothing but connect.
-        max_connection_age_s=table.optional(
-            "max_connection_age_s", values.seconds(5, 604_800), usual.max_connection_age_s
-        ),
+def _grpc(table: Table, references: ReferenceResolver) -> GrpcSettings:
+    settings = table.read(
+        GrpcSettings,
+        {"tls": _tls(table, references)},
+        listen=values.listen,
+        # The gateway answers 50 ms before a deadline: less than 0.1 s leaves no time for the call.
+        default_deadline_s=seconds(0.1, 3600),
+        server=values.grpc_server,
+        allow_anyone=values.boolean,
+        max_calls=whole_number(1, _MAX_CONCURRENT),
+        max_event_streams=whole_number(1, _MAX_CONCURRENT),
+        max_message_bytes=whole_number(16 * 1024, 64 * 1024 * 1024),
+        # With less than a few seconds callers would mostly connect.
+        max_connection_age_s=seconds(5, 604_800),
     )
     if settings.server is GrpcServerKind.NATIVE:
-        _refuse_for_native(table, settings)
-    table.reject_unknown_keys()
+        _reject_unsupported_by_native(table, settings)
     return settings
 
 
-def _refuse_for_native(table: Table, settings: GrpcSettings) -> None:
-    """Note the keys of [grpc] that the native server cannot honour."""
+def _reject_unsupported_by_native(table: Table, settings: GrpcSettings) -> None:
     if settings.tls is not None:
-        table.note(
+        table.add_problem(
             "tls",
-            'needs server = "grpcio": the native server has no TLS; write that, or leave tls out and end TLS in a '
+            'needs server = "grpcio": the native server has no TLS; write that, or remove tls and terminate TLS in a '
             "sidecar or proxy on this host",
         )
     if settings.max_connection_age_s is not None:
-        table.note(
+        table.add_problem(
             "max_connection_age_s",
-            'needs server = "grpcio": the native server does not end connections by age; write that, or leave the '
-            "key out",
+            'needs server = "grpcio": the native server does not end connections by age; write that, or remove the key',
         )
     if not settings.listen.is_loopback and not settings.allow_anyone:
-        table.note(
+        table.add_problem(
             "listen",
             'can be reached from other machines, and server = "native" has no TLS and no limit on connections; listen '
             'on 127.0.0.1, write server = "grpcio", or, where a sidecar or firewall admits only your services, write '
@@ -128,120 +126,75 @@ def _refuse_for_native(table: Table, settings: GrpcSettings) -> None:
         )
 
 
-def _callbacks(table: Table, around: ReferenceResolver) -> CallbackSettings:
-    usual = CallbackSettings()
-    settings = CallbackSettings(
-        listen=table.optional("listen", values.listen, usual.listen),
-        tls=_tls(table, around),
-        trusted_proxies=table.each("trusted_proxies", values.network, '["10.0.0.0/8"]'),
-        max_body_bytes=table.optional(
-            "max_body_bytes", values.whole_number(1024, 64 * 1024 * 1024), usual.max_body_bytes
-        ),
-        max_connections=table.optional("max_connections", values.whole_number(1, _MOST_AT_ONCE), usual.max_connections),
-        # A provider that has not said what it wants in ten seconds has long given up.
-        receive_timeout_s=table.optional("receive_timeout_s", values.seconds(0.1, 10), usual.receive_timeout_s),
+def _callbacks(table: Table, references: ReferenceResolver) -> CallbackSettings:
+    return table.read(
+        CallbackSettings,
+        {
+            "tls": _tls(table, references),
+            "trusted_proxies": table.list_of("trusted_proxies", values.network, '["10.0.0.0/8"]'),
+        },
+        listen=values.listen,
+        max_body_bytes=whole_number(1024, 64 * 1024 * 1024),
+        max_connections=whole_number(1, _MAX_CONCURRENT),
+        # Providers wait a few seconds for an answer: after ten none is still sending.
+        receive_timeout_s=seconds(0.1, 10),
     )
-    table.reject_unknown_keys()
-    return settings
 
 
-def _admin(table: Table) -> AdminSettings:
-    settings = AdminSettings(listen=table.optional("listen", values.listen, AdminSettings().listen))
-    table.reject_unknown_keys()
-    return settings
-
-
-def _store(table: Table, around: ReferenceResolver) -> StoreSettings:
-    usual = StoreSettings()
-    settings = StoreSettings(
-        url=table.optional("url", around.store_url, usual.url),
-        pool_size=table.optional("pool_size", values.whole_number(3, 100), usual.pool_size),
-    )
-    table.reject_unknown_keys()
-    return settings
-
-
-def _wallet(table: Table, around: ReferenceResolver) -> WalletSettings:
-    usual = WalletSettings()
-    settings = WalletSettings(
-        target=table.optional("target", values.wallet_target, usual.target),
-        tls=_client_tls(table, around),
-        # A provider waits four seconds at the most: a longer attempt leaves no time for a second one.
-        attempt_timeout_s=table.optional("attempt_timeout_s", values.seconds(0.05, 3), usual.attempt_timeout_s),
-        references_migrated=table.optional("references_migrated", values.boolean, usual.references_migrated),
+def _wallet(table: Table, references: ReferenceResolver) -> WalletSettings:
+    settings = table.read(
+        WalletSettings,
+        {"tls": _client_tls(table, references)},
+        target=values.wallet_target,
+        # A provider waits four seconds at most: a longer attempt leaves no time for a second one.
+        attempt_timeout_s=seconds(0.05, 3),
+        references_migrated=values.boolean,
     )
     if settings.is_builtin and settings.tls is not None:
-        table.note("tls", "belongs to a target elsewhere; the built-in ledger is not called over a network")
-    table.reject_unknown_keys()
+        table.add_problem("tls", "is for a wallet elsewhere; remove it, or name that wallet in target")
     return settings
 
 
-def _client_tls(client: Table, around: ReferenceResolver) -> ClientTls | None:
+def _client_tls(client: Table, references: ReferenceResolver) -> ClientTls | None:
     table = client.table("tls")
-    if "tls" not in client.names():
+    if "tls" not in client:
         return None
-    files = ClientTls(
-        ca=table.optional("ca", around.file, None),
-        cert=table.optional("cert", around.file, None),
-        key=table.optional("key", around.file, None),
-    )
+    files = table.read(ClientTls, ca=references.file, cert=references.file, key=references.file)
     if (files.cert is None) != (files.key is None):
-        table.note("key" if files.key is None else "cert", "is missing: a certificate and its key go together")
-    table.reject_unknown_keys()
+        table.add_problem("key" if files.key is None else "cert", "is missing: a certificate and its key go together")
     return files
-
-
-def _journal(table: Table) -> JournalSettings:
-    days = table.optional("body_retention_days", values.whole_number(1, 36_500), None)
-    table.reject_unknown_keys()
-    return JournalSettings(days)
-
-
-def _log(table: Table) -> LogSettings:
-    settings = LogSettings(level=table.optional("level", values.log_level, LogSettings().level))
-    table.reject_unknown_keys()
-    return settings
 
 
 def _traces(root: Table) -> TracesSettings:
     table = root.table("traces")
-    if "traces" not in root.names():
+    if "traces" not in root:
         return TracesSettings()
-    settings = TracesSettings(
-        endpoint=table.required("endpoint", values.base_url, "", '"http://127.0.0.1:4318"'),
-        sample_ratio=table.optional("sample_ratio", values.number(0, 1), TracesSettings().sample_ratio),
-    )
-    table.reject_unknown_keys()
-    return settings
+    endpoint = table.required("endpoint", values.base_url, "", '"http://127.0.0.1:4318"')
+    return table.read(TracesSettings, {"endpoint": endpoint}, sample_ratio=number(0, 1))
 
 
-def _tls(listener: Table, around: ReferenceResolver) -> TlsFiles | None:
+def _tls(listener: Table, references: ReferenceResolver) -> TlsFiles | None:
     table = listener.table("tls")
-    if "tls" not in listener.names():
+    if "tls" not in listener:
         return None
-    files = TlsFiles(
-        cert=table.required("cert", around.file, Path(), '"cert.pem"'),
-        key=table.required("key", around.file, Path(), '"key.pem"'),
-        client_ca=table.optional("client_ca", around.file, None),
-    )
-    table.reject_unknown_keys()
-    return files
+    files = {name: table.required(name, references.file, Path(), f'"{name}.pem"') for name in ("cert", "key")}
+    return table.read(TlsFiles, files, client_ca=references.file)
 
 
-def _providers(table: Table, around: ReferenceResolver) -> Mapping[str, ProviderSettings]:
+def _providers(table: Table, references: ReferenceResolver) -> Mapping[str, ProviderSettings]:
     providers = {}
-    for name in table.names():
+    for name in table:
         if not values.is_provider_name(name):
-            table.note(
+            table.add_problem(
                 name, "a provider's name has at most 63 of a-z, 0-9, _ and -, and begins with a letter or a digit"
             )
-        providers[name] = _provider(name, table.table(name), around)
+        providers[name] = _provider(name, table.table(name), references)
     return MappingProxyType(providers)
 
 
-def _provider(name: str, table: Table, around: ReferenceResolver) -> ProviderSettings:
+def _provider(name: str, table: Table, references: ReferenceResolver) -> ProviderSettings:
     if table.optional("retired", values.boolean, default=False):
-        # What it was served with may stay in the file, but its secrets and files need not exist any more.
+        # The other keys may stay in the file, and the secrets and files that they name may be gone.
         return ProviderSettings(name=name, retired=True)
     allow_plain_http = table.optional("allow_plain_http", values.boolean, default=False)
     settings = ProviderSettings(
@@ -250,36 +203,71 @@ def _provider(name: str, table: Table, around: ReferenceResolver) -> ProviderSet
         base_url=table.required("base_url", values.base_url, "", '"https://…", as the vendor gave it'),
         allow_plain_http=allow_plain_http,
         allow_private_addresses=table.optional("allow_private_addresses", values.boolean, default=False),
-        token=table.optional("token", around.secret, None),
-        callback_keys=_callback_keys(table, around),
-        callback_sources=table.each("callback_sources", values.network, '["203.0.113.0/24"]'),
-        limits=limiting.limits(table.table("limits")),
-        retry=limiting.retry(table.table("retry")),
-        breaker=limiting.breaker(table.table("breaker")),
-        extras=_extras(table, around),
+        token=table.optional("token", references.secret, None),
+        callback_keys=_callback_keys(table, references),
+        callback_sources=table.list_of("callback_sources", values.network, '["203.0.113.0/24"]'),
+        limits=_limits(table.table("limits")),
+        retry=_retry(table.table("retry")),
+        breaker=_breaker(table.table("breaker")),
+        extras=_extras(table, references),
     )
     if settings.base_url.startswith("http:") and not allow_plain_http:
-        table.note(
+        table.add_problem(
             "base_url",
-            "is plain http, over which credentials can be read on the way; write https://, or, where the vendor "
-            "has nothing else, allow_plain_http = true beside it",
+            "is plain http, which does not encrypt credentials; write https://, or, where the vendor offers nothing "
+            "else, add allow_plain_http = true",
         )
     return settings
 
 
-def _callback_keys(table: Table, around: ReferenceResolver) -> tuple[Secret, ...]:
-    keys = table.each("callback_keys", around.callback_key, '[{ file = "callback.key" }]')
-    if len(keys) > _CALLBACK_KEYS_AT_ONCE:
-        table.note("callback_keys", "holds more than two keys; keep the one in use and the one that replaces it")
+def _limits(table: Table) -> Limits:
+    return table.read(
+        Limits,
+        max_concurrent_calls=whole_number(1, _MAX_PROVIDER_CALLS),
+        max_queued_calls=whole_number(0, _MAX_PROVIDER_CALLS),
+        calls_per_s=number(0.01, 100_000),
+        connect_timeout_s=seconds(*_WAIT_S),
+        attempt_timeout_s=seconds(*_WAIT_S),
+    )
+
+
+def _retry(table: Table) -> RetryLimits:
+    settings = table.read(
+        RetryLimits,
+        attempts=whole_number(1, 10),
+        backoff_s=seconds(0.01, 60),
+        max_backoff_s=seconds(0.01, 60),
+    )
+    if settings.max_backoff_s < settings.backoff_s:
+        table.add_problem("max_backoff_s", "is less than backoff_s; write at least that")
+    return settings
+
+
+def _breaker(table: Table) -> BreakerLimits:
+    return table.read(
+        BreakerLimits,
+        window_s=seconds(1, 3600),
+        # With fewer requests a few slow ones would open the circuit for all callers.
+        min_requests=whole_number(50, 1_000_000_000),
+        failure_ratio=number(0.01, 1),
+        open_s=seconds(0.1, 3600),
+        probe_s=seconds(0.1, 3600),
+    )
+
+
+def _callback_keys(table: Table, references: ReferenceResolver) -> tuple[Secret, ...]:
+    keys = table.list_of("callback_keys", references.callback_key, '[{ file = "callback.key" }]')
+    if len(keys) > _MAX_CALLBACK_KEYS:
+        table.add_problem("callback_keys", "holds more than two keys; keep the one in use and the one that replaces it")
     return keys
 
 
-def _extras(table: Table, around: ReferenceResolver) -> Mapping[str, object]:
-    extras = table.rest()
+def _extras(table: Table, references: ReferenceResolver) -> Mapping[str, object]:
+    extras = table.unknown()
     for key, value in extras.items():
-        # An adapter cannot read files or the environment: what it would need of them is read for it here.
+        # An adapter reads neither files nor the environment, so its secrets are resolved here.
         if isinstance(value, dict) and value.keys() in ({"env"}, {"file"}):
-            extras[key] = table.optional(key, around.secret, Secret(""))
+            extras[key] = table.optional(key, references.secret, Secret(""))
     return MappingProxyType(extras)
 
 
@@ -291,11 +279,11 @@ def _shared_addresses(settings: Settings) -> Iterable[Problem]:
     }
     for (first, one), (second, other) in itertools.combinations(listeners.items(), 2):
         if one.port != 0 and one.port == other.port and _overlap(one, other):
-            yield Problem(second, f"is the same address as {first}; give each listener a port of its own")
+            yield Problem(second, f"is the same address as {first}; give each listener another port")
 
 
 def _overlap(one: Listen, other: Listen) -> bool:
-    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - recognised here, not listened on
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
     hosts = {one.host, other.host}
     return len(hosts) == 1 or hosts == {"127.0.0.1", "localhost"} or not everywhere.isdisjoint(hosts)
 

@@ -10,9 +10,9 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, or only unwise: the key's dotted path (`callback_keys[0]` for a list) and what to do.
+    """An error, or a warning: the key's dotted path (`callback_keys[0]` in a list), what is wrong, and what to write.
 
-    The path is empty where the file as a whole is meant. A message never holds the value of a secret.
+    The path is empty for the file as a whole. A message never holds the value of a secret.
     """
 
     path: str
@@ -23,7 +23,7 @@ class Problem:
 
 
 class ConfigInvalid(Exception):
-    """The configuration cannot be used; `problems` holds everything that was found, in the file's order of sections."""
+    """The configuration cannot be used. `problems` holds all that is wrong, in the order of sections."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -31,17 +31,17 @@ class ConfigInvalid(Exception):
 
 
 class InvalidValue(ValueError):
-    """One value is not of its form. The message is for a person, and whoever knows the key's path adds it."""
+    """A value is invalid. The caller adds the key's path to the message."""
 
 
 def dotted(path: str, key: str) -> str:
-    """The path of a key inside a table; a key that TOML would have to quote is quoted."""
+    """The path of a key in a table; the key is quoted where TOML needs it."""
     shown = key if _BARE_KEY.fullmatch(key) else ascii(key)
     return f"{path}.{shown}" if path else shown
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The message for a key that nobody reads, with the nearest one that somebody does."""
+    """The message for an unknown key, with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1)
     if near:

@@ -1,4 +1,4 @@
-"""What the configuration refers to outside itself: files beside it, and variables of the environment."""
+"""What the configuration refers to: files, relative to its folder, and environment variables."""
 
 import re
 from collections.abc import Mapping
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from adapters.contract import Secret
 from gateway.config.problems import InvalidValue, unknown_key
-from gateway.config.values import kind, store_url, text
+from gateway.config.values import store_url, text, type_name
 
-_WAYS = 'a string, { env = "NAME" } or { file = "path" }'
+_SOURCES = 'a string, { env = "NAME" } or { file = "path" }'
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceResolver:
-    """The folder of the configuration file, and the environment. Its methods are forms: they raise Wrong."""
+    """The folder of the configuration file, and the environment. Its methods are parsers: they raise InvalidValue."""
 
     folder: Path
     environ: Mapping[str, str] = field(repr=False)
 
     def file(self, value: object) -> Path:
-        """A file that can be read; its path is relative to the configuration's folder."""
+        """A readable file; its path is relative to the configuration's folder."""
         path = self.folder / text(value)
         try:
             with path.open("rb"):
@@ -30,28 +30,28 @@ class ReferenceResolver:
             raise InvalidValue(_unreadable(path, error)) from None
 
     def secret(self, value: object) -> Secret:
-        """A secret, given in one of three ways. No message shows it, whatever is wrong with it."""
+        """A secret: a string, an environment variable or a file. No message shows it."""
         content = self._content(value)
         if not content:
             raise InvalidValue(f"the secret{_source(value)} is empty")
         if not content.isprintable():
-            raise InvalidValue(f"the secret{_source(value)} holds control characters, perhaps a line break too many")
+            raise InvalidValue(f"the secret{_source(value)} holds control characters, perhaps a second line break")
         return Secret(content)
 
     def callback_key(self, value: object) -> Secret:
-        """A secret that can stand in a URL as it is."""
+        """A secret that needs no encoding in a URL."""
         secret = self.secret(value)
         if not _UNRESERVED.fullmatch(secret.reveal()):
             raise InvalidValue(
                 f"the key{_source(value)} may hold only letters, digits and . _ ~ - since it is part of a URL"
             )
-        # Clients take such a path segment for "here" or "one up", and drop it.
+        # Clients resolve such a path segment as a relative path, and drop it.
         if secret.reveal() in {".", ".."}:
-            raise InvalidValue("a key of dots alone does not survive in a URL; write a long random one")
+            raise InvalidValue("a key of dots alone is dropped from a URL; write a long random one")
         return secret
 
     def store_url(self, value: object) -> Secret:
-        """A store's url, which may hold a password: given as any secret is."""
+        """A store's url. It can hold a password, so it is given like any secret."""
         return Secret(store_url(self.secret(value).reveal()))
 
     def _content(self, value: object) -> str:
@@ -61,21 +61,21 @@ class ReferenceResolver:
             case {"env": str(name), **others} if not others:
                 return self._variable(name)
             case {"file": str(name), **others} if name and not others:
-                return self._line(self.folder / name)
+                return self._file_content(self.folder / name)
             case dict():
-                strange = sorted(value.keys() - {"env", "file"})
-                # The key's name is shown and nothing else of the table: beside it may stand the secret itself.
-                hint = f"{strange[0]!a}: {unknown_key(strange[0], ('env', 'file'))}; " if strange else ""
-                raise InvalidValue(f"{hint}a secret is {_WAYS}")
+                unknown = sorted(value.keys() - {"env", "file"})
+                # Only the key is shown: its value can be the secret itself.
+                hint = f"{unknown[0]!a}: {unknown_key(unknown[0], ('env', 'file'))}; " if unknown else ""
+                raise InvalidValue(f"{hint}a secret is {_SOURCES}")
             case _:
-                raise InvalidValue(f"must be a secret, which is {_WAYS}, not {kind(value)}")
+                raise InvalidValue(f"must be a secret, which is {_SOURCES}, not {type_name(value)}")
 
     def _variable(self, name: str) -> str:
         if name not in self.environ:
             raise InvalidValue(f"the environment variable {name!a} is not set; set it before the gateway starts")
         return self.environ[name]
 
-    def _line(self, path: Path) -> str:
+    def _file_content(self, path: Path) -> str:
         try:
             content = path.read_bytes().decode()
         except UnicodeDecodeError:

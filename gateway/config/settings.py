@@ -1,4 +1,4 @@
-"""The frozen values that the configuration file becomes. No secret shows in any repr."""
+"""The frozen settings that the configuration file becomes. No repr shows a secret."""
 
 from collections.abc import Mapping
 from enum import StrEnum, unique
@@ -34,7 +34,7 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
-    """PEM files of a listener. With `client_ca` a caller has to show a certificate of that authority."""
+    """PEM files of a listener. With `client_ca` a caller must have a certificate of that authority."""
 
     cert: Path
     key: Path
@@ -56,17 +56,17 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     listen: Listen = Listen("127.0.0.1", 50051)
     tls: TlsFiles | None = None
     default_deadline_s: float = 10.0
-    """Seconds that a call may take whose caller set no deadline."""
+    """Seconds for a call whose caller set no deadline."""
     server: GrpcServerKind = GrpcServerKind.GRPCIO
     allow_anyone: bool = False
     """Whether the native server may listen on an address that other machines can reach."""
     max_calls: int = 1000
-    """Calls under way at once; streams of events not counted."""
+    """Concurrent calls, without event streams."""
     max_event_streams: int = 1000
     max_message_bytes: int = 1024 * 1024
-    """Of one request."""
+    """The largest request."""
     max_connection_age_s: float | None = None
-    """Seconds after which a connection is ended gracefully, so that its calls spread anew; None for never."""
+    """Seconds until a connection is closed gracefully, so that calls spread over replicas; None for never."""
 
 
 class CallbackSettings(msgspec.Struct, frozen=True):
@@ -75,12 +75,12 @@ class CallbackSettings(msgspec.Struct, frozen=True):
     listen: Listen = Listen("127.0.0.1", 8080)
     tls: TlsFiles | None = None
     trusted_proxies: tuple[Network, ...] = ()
-    """Whose X-Forwarded-For is believed."""
+    """Proxies whose X-Forwarded-For is used."""
     max_body_bytes: int = 1024 * 1024
     max_connections: int = 1000
-    """At once; more are closed as they come."""
+    """Concurrent connections; a further one is closed at once."""
     receive_timeout_s: float = 5.0
-    """Seconds that a request's head may take to arrive."""
+    """Seconds to receive a request's head."""
 
 
 class AdminSettings(msgspec.Struct, frozen=True):
@@ -92,13 +92,13 @@ class AdminSettings(msgspec.Struct, frozen=True):
 class StoreSettings(msgspec.Struct, frozen=True):
     """Where the durable state is.
 
-    `url` is `sqlite:///` and a path, relative to the working folder or absolute, or `postgresql://`, which may hold a
+    `url` is `sqlite:///` and a path, relative to the working folder or absolute, or `postgresql://`, which can hold a
     password.
     """
 
     url: Secret = msgspec.field(default_factory=lambda: Secret("sqlite:///gateway.db"))
     pool_size: int = 8
-    """Connections to PostgreSQL that one gateway process holds at the most."""
+    """The maximum number of PostgreSQL connections of one gateway process."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -107,8 +107,8 @@ class StoreSettings(msgspec.Struct, frozen=True):
 
 
 class ClientTls(msgspec.Struct, frozen=True):
-    """PEM files of our side of a connection: the authority that the server must be of (the system's where absent), and
-    our own certificate with its key, where the server demands one.
+    """PEM files of a client: the authority of the server's certificate (the system's where absent), and its own
+    certificate and key, where the server requires them.
     """
 
     ca: Path | None = None
@@ -117,15 +117,15 @@ class ClientTls(msgspec.Struct, frozen=True):
 
 
 class WalletSettings(msgspec.Struct, frozen=True):
-    """Who keeps the balances; `builtin` is the ledger in the gateway's own store, else a gRPC target."""
+    """The wallet that holds the balances: `builtin`, the ledger in the gateway's store, or a gRPC target."""
 
     target: str = "builtin"
     tls: ClientTls | None = None
-    """Of the connection to the target; plain where absent."""
+    """TLS of the connection to the target; none where absent."""
     attempt_timeout_s: float = 1.0
-    """Seconds that one ApplyResult may take before it is tried again."""
+    """Seconds for one ApplyResult before it is retried."""
     references_migrated: bool = False
-    """It knows every reference that the wallet before it credited."""
+    """The target holds every reference that the previous wallet credited."""
 
     @property
     def is_builtin(self) -> bool:
@@ -134,10 +134,10 @@ class WalletSettings(msgspec.Struct, frozen=True):
 
 
 class JournalSettings(msgspec.Struct, frozen=True):
-    """How long the journal keeps what was said. Its facts, and those of money, are kept for good."""
+    """How long the journal keeps bodies. Its facts, and those of money, are kept permanently."""
 
     body_retention_days: int | None = None
-    """Days after which heads and bodies of exchanges are taken away; None keeps them for good."""
+    """Days after which heads and bodies of exchanges are removed; None keeps them permanently."""
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -147,16 +147,16 @@ class LogSettings(msgspec.Struct, frozen=True):
 
 
 class TracesSettings(msgspec.Struct, frozen=True):
-    """Where OpenTelemetry's traces are sent; nowhere without an endpoint."""
+    """Where OpenTelemetry traces are sent; without an endpoint none are."""
 
     endpoint: str = ""
     """The base URL of an OTLP/HTTP collector."""
     sample_ratio: float = 1.0
-    """Of the traces that no caller has decided on, the part that is told."""
+    """The ratio of traces to send, where the caller did not decide."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True):
-    """One configured account at a vendor. Of a retired one only the name is kept: it is not served."""
+    """One configured account at a vendor. A retired one keeps only its name: it is not served."""
 
     name: str
     adapter: str = ""
@@ -167,20 +167,20 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     token: Secret | None = None
     callback_keys: tuple[Secret, ...] = ()
     callback_sources: tuple[Network, ...] = ()
-    """Where callbacks may come from; from everywhere if empty."""
+    """The networks that callbacks may come from; any network if empty."""
     limits: Limits = Limits()
     retry: RetryLimits = RetryLimits()
     breaker: BreakerLimits = BreakerLimits()
     retired: bool = False
     extras: Mapping[str, object] = msgspec.field(default_factory=lambda: MappingProxyType({}))
-    """The keys that belong to the adapter, as the file gives them; `{ env = … }` and `{ file = … }` are Secrets."""
+    """The adapter's keys, as in the file; `{ env = … }` and `{ file = … }` are resolved to Secrets."""
 
     def __repr__(self) -> str:
-        return f"ProviderSettings({self.name!r})"  # nobody knows what an adapter's own keys hold
+        return f"ProviderSettings({self.name!r})"  # an adapter's keys can hold secrets
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The whole configuration, made once by `load` and passed on from there."""
+    """The whole configuration, as `load` returns it."""
 
     grpc: GrpcSettings = GrpcSettings()
     callbacks: CallbackSettings = CallbackSettings()

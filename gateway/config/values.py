@@ -1,6 +1,6 @@
-"""The forms of single values: each function takes what TOML gave and answers the typed value, or raises Wrong.
+"""Parsers of single values: from what TOML gave to the typed value. Each raises InvalidValue.
 
-A message may show a value only where the value cannot hold a secret: never a URL, which may have a password inside.
+A message shows a value only where that cannot hold a secret: never a URL, which can hold a password.
 """
 
 import re
@@ -19,8 +19,8 @@ _GRPC_TARGET = re.compile(r"[!-~]*[A-Za-z0-9\]]")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def kind(value: object) -> str:
-    """What TOML gave, in words and without the value."""
+def type_name(value: object) -> str:
+    """The type of a TOML value, for a message."""
     match value:
         case bool():
             return "true or false"
@@ -39,7 +39,7 @@ def kind(value: object) -> str:
 def text(value: object) -> str:
     """A string that is not empty."""
     if not isinstance(value, str):
-        raise InvalidValue(f"must be a string in quotes, not {kind(value)}")
+        raise InvalidValue(f"must be a string in quotes, not {type_name(value)}")
     if not value:
         raise InvalidValue("must not be empty")
     return value
@@ -48,47 +48,39 @@ def text(value: object) -> str:
 def boolean(value: object) -> bool:
     """true or false."""
     if not isinstance(value, bool):
-        raise InvalidValue(f"must be true or false without quotes, not {kind(value)}")
+        raise InvalidValue(f"must be true or false without quotes, not {type_name(value)}")
     return value
 
 
-def seconds(least: float, most: float) -> Callable[[object], float]:
-    """A span in seconds, whole or not, between two bounds."""
-
-    def form(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidValue(f"must be a number of seconds, not {kind(value)}")
-        if not least <= value <= most:
-            raise InvalidValue(f"must be between {least:g} and {most:g} seconds")
-        return float(value)
-
-    return form
-
-
-def number(least: float, most: float) -> Callable[[object], float]:
+def number(minimum: float, maximum: float, unit: str = "") -> Callable[[object], float]:
     """A number, whole or not, between two bounds."""
 
-    def form(value: object) -> float:
+    def parse(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidValue(f"must be a number, not {kind(value)}")
-        if not least <= value <= most:
-            raise InvalidValue(f"must be between {least:g} and {most:g}")
+            raise InvalidValue(f"must be a number{unit and f' of {unit}'}, not {type_name(value)}")
+        if not minimum <= value <= maximum:
+            raise InvalidValue(f"must be between {minimum:g} and {maximum:g}{unit and f' {unit}'}")
         return float(value)
 
-    return form
+    return parse
 
 
-def whole_number(least: int, most: int) -> Callable[[object], int]:
+def seconds(minimum: float, maximum: float) -> Callable[[object], float]:
+    """A duration in seconds, whole or not, between two bounds."""
+    return number(minimum, maximum, "seconds")
+
+
+def whole_number(minimum: int, maximum: int) -> Callable[[object], int]:
     """A whole number between two bounds."""
 
-    def form(value: object) -> int:
+    def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidValue(f"must be a whole number without quotes, not {kind(value)}")
-        if not least <= value <= most:
-            raise InvalidValue(f"must be between {least} and {most}")
+            raise InvalidValue(f"must be a whole number without quotes, not {type_name(value)}")
+        if not minimum <= value <= maximum:
+            raise InvalidValue(f"must be between {minimum} and {maximum}")
         return value
 
-    return form
+    return parse
 
 
 def listen(value: object) -> Listen:
@@ -122,25 +114,21 @@ def network(value: object) -> Network:
     """An IP network in CIDR notation; an address alone is a network of one."""
     shown = text(value)
     try:
-        return ip_network(shown)
-    except ValueError:
-        pass
-    try:
-        meant = ip_network(shown, strict=False)
+        found = ip_network(shown, strict=False)
     except ValueError:
         raise InvalidValue('must be a network such as "203.0.113.0/24" or "2001:db8::/32"') from None
-    raise InvalidValue(
-        f'has bits set beyond its prefix; write "{meant}", or "{shown.split("/")[0]}" for this one address'
-    )
+    try:
+        return ip_network(shown)
+    except ValueError:
+        address = shown.split("/")[0]
+        raise InvalidValue(f'has bits set beyond its prefix; write "{found}", or "{address}" for one address') from None
 
 
 def base_url(value: object) -> str:
-    """A provider's URL: http or https, host, optional port and path prefix; the slash at the end is taken away."""
+    """A provider's URL: http or https, host, optional port and path prefix; a slash at the end is removed."""
     url = text(value)
     if not re.fullmatch(r"[!-~]+", url):
-        raise InvalidValue(
-            "a URL has only ASCII characters without spaces; write a host of another alphabet in its xn-- form"
-        )
+        raise InvalidValue("must be ASCII without spaces; write a host name in another alphabet in its xn-- form")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -149,7 +137,7 @@ def base_url(value: object) -> str:
     if parts.scheme not in {"http", "https"}:
         raise InvalidValue('must begin with "https://"')
     if "@" in parts.netloc:
-        raise InvalidValue("must not hold a user or password; credentials go into token or the adapter's own keys")
+        raise InvalidValue("must not hold a user or password; write credentials in token or in the adapter's keys")
     if "?" in url or "#" in url:
         raise InvalidValue('must not hold a query or a fragment; it ends before "?" and "#"')
     if port == 0 or parts.netloc.endswith(":"):
@@ -172,7 +160,7 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 def store_url(value: object) -> str:
-    """`sqlite:///` and a path, or `postgresql://` with a host and a database. No message repeats it: see Secret."""
+    """`sqlite:///` and a path, or `postgresql://` with a host and a database."""
     url = text(value)
     if url.startswith(("postgresql://", "postgres://")):
         return _postgresql_url(url)
@@ -216,7 +204,7 @@ def wallet_target(value: object) -> str:
 
 
 def grpc_server(value: object) -> GrpcServerKind:
-    """One of the gRPC servers."""
+    """A gRPC server."""
     try:
         return GrpcServerKind(text(value))
     except ValueError:
@@ -224,7 +212,7 @@ def grpc_server(value: object) -> GrpcServerKind:
 
 
 def log_level(value: object) -> str:
-    """One of the four levels."""
+    """A log level."""
     level = text(value)
     if level not in _LEVELS:
         raise InvalidValue(f"must be one of {', '.join(_LEVELS)}")
@@ -232,5 +220,5 @@ def log_level(value: object) -> str:
 
 
 def is_provider_name(name: str) -> bool:
-    """Whether a provider may be called so: the name is part of URLs, of metrics and of the key of each payment."""
+    """Whether this is a valid provider name: names are part of URLs, of metrics and of payment keys."""
     return _PROVIDER_NAME.fullmatch(name) is not None

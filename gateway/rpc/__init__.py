@@ -1,1 +1,1 @@
-"""gRPC: a module a service, what stands around each call, and the one table from failure to google.rpc.Status."""
+"""gRPC: a module for each service, the interceptor of every call, and the one table from error to google.rpc.Status."""

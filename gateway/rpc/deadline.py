@@ -1,10 +1,10 @@
-"""How long a caller waits, and what it is told where the store takes longer."""
+"""The caller's deadline, and the error of a store that does not answer within it."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
@@ -14,33 +14,32 @@ from gateway.sessions.close_service import ANSWER_MARGIN_S
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import StoreUnavailable
 
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
-
 log = structlog.get_logger(__name__)
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in the stubs only
 
-def seconds_left(context: "Context", default_s: float) -> float:
-    """Seconds until the caller's deadline, or the default where it set none."""
+
+def seconds_left(context: Context, default_s: float) -> float:
+    """Seconds until the caller's deadline, or the default where the caller set none."""
     remaining = cast("float | None", context.time_remaining())  # its stub knows no None
     # Without a deadline grpcio returns None, and pygrpc-native sys.maxsize.
     return default_s if remaining is None or remaining >= sys.maxsize else remaining
 
 
 @asynccontextmanager
-async def store_timeout(context: "Context", default_s: float, asked: str) -> AsyncIterator[None]:
-    """Bounds what the store may take by the caller's deadline. Raises Failure STORE_UNAVAILABLE.
+async def store_timeout(context: Context, default_deadline_s: Callable[[], float], store: str) -> AsyncIterator[None]:
+    """Limits store access to the caller's deadline. Raises GatewayError STORE_UNAVAILABLE.
 
-    `asked` is what the caller is told did not answer. All that is done in here can be repeated safely.
+    `store` names it in the message. The block must be safe to repeat.
     """
     try:
-        async with asyncio.timeout(seconds_left(context, default_s) - ANSWER_MARGIN_S):
+        async with asyncio.timeout(seconds_left(context, default_deadline_s()) - ANSWER_MARGIN_S):
             yield
     except (StoreUnavailable, TimeoutError) as error:
-        log.warning("the store did not answer", asked=asked, detail=str(error) or "no answer within the deadline")
+        log.warning("store did not answer", store=store, error=str(error) or "no answer within the deadline")
         unchanged = isinstance(error, StoreUnavailable) and error.unchanged
         raise GatewayError(
             Reason.STORE_UNAVAILABLE,
-            f"{asked} did not take or give the data: repeat the call, which is safe",
+            f"{store} did not answer: repeat the call, which is safe",
             certainty=Certainty.NOT_SENT if unchanged else Certainty.UNKNOWN,
         ) from error

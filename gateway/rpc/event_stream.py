@@ -1,4 +1,4 @@
-"""Streams of events: what is kept, then what happens, until the subscriber leaves or the gateway stops."""
+"""Event streams: stored events, then new ones, until the subscriber leaves or the gateway stops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -11,14 +11,14 @@ from gateway.store.models import Event, EventFilter
 from gateway.telemetry.metrics import Metrics
 
 BATCH = 200
-"""Events read at once for one stream, which waits with them until its subscriber takes them."""
+"""Events per read for one stream, which keeps them until its subscriber has taken them."""
 
-PACE_S = 0.02
-"""Seconds between two looks of one stream for what is new: under load it takes the events of many commits at once."""
+POLL_INTERVAL_S = 0.02
+"""Minimum seconds between two reads of one stream, so that under load it reads the events of many commits at once."""
 
 
 class EventStreams:
-    """All streams of events. `stop` ends them, each with a Failure that says where to go on."""
+    """All event streams. `stop` ends each with an error that says where to resume."""
 
     def __init__(self, store: Events, metrics: Metrics) -> None:
         self._store = store
@@ -33,48 +33,42 @@ class EventStreams:
     async def events(
         self, after: str, wanted: EventFilter, subscribed: Callable[[], Awaitable[None]]
     ) -> AsyncIterator[Event]:
-        """Events in order, without end; `subscribed` is awaited once the start is known to be good.
+        """Events in order, without end. `subscribed` is awaited once the start position is valid.
 
-        Raises Failure EVENT_UNKNOWN, STORE_UNAVAILABLE, and GATEWAY_STOPPING when the gateway stops.
+        Raises GatewayError EVENT_UNKNOWN, STORE_UNAVAILABLE, and GATEWAY_STOPPING when the gateway stops.
         """
+        started = False
         try:
             with self._metrics.event_stream():
-                async for event in self._events(after, wanted, subscribed):
-                    yield event
+                async for batch in self._batches(after, wanted):
+                    if not started:
+                        started = True
+                        await subscribed()
+                    for event in batch:
+                        if self._stopping.is_set():
+                            raise _stopping()
+                        yield event
         except EventUnknown:
             raise GatewayError(
                 ApiReason.EVENT_UNKNOWN,
-                f"no event {after} is kept: leave after_event_id empty to start from the oldest",
+                f"event {after} is not stored: leave after_event_id empty to start from the oldest",
                 certainty=None,
             ) from None
         except StoreUnavailable as error:
             raise GatewayError(
                 Reason.STORE_UNAVAILABLE,
-                "events cannot be read: watch again from behind the last event that arrived",
+                "events cannot be read: watch again, after the last event that arrived",
                 certainty=None,
             ) from error
 
-    async def _events(
-        self, after: str, wanted: EventFilter, subscribed: Callable[[], Awaitable[None]]
-    ) -> AsyncIterator[Event]:
-        started = False
-        async for batch in self._batches(after, wanted):
-            if not started:
-                started = True
-                await subscribed()
-            for event in batch:
-                if self._stopping.is_set():
-                    raise _stopping()
-                yield event
-
     async def _batches(self, cursor: str, wanted: EventFilter) -> AsyncIterator[Sequence[Event]]:
-        """What is wanted, in order: of the recent events, or read from the store where they do not reach back so far.
+        """Wanted events in order, from the recent events, or from the store where the cursor is older than those.
 
-        What was passed over is not read again. The first batch shows that the start is good; it may be empty.
+        The first batch, which may be empty, shows that the start position is valid.
         """
         commits = -1
         while True:
-            commits = await self._committed(commits)
+            commits = await self._next_commit(commits)
             recent = await self._recent.after(cursor, commits)
             if recent is not None:
                 cursor = recent[-1].id if recent else cursor
@@ -85,10 +79,10 @@ class EventStreams:
                 yield batch.events
                 if not batch.more:
                     break
-            await asyncio.sleep(PACE_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
-    async def _committed(self, seen: int) -> int:
-        """Wait for more events to be committed than seen. Raises Failure when the gateway stops."""
+    async def _next_commit(self, seen: int) -> int:
+        """Wait for a commit after the first `seen` ones. Raises GatewayError when the gateway stops."""
         commit = asyncio.ensure_future(self._store.events_committed(seen))
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -104,6 +98,6 @@ class EventStreams:
 def _stopping() -> GatewayError:
     return GatewayError(
         ApiReason.GATEWAY_STOPPING,
-        "the gateway is stopping: watch again, from behind the last event that arrived",
+        "the gateway is stopping: watch again, after the last event that arrived",
         certainty=None,
     )

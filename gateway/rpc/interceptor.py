@@ -1,4 +1,4 @@
-"""Around every call: a failure becomes its Status, a bug an error id, and a line of the log says how it ended."""
+"""Around every call: limits, errors as google.rpc.Status, and a log line for its end."""
 
 import asyncio
 import time
@@ -30,34 +30,33 @@ if TYPE_CHECKING:  # generic in the stubs only
 class RpcInterceptor:
     """Turns GatewayError into google.rpc.Status, and any other exception into GATEWAY_ERROR without its text.
 
-    What is beyond the limits is refused with GATEWAY_BUSY, before its request is read: what cannot be served is told so
-    at once. Put around a servicer's methods once, when they are registered: an interceptor would be asked anew at each
-    call.
+    A call above the limits is rejected with GATEWAY_BUSY before its request is decoded. Handlers are wrapped once, at
+    registration: grpc's own interceptors would run a lookup for each call.
     """
 
     def __init__(self, limits: RpcLimits | None = None, traces: "OtelTracer | None" = None) -> None:
         self.limits = limits or RpcLimits()
-        """They may be changed at any time, and hold for the next call."""
+        """They may be replaced at any time, and apply from the next call on."""
         self._traces = traces
         self.stopping = False
         """Whether new calls are rejected, by a server that goes on accepting them until those in flight have ended."""
         self._calls = self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._log = log.bind()  # a logger of a module is bound anew at each line
+        self._log = log.bind()  # a module's logger is bound again for each line
 
     @property
     def in_flight(self) -> int:
-        """Calls that are being served, streams of events included."""
+        """Calls in flight, event streams included."""
         return self._calls + self._streams
 
     async def idle(self) -> None:
-        """Wait until no call is under way, nor a stream."""
+        """Wait until no call and no stream is in flight."""
         await self._idle.wait()
 
     def wrap(self, method: str, handler: "Handler") -> "Handler":
-        """The handler of a method ('/package.Service/Method') as it is to be served."""
-        # The request is decoded inside, where a failure to decode it has its place in the table.
+        """The handler to register for a method ('/package.Service/Method')."""
+        # The request is decoded inside, so that an undecodable one has its row in the table of errors.
         decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.response_streaming:
             streaming = self._streaming(method, handler.unary_stream, decode)
@@ -73,12 +72,12 @@ class RpcInterceptor:
             if self.stopping:
                 await self._fail(method, context, _stopping(), started)
             if self._calls >= self.limits.calls:
-                await self._fail(method, context, _busy(f"{self._calls} calls are under way"), started)
+                await self._fail(method, context, _busy(f"{self._calls} calls are in flight"), started)
             self._calls += 1
             self._idle.clear()
             try:
                 response = await behavior(_decoded(request, decode), context)
-            except Exception as error:  # noqa: BLE001 - no exception may leave as it is
+            except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
                 await self._fail(method, context, error, started)
             else:
                 self._log_call(method, started)
@@ -102,7 +101,7 @@ class RpcInterceptor:
                 async for response in behavior(_decoded(request, decode), context):
                     yield response
                 self._log_call(method, started)
-            except Exception as error:  # noqa: BLE001 - no exception may leave as it is
+            except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
                 await self._fail(method, context, error, started)
             finally:
                 self._streams -= 1
@@ -115,7 +114,7 @@ class RpcInterceptor:
             self._idle.set()
 
     async def _fail(self, method: str, context: "Context", error: Exception, started: float) -> None:
-        """Abort the call with the error's Status. Whatever a servicer raises ends here, so that none of it leaks."""
+        """Abort the call with the error's Status."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
         failure = (
@@ -131,27 +130,26 @@ class RpcInterceptor:
         await context.abort_with_status(status)
 
     def _log_call(self, method: str, started: float, failure: GatewayError | None = None) -> None:
-        seconds = round(time.monotonic() - started, 6)
+        duration_ms = round((time.monotonic() - started) * 1000, 3)
         if failure is None:
-            self._log.info("rpc", method=method, seconds=seconds)
+            self._log.info("rpc", method=method, duration_ms=duration_ms)
             return
         self._log.info(
             "rpc failed",
             method=method,
-            seconds=seconds,
+            duration_ms=duration_ms,
             reason=failure.reason,
             certainty=failure.certainty,
             provider=failure.provider,
             request_id=failure.request_id,
-            message=failure.message,
+            error=failure.message,
         )
 
 
-def _busy(why: str) -> GatewayError:
+def _busy(reason: str) -> GatewayError:
     return GatewayError(
         Reason.GATEWAY_BUSY,
-        f"the gateway has as much to do as it takes on at once: {why}. Nothing was done: try again in a moment, "
-        "perhaps at another replica",
+        f"the gateway is at its limit: {reason}. Nothing was done: retry in a moment, perhaps at another replica",
     )
 
 
@@ -167,5 +165,5 @@ def _decoded(request: bytes, decode: Any) -> Any:
     except DecodeError:
         raise GatewayError(
             Reason.FIELD_INVALID,
-            "the request is not a message of this method: make the client with the protos of this release",
+            "the request is not a message of this method: generate the client from the protos of this release",
         ) from None

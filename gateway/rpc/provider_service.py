@@ -1,13 +1,10 @@
 """ProviderService, as the proto describes it."""
 
 from collections.abc import Callable, Container
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-import grpc
-
-from gateway.rpc.deadline import store_timeout
-from gateway.rpc.validation import LONGEST_REASON, RequestValidator, known_page, next_page, timestamp
+from gateway.rpc.deadline import Context, store_timeout
+from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import provider_unknown
 from gateway.sessions.provider_switch import ProviderSwitches
 from gateway.store.base import ProviderSwitchStore
@@ -15,43 +12,40 @@ from gateway.store.models import ProviderState, ProviderStateChange
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
-
 
 class ProviderService(ProviderServiceServicer):
-    """Switches providers off and on, and tells who did. `providers` are the names of those that are configured."""
+    """Disables and enables providers, and lists who did. `providers` are the configured names."""
 
     def __init__(
         self,
         switches: ProviderSwitches,
-        book: ProviderSwitchStore,
+        store: ProviderSwitchStore,
         providers: Container[str],
         default_deadline_s: Callable[[], float],
     ) -> None:
         self._switches = switches
-        self._book = book
+        self._store = store
         self._providers = providers
-        self._default_deadline_s = default_deadline_s
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the gateway's store")
 
     async def DisableProvider(  # noqa: N802 - the proto's name
-        self, request: pb.DisableProviderRequest, context: "Context"
+        self, request: pb.DisableProviderRequest, context: Context
     ) -> pb.DisableProviderResponse:
-        """Have a provider asked nothing more."""
-        standing, made = await self._switch(request, ProviderState.DISABLED, context)
-        return pb.DisableProviderResponse(state_change=standing, changed=made)
+        """Stop calls to a provider."""
+        change, changed = await self._change(request, ProviderState.DISABLED, context)
+        return pb.DisableProviderResponse(state_change=change, changed=changed)
 
     async def EnableProvider(  # noqa: N802 - the proto's name
-        self, request: pb.EnableProviderRequest, context: "Context"
+        self, request: pb.EnableProviderRequest, context: Context
     ) -> pb.EnableProviderResponse:
-        """Have a provider asked again."""
-        standing, made = await self._switch(request, ProviderState.ENABLED, context)
-        return pb.EnableProviderResponse(state_change=standing, changed=made)
+        """Allow calls to a provider."""
+        change, changed = await self._change(request, ProviderState.ENABLED, context)
+        return pb.EnableProviderResponse(state_change=change, changed=changed)
 
     async def ListProviderStateChanges(  # noqa: N802 - the proto's name
-        self, request: pb.ListProviderStateChangesRequest, context: "Context"
+        self, request: pb.ListProviderStateChangesRequest, context: Context
     ) -> pb.ListProviderStateChangesResponse:
-        """List switches, newest first."""
+        """List state changes, newest first."""
         fields = RequestValidator()
         provider = fields.text("provider", request.provider)
         query = ("switches", provider)
@@ -59,37 +53,34 @@ class ProviderService(ProviderServiceServicer):
         limit = fields.page_size(request.page_size)
         fields.check()
         with known_page():
-            async with self._in_time(context):
-                page = await self._book.provider_state_changes(provider=provider, page_token=token, limit=limit)
+            async with self._store_timeout(context):
+                page = await self._store.provider_state_changes(provider=provider, page_token=token, limit=limit)
         return pb.ListProviderStateChangesResponse(
-            state_changes=[_switch(switch) for switch in page.entries],
+            state_changes=[_state_change(change) for change in page.entries],
             next_page_token=next_page(page.next_token, *query),
         )
 
-    async def _switch(
-        self, request: pb.DisableProviderRequest | pb.EnableProviderRequest, to: ProviderState, context: "Context"
+    async def _change(
+        self, request: pb.DisableProviderRequest | pb.EnableProviderRequest, to: ProviderState, context: Context
     ) -> tuple[pb.ProviderStateChange | None, bool]:
         fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
-        by = fields.required_text("actor", request.actor)
-        why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
+        actor = fields.required_text("actor", request.actor)
+        reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check(provider=provider)
         if provider not in self._providers:
             raise provider_unknown(provider)
-        async with self._in_time(context):
-            standing, made = await self._switches.change(provider, to, by, why)
-        return (_switch(standing) if standing else None), made
-
-    def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the gateway's store")
+        async with self._store_timeout(context):
+            change, changed = await self._switches.change(provider, to, actor, reason)
+        return (_state_change(change) if change else None), changed
 
 
-def _switch(switch: ProviderStateChange) -> pb.ProviderStateChange:
+def _state_change(change: ProviderStateChange) -> pb.ProviderStateChange:
     return pb.ProviderStateChange(
-        id=switch.id,
-        provider=switch.provider,
-        state=f"PROVIDER_STATE_{switch.state.name}",
-        time=timestamp(switch.at),
-        actor=switch.actor,
-        reason=switch.reason,
+        id=change.id,
+        provider=change.provider,
+        state=f"PROVIDER_STATE_{change.state.name}",
+        time=timestamp(change.at),
+        actor=change.actor,
+        reason=change.reason,
     )

@@ -1,62 +1,65 @@
 """ReconciliationService, as the proto describes it."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import Protocol
 
-import grpc
-
-from gateway.rpc.deadline import store_timeout
+from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
-from gateway.rpc.validation import LONGEST_REASON, RequestValidator, known_page, next_page, timestamp
+from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import AlreadyResolved, Items, Journal
-from gateway.store.models import Direction, Exchange, ItemFilter, ReconciliationItem, ReconciliationKind
+from gateway.store.models import (
+    Direction,
+    Exchange,
+    ItemFilter,
+    ReconciliationItem,
+    ReconciliationKind,
+    Redelivery,
+    Resolution,
+)
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceServicer
 
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
-
-_USUAL_CALLBACKS = 20
-_MOST_CALLBACKS = 50
-"""Each comes with a body of up to 64 KiB, and common clients take no message beyond 4 MiB."""
+_DEFAULT_CALLBACKS_PAGE = 20
+_MAX_CALLBACKS_PAGE = 50
+"""Each has a body of up to 64 KiB, and by default clients accept messages of up to 4 MiB."""
 
 
-class Kept(Items, Journal, Protocol):
-    """What the service reads and settles."""
+class ReconciliationStore(Items, Journal, Protocol):
+    """The part of the store that the service uses."""
 
 
-class Redelivering(Protocol):
-    """Who can deliver a kept callback once more."""
+class Redeliverer(Protocol):
+    """Delivers a stored callback again."""
 
     def obstacle(self, kept: Exchange) -> str:
-        """Why a line of the journal cannot be redelivered; '' where it can."""
+        """Why a journal line cannot be redelivered; '' where it can."""
         ...
 
     async def redeliver(self, exchange_id: str, by: str, why: str) -> Exchange:
-        """Deliver it; answers the redelivery's own line. Raises Failure and StoreUnavailable."""
+        """Redeliver it. Returns the redelivery's journal line. Raises GatewayError and StoreUnavailable."""
         ...
 
 
 class ReconciliationService(ReconciliationServiceServicer):
-    """Shows what a person must look at, and keeps what he made of it."""
+    """Lists and resolves what an operator must reconcile, and redelivers callbacks."""
 
     def __init__(
         self,
-        kept: Kept,
-        redeliveries: Redelivering,
+        store: ReconciliationStore,
+        redeliveries: Redeliverer,
         clock: Callable[[], datetime],
         default_deadline_s: Callable[[], float],
     ) -> None:
-        self._kept = kept
+        self._store = store
         self._redeliveries = redeliveries
         self._clock = clock
-        self._default_deadline_s = default_deadline_s
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the gateway's store")
 
     async def ListItems(  # noqa: N802 - the proto's name
-        self, request: pb.ListItemsRequest, context: "Context"
+        self, request: pb.ListItemsRequest, context: Context
     ) -> pb.ListItemsResponse:
         """List items, oldest first."""
         fields = RequestValidator()
@@ -70,86 +73,82 @@ class ReconciliationService(ReconciliationServiceServicer):
         limit = fields.page_size(request.page_size)
         fields.check()
         with known_page():
-            async with self._in_time(context):
-                page = await self._kept.items(wanted, page_token=token, limit=limit)
+            async with self._store_timeout(context):
+                page = await self._store.items(wanted, page_token=token, limit=limit)
         return pb.ListItemsResponse(
             items=[_item(item) for item in page.entries], next_page_token=next_page(page.next_token, *query)
         )
 
     async def GetItem(  # noqa: N802 - the proto's name
-        self, request: pb.GetItemRequest, context: "Context"
+        self, request: pb.GetItemRequest, context: Context
     ) -> pb.GetItemResponse:
-        """Show an item with its callback."""
+        """Get an item with its callback."""
         fields = RequestValidator()
         item_id = fields.text("item_id", request.item_id, required=True)
         fields.check()
-        async with self._in_time(context):
-            item = await self._kept.find_item(item_id)
-            exchange = await self._kept.exchange(item.exchange_id) if item and item.exchange_id else None
+        async with self._store_timeout(context):
+            item = await self._store.find_item(item_id)
+            exchange = await self._store.exchange(item.exchange_id) if item and item.exchange_id else None
         if item is None:
             raise _unknown(item_id)
-        told_by_provider = exchange is not None and exchange.direction is Direction.INBOUND
+        is_callback = exchange is not None and exchange.direction is Direction.INBOUND
         return pb.GetItemResponse(
-            item=_item(item), callback=self._callback(exchange) if exchange and told_by_provider else None
+            item=_item(item), callback=self._callback(exchange) if exchange and is_callback else None
         )
 
     async def ResolveItem(  # noqa: N802 - the proto's name
-        self, request: pb.ResolveItemRequest, context: "Context"
+        self, request: pb.ResolveItemRequest, context: Context
     ) -> pb.ResolveItemResponse:
-        """Settle an item."""
+        """Resolve an item."""
         fields = RequestValidator()
         item_id = fields.text("item_id", request.item_id, required=True)
-        by = fields.required_text("resolved_by", request.resolved_by)
-        why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
+        actor = fields.required_text("actor", request.actor)
+        reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check()
         try:
-            async with self._in_time(context):
-                item = await self._kept.resolve_item(item_id, by, why, self._clock())
+            async with self._store_timeout(context):
+                item = await self._store.resolve_item(item_id, actor, reason, self._clock())
         except AlreadyResolved as resolved:
-            raise _settled(resolved.item) from None
+            raise _already_resolved(resolved.item) from None
         except LookupError:
             raise _unknown(item_id) from None
         return pb.ResolveItemResponse(item=_item(item))
 
     async def ListRefusedCallbacks(  # noqa: N802 - the proto's name
-        self, request: pb.ListRefusedCallbacksRequest, context: "Context"
+        self, request: pb.ListRefusedCallbacksRequest, context: Context
     ) -> pb.ListRefusedCallbacksResponse:
         """List refused callbacks, newest first."""
         fields = RequestValidator()
         provider = fields.text("provider", request.provider)
         query = ("callbacks", provider)
         token = fields.page_token(request.page_token, *query)
-        limit = fields.page_size(request.page_size, _USUAL_CALLBACKS, _MOST_CALLBACKS)
+        limit = fields.page_size(request.page_size, _DEFAULT_CALLBACKS_PAGE, _MAX_CALLBACKS_PAGE)
         fields.check()
         with known_page():
-            async with self._in_time(context):
-                page = await self._kept.refused_callbacks(provider=provider, page_token=token, limit=limit)
+            async with self._store_timeout(context):
+                page = await self._store.refused_callbacks(provider=provider, page_token=token, limit=limit)
         return pb.ListRefusedCallbacksResponse(
             callbacks=[self._callback(exchange) for exchange in page.entries],
             next_page_token=next_page(page.next_token, *query),
         )
 
     async def RedeliverCallback(  # noqa: N802 - the proto's name
-        self, request: pb.RedeliverCallbackRequest, context: "Context"
+        self, request: pb.RedeliverCallbackRequest, context: Context
     ) -> pb.RedeliverCallbackResponse:
-        """Deliver a kept callback once more."""
+        """Deliver a stored callback again."""
         fields = RequestValidator()
         exchange_id = fields.text("exchange_id", request.exchange_id, required=True)
-        by = fields.required_text("redelivered_by", request.redelivered_by)
-        why = fields.required_text("reason", request.reason, longest=LONGEST_REASON)
+        actor = fields.required_text("actor", request.actor)
+        reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check()
-        async with self._in_time(context):
-            line = await self._redeliveries.redeliver(exchange_id, by, why)
+        async with self._store_timeout(context):
+            line = await self._redeliveries.redeliver(exchange_id, actor, reason)
         return pb.RedeliverCallbackResponse(
             exchange_id=line.id, verdict=line.verdict, detail=line.detail, answer=_text(line.reply.body)
         )
 
-    def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the gateway's store")
-
     def _callback(self, line: Exchange) -> pb.RefusedCallback:
         obstacle = self._redeliveries.obstacle(line)
-        again = line.redelivery
         return pb.RefusedCallback(
             exchange_id=line.id,
             provider=line.provider,
@@ -161,50 +160,51 @@ class ReconciliationService(ReconciliationServiceServicer):
             redeliverable=not obstacle,
             not_redeliverable_because=obstacle,
             body=_text(line.request.body),
-            redelivery=pb.Redelivery(exchange_id=again.exchange_id, redelivered_by=again.actor, reason=again.reason)
-            if again
-            else None,
+            redelivery=_redelivery(line.redelivery) if line.redelivery else None,
         )
 
 
+def _redelivery(redelivery: Redelivery) -> pb.Redelivery:
+    return pb.Redelivery(exchange_id=redelivery.exchange_id, actor=redelivery.actor, reason=redelivery.reason)
+
+
 def _item(item: ReconciliationItem) -> pb.Item:
-    of_a_close = item.kind is ReconciliationKind.CLOSE_UNKNOWN
-    settled = item.resolution
+    is_close = item.kind is ReconciliationKind.CLOSE_UNKNOWN
     return pb.Item(
         id=item.id,
         kind=f"ITEM_KIND_{item.kind}",
         provider=item.provider,
         user_id=item.user_id,
-        reference="" if of_a_close else item.reference,
-        request_id=item.reference if of_a_close else "",
+        reference="" if is_close else item.reference,
+        request_id=item.reference if is_close else "",
         fault=item.fault,
         field=item.field,
         detail=item.detail,
         create_time=timestamp(item.created_at),
         exchange_id=item.exchange_id,
-        resolution=pb.Resolution(time=timestamp(settled.at), resolved_by=settled.actor, reason=settled.reason)
-        if settled
-        else None,
+        resolution=_resolution(item.resolution) if item.resolution else None,
     )
+
+
+def _resolution(resolution: Resolution) -> pb.Resolution:
+    return pb.Resolution(time=timestamp(resolution.at), actor=resolution.actor, reason=resolution.reason)
 
 
 def _unknown(item_id: str) -> GatewayError:
-    return GatewayError(
-        ApiReason.ITEM_UNKNOWN, f"there is no item {item_id}: ListItems tells which are", certainty=None
-    )
+    return GatewayError(ApiReason.ITEM_UNKNOWN, f"there is no item {item_id}: see ListItems", certainty=None)
 
 
-def _settled(item: ReconciliationItem) -> GatewayError:
-    by, why = (item.resolution.actor, item.resolution.reason) if item.resolution else ("", "")
+def _already_resolved(item: ReconciliationItem) -> GatewayError:
+    actor, reason = (item.resolution.actor, item.resolution.reason) if item.resolution else ("", "")
     return GatewayError(
         ApiReason.ITEM_RESOLVED,
-        f"item {item.id} was resolved before by {by or 'the gateway'}: {why}. Nothing was changed",
+        f"item {item.id} is already resolved by {actor or 'the gateway'}: {reason}. Nothing was changed",
         certainty=None,
         provider=item.provider,
-        details=(("resolved_by", by), ("why", why)),
+        details=(("actor", actor), ("reason", reason)),
     )
 
 
 def _text(body: bytes) -> str:
-    """A kept body as text: where it was cut, half a character may stand at the cut."""
+    """A stored body as text. A truncated body can end in a part of a character."""
     return body.decode(errors="replace")

@@ -2,24 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import grpc
-
 from adapters.contract import CloseSession, Device, Outcome, Secret
-from gateway.rpc.deadline import seconds_left
+from gateway.rpc.deadline import Context, seconds_left
 from gateway.rpc.event_stream import EventStreams
-from gateway.rpc.validation import LONGEST_TOKEN, RequestValidator, timestamp
+from gateway.rpc.validation import MAX_TOKEN_LENGTH, RequestValidator, timestamp
 from gateway.sessions.close_recorder import CloseAnswer
 from gateway.sessions.close_service import CloseService
 from gateway.sessions.provider import Provider
 from gateway.store.models import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer
-
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 _OUTCOMES = {
     Outcome.CLOSED: pb.OUTCOME_CLOSED,
@@ -28,22 +22,22 @@ _OUTCOMES = {
 
 
 class SessionService(SessionServiceServicer):
-    """Checks requests, hands them to the rooms behind, and words their answers."""
+    """Validates requests, calls the services, and encodes their results."""
 
     def __init__(
         self,
-        closing: CloseService,
-        watching: EventStreams,
+        close_service: CloseService,
+        event_streams: EventStreams,
         providers: Mapping[str, Provider],
         default_deadline_s: Callable[[], float],
     ) -> None:
-        self._closing = closing
-        self._watching = watching
+        self._close_service = close_service
+        self._event_streams = event_streams
         self._providers = providers
         self._default_deadline_s = default_deadline_s
 
     async def CloseSession(  # noqa: N802 - the proto's name
-        self, request: pb.CloseSessionRequest, context: "Context"
+        self, request: pb.CloseSessionRequest, context: Context
     ) -> pb.CloseSessionResponse:
         """End a player's sessions at one provider."""
         fields = RequestValidator()
@@ -53,7 +47,7 @@ class SessionService(SessionServiceServicer):
             user_id=fields.text("user_id", request.user_id, required=True),
             session_id=fields.text("session_id", request.session_id),
             game_id=fields.text("game_id", request.game_id),
-            token=Secret(fields.text("token", request.token, longest=LONGEST_TOKEN)) if request.token else None,
+            token=Secret(fields.text("token", request.token, max_length=MAX_TOKEN_LENGTH)) if request.token else None,
             clear_history=request.clear_history,
             device=Device(
                 os=fields.text("device.os", request.device.os),
@@ -62,13 +56,13 @@ class SessionService(SessionServiceServicer):
         )
         reason = fields.text("reason", request.reason)
         fields.check(provider=provider, request_id=request_id)
-        answer = await self._closing.close(request_id, provider, call, reason, self._deadline(context))
+        answer = await self._close_service.close(request_id, provider, call, reason, self._deadline(context))
         return _close_response(answer)
 
     async def WatchEvents(  # noqa: N802 - the proto's name
-        self, request: pb.WatchEventsRequest, context: "Context"
+        self, request: pb.WatchEventsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEventsResponse]:
-        """Stream what happens."""
+        """Stream events."""
         fields = RequestValidator()
         after = fields.text("after_event_id", request.after_event_id)
         wanted = EventFilter(
@@ -77,7 +71,7 @@ class SessionService(SessionServiceServicer):
             types=_event_types(fields, request),
         )
         fields.check()
-        async for event in self._watching.events(after, wanted, lambda: context.send_initial_metadata(())):
+        async for event in self._event_streams.events(after, wanted, lambda: context.send_initial_metadata(())):
             yield pb.WatchEventsResponse(
                 event=pb.Event(
                     id=event.id,
@@ -92,15 +86,15 @@ class SessionService(SessionServiceServicer):
             )
 
     async def ListProviders(  # noqa: N802 - the proto's name
-        self, request: pb.ListProvidersRequest, context: "Context"
+        self, request: pb.ListProvidersRequest, context: Context
     ) -> pb.ListProvidersResponse:
-        """Tell what is configured, what it can do, and how it fares."""
+        """List the configured providers, their capabilities and their health."""
         return pb.ListProvidersResponse(
             providers=[_provider(provider) for _, provider in sorted(self._providers.items())]
         )
 
-    def _deadline(self, context: "Context") -> float:
-        """The caller's deadline by the loop's clock."""
+    def _deadline(self, context: Context) -> float:
+        """The caller's deadline, in the loop's time."""
         return asyncio.get_running_loop().time() + seconds_left(context, self._default_deadline_s())
 
 
@@ -118,8 +112,8 @@ def _close_response(answer: CloseAnswer) -> pb.CloseSessionResponse:
 
 def _event_types(fields: RequestValidator, request: pb.WatchEventsRequest) -> frozenset[EventType]:
     names = {pb.EventType.Value(f"EVENT_TYPE_{member}"): member for member in EventType}
-    if strangers := sorted({number for number in request.types if number not in names}):
-        fields.add_violation("types", f"has {strangers[0]}, which is no type of event")
+    if unknown := sorted({number for number in request.types if number not in names}):
+        fields.add_violation("types", f"has {unknown[0]}, which is no event type")
     return frozenset(names[number] for number in request.types if number in names)
 
 
@@ -141,7 +135,7 @@ def _provider(provider: Provider) -> pb.Provider:
 
 
 def _health(provider: Provider) -> pb.ProviderHealth:
-    health, off = provider.health, provider.enabled_state.disabled
+    health, disabled = provider.health, provider.enabled_state.disabled
     return pb.ProviderHealth(
         state=f"HEALTH_STATE_{health.state}",
         since=timestamp(health.since) if health.since else None,
@@ -149,5 +143,7 @@ def _health(provider: Provider) -> pb.ProviderHealth:
         circuit=f"CIRCUIT_STATE_{provider.admission.circuit}",
         in_flight_calls=provider.admission.in_flight,
         queued_calls=provider.admission.queued,
-        disabled=pb.ProviderDisabled(actor=off.actor, reason=off.reason, time=timestamp(off.since)) if off else None,
+        disabled=pb.ProviderDisabled(actor=disabled.actor, reason=disabled.reason, time=timestamp(disabled.since))
+        if disabled
+        else None,
     )

@@ -1,4 +1,4 @@
-"""The one table from a failure to google.rpc.Status, and how a Status is built from it."""
+"""The one table from error to google.rpc.Status."""
 
 from dataclasses import dataclass
 from enum import StrEnum, unique
@@ -15,18 +15,17 @@ from gateway.store.models import PostingFault
 
 DOMAIN = "session-gateway"
 
-LONGEST_MESSAGE = 1000
-"""Bytes of a message or a description in UTF-8, of which each may take three to travel: trailers over 8 KiB are refused
-by grpcio's clients, and the caller learns nothing of what they held.
+MAX_MESSAGE_BYTES = 1000
+"""The limit of a message or a description in UTF-8. Percent-encoding can triple it, and grpcio's clients reject
+trailers over 8 KiB, details included.
 """
 
-
-_CUT = "…".encode()
+_ELLIPSIS = "…".encode()
 
 
 @unique
 class ApiReason(StrEnum):
-    """Failures that belong to this API alone, and not to closing or to a wallet."""
+    """Reasons that only this API has."""
 
     EVENT_UNKNOWN = "EVENT_UNKNOWN"
     ACCOUNT_EXISTS = "ACCOUNT_EXISTS"
@@ -38,13 +37,13 @@ class ApiReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A failure's place in gRPC."""
+    """A reason in gRPC."""
 
     code: grpc.StatusCode
     retry_after_s: float | None = None
-    """Where trying the same again may help: how long to wait first."""
-    told_as: str = ""
-    """The reason's name on the wire, where it differs."""
+    """Seconds to wait before a retry, where one can help."""
+    wire_reason: str = ""
+    """The reason in ErrorInfo, where it differs."""
 
 
 TABLE: dict[StrEnum, Row] = {
@@ -60,7 +59,7 @@ TABLE: dict[StrEnum, Row] = {
     Reason.PROVIDER_TIMEOUT: Row(grpc.StatusCode.DEADLINE_EXCEEDED, retry_after_s=1),
     Reason.PROVIDER_CONNECTION_LOST: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
     Reason.PROVIDER_FAILED: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
-    Reason.PROVIDER_FAILED_PERMANENTLY: Row(grpc.StatusCode.INTERNAL, told_as="PROVIDER_FAILED"),
+    Reason.PROVIDER_FAILED_PERMANENTLY: Row(grpc.StatusCode.INTERNAL, wire_reason="PROVIDER_FAILED"),
     Reason.PROVIDER_CREDENTIALS_REJECTED: Row(grpc.StatusCode.FAILED_PRECONDITION),
     Reason.USER_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     Reason.PROVIDER_REFUSED: Row(grpc.StatusCode.FAILED_PRECONDITION),
@@ -82,36 +81,36 @@ TABLE: dict[StrEnum, Row] = {
 }
 
 
-def status_of(failure: GatewayError) -> Status:
-    """The failure as a caller sees it: its code, its message, and the details that a program can act on."""
-    row = TABLE[failure.reason]
+def status_of(error: GatewayError) -> Status:
+    """The error as its caller receives it: code, message, and details for programs."""
+    row = TABLE[error.reason]
     metadata = {
-        "provider": failure.provider,
-        "provider_code": failure.provider_code,
-        "certainty": failure.certainty or "",
-        "request_id": failure.request_id,
-        **dict(failure.details),
+        "provider": error.provider,
+        "provider_code": error.provider_code,
+        "certainty": error.certainty or "",
+        "request_id": error.request_id,
+        **dict(error.details),
     }
     details: list[Message] = [
         ErrorInfo(
-            reason=row.told_as or failure.reason,
+            reason=row.wire_reason or error.reason,
             domain=DOMAIN,
-            metadata={key: _cut(value, 255) for key, value in metadata.items() if value},
+            metadata={key: _truncate(value, 255) for key, value in metadata.items() if value},
         )
     ]
-    if failure.violations:
+    if error.violations:
         details.append(
             BadRequest(
                 field_violations=[
-                    BadRequest.FieldViolation(field=violation.field, description=_cut(violation.description))
-                    for violation in failure.violations
+                    BadRequest.FieldViolation(field=violation.field, description=_truncate(violation.description))
+                    for violation in error.violations
                 ]
             )
         )
-    retry_after_s = row.retry_after_s if failure.retry_after_s is None else failure.retry_after_s
+    retry_after_s = row.retry_after_s if error.retry_after_s is None else error.retry_after_s
     if retry_after_s is not None:
         details.append(RetryInfo(retry_delay=_duration(retry_after_s)))
-    status = Status(code=row.code.value[0], message=_cut(failure.message))
+    status = Status(code=row.code.value[0], message=_truncate(error.message))
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
@@ -119,10 +118,12 @@ def status_of(failure: GatewayError) -> Status:
     return status
 
 
-def _cut(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """The text, or what of it and an ellipsis fit into so many bytes."""
+def _truncate(text: str, max_bytes: int = MAX_MESSAGE_BYTES) -> str:
+    """The text; a longer one is cut and ends in an ellipsis."""
     encoded = text.encode(errors="replace")
-    return text if len(encoded) <= longest else encoded[: longest - len(_CUT)].decode(errors="ignore") + _CUT.decode()
+    if len(encoded) <= max_bytes:
+        return text
+    return encoded[: max_bytes - len(_ELLIPSIS)].decode(errors="ignore") + _ELLIPSIS.decode()
 
 
 def _duration(seconds: float) -> Duration:

@@ -1,12 +1,9 @@
 """TransactionService, as the proto describes it."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-import grpc
-
-from gateway.rpc.deadline import store_timeout
+from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import GatewayError
@@ -15,39 +12,36 @@ from gateway.store.models import Credit
 from gateway.v1 import transaction_service_pb2 as pb
 from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer
 
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
-
 
 class TransactionService(TransactionServiceServicer):
-    """Looks up what stands in the ledger, and what the operator's wallet told."""
+    """Looks up credits of the built-in ledger, and those that the operator's wallet reported."""
 
     def __init__(self, ledger: Ledger, default_deadline_s: Callable[[], float]) -> None:
         self._ledger = ledger
-        self._default_deadline_s = default_deadline_s
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
 
     async def GetTransaction(  # noqa: N802 - the proto's name
-        self, request: pb.GetTransactionRequest, context: "Context"
+        self, request: pb.GetTransactionRequest, context: Context
     ) -> pb.GetTransactionResponse:
-        """Find a transaction by its key."""
+        """Get a transaction by its key."""
         fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
         reference = fields.text("reference", request.reference, required=True)
         fields.check()
-        async with self._in_time(context):
+        async with self._store_timeout(context):
             credit = await self._ledger.credit(provider, reference)
         if credit is None:
             raise GatewayError(
                 ApiReason.TRANSACTION_UNKNOWN,
-                f"nothing was credited by reference {reference} of provider {provider}: "
-                "where it should have been, ReconciliationService knows of a refusal",
+                f"nothing was credited for reference {reference} of provider {provider}: "
+                "ListItems of ReconciliationService lists refused Results",
                 certainty=None,
                 provider=provider,
             )
         return pb.GetTransactionResponse(transaction=_transaction(credit))
 
     async def ListTransactions(  # noqa: N802 - the proto's name
-        self, request: pb.ListTransactionsRequest, context: "Context"
+        self, request: pb.ListTransactionsRequest, context: Context
     ) -> pb.ListTransactionsResponse:
         """List a player's transactions, newest first."""
         fields = RequestValidator()
@@ -57,15 +51,12 @@ class TransactionService(TransactionServiceServicer):
         limit = fields.page_size(request.page_size)
         fields.check()
         with known_page():
-            async with self._in_time(context):
+            async with self._store_timeout(context):
                 page = await self._ledger.credits_of(user_id, page_token=token, limit=limit)
         return pb.ListTransactionsResponse(
             transactions=[_transaction(credit) for credit in page.entries],
             next_page_token=next_page(page.next_token, *query),
         )
-
-    def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the ledger")
 
 
 def _transaction(credit: Credit) -> pb.Transaction:

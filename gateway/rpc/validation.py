@@ -1,4 +1,4 @@
-"""The form of requests: every field at fault is named, in one answer, before anything happens."""
+"""Validation of requests: one error names every invalid field, before anything is done."""
 
 import re
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from gateway.wallet.formats import MAX_ID_LENGTH
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-LONGEST_TOKEN = 4096
-LONGEST_REASON = 1000
+MAX_TOKEN_LENGTH = 4096
+MAX_REASON_LENGTH = 1000
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -25,65 +25,64 @@ MAX_PAGE_SIZE = 1000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _APP_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
 
-
-_ANOTHER_LISTS = "was not given by this list with these conditions: leave it empty to start from its first page"
+_OTHER_LIST = "is not from this list with these filters: leave it empty for the first page"
 
 
 class RequestValidator:
-    """Collects what is wrong with a request. Ask for every field, then `check`."""
+    """Collects the violations of a request. Read every field, then call `check`."""
 
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
 
     def add_violation(self, field: str, description: str) -> None:
-        """Note a violation."""
+        """Add a violation."""
         self._violations.append(FieldViolation(field, description))
 
     def check(self, *, provider: str = "", request_id: str = "") -> None:
-        """Raise Failure with all violations, if there are any; with the ids that are not among them."""
+        """Raise GatewayError FIELD_INVALID if there are violations; it holds those of the ids that are valid."""
         if not self._violations:
             return
-        wrong = {violation.field for violation in self._violations}
+        invalid = {violation.field for violation in self._violations}
         raise GatewayError(
             Reason.FIELD_INVALID,
             "; ".join(f"{violation.field} {violation.description}" for violation in self._violations),
-            provider="" if "provider" in wrong else provider,
-            request_id="" if "request_id" in wrong else request_id,
+            provider="" if "provider" in invalid else provider,
+            request_id="" if "request_id" in invalid else request_id,
             violations=tuple(self._violations),
         )
 
-    def text(self, field: str, value: str, *, required: bool = False, longest: int = MAX_ID_LENGTH) -> str:
-        """An id or a short text: of bounded length, without control characters."""
+    def text(self, field: str, value: str, *, required: bool = False, max_length: int = MAX_ID_LENGTH) -> str:
+        """An id or a short text, without control characters."""
         if required and not value:
             self.add_violation(field, "is required")
-        elif len(value) > longest:
-            self.add_violation(field, f"is longer than {longest} characters")
+        elif len(value) > max_length:
+            self.add_violation(field, f"is longer than {max_length} characters")
         elif formats.has_control(value):
             self.add_violation(field, "has a control character")
         return value
 
     def request_id(self, value: str) -> str:
-        """A UUID in its usual spelling, or nothing; answered in lower case."""
+        """A UUID with hyphens, or nothing; returned in lower case."""
         if value and not _UUID.fullmatch(value):
             self.add_violation("request_id", "is not a UUID, such as 123e4567-e89b-42d3-a456-426614174000")
         return value.lower()
 
-    def required_text(self, field: str, value: str, *, longest: int = MAX_ID_LENGTH) -> str:
-        """What a person states, and others will read: who, or why. Required, and more than blanks."""
-        return self.text(field, value.strip(), required=True, longest=longest)
+    def required_text(self, field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> str:
+        """What an operator writes: an actor, or a reason. Required, and not blank."""
+        return self.text(field, value.strip(), required=True, max_length=max_length)
 
-    def page_size(self, value: int, usual: int = DEFAULT_PAGE_SIZE, most: int = MAX_PAGE_SIZE) -> int:
-        """How many entries a page may have: the usual number for 0, and no more than `most`, whatever is asked."""
+    def page_size(self, value: int, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
+        """The maximum number of entries of a page: the default for 0, and never more than `maximum`."""
         if value < 0:
-            self.add_violation("page_size", "is negative: leave it 0 for pages of the usual size")
-        return min(value, most) or usual
+            self.add_violation("page_size", "is negative: leave it 0 for the default size")
+        return min(value, maximum) or default
 
     def page_token(self, value: str, *query: str) -> str:
-        """Where a list goes on, as the store says it: given by `next_page` for the same query, or nothing."""
-        mark = _mark(query)
-        if value and not value.startswith(mark):
-            self.add_violation("page_token", _ANOTHER_LISTS)
-        return value.removeprefix(mark)
+        """The store's page token from a token that `next_page` made for the same query, or nothing."""
+        prefix = _query_hash(query)
+        if value and not value.startswith(prefix):
+            self.add_violation("page_token", _OTHER_LIST)
+        return value.removeprefix(prefix)
 
     def app_version(self, field: str, value: str) -> str:
         """X.Y.Z, or nothing."""
@@ -92,7 +91,7 @@ class RequestValidator:
         return value
 
     def currency(self, field: str, value: str) -> str:
-        """ISO 4217 or a vendor's code of a crypto currency."""
+        """A code of ISO 4217, or a vendor's code of a crypto currency."""
         if not value:
             self.add_violation(field, "is required")
         elif not formats.is_currency(value):
@@ -100,7 +99,7 @@ class RequestValidator:
         return value
 
     def money(self, field: str, value: str, *, required: bool = True) -> Decimal:
-        """An exact decimal; 0 where it is absent or wrong."""
+        """An exact decimal; 0 where it is absent or invalid."""
         if not value:
             if required:
                 self.add_violation(field, "is required")
@@ -117,26 +116,26 @@ class RequestValidator:
 
 
 def timestamp(time: datetime) -> Timestamp:
-    """The proto's form of an aware time."""
+    """An aware time as a protobuf Timestamp."""
     since = time - _EPOCH
     return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def next_page(token: str, *query: str) -> str:
-    """A store's page token as a caller gets it: it opens no page of another list, or with other conditions."""
-    return token and _mark(query) + token
+    """A store's page token for callers, bound to this query: another list or other filters reject it."""
+    return token and _query_hash(query) + token
 
 
-def _mark(query: tuple[str, ...]) -> str:
+def _query_hash(query: tuple[str, ...]) -> str:
     return sha256("\0".join(query).encode()).hexdigest()[:16]
 
 
 @contextmanager
 def known_page() -> Iterator[None]:
-    """Around what reads a page. Raises Failure FIELD_INVALID where its page_token was not given for such a list."""
+    """Around the reading of a page. Raises GatewayError FIELD_INVALID where the store does not know its token."""
     try:
         yield
     except PageTokenUnknown:
         fields = RequestValidator()
-        fields.add_violation("page_token", _ANOTHER_LISTS)
+        fields.add_violation("page_token", _OTHER_LIST)
         fields.check()

@@ -1,13 +1,11 @@
 """WalletService over the built-in ledger, as the proto describes it."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import grpc
+from functools import partial
+from typing import NoReturn
 
 from adapters.contract import PromoPrize, Result
-from gateway.rpc.deadline import store_timeout
+from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import RequestValidator
 from gateway.sessions.errors import FieldViolation, GatewayError
@@ -17,32 +15,26 @@ from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer
 from gateway.wallet.builtin import BuiltinWallet
 
-if TYPE_CHECKING:  # generic in the stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
-
-_TOLD = {
+_MESSAGES = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: OpenAccount opens one",
     PostingFault.CURRENCY_MISMATCH: "player {user_id} has no account in {currency}: OpenAccount opens one",
-    PostingFault.REFERENCE_REUSED: "the reference stands for a result with another {field}: nothing was credited",
+    PostingFault.REFERENCE_REUSED: "the reference was used for a Result with another {field}: nothing was credited",
 }
 
 
 class WalletService(WalletServiceServicer):
-    """The built-in ledger for microservices, and for a gateway that uses it as its operator's wallet."""
+    """The built-in ledger, for microservices and for gateways that use it as the operator's wallet."""
 
     def __init__(self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float]) -> None:
         self._wallet = wallet
-        self._default_deadline_s = default_deadline_s
-
-    def _in_time(self, context: "Context") -> AbstractAsyncContextManager[None]:
-        return store_timeout(context, self._default_deadline_s(), "the ledger")
+        self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
 
     async def ApplyResult(  # noqa: N802 - the proto's name
-        self, request: pb.ApplyResultRequest, context: "Context"
+        self, request: pb.ApplyResultRequest, context: Context
     ) -> pb.ApplyResultResponse:
         """Credit a Result exactly once."""
         provider, result = _result(request)
-        async with self._in_time(context):
+        async with self._store_timeout(context):
             outcome = await self._wallet.apply(provider, result)
         if isinstance(outcome, PostingRefused):
             _refuse(outcome, request.user_id, request.currency)
@@ -54,30 +46,30 @@ class WalletService(WalletServiceServicer):
         )
 
     async def GetBalance(  # noqa: N802 - the proto's name
-        self, request: pb.GetBalanceRequest, context: "Context"
+        self, request: pb.GetBalanceRequest, context: Context
     ) -> pb.GetBalanceResponse:
-        """Answer what an account holds."""
+        """Get the balance of an account."""
         fields = RequestValidator()
         user_id = fields.text("user_id", request.user_id, required=True)
         currency = fields.currency("currency", request.currency)
         fields.check()
-        async with self._in_time(context):
+        async with self._store_timeout(context):
             balance = await self._wallet.balance(user_id, currency)
         if isinstance(balance, PostingRefused):
             _refuse(balance, user_id, currency)
         return pb.GetBalanceResponse(currency=balance.currency, cash=format(balance.cash, "f"))
 
     async def OpenAccount(  # noqa: N802 - the proto's name
-        self, request: pb.OpenAccountRequest, context: "Context"
+        self, request: pb.OpenAccountRequest, context: Context
     ) -> pb.OpenAccountResponse:
-        """Open an account, or answer as the first time."""
+        """Open an account, or return it where it is open already."""
         fields = RequestValidator()
         user_id = fields.text("user_id", request.user_id, required=True)
         currency = fields.currency("currency", request.currency)
         opening = fields.money("opening_balance", request.opening_balance, required=False)
         fields.check()
         try:
-            async with self._in_time(context):
+            async with self._store_timeout(context):
                 account = await self._wallet.open_account(user_id, currency, opening)
         except ContentDiffers as differs:
             raise GatewayError(
@@ -93,7 +85,7 @@ class WalletService(WalletServiceServicer):
 
 
 def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
-    """The request in the ledger's words. Raises Failure FIELD_INVALID."""
+    """The provider and the Result of a request. Raises GatewayError FIELD_INVALID."""
     fields = RequestValidator()
     promo = None
     if request.promo_amount and request.promo_reference:
@@ -102,9 +94,9 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
             fields.text("promo_reference", request.promo_reference),
         )
     elif request.promo_amount:
-        fields.add_violation("promo_reference", "is required beside promo_amount")
+        fields.add_violation("promo_reference", "is required with promo_amount")
     elif request.promo_reference:
-        fields.add_violation("promo_amount", "is required beside promo_reference")
+        fields.add_violation("promo_amount", "is required with promo_reference")
     provider = fields.text("provider", request.provider, required=True)
     result = Result(
         reference=fields.text("reference", request.reference, required=True),
@@ -124,11 +116,11 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
 
 
 def _refuse(refused: PostingRefused, user_id: str, currency: str) -> NoReturn:
-    told = _TOLD[refused.fault].format(user_id=user_id, currency=currency, field=refused.field)
+    message = _MESSAGES[refused.fault].format(user_id=user_id, currency=currency, field=refused.field)
     raise GatewayError(
         refused.fault,
-        told,
+        message,
         certainty=None,
-        violations=(FieldViolation(refused.field, told),),
+        violations=(FieldViolation(refused.field, message),),
         details=(("field", refused.field),),
     )

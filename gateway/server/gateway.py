@@ -1,6 +1,8 @@
-"""The only place where things are wired together: from Settings to a gateway that serves, and back down again."""
+"""The composition root: builds a gateway from Settings, starts it, reloads it and stops it."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +10,7 @@ from adapters.registry import Registry
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.processor import CallbackProcessor
 from gateway.callbacks.redelivery import Redeliveries
+from gateway.callbacks.routing import Routes
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.config import (
     CallbackSettings,
@@ -19,7 +22,7 @@ from gateway.config import (
     Listen,
     Settings,
     changes,
-    takes_restart,
+    requires_restart,
 )
 from gateway.masking.by_value import KnownSecrets
 from gateway.outbound.client import ProviderClient
@@ -31,12 +34,16 @@ from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
-from gateway.server.dialects import ProviderBinding
-from gateway.server.fitting import validate
-from gateway.server.providers import callback_guard, callback_routes, provider_of, rebuild_provider
+from gateway.server.providers import (
+    ProviderBinding,
+    callback_authenticator,
+    callback_routes,
+    create_provider,
+    rebuild_provider,
+)
 from gateway.server.tls import Certificates
-from gateway.server.validation import changed_wallet, missing_providers, secrets_of
-from gateway.server.wallets import wallet_of
+from gateway.server.validation import changed_wallet, missing_providers, secrets_of, validate
+from gateway.server.wallets import create_wallet
 from gateway.sessions.close_service import CloseService
 from gateway.sessions.provider import Provider, Providers
 from gateway.sessions.provider_switch import ProviderSwitches
@@ -50,19 +57,19 @@ from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 
 STOP_GRACE_S = 8.0
-"""What is in flight when the gateway is told to stop has this long to finish."""
+"""Seconds for calls in flight to finish when the gateway stops."""
 
 PROVIDERS_GRACE_S = 7.0
-"""A provider that is being asked has this long to answer; then the caller is told that the outcome is unknown."""
+"""Seconds for a provider to answer when the gateway stops; then its caller learns that the outcome is unknown."""
 
 
 class CannotStart(Exception):
-    """The gateway does not start: the message says what is in its way, and what to do."""
+    """The gateway cannot start: the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where the gateway can be reached, with the ports that were really taken."""
+    """The addresses of a started gateway, with the ports that the system chose."""
 
     grpc: str
     callbacks: str
@@ -74,12 +81,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@asynccontextmanager
+async def stopped_on_failure(stop: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Around a start: stops what was started when it fails or is cancelled. Raises CannotStart."""
+    try:
+        yield
+    except (StoreUnavailable, OSError, rpc.CannotListen) as error:
+        await stop()
+        raise CannotStart(str(error)) from error
+    except BaseException:
+        await stop()
+        raise
+
+
 class Gateway:
     """One gateway: built from settings, started once, stopped once.
 
-    `registry` is for tests; the adapters that are installed otherwise. `shares_ports` where it is one worker of
-    several, which listen on the same ports. `secrets` are those that the log masks: what it is configured with is added
-    to them. Raises ConfigInvalid.
+    `registry` holds the adapters; by default all that are installed. `shares_ports` lets other workers listen on the
+    same ports. `secrets` are what the log masks: those of the settings are added. Raises ConfigInvalid.
     """
 
     def __init__(
@@ -90,73 +109,53 @@ class Gateway:
         shares_ports: bool = False,
         secrets: KnownSecrets | None = None,
     ) -> None:
-        self._registry = registry
-        self._served = validate(settings, registry)
         self._settings = settings
+        self._registry = registry
+        self._bindings = validate(settings, registry)
         self._shares_ports = shares_ports
-        self._metrics = Metrics()
-        self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
         self._secrets = secrets or KnownSecrets(())
         self._secrets.learn(secrets_of(settings))
+        self._metrics = Metrics()
+        self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
+        self._certificates = Certificates()
         self.store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
         self.provider_switches = ProviderSwitches(self.store, now)
-        self.providers = Providers(
-            {
-                name: provider_of(dialect, self._secrets, self.provider_switches.of(name))
-                for name, dialect in self._served.items()
-            }
-        )
-        self._certificates = Certificates()
-        self.wallet = wallet_of(settings.wallet, self.store, now)
+        self.providers = Providers({name: self._create(binding) for name, binding in self._bindings.items()})
+        self.wallet = create_wallet(settings.wallet, self.store, now)
         self.close_service = CloseService(self.store, self.providers, now, self._metrics)
         self.event_streams = EventStreams(self.store, self._metrics)
-        routes = callback_routes(self.providers)
         self.callback_processor = CallbackProcessor(self.wallet, self.store, now)
+        routes = callback_routes(self.providers)
         self._redeliveries = Redeliveries(routes, self.callback_processor, self.store, now)
-        self._callback_handler = CallbackHandler(
-            routes,
-            callback_guard(self._served, settings.callbacks),
-            self.callback_processor,
-            now,
-            body_limit=settings.callbacks.max_body_bytes,
-            metrics=self._metrics,
-            traces=self._traces,
-        )
+        self._callback_handler = self._create_callback_handler(routes)
         self.callback_server = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
-        self.rpc_server = rpc.RpcServer(
-            self._servicers(),
-            event_streams=self.event_streams,
-            providers=self.providers,
-            shares_port=shares_ports,
-            native=settings.grpc.server is GrpcServerKind.NATIVE,
-            limits=rpc_limits(settings.grpc),
-            traces=self._traces,
-        )
+        self.rpc_server = self._create_rpc_server()
         self.housekeeping = Housekeeping(
-            self.store,
-            now,
-            alone=settings.store.is_sqlite,
-            keep_bodies=_keep_bodies(settings.journal),
+            self.store, now, alone=settings.store.is_sqlite, keep_bodies=_body_retention(settings.journal)
         )
-        self._metrics.watch_providers(self._provider_states)
+        self._metrics.watch_providers(self._provider_statuses)
         self._metrics.watch_rpcs(lambda: self.rpc_server.in_flight)
         self._admin = AdminServer(self._metrics, self._readiness_problems)
-        self._obstacle = "starting"
+        self._not_ready_because = "starting"
 
     async def start(self) -> Listening:
-        """Open the store, take the ports, and serve. Raises CannotStart, and leaves nothing open then."""
-        try:
-            return await self._start()
-        except (StoreUnavailable, OSError, rpc.CannotListen) as error:
-            await self.stop()
-            raise CannotStart(str(error)) from error
-        except BaseException:  # also where it is told to stop meanwhile
-            await self.stop()
-            raise
+        """Open the store, listen, and serve. Raises CannotStart and ConfigInvalid, and leaves nothing open then."""
+        async with stopped_on_failure(self.stop):
+            await self.store.open()
+            await self._check_store()
+            await self.store.remember_providers(frozenset(self._settings.providers))
+            await self.provider_switches.start()
+            self.housekeeping.start()
+            for provider in self.providers.values():
+                await provider.client.start()
+            await self.wallet.start()
+            listening = await self._listen()
+            self._not_ready_because = ""
+            return listening
 
     async def stop(self) -> None:
-        """Take no more, finish what is in flight, end the streams, and close: nothing acknowledged is lost."""
-        self._obstacle = "stopping"
+        """Accept no more, finish what is in flight, end the streams, and close: nothing acknowledged is lost."""
+        self._not_ready_because = "stopping"
         self.close_service.cap_deadlines(asyncio.get_running_loop().time() + PROVIDERS_GRACE_S)
         await asyncio.gather(self.callback_server.stop(), self.rpc_server.stop(STOP_GRACE_S))
         await self.close_service.drain()
@@ -171,88 +170,81 @@ class Gateway:
         await self._admin.stop()
 
     async def reload(self, settings: Settings) -> Changes:
-        """Take another configuration on while it serves: all of it in one step, or nothing. Answers what changed.
+        """Apply other settings while it serves: all of them in one step, or nothing. Returns what changed.
 
-        What is under way goes on as it began. Raises ConfigInvalid, StoreUnavailable, and whatever an adapter raises
-        that cannot even say TRY_AGAIN.
+        Calls in flight finish under the settings that they began with. Raises ConfigInvalid, StoreUnavailable, and what
+        an adapter raises that cannot encode TRY_AGAIN.
         """
         found = changes(self._settings, settings)
-        impossible = (*takes_restart(found), *missing_providers(await self.store.money_providers(), settings))
-        served = await asyncio.to_thread(validate, settings, self._registry, impossible)
-        renew_certificates = await asyncio.to_thread(self._certificates.read)
+        conflicts = (*requires_restart(found), *missing_providers(await self.store.money_providers(), settings))
+        bindings = await asyncio.to_thread(validate, settings, self._registry, conflicts)
+        apply_certificates = await asyncio.to_thread(self._certificates.read)
         self._secrets.learn(secrets_of(settings))
-        providers = {name: self._provider(dialect) for name, dialect in served.items()}
-        routes, guard = callback_routes(providers), callback_guard(served, settings.callbacks)
-        before = self._clients()
+        providers = {name: self._create_or_rebuild(binding) for name, binding in bindings.items()}
+        routes, authenticator = callback_routes(providers), callback_authenticator(bindings, settings.callbacks)
+        clients = self._clients()
         for provider in providers.values():
-            if provider.client not in before:
+            if provider.client not in clients:
                 await provider.client.start()
         await self.store.remember_providers(frozenset(settings.providers))
-        # From here to the end nothing waits, so that nobody sees a part of it, and nothing fails.
-        renew_certificates()
-        self._callback_handler.replace(routes, guard, settings.callbacks.max_body_bytes)
+        # From here on nothing waits and nothing fails, so that no call sees a part of the new settings.
+        apply_certificates()
+        self._callback_handler.replace(routes, authenticator, settings.callbacks.max_body_bytes)
         self.callback_server.limits = _connection_limits(settings.callbacks)
         self.rpc_server.set_limits(rpc_limits(settings.grpc))
         self._redeliveries.replace(routes)
-        for name, provider in providers.items():
-            if provider is not self.providers.get(name):
-                limited = served[name].settings
-                provider.admission.set_limits(limited.limits, limited.retry, limited.breaker)
-        self.providers.replace(providers)
-        for client in before - self._clients():
+        self._replace_providers(providers, bindings)
+        for client in clients - self._clients():
             client.retire()
-        self.housekeeping.keep_bodies = _keep_bodies(settings.journal)
-        self._settings, self._served = settings, served
+        self.housekeeping.keep_bodies = _body_retention(settings.journal)
+        self._settings, self._bindings = settings, bindings
         return found
 
-    def _provider(self, dialect: ProviderBinding) -> Provider:
-        """A provider as it is configured from here on."""
-        name = dialect.settings.name
+    def _create(self, binding: ProviderBinding) -> Provider:
+        return create_provider(binding, self._secrets, self.provider_switches.of(binding.settings.name))
+
+    def _create_or_rebuild(self, binding: ProviderBinding) -> Provider:
+        name = binding.settings.name
         if name not in self.providers:
-            return provider_of(dialect, self._secrets, self.provider_switches.of(name))
-        return rebuild_provider(self.providers[name], self._served[name], dialect, self._secrets)
+            return self._create(binding)
+        return rebuild_provider(self.providers[name], self._bindings[name], binding, self._secrets)
+
+    def _replace_providers(self, providers: Mapping[str, Provider], bindings: Mapping[str, ProviderBinding]) -> None:
+        for name, provider in providers.items():
+            if provider is not self.providers.get(name):
+                settings = bindings[name].settings
+                provider.admission.set_limits(settings.limits, settings.retry, settings.breaker)
+        self.providers.replace(providers)
 
     def _clients(self) -> frozenset[ProviderClient]:
         return frozenset(provider.client for provider in self.providers.values())
 
-    async def _start(self) -> Listening:
-        await self.store.open()
-        if problems := (
-            *missing_providers(await self.store.money_providers(), self._settings),
-            *changed_wallet(await self.store.wallet_kinds(), self._settings),
-        ):
-            raise ConfigInvalid(problems)
-        await self.store.remember_providers(frozenset(self._settings.providers))
-        await self.provider_switches.start()
-        self.housekeeping.start()
-        for provider in self.providers.values():
-            await provider.client.start()
-        await self.wallet.start()
-        grpc_at, callbacks_at, admin_at = (
-            self._settings.grpc.listen,
-            self._settings.callbacks.listen,
-            self._settings.admin.listen,
+    def _create_callback_handler(self, routes: Routes) -> CallbackHandler:
+        return CallbackHandler(
+            routes,
+            callback_authenticator(self._bindings, self._settings.callbacks),
+            self.callback_processor,
+            now,
+            body_limit=self._settings.callbacks.max_body_bytes,
+            metrics=self._metrics,
+            traces=self._traces,
         )
-        admin_port = await self._admin.start(admin_at.host, admin_at.port)
-        callbacks_port = await self.callback_server.start(
-            callbacks_at.host,
-            callbacks_at.port,
-            self._certificates.of_callbacks(self._settings.callbacks.tls),
+
+    def _create_rpc_server(self) -> rpc.RpcServer:
+        settings = self._settings
+        return rpc.RpcServer(
+            self._servicers(),
+            event_streams=self.event_streams,
+            providers=self.providers,
             shares_port=self._shares_ports,
-        )
-        grpc_port = await self.rpc_server.start(
-            grpc_at.host, grpc_at.port, self._certificates.of_rpc(self._settings.grpc, self.rpc_server)
-        )
-        self._obstacle = ""
-        return Listening(
-            grpc=str(Listen(grpc_at.host, grpc_port)),
-            callbacks=str(Listen(callbacks_at.host, callbacks_port)),
-            admin=str(Listen(admin_at.host, admin_port)),
+            native=settings.grpc.server is GrpcServerKind.NATIVE,
+            limits=rpc_limits(settings.grpc),
+            traces=self._traces,
         )
 
     def _servicers(self) -> list[rpc.Servicer]:
 
-        def deadline_s() -> float:
+        def deadline_s() -> float:  # a reload can change it
             return self._settings.grpc.default_deadline_s
 
         servicers: list[rpc.Servicer] = [
@@ -265,8 +257,35 @@ class Gateway:
             servicers.append(WalletService(self.wallet, deadline_s))
         return servicers
 
-    def _provider_states(self) -> list[ProviderStatus]:
-        """What a scrape of the metrics sees of the providers."""
+    async def _check_store(self) -> None:
+        """Raises ConfigInvalid where the settings contradict what the store holds."""
+        if problems := (
+            *missing_providers(await self.store.money_providers(), self._settings),
+            *changed_wallet(await self.store.wallet_kinds(), self._settings),
+        ):
+            raise ConfigInvalid(problems)
+
+    async def _listen(self) -> Listening:
+        settings = self._settings
+        grpc, callbacks, admin = settings.grpc.listen, settings.callbacks.listen, settings.admin.listen
+        admin_port = await self._admin.start(admin.host, admin.port)
+        callbacks_port = await self.callback_server.start(
+            callbacks.host,
+            callbacks.port,
+            self._certificates.for_callbacks(settings.callbacks.tls),
+            shares_port=self._shares_ports,
+        )
+        grpc_port = await self.rpc_server.start(
+            grpc.host, grpc.port, self._certificates.for_rpc(settings.grpc, self.rpc_server)
+        )
+        return Listening(
+            grpc=str(Listen(grpc.host, grpc_port)),
+            callbacks=str(Listen(callbacks.host, callbacks_port)),
+            admin=str(Listen(admin.host, admin_port)),
+        )
+
+    def _provider_statuses(self) -> list[ProviderStatus]:
+        """The providers' part of a metrics scrape."""
         return [
             ProviderStatus(
                 name,
@@ -279,9 +298,9 @@ class Gateway:
         ]
 
     async def _readiness_problems(self) -> tuple[str, ...]:
-        """What keeps the gateway from being ready; never a provider's sickness."""
-        if self._obstacle:
-            return (self._obstacle,)
+        """Why the gateway is not ready; never because a provider fails."""
+        if self._not_ready_because:
+            return (self._not_ready_because,)
         if not self.callback_server.accepting:
             return ("callbacks are not accepted",)
         try:
@@ -292,7 +311,7 @@ class Gateway:
         return ()
 
 
-def _keep_bodies(journal: JournalSettings) -> timedelta | None:
+def _body_retention(journal: JournalSettings) -> timedelta | None:
     return timedelta(days=journal.body_retention_days) if journal.body_retention_days else None
 
 
@@ -301,7 +320,7 @@ def _connection_limits(settings: CallbackSettings) -> ConnectionLimits:
 
 
 def rpc_limits(settings: GrpcSettings) -> RpcLimits:
-    """What callers of a gRPC listener may use together."""
+    """The limits of a gRPC listener, for all its callers together."""
     return RpcLimits(
         calls=settings.max_calls,
         event_streams=settings.max_event_streams,

@@ -1,4 +1,4 @@
-"""What an operator does to a store from outside: a backup, and a look whether the books add up."""
+"""Maintenance of a store, with or without a running gateway: back it up, verify its books."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from gateway.store.models import Discrepancy
 from gateway.store.sqlite.backup import BackupFailed
 from gateway.store.sqlite.backup import back_up as back_up_file
 
-_OF_POSTGRESQL = """\
-PostgreSQL makes its own backups, while gateways run. Of this database alone:
+_POSTGRESQL_BACKUP = """\
+PostgreSQL makes its own backups, while gateways run. To back up this database alone:
   pg_dump --format=custom --file=gateway.dump DATABASE
-and back, into a new and empty one:
+To restore it into a new, empty database:
   createdb NEW && pg_restore --dbname=NEW --exit-on-error --single-transaction gateway.dump
-Of the whole server, to any moment: pg_basebackup with archived WAL (continuous archiving).
-Then name the restored database in [store] url, and look with `session-gateway verify` before a gateway serves it."""
+For the whole server, to any point in time: pg_basebackup with archived WAL (continuous archiving).
+Then name the restored database in [store] url, and run `session-gateway verify` before a gateway serves it."""
 
 
 class MaintenanceError(Exception):
-    """What was asked for could not be done; the message says why, and what to do."""
+    """The command failed; the message says why, and what to do."""
 
 
 async def verify(settings: Settings) -> Audit:
-    """Whether the books add up. Raises NotDone where they cannot be read."""
+    """Verify the books. Raises MaintenanceError where they cannot be read."""
     try:
         return await audit_kept(settings.store.url.reveal())
     except (StoreUnavailable, ValueError) as error:
@@ -32,9 +32,9 @@ async def verify(settings: Settings) -> Audit:
 
 
 def back_up(settings: Settings, to: Path) -> Audit:
-    """Copy the database to a new file, and look whether the books add up there. Raises NotDone."""
+    """Copy the database to a new file, and verify the books of the copy. Raises MaintenanceError."""
     if not settings.store.is_sqlite:
-        raise MaintenanceError(_OF_POSTGRESQL)
+        raise MaintenanceError(_POSTGRESQL_BACKUP)
     try:
         return back_up_file(Path(store_location(settings.store.url.reveal())), to)
     except (BackupFailed, StoreUnavailable, ValueError) as error:
@@ -42,14 +42,14 @@ def back_up(settings: Settings, to: Path) -> Audit:
 
 
 def after_backup(settings: Settings, to: Path) -> str:
-    """What to tell the operator: what he has, and how it is restored."""
+    """The report of a backup: which file was written, and how to restore it."""
     path = store_location(settings.store.url.reveal())
     return (
-        f"{to}: a whole copy, on the disk and checked\n"
-        f"to restore it: stop the gateway, remove {path}, {path}-wal and {path}-shm, and put a copy of it at {path}"
+        f"{to}: a complete copy, written to disk and checked\n"
+        f"to restore it: stop the gateway, remove {path}, {path}-wal and {path}-shm, and copy it to {path}"
     )
 
 
-def describe(difference: Discrepancy) -> str:
-    """A line for a person."""
-    return f"{difference.subject}: {difference.field} is {difference.actual}, and should be {difference.expected}"
+def describe(discrepancy: Discrepancy) -> str:
+    """One line for an operator."""
+    return f"{discrepancy.subject}: {discrepancy.field} is {discrepancy.actual}, and should be {discrepancy.expected}"

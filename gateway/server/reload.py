@@ -1,57 +1,54 @@
-"""SIGHUP: the configuration is read anew, judged as `check` judges it, and taken on in one step, or not at all."""
+"""SIGHUP: read the configuration, validate it as `check` does, and apply it in one step, or not at all."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
-from gateway.config import ConfigInvalid, Problem, Settings, changes, takes_restart
-from gateway.server.fitting import validate
-from gateway.server.validation import store_conflicts
+from gateway.config import ConfigInvalid, Problem, Settings, changes, requires_restart
+from gateway.server.gateway import Gateway
+from gateway.server.validation import store_conflicts, validate
 from gateway.store.base import StoreUnavailable
 from gateway.telemetry import logs
 from gateway.telemetry.errors import log_unexpected_error
-
-if TYPE_CHECKING:
-    from gateway.server.gateway import Gateway  # a supervisor of workers reloads none
 
 log = structlog.get_logger(__name__)
 
 ValueT = TypeVar("ValueT")
 
 
-async def reload(gateway: "Gateway", read: Callable[[], Settings]) -> None:
-    """Have a gateway take on what `read` answers. Logs what changed, or why nothing did; raises neither."""
+async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
+    """Apply the settings that `read` returns. Logs what changed, or why nothing did; raises neither."""
 
-    async def taken_on() -> Settings:
+    async def apply() -> Settings:
         settings = await asyncio.to_thread(read)  # it reads files
         found = await gateway.reload(settings)
-        logs.set_level("info")  # whoever asked for it is answered at any level
+        logs.set_level("info")  # the result is logged at any configured level
         log.info("configuration reloaded", added=found.added, removed=found.removed, changed=found.changed)
         return settings
 
-    if settings := await log_reload_failure(taken_on()):
+    if settings := await log_reload_failure(apply()):
         logs.set_level(settings.log.level)
 
 
 async def validate_reload(before: Settings, read: Callable[[], Settings]) -> Settings:
-    """What `read` answers, if gateways that serve by `before` can take it on. Raises ConfigInvalid."""
+    """The settings that `read` returns, if gateways that run with `before` can apply them. Raises ConfigInvalid."""
     settings = await asyncio.to_thread(read)
-    impossible = (*takes_restart(changes(before, settings)), *await store_conflicts(settings))
-    await asyncio.to_thread(validate, settings, None, impossible)
+    conflicts = (*requires_restart(changes(before, settings)), *await store_conflicts(settings))
+    await asyncio.to_thread(validate, settings, None, conflicts)
     return settings
 
 
-async def log_reload_failure(reloaded: Awaitable[ValueT]) -> ValueT | None:
-    """What it answers; None where it raises, and why nothing was reloaded is logged then."""
+async def log_reload_failure(reloading: Awaitable[ValueT]) -> ValueT | None:
+    """The result; None where it raises, after logging why nothing was reloaded."""
     try:
-        return await reloaded
+        return await reloading
     except ConfigInvalid as invalid:
         problems = invalid.problems
     except StoreUnavailable as error:
         problems = (Problem("store.url", f"{error}; send SIGHUP again when it answers"),)
-    except Exception as bug:  # noqa: BLE001 - an adapter's, or ours: what serves goes on
+    except Exception as bug:  # noqa: BLE001 - a bug of an adapter or of ours: the gateway serves on
         problems = (Problem("", f"the gateway failed, error id {log_unexpected_error(bug)}"),)
     log.error(
         "configuration not reloaded: nothing has changed",

@@ -1,18 +1,20 @@
-"""A process that serves: it starts, says where it listens, and ends when it is told to, also while it still starts."""
+"""The main coroutine of a server process: start, serve, reload on SIGHUP, stop on SIGTERM or SIGINT."""
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Coroutine
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.server.signals import handle_sighup, run_on_event
+from gateway.server.signals import handle_sighup, handle_stop_signals, run_on_event
 
 
 class Server(Protocol):
-    """What can be served. `start` answers its addresses, and leaves nothing open where it raises or is cancelled."""
+    """What can be served. `start` returns its addresses, and leaves nothing open where it raises or is cancelled."""
 
     async def start(self) -> Any: ...
 
@@ -23,55 +25,64 @@ ServerT = TypeVar("ServerT", bound=Server)
 
 
 async def run(
-    made: Callable[[], ServerT], *, reload: Callable[[ServerT], Awaitable[None]], supervised: bool = False
+    create: Callable[[], ServerT], *, reload: Callable[[ServerT], Awaitable[None]], supervised: bool = False
 ) -> None:
-    """Serve what is made until SIGTERM or SIGINT, or until a supervisor is gone. Raises what it and its `start` raise.
+    """Serve until SIGTERM or SIGINT, or until a supervisor has ended. Raises what `create` and `start` raise.
 
-    Once it takes calls it prints one line with its addresses, `{"event":"serving","grpc":"127.0.0.1:40001",...}`.
-    From then on each SIGHUP has it reloaded; one that comes while it starts does so then.
+    Once it accepts calls it prints one line with its addresses, `{"event":"serving","grpc":"127.0.0.1:40001",...}`.
+    Each SIGHUP then reloads it; one that arrives during the start reloads it after the start.
     """
-    stop, changed = asyncio.Event(), asyncio.Event()
-    for signalled in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signalled, stop.set)
-    with handle_sighup(changed.set):
-        server = made()
-        orphan = _orphaned(stop) if supervised else None
-        try:
-            if await _started(server, stop):
+    stop, reload_requested = asyncio.Event(), asyncio.Event()
+    handle_stop_signals(stop.set)
+    with handle_sighup(reload_requested.set):
+        server = create()
+        async with background(_stop_when_orphaned(stop, supervised)):
+            # A start can take long: it waits for a migration of the database by another process.
+            if await run_unless(stop, _start(server)):
                 try:
-                    await _until(stop, run_on_event(changed, partial(reload, server)))
+                    async with background(run_on_event(reload_requested, partial(reload, server))):
+                        await stop.wait()
                 finally:
                     await server.stop()
-        finally:
-            if orphan is not None:
-                orphan.cancel()
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Let work go on until the event is set, and have it ended then."""
-    working = asyncio.create_task(work)
+@asynccontextmanager
+async def background(*work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run coroutines as tasks inside the block, and cancel them at its end."""
+    tasks = [asyncio.create_task(each) for each in work]
     try:
-        await stop.wait()
+        yield
     finally:
-        working.cancel()
-        await asyncio.wait({working})
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _orphaned(stop: asyncio.Event) -> asyncio.Task[None]:
-    from gateway.server.supervisor import orphaned  # noqa: PLC0415 - of no use to one that is alone
-
-    return asyncio.create_task(orphaned(stop))
-
-
-async def _started(server: Server, stop: asyncio.Event) -> bool:
-    """Start it, and say so; False where it is told to stop meanwhile: a start may wait for another's migration."""
-    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+async def run_unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` and return True; cancel it and return False when `stop` is set. Raises what `work` raises."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait({starting})
-        return False
-    listening = msgspec.to_builtins(starting.result())
-    print(msgspec.json.encode({"event": "serving", **listening}).decode(), flush=True)  # noqa: T201 - a line for programs
+    if stop.is_set():
+        task.cancel()
+        await asyncio.wait({task})
+        return not task.cancelled() and task.exception() is None
+    await task
     return True
+
+
+async def _start(server: Server) -> None:
+    addresses = msgspec.to_builtins(await server.start())
+    print(msgspec.json.encode({"event": "serving", **addresses}).decode(), flush=True)  # noqa: T201 - a line for programs
+
+
+async def _stop_when_orphaned(stop: asyncio.Event, supervised: bool) -> None:
+    """Set the event when the supervisor has ended: it holds the other end of our standard input."""
+    if not supervised:
+        return
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
+    )
+    await reader.read()
+    stop.set()

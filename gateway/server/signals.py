@@ -1,8 +1,8 @@
-"""SIGHUP, which tells a server to read its configuration anew, and which ends a process that is not ready for it.
+"""SIGHUP makes a server reload its configuration. Its default action would end a process that has no handler yet.
 
-It is held back and ignored from the first line of a server's process on, and held back in the processes that it starts:
-one that comes before there is somebody to tell waits until then, and one that comes in the end changes nothing. Both
-are needed: to hold it back is a thread's own matter, and a library's threads may not.
+So SIGHUP is blocked and ignored from the first line of a server's process on, and blocked in the processes that it
+starts. One that arrives before there is a handler is delivered once there is; one that arrives after the handler is
+removed is ignored. Both are needed: a signal mask belongs to a thread, and a library's threads may not have it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _SIGHUP = {signal.SIGHUP}
 
 @contextmanager
 def block_sighup() -> Iterator[None]:
-    """Meanwhile SIGHUP waits. A process that is started meanwhile holds it back as well."""
+    """Block SIGHUP in this thread, and in processes that are started meanwhile."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGHUP)
     try:
         yield
@@ -25,25 +25,31 @@ def block_sighup() -> Iterator[None]:
 
 
 @contextmanager
-def handle_sighup(told: Callable[[], None]) -> Iterator[None]:
-    """Meanwhile SIGHUP calls `told` on the running loop, also where it came before.
+def handle_sighup(callback: Callable[[], None]) -> Iterator[None]:
+    """Have SIGHUP call back on the running loop, also one that is pending already.
 
-    The loop must handle some other signal by itself: only then does one wake it.
+    The loop must handle some other signal itself: only then does a signal wake it.
     """
     loop = asyncio.get_running_loop()
-    # Not the loop's own way: where it lets go of a signal, that would end the process from there on.
-    ignored = signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(told))
-    held = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGHUP)
+    # Not loop.add_signal_handler: removing that one restores the default action, which ends the process.
+    previous = signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(callback))
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGHUP)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        signal.signal(signal.SIGHUP, ignored)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGHUP, previous)
 
 
-async def run_on_event(told: asyncio.Event, act: Callable[[], Awaitable[None]]) -> Never:
-    """Act each time the event was set, one time after the other; however often it is set meanwhile, once more."""
+def handle_stop_signals(callback: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call back on the running loop."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, callback)
+
+
+async def run_on_event(event: asyncio.Event, action: Callable[[], Awaitable[None]]) -> Never:
+    """Run the action each time the event is set, never two at once; events set while it runs lead to one more run."""
     while True:
-        await told.wait()
-        told.clear()
-        await act()
+        await event.wait()
+        event.clear()
+        await action()

@@ -1,50 +1,70 @@
-"""Whether a configuration fits what is around it: the store that is there, the certificates that it names."""
+"""Whether a configuration can be served: its adapters, its certificates, and the store that it names."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from adapters.contract import Secret
-from gateway.config import ClientTls, GrpcServerKind, Problem, Settings, TlsFiles
+from adapters.registry import Registry
+from gateway.config import ClientTls, ConfigInvalid, GrpcServerKind, Problem, Settings, TlsFiles
+from gateway.server.providers import ProviderBinding, bind_providers
+from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
 from gateway.store.models import WalletKind
 from gateway.telemetry import tracing
 
 
+def validate(
+    settings: Settings, registry: Registry | None = None, conflicts: Iterable[Problem] = ()
+) -> Mapping[str, ProviderBinding]:
+    """The providers to serve. Does not look at the store; `conflicts` are problems that the caller found there.
+
+    Raises ConfigInvalid with all problems.
+    """
+    problems = [*conflicts, *unreadable_files(settings), *calls_itself(settings)]
+    try:
+        bindings = bind_providers(settings, registry)
+    except ConfigInvalid as invalid:
+        problems.extend(invalid.problems)
+    if problems:
+        raise ConfigInvalid(tuple(problems))
+    return bindings
+
+
 def missing_providers(money_providers: frozenset[str], settings: Settings) -> tuple[Problem, ...]:
-    """Providers whose references the store knows and the configuration does not: a name is for good."""
+    """Providers that the store holds references of and the configuration does not name: a name is permanent."""
     return tuple(
         Problem(
             f"providers.{name}",
-            "is missing, but the store holds its references, and a forgotten name could be paid twice under another; "
+            "is missing, but the store holds its references, which could be paid again under another name; "
             f"configure it again, or keep its name with [providers.{name}] retired = true",
         )
         for name in sorted(money_providers - settings.providers.keys())
     )
 
 
-def changed_wallet(creditors: frozenset[WalletKind], settings: Settings) -> tuple[Problem, ...]:
-    """Another wallet than the one before: a Result that was credited there would be credited here once more."""
+def changed_wallet(wallet_kinds: frozenset[WalletKind], settings: Settings) -> tuple[Problem, ...]:
+    """Another wallet than the store's: a Result that was credited by that one would be credited again by this one."""
     ours, other = WalletKind.BUILTIN, WalletKind.OPERATORS
     if not settings.wallet.is_builtin:
         ours, other = other, ours
-    if other not in creditors or settings.wallet.references_migrated:
+    if other not in wallet_kinds or settings.wallet.references_migrated:
         return ()
     before = "the operator's wallet" if ours is WalletKind.BUILTIN else "the built-in ledger"
     return (
         Problem(
             "wallet.target",
             f"is another wallet than before: the store holds what {before} credited, and a Result that is sent again "
-            "would be paid twice; name the wallet of before, or another database, or carry its references and balances "
-            "over and then write references_migrated = true",
+            "would be paid twice; name the previous wallet, or another database, or migrate its references and "
+            "balances and then write references_migrated = true",
         ),
     )
 
 
 async def store_conflicts(settings: Settings) -> tuple[Problem, ...]:
-    """What `forgotten` and `exchanged` say of the store as it is, before any gateway opens it."""
+    """The `missing_providers` and `changed_wallet` of a store that no gateway has opened yet."""
     url = settings.store.url.reveal()
     try:
         return (
@@ -56,17 +76,17 @@ async def store_conflicts(settings: Settings) -> tuple[Problem, ...]:
 
 
 def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
-    """Certificates and keys that TLS cannot use, a store's url that cannot be read, an extra that is not installed."""
+    """Certificates and keys that TLS cannot use, an invalid store url, and extras that are not installed."""
     problems = []
     try:
         describe(settings.store.url.reveal())
-    except ValueError as error:  # it repeats no part of the url
+    except ValueError as error:  # its message holds no part of the url
         problems.append(Problem("store.url", str(error)))
     if settings.traces.endpoint and not tracing.installed():
         problems.append(
             Problem(
                 "traces.endpoint",
-                f"needs OpenTelemetry, which is not installed: install {tracing.EXTRA}, or leave [traces] out",
+                f"needs OpenTelemetry, which is not installed: install {tracing.EXTRA}, or remove [traces]",
             )
         )
     if settings.grpc.server is GrpcServerKind.NATIVE and find_spec("pygrpc_native") is None:
@@ -87,16 +107,16 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
                 case TlsFiles():
                     ssl_context(files)
                 case ClientTls():
-                    _load(files)
+                    _load_client_tls(files)
         except OSError as error:  # ssl.SSLError is one
             problems.append(
-                Problem(f"{section}.tls", f"cannot be used ({error}); give PEM files, and the key of that certificate")
+                Problem(f"{section}.tls", f"cannot be used ({error}); name PEM files, and the key of that certificate")
             )
     return tuple(problems)
 
 
 def ssl_context(files: TlsFiles) -> ssl.SSLContext:
-    """A listener's TLS. Raises OSError for files that are not PEM, or do not fit one another."""
+    """A listener's TLS. Raises OSError for files that are not PEM, or for a key of another certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files.cert, files.key)
     if files.client_ca:
@@ -105,7 +125,7 @@ def ssl_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def _load(files: ClientTls) -> None:
+def _load_client_tls(files: ClientTls) -> None:
     context = ssl.create_default_context()
     if files.ca:
         context.load_verify_locations(files.ca)

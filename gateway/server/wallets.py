@@ -1,4 +1,4 @@
-"""Whose wallet credits: the configuration says it, and cannot name the gateway itself."""
+"""The wallet that the configuration names, which cannot be the gateway itself."""
 
 import re
 from collections.abc import Callable
@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)?/*(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>[0-9]{1,5})")
 
 
-def wallet_of(settings: WalletSettings, store: Store, clock: Callable[[], datetime]) -> "BuiltinWallet | RemoteWallet":
-    """The wallet that the configuration names. Raises OSError where a file of `wallet.tls` cannot be read."""
+def create_wallet(
+    settings: WalletSettings, store: Store, clock: Callable[[], datetime]
+) -> "BuiltinWallet | RemoteWallet":
+    """The configured wallet. Raises OSError where a file of `wallet.tls` cannot be read."""
     if settings.is_builtin:
         return BuiltinWallet(store, clock)
-    from gateway.wallet.channel import WalletAddress  # noqa: PLC0415 - of no use beside the built-in ledger
+    from gateway.wallet.channel import WalletAddress  # noqa: PLC0415 - not loaded for the built-in ledger
     from gateway.wallet.remote import RemoteWallet  # noqa: PLC0415
 
-    address = WalletAddress(settings.target, _pem(settings.tls) if settings.tls else None)
+    address = WalletAddress(settings.target, _read_pem(settings.tls) if settings.tls else None)
     return RemoteWallet(address, store, clock, attempt_timeout_s=settings.attempt_timeout_s)
 
 
 def calls_itself(settings: Settings) -> tuple[Problem, ...]:
-    """A gateway that names itself as the operator's wallet: it would serve none, and no Result would be credited."""
+    """The problem of a gateway that names itself as the operator's wallet: it serves none, so nothing is credited."""
     if settings.wallet.is_builtin or not _is_own(settings.wallet.target, settings.grpc.listen):
         return ()
     advice = "name the operator's wallet, or write builtin for the ledger in the gateway's store"
@@ -37,7 +39,7 @@ def calls_itself(settings: Settings) -> tuple[Problem, ...]:
 
 
 def _is_own(target: str, listen: Listen) -> bool:
-    """Whether a call to the target would arrive here, as far as the names tell."""
+    """Whether a call to the target would arrive at this listener, as far as names and addresses show."""
     found = _HOST_AND_PORT.fullmatch(target)
     if found is None or not listen.port or int(found["port"]) != listen.port:
         return False
@@ -46,7 +48,7 @@ def _is_own(target: str, listen: Listen) -> bool:
     return here or host.lower() == listen.host.lower()
 
 
-def _pem(files: ClientTls) -> "ClientPem":
+def _read_pem(files: ClientTls) -> "ClientPem":
     from gateway.wallet.channel import ClientPem  # noqa: PLC0415
 
     return ClientPem(*(file.read_bytes() if file else None for file in (files.ca, files.cert, files.key)))

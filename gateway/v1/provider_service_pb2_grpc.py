@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ProviderServiceStub:
     """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
-    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
+    disputed, and enables it again. SessionService.ListProviders returns the present state of each provider.
 
     A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
     when and why is kept permanently: here, and as a line of the provider's journal.
@@ -61,7 +61,7 @@ class ProviderServiceStub:
 
 class ProviderServiceServicer:
     """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
-    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
+    disputed, and enables it again. SessionService.ListProviders returns the present state of each provider.
 
     A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
     when and why is kept permanently: here, and as a line of the provider's journal.
@@ -125,7 +125,7 @@ def add_ProviderServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ProviderService:
     """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
-    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
+    disputed, and enables it again. SessionService.ListProviders returns the present state of each provider.
 
     A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
     when and why is kept permanently: here, and as a line of the provider's journal.

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class ProviderServiceStub:
     """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
-    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
+    disputed, and enables it again. SessionService.ListProviders returns the present state of each provider.
 
     A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
     when and why is kept permanently: here, and as a line of the provider's journal.
@@ -60,7 +60,7 @@ class ProviderServiceStub:
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
     """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
-    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
+    disputed, and enables it again. SessionService.ListProviders returns the present state of each provider.
 
     A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
     when and why is kept permanently: here, and as a line of the provider's journal.
@@ -88,7 +88,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     """ProviderService is for the operators of the gateway: it disables a provider while that provider is repaired or
-    disputed, and enables it again. SessionService.ListProviders returns the state of each provider.
+    disputed, and enables it again. SessionService.ListProviders returns the present state of each provider.
 
     A change applies to every gateway on the same store within a second, and survives restarts. Who changed the state,
     when and why is kept permanently: here, and as a line of the provider's journal.

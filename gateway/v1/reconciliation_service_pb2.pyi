@@ -24,14 +24,14 @@ ITEM_KIND_CLOSE_UNKNOWN: ItemKind
 ITEM_KIND_RESULT_CONTRADICTED: ItemKind
 
 class Resolution(_message.Message):
-    __slots__ = ("time", "resolved_by", "reason")
+    __slots__ = ("time", "actor", "reason")
     TIME_FIELD_NUMBER: _ClassVar[int]
-    RESOLVED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
-    resolved_by: str
+    actor: str
     reason: str
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., resolved_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("id", "kind", "provider", "user_id", "reference", "request_id", "fault", "field", "detail", "create_time", "exchange_id", "resolution")
@@ -98,14 +98,14 @@ class GetItemResponse(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., callback: _Optional[_Union[RefusedCallback, _Mapping]] = ...) -> None: ...
 
 class ResolveItemRequest(_message.Message):
-    __slots__ = ("item_id", "resolved_by", "reason")
+    __slots__ = ("item_id", "actor", "reason")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
-    RESOLVED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     item_id: str
-    resolved_by: str
+    actor: str
     reason: str
-    def __init__(self, item_id: _Optional[str] = ..., resolved_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, item_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ResolveItemResponse(_message.Message):
     __slots__ = ("item",)
@@ -114,14 +114,14 @@ class ResolveItemResponse(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ...) -> None: ...
 
 class Redelivery(_message.Message):
-    __slots__ = ("exchange_id", "redelivered_by", "reason")
+    __slots__ = ("exchange_id", "actor", "reason")
     EXCHANGE_ID_FIELD_NUMBER: _ClassVar[int]
-    REDELIVERED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
-    redelivered_by: str
+    actor: str
     reason: str
-    def __init__(self, exchange_id: _Optional[str] = ..., redelivered_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, exchange_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RefusedCallback(_message.Message):
     __slots__ = ("exchange_id", "provider", "operation", "time", "verdict", "detail", "peer", "redeliverable", "not_redeliverable_because", "body", "redelivery")
@@ -168,14 +168,14 @@ class ListRefusedCallbacksResponse(_message.Message):
     def __init__(self, callbacks: _Optional[_Iterable[_Union[RefusedCallback, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class RedeliverCallbackRequest(_message.Message):
-    __slots__ = ("exchange_id", "redelivered_by", "reason")
+    __slots__ = ("exchange_id", "actor", "reason")
     EXCHANGE_ID_FIELD_NUMBER: _ClassVar[int]
-    REDELIVERED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
-    redelivered_by: str
+    actor: str
     reason: str
-    def __init__(self, exchange_id: _Optional[str] = ..., redelivered_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, exchange_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RedeliverCallbackResponse(_message.Message):
     __slots__ = ("exchange_id", "verdict", "detail", "answer")

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class ReconciliationServiceStub:
-    """ReconciliationService is for the people who put right what the gateway cannot: Results that were refused for good,
-    outcomes that nobody knows, and callbacks that came to nothing and can be delivered once more.
+    """ReconciliationService is for operators: it lists what the gateway cannot resolve itself, which are Results that were
+    refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (who resolved it and why stands in the metadata as `resolved_by` and `why`) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -68,48 +68,49 @@ class ReconciliationServiceStub:
 
 
 class ReconciliationServiceServicer:
-    """ReconciliationService is for the people who put right what the gateway cannot: Results that were refused for good,
-    outcomes that nobody knows, and callbacks that came to nothing and can be delivered once more.
+    """ReconciliationService is for operators: it lists what the gateway cannot resolve itself, which are Results that were
+    refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (who resolved it and why stands in the metadata as `resolved_by` and `why`) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
     def ListItems(self, request, context):
-        """ListItems lists what a person must look at, oldest first, a page at a time.
+        """ListItems lists reconciliation items, oldest first, a page at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetItem(self, request, context):
-        """GetItem shows one item, with the callback that it is about.
+        """GetItem returns one item, with its callback.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveItem(self, request, context):
-        """ResolveItem settles an open item, with who did it and why. What a person has settled stays so, also when the same
-        happens again; the gateway itself resolves an item whose Result is credited or whose close succeeds after all.
+        """ResolveItem resolves an open item, and records who did it and why. An item that an operator resolved stays resolved,
+        also when the same failure occurs again. The gateway resolves an item itself when its Result is credited or its close
+        succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRefusedCallbacks(self, request, context):
-        """ListRefusedCallbacks lists the callbacks that came to nothing, newest first, a page at a time. Those that were
-        refused and succeeded when they came again are among them: each line is what happened then.
+        """ListRefusedCallbacks lists callbacks that were refused or unreadable, newest first, a page at a time. A callback that
+        was refused first and accepted later is in the list: each entry is one delivery.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RedeliverCallback(self, request, context):
-        """RedeliverCallback delivers a kept callback once more, once its cause is mended: it is judged afresh as the provider's
-        own would be, under the present configuration, and kept as a line of its own. A Result is credited once, however
-        often it is redelivered, and whatever the provider sends meanwhile.
+        """RedeliverCallback processes a stored callback again, after the cause of its refusal was fixed. It is processed like a
+        new callback of the provider, under the present configuration, and has its own journal line. A Result is credited
+        once, however often it is redelivered or sent again by the provider.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,11 +153,11 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReconciliationService:
-    """ReconciliationService is for the people who put right what the gateway cannot: Results that were refused for good,
-    outcomes that nobody knows, and callbacks that came to nothing and can be delivered once more.
+    """ReconciliationService is for operators: it lists what the gateway cannot resolve itself, which are Results that were
+    refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (who resolved it and why stands in the metadata as `resolved_by` and `why`) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 

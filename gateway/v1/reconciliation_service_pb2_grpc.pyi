@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReconciliationServiceStub:
-    """ReconciliationService is for the people who put right what the gateway cannot: Results that were refused for good,
-    outcomes that nobody knows, and callbacks that came to nothing and can be delivered once more.
+    """ReconciliationService is for operators: it lists what the gateway cannot resolve itself, which are Results that were
+    refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (who resolved it and why stands in the metadata as `resolved_by` and `why`) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -40,58 +40,60 @@ class ReconciliationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReconciliationServiceAsyncStub: ...
     ListItems: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ListItemsRequest, _reconciliation_service_pb2.ListItemsResponse]
-    """ListItems lists what a person must look at, oldest first, a page at a time."""
+    """ListItems lists reconciliation items, oldest first, a page at a time."""
     GetItem: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.GetItemRequest, _reconciliation_service_pb2.GetItemResponse]
-    """GetItem shows one item, with the callback that it is about."""
+    """GetItem returns one item, with its callback."""
     ResolveItem: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ResolveItemRequest, _reconciliation_service_pb2.ResolveItemResponse]
-    """ResolveItem settles an open item, with who did it and why. What a person has settled stays so, also when the same
-    happens again; the gateway itself resolves an item whose Result is credited or whose close succeeds after all.
+    """ResolveItem resolves an open item, and records who did it and why. An item that an operator resolved stays resolved,
+    also when the same failure occurs again. The gateway resolves an item itself when its Result is credited or its close
+    succeeds.
     """
     ListRefusedCallbacks: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ListRefusedCallbacksRequest, _reconciliation_service_pb2.ListRefusedCallbacksResponse]
-    """ListRefusedCallbacks lists the callbacks that came to nothing, newest first, a page at a time. Those that were
-    refused and succeeded when they came again are among them: each line is what happened then.
+    """ListRefusedCallbacks lists callbacks that were refused or unreadable, newest first, a page at a time. A callback that
+    was refused first and accepted later is in the list: each entry is one delivery.
     """
     RedeliverCallback: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.RedeliverCallbackRequest, _reconciliation_service_pb2.RedeliverCallbackResponse]
-    """RedeliverCallback delivers a kept callback once more, once its cause is mended: it is judged afresh as the provider's
-    own would be, under the present configuration, and kept as a line of its own. A Result is credited once, however
-    often it is redelivered, and whatever the provider sends meanwhile.
+    """RedeliverCallback processes a stored callback again, after the cause of its refusal was fixed. It is processed like a
+    new callback of the provider, under the present configuration, and has its own journal line. A Result is credited
+    once, however often it is redelivered or sent again by the provider.
     """
 
 @_typing.type_check_only
 class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
-    """ReconciliationService is for the people who put right what the gateway cannot: Results that were refused for good,
-    outcomes that nobody knows, and callbacks that came to nothing and can be delivered once more.
+    """ReconciliationService is for operators: it lists what the gateway cannot resolve itself, which are Results that were
+    refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (who resolved it and why stands in the metadata as `resolved_by` and `why`) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListItems: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ListItemsRequest, _reconciliation_service_pb2.ListItemsResponse]  # type: ignore[assignment]
-    """ListItems lists what a person must look at, oldest first, a page at a time."""
+    """ListItems lists reconciliation items, oldest first, a page at a time."""
     GetItem: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.GetItemRequest, _reconciliation_service_pb2.GetItemResponse]  # type: ignore[assignment]
-    """GetItem shows one item, with the callback that it is about."""
+    """GetItem returns one item, with its callback."""
     ResolveItem: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ResolveItemRequest, _reconciliation_service_pb2.ResolveItemResponse]  # type: ignore[assignment]
-    """ResolveItem settles an open item, with who did it and why. What a person has settled stays so, also when the same
-    happens again; the gateway itself resolves an item whose Result is credited or whose close succeeds after all.
+    """ResolveItem resolves an open item, and records who did it and why. An item that an operator resolved stays resolved,
+    also when the same failure occurs again. The gateway resolves an item itself when its Result is credited or its close
+    succeeds.
     """
     ListRefusedCallbacks: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ListRefusedCallbacksRequest, _reconciliation_service_pb2.ListRefusedCallbacksResponse]  # type: ignore[assignment]
-    """ListRefusedCallbacks lists the callbacks that came to nothing, newest first, a page at a time. Those that were
-    refused and succeeded when they came again are among them: each line is what happened then.
+    """ListRefusedCallbacks lists callbacks that were refused or unreadable, newest first, a page at a time. A callback that
+    was refused first and accepted later is in the list: each entry is one delivery.
     """
     RedeliverCallback: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.RedeliverCallbackRequest, _reconciliation_service_pb2.RedeliverCallbackResponse]  # type: ignore[assignment]
-    """RedeliverCallback delivers a kept callback once more, once its cause is mended: it is judged afresh as the provider's
-    own would be, under the present configuration, and kept as a line of its own. A Result is credited once, however
-    often it is redelivered, and whatever the provider sends meanwhile.
+    """RedeliverCallback processes a stored callback again, after the cause of its refusal was fixed. It is processed like a
+    new callback of the provider, under the present configuration, and has its own journal line. A Result is credited
+    once, however often it is redelivered or sent again by the provider.
     """
 
 class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ReconciliationService is for the people who put right what the gateway cannot: Results that were refused for good,
-    outcomes that nobody knows, and callbacks that came to nothing and can be delivered once more.
+    """ReconciliationService is for operators: it lists what the gateway cannot resolve itself, which are Results that were
+    refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (who resolved it and why stands in the metadata as `resolved_by` and `why`) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -101,7 +103,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ListItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ListItemsResponse, _abc.Awaitable[_reconciliation_service_pb2.ListItemsResponse]]:
-        """ListItems lists what a person must look at, oldest first, a page at a time."""
+        """ListItems lists reconciliation items, oldest first, a page at a time."""
 
     @_abc_1.abstractmethod
     def GetItem(
@@ -109,7 +111,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.GetItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.GetItemResponse, _abc.Awaitable[_reconciliation_service_pb2.GetItemResponse]]:
-        """GetItem shows one item, with the callback that it is about."""
+        """GetItem returns one item, with its callback."""
 
     @_abc_1.abstractmethod
     def ResolveItem(
@@ -117,8 +119,9 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ResolveItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ResolveItemResponse, _abc.Awaitable[_reconciliation_service_pb2.ResolveItemResponse]]:
-        """ResolveItem settles an open item, with who did it and why. What a person has settled stays so, also when the same
-        happens again; the gateway itself resolves an item whose Result is credited or whose close succeeds after all.
+        """ResolveItem resolves an open item, and records who did it and why. An item that an operator resolved stays resolved,
+        also when the same failure occurs again. The gateway resolves an item itself when its Result is credited or its close
+        succeeds.
         """
 
     @_abc_1.abstractmethod
@@ -127,8 +130,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ListRefusedCallbacksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ListRefusedCallbacksResponse, _abc.Awaitable[_reconciliation_service_pb2.ListRefusedCallbacksResponse]]:
-        """ListRefusedCallbacks lists the callbacks that came to nothing, newest first, a page at a time. Those that were
-        refused and succeeded when they came again are among them: each line is what happened then.
+        """ListRefusedCallbacks lists callbacks that were refused or unreadable, newest first, a page at a time. A callback that
+        was refused first and accepted later is in the list: each entry is one delivery.
         """
 
     @_abc_1.abstractmethod
@@ -137,9 +140,9 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.RedeliverCallbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.RedeliverCallbackResponse, _abc.Awaitable[_reconciliation_service_pb2.RedeliverCallbackResponse]]:
-        """RedeliverCallback delivers a kept callback once more, once its cause is mended: it is judged afresh as the provider's
-        own would be, under the present configuration, and kept as a line of its own. A Result is credited once, however
-        often it is redelivered, and whatever the provider sends meanwhile.
+        """RedeliverCallback processes a stored callback again, after the cause of its refusal was fixed. It is processed like a
+        new callback of the provider, under the present configuration, and has its own journal line. A Result is credited
+        once, however often it is redelivered or sent again by the provider.
         """
 
 def add_ReconciliationServiceServicer_to_server(servicer: ReconciliationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,17 +26,17 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider speaks, and tells
+    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider uses, and streams
     what providers report.
 
     Every failure is a google.rpc.Status. Its details hold an ErrorInfo with domain "session-gateway", a `reason` such as
     PROVIDER_TIMEOUT, and in `metadata`:
     provider       the configured provider that the call was for;
-    provider_code  the provider's own code, where it answered one;
-    certainty      NOT_SENT (the provider never saw the request), REFUSED (it saw and refused it) or UNKNOWN (it may
-    have carried it out);
+    provider_code  the provider's own code, where its answer has one;
+    certainty      NOT_SENT (the provider did not receive the request), REFUSED (it received and refused it) or UNKNOWN
+    (it may have executed it);
     request_id     the id to repeat the call with.
-    A BadRequest names the fields at fault, a RetryInfo says when trying again makes sense.
+    A BadRequest names the invalid fields, a RetryInfo says when a retry can help.
     """
 
     def __init__(self, channel):
@@ -63,41 +63,41 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider speaks, and tells
+    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider uses, and streams
     what providers report.
 
     Every failure is a google.rpc.Status. Its details hold an ErrorInfo with domain "session-gateway", a `reason` such as
     PROVIDER_TIMEOUT, and in `metadata`:
     provider       the configured provider that the call was for;
-    provider_code  the provider's own code, where it answered one;
-    certainty      NOT_SENT (the provider never saw the request), REFUSED (it saw and refused it) or UNKNOWN (it may
-    have carried it out);
+    provider_code  the provider's own code, where its answer has one;
+    certainty      NOT_SENT (the provider did not receive the request), REFUSED (it received and refused it) or UNKNOWN
+    (it may have executed it);
     request_id     the id to repeat the call with.
-    A BadRequest names the fields at fault, a RetryInfo says when trying again makes sense.
+    A BadRequest names the invalid fields, a RetryInfo says when a retry can help.
     """
 
     def CloseSession(self, request, context):
         """CloseSession ends a player's sessions at one provider, and returns when the provider has confirmed it.
 
-        The request is durable before anything is sent. Called again with the same request_id it answers a success as it
-        was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
-        call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-        ListProviders tells which, as their `warning`.
+        The request is durable before anything is sent. A call with the same request_id returns a success unchanged, waits
+        for a call that is in flight, and retries a failed one. The caller's deadline limits the provider call; the response
+        is sent 50 ms before it. Some providers warn against closing for players in normal, active play: see the `warning`
+        in ListProviders.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """WatchEvents streams what happens to sessions and balances, in order, from the oldest event kept or from behind a
-        known one, and then goes on as events happen.
+        """WatchEvents streams events of sessions and balances, in order: stored ones from the oldest, or from after a known
+        event, and then new ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProviders(self, request, context):
-        """ListProviders tells which providers are configured, what each can do, and how each fares.
+        """ListProviders returns the configured providers, their capabilities and their health.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,17 +130,17 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider speaks, and tells
+    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider uses, and streams
     what providers report.
 
     Every failure is a google.rpc.Status. Its details hold an ErrorInfo with domain "session-gateway", a `reason` such as
     PROVIDER_TIMEOUT, and in `metadata`:
     provider       the configured provider that the call was for;
-    provider_code  the provider's own code, where it answered one;
-    certainty      NOT_SENT (the provider never saw the request), REFUSED (it saw and refused it) or UNKNOWN (it may
-    have carried it out);
+    provider_code  the provider's own code, where its answer has one;
+    certainty      NOT_SENT (the provider did not receive the request), REFUSED (it received and refused it) or UNKNOWN
+    (it may have executed it);
     request_id     the id to repeat the call with.
-    A BadRequest names the fields at fault, a RetryInfo says when trying again makes sense.
+    A BadRequest names the invalid fields, a RetryInfo says when a retry can help.
     """
 
     @staticmethod

@@ -27,17 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SessionServiceStub:
-    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider speaks, and tells
+    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider uses, and streams
     what providers report.
 
     Every failure is a google.rpc.Status. Its details hold an ErrorInfo with domain "session-gateway", a `reason` such as
     PROVIDER_TIMEOUT, and in `metadata`:
       provider       the configured provider that the call was for;
-      provider_code  the provider's own code, where it answered one;
-      certainty      NOT_SENT (the provider never saw the request), REFUSED (it saw and refused it) or UNKNOWN (it may
-                     have carried it out);
+      provider_code  the provider's own code, where its answer has one;
+      certainty      NOT_SENT (the provider did not receive the request), REFUSED (it received and refused it) or UNKNOWN
+                     (it may have executed it);
       request_id     the id to repeat the call with.
-    A BadRequest names the fields at fault, a RetryInfo says when trying again makes sense.
+    A BadRequest names the invalid fields, a RetryInfo says when a retry can help.
     """
 
     @_typing.overload
@@ -47,61 +47,61 @@ class SessionServiceStub:
     CloseSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CloseSessionRequest, _session_service_pb2.CloseSessionResponse]
     """CloseSession ends a player's sessions at one provider, and returns when the provider has confirmed it.
 
-    The request is durable before anything is sent. Called again with the same request_id it answers a success as it
-    was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
-    call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-    ListProviders tells which, as their `warning`.
+    The request is durable before anything is sent. A call with the same request_id returns a success unchanged, waits
+    for a call that is in flight, and retries a failed one. The caller's deadline limits the provider call; the response
+    is sent 50 ms before it. Some providers warn against closing for players in normal, active play: see the `warning`
+    in ListProviders.
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchEventsRequest, _session_service_pb2.WatchEventsResponse]
-    """WatchEvents streams what happens to sessions and balances, in order, from the oldest event kept or from behind a
-    known one, and then goes on as events happen.
+    """WatchEvents streams events of sessions and balances, in order: stored ones from the oldest, or from after a known
+    event, and then new ones.
     """
     ListProviders: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListProvidersRequest, _session_service_pb2.ListProvidersResponse]
-    """ListProviders tells which providers are configured, what each can do, and how each fares."""
+    """ListProviders returns the configured providers, their capabilities and their health."""
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
-    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider speaks, and tells
+    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider uses, and streams
     what providers report.
 
     Every failure is a google.rpc.Status. Its details hold an ErrorInfo with domain "session-gateway", a `reason` such as
     PROVIDER_TIMEOUT, and in `metadata`:
       provider       the configured provider that the call was for;
-      provider_code  the provider's own code, where it answered one;
-      certainty      NOT_SENT (the provider never saw the request), REFUSED (it saw and refused it) or UNKNOWN (it may
-                     have carried it out);
+      provider_code  the provider's own code, where its answer has one;
+      certainty      NOT_SENT (the provider did not receive the request), REFUSED (it received and refused it) or UNKNOWN
+                     (it may have executed it);
       request_id     the id to repeat the call with.
-    A BadRequest names the fields at fault, a RetryInfo says when trying again makes sense.
+    A BadRequest names the invalid fields, a RetryInfo says when a retry can help.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CloseSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CloseSessionRequest, _session_service_pb2.CloseSessionResponse]  # type: ignore[assignment]
     """CloseSession ends a player's sessions at one provider, and returns when the provider has confirmed it.
 
-    The request is durable before anything is sent. Called again with the same request_id it answers a success as it
-    was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
-    call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-    ListProviders tells which, as their `warning`.
+    The request is durable before anything is sent. A call with the same request_id returns a success unchanged, waits
+    for a call that is in flight, and retries a failed one. The caller's deadline limits the provider call; the response
+    is sent 50 ms before it. Some providers warn against closing for players in normal, active play: see the `warning`
+    in ListProviders.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchEventsRequest, _session_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """WatchEvents streams what happens to sessions and balances, in order, from the oldest event kept or from behind a
-    known one, and then goes on as events happen.
+    """WatchEvents streams events of sessions and balances, in order: stored ones from the oldest, or from after a known
+    event, and then new ones.
     """
     ListProviders: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListProvidersRequest, _session_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
-    """ListProviders tells which providers are configured, what each can do, and how each fares."""
+    """ListProviders returns the configured providers, their capabilities and their health."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider speaks, and tells
+    """SessionService ends players' sessions at game and app providers, whatever HTTP dialect a provider uses, and streams
     what providers report.
 
     Every failure is a google.rpc.Status. Its details hold an ErrorInfo with domain "session-gateway", a `reason` such as
     PROVIDER_TIMEOUT, and in `metadata`:
       provider       the configured provider that the call was for;
-      provider_code  the provider's own code, where it answered one;
-      certainty      NOT_SENT (the provider never saw the request), REFUSED (it saw and refused it) or UNKNOWN (it may
-                     have carried it out);
+      provider_code  the provider's own code, where its answer has one;
+      certainty      NOT_SENT (the provider did not receive the request), REFUSED (it received and refused it) or UNKNOWN
+                     (it may have executed it);
       request_id     the id to repeat the call with.
-    A BadRequest names the fields at fault, a RetryInfo says when trying again makes sense.
+    A BadRequest names the invalid fields, a RetryInfo says when a retry can help.
     """
 
     @_abc_1.abstractmethod
@@ -112,10 +112,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_service_pb2.CloseSessionResponse, _abc.Awaitable[_session_service_pb2.CloseSessionResponse]]:
         """CloseSession ends a player's sessions at one provider, and returns when the provider has confirmed it.
 
-        The request is durable before anything is sent. Called again with the same request_id it answers a success as it
-        was, waits for a call still in flight, and tries a failed one again. The caller's deadline bounds the provider
-        call; the answer comes 50 ms before it. Some providers warn against closing for players in normal, active play:
-        ListProviders tells which, as their `warning`.
+        The request is durable before anything is sent. A call with the same request_id returns a success unchanged, waits
+        for a call that is in flight, and retries a failed one. The caller's deadline limits the provider call; the response
+        is sent 50 ms before it. Some providers warn against closing for players in normal, active play: see the `warning`
+        in ListProviders.
         """
 
     @_abc_1.abstractmethod
@@ -124,8 +124,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_session_service_pb2.WatchEventsResponse]]:
-        """WatchEvents streams what happens to sessions and balances, in order, from the oldest event kept or from behind a
-        known one, and then goes on as events happen.
+        """WatchEvents streams events of sessions and balances, in order: stored ones from the oldest, or from after a known
+        event, and then new ones.
         """
 
     @_abc_1.abstractmethod
@@ -134,6 +134,6 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ListProvidersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ListProvidersResponse, _abc.Awaitable[_session_service_pb2.ListProvidersResponse]]:
-        """ListProviders tells which providers are configured, what each can do, and how each fares."""
+        """ListProviders returns the configured providers, their capabilities and their health."""
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TransactionServiceStub:
-    """TransactionService looks up what was credited: by the built-in ledger, or by the operator's own wallet as it told the
-    gateway. It changes nothing.
+    """TransactionService looks up credits of the built-in ledger, or those that the operator's wallet reported to the
+    gateway. It is read-only.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND TRANSACTION_UNKNOWN, INVALID_ARGUMENT
     FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
@@ -52,15 +52,15 @@ class TransactionServiceStub:
 
 
 class TransactionServiceServicer:
-    """TransactionService looks up what was credited: by the built-in ledger, or by the operator's own wallet as it told the
-    gateway. It changes nothing.
+    """TransactionService looks up credits of the built-in ledger, or those that the operator's wallet reported to the
+    gateway. It is read-only.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND TRANSACTION_UNKNOWN, INVALID_ARGUMENT
     FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
     def GetTransaction(self, request, context):
-        """GetTransaction finds what a provider's reference was credited as. NOT_FOUND means that nothing was credited by it.
+        """GetTransaction returns the credit of a provider's reference. NOT_FOUND means that nothing was credited for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,8 +95,8 @@ def add_TransactionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TransactionService:
-    """TransactionService looks up what was credited: by the built-in ledger, or by the operator's own wallet as it told the
-    gateway. It changes nothing.
+    """TransactionService looks up credits of the built-in ledger, or those that the operator's wallet reported to the
+    gateway. It is read-only.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND TRANSACTION_UNKNOWN, INVALID_ARGUMENT
     FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TransactionServiceStub:
-    """TransactionService looks up what was credited: by the built-in ledger, or by the operator's own wallet as it told the
-    gateway. It changes nothing.
+    """TransactionService looks up credits of the built-in ledger, or those that the operator's wallet reported to the
+    gateway. It is read-only.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND TRANSACTION_UNKNOWN, INVALID_ARGUMENT
     FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
@@ -39,14 +39,14 @@ class TransactionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TransactionServiceAsyncStub: ...
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.GetTransactionRequest, _transaction_service_pb2.GetTransactionResponse]
-    """GetTransaction finds what a provider's reference was credited as. NOT_FOUND means that nothing was credited by it."""
+    """GetTransaction returns the credit of a provider's reference. NOT_FOUND means that nothing was credited for it."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.ListTransactionsRequest, _transaction_service_pb2.ListTransactionsResponse]
     """ListTransactions lists a player's transactions at all providers, newest first, a page at a time."""
 
 @_typing.type_check_only
 class TransactionServiceAsyncStub(TransactionServiceStub):
-    """TransactionService looks up what was credited: by the built-in ledger, or by the operator's own wallet as it told the
-    gateway. It changes nothing.
+    """TransactionService looks up credits of the built-in ledger, or those that the operator's wallet reported to the
+    gateway. It is read-only.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND TRANSACTION_UNKNOWN, INVALID_ARGUMENT
     FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
@@ -54,13 +54,13 @@ class TransactionServiceAsyncStub(TransactionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTransaction: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.GetTransactionRequest, _transaction_service_pb2.GetTransactionResponse]  # type: ignore[assignment]
-    """GetTransaction finds what a provider's reference was credited as. NOT_FOUND means that nothing was credited by it."""
+    """GetTransaction returns the credit of a provider's reference. NOT_FOUND means that nothing was credited for it."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.ListTransactionsRequest, _transaction_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """ListTransactions lists a player's transactions at all providers, newest first, a page at a time."""
 
 class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """TransactionService looks up what was credited: by the built-in ledger, or by the operator's own wallet as it told the
-    gateway. It changes nothing.
+    """TransactionService looks up credits of the built-in ledger, or those that the operator's wallet reported to the
+    gateway. It is read-only.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND TRANSACTION_UNKNOWN, INVALID_ARGUMENT
     FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
@@ -72,7 +72,7 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transaction_service_pb2.GetTransactionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transaction_service_pb2.GetTransactionResponse, _abc.Awaitable[_transaction_service_pb2.GetTransactionResponse]]:
-        """GetTransaction finds what a provider's reference was credited as. NOT_FOUND means that nothing was credited by it."""
+        """GetTransaction returns the credit of a provider's reference. NOT_FOUND means that nothing was credited for it."""
 
     @_abc_1.abstractmethod
     def ListTransactions(

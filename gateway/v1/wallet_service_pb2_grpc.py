@@ -29,13 +29,13 @@ class WalletServiceStub:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
-    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
-    crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no leading zeros, at most 18 digits after the point and
+    32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto
+    currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A failure changed nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
     """
 
     def __init__(self, channel):
@@ -65,33 +65,33 @@ class WalletServiceServicer:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
-    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
-    crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no leading zeros, at most 18 digits after the point and
+    32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto
+    currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A failure changed nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
     """
 
     def ApplyResult(self, request, context):
-        """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. The same again answers the
-        first transaction and the balance of the moment; the same reference with other content is refused.
+        """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
+        first transaction and the present balance; the same reference with other content is rejected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """GetBalance answers what an account holds.
+        """GetBalance returns the balance of an account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OpenAccount(self, request, context):
-        """OpenAccount opens an account in the built-in ledger. The same again gets the same answer, another opening balance
-        is ALREADY_EXISTS. An operator's own wallet need not serve it.
+        """OpenAccount opens an account in the built-in ledger. A repeated call returns the same response; another opening
+        balance is ALREADY_EXISTS. An operator's own wallet need not implement it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,13 +127,13 @@ class WalletService:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
-    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
-    crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no leading zeros, at most 18 digits after the point and
+    32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto
+    currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A failure changed nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
     """
 
     @staticmethod

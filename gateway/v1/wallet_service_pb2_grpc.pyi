@@ -30,13 +30,13 @@ class WalletServiceStub:
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
-    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
-    crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no leading zeros, at most 18 digits after the point and
+    32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto
+    currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A failure changed nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
     """
 
     @_typing.overload
@@ -44,14 +44,14 @@ class WalletServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WalletServiceAsyncStub: ...
     ApplyResult: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ApplyResultRequest, _wallet_service_pb2.ApplyResultResponse]
-    """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. The same again answers the
-    first transaction and the balance of the moment; the same reference with other content is refused.
+    """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
+    first transaction and the present balance; the same reference with other content is rejected.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]
-    """GetBalance answers what an account holds."""
+    """GetBalance returns the balance of an account."""
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.OpenAccountRequest, _wallet_service_pb2.OpenAccountResponse]
-    """OpenAccount opens an account in the built-in ledger. The same again gets the same answer, another opening balance
-    is ALREADY_EXISTS. An operator's own wallet need not serve it.
+    """OpenAccount opens an account in the built-in ledger. A repeated call returns the same response; another opening
+    balance is ALREADY_EXISTS. An operator's own wallet need not implement it.
     """
 
 @_typing.type_check_only
@@ -59,38 +59,38 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
-    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
-    crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no leading zeros, at most 18 digits after the point and
+    32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto
+    currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A failure changed nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyResult: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ApplyResultRequest, _wallet_service_pb2.ApplyResultResponse]  # type: ignore[assignment]
-    """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. The same again answers the
-    first transaction and the balance of the moment; the same reference with other content is refused.
+    """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
+    first transaction and the present balance; the same reference with other content is rejected.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
-    """GetBalance answers what an account holds."""
+    """GetBalance returns the balance of an account."""
     OpenAccount: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.OpenAccountRequest, _wallet_service_pb2.OpenAccountResponse]  # type: ignore[assignment]
-    """OpenAccount opens an account in the built-in ledger. The same again gets the same answer, another opening balance
-    is ALREADY_EXISTS. An operator's own wallet need not serve it.
+    """OpenAccount opens an account in the built-in ledger. A repeated call returns the same response; another opening
+    balance is ALREADY_EXISTS. An operator's own wallet need not implement it.
     """
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     """WalletService holds players' balances. The operator's own wallet implements it, or the gateway's built-in ledger
     serves it.
 
-    Money is a decimal string such as 10.50: no sign, no exponent, no needless zero in front, at most 18 digits after the
-    point and 32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of
-    crypto currencies.
+    Money is a decimal string such as 10.50: no sign, no exponent, no leading zeros, at most 18 digits after the point and
+    32 in all; it is compared by value. A currency is `[A-Z0-9]{3,10}`: ISO 4217, and the vendors' codes of crypto
+    currencies.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A failure changed nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
     """
 
     @_abc_1.abstractmethod
@@ -99,8 +99,8 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_service_pb2.ApplyResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.ApplyResultResponse, _abc.Awaitable[_wallet_service_pb2.ApplyResultResponse]]:
-        """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. The same again answers the
-        first transaction and the balance of the moment; the same reference with other content is refused.
+        """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
+        first transaction and the present balance; the same reference with other content is rejected.
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +109,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_service_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.GetBalanceResponse, _abc.Awaitable[_wallet_service_pb2.GetBalanceResponse]]:
-        """GetBalance answers what an account holds."""
+        """GetBalance returns the balance of an account."""
 
     @_abc_1.abstractmethod
     def OpenAccount(
@@ -117,8 +117,8 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_service_pb2.OpenAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.OpenAccountResponse, _abc.Awaitable[_wallet_service_pb2.OpenAccountResponse]]:
-        """OpenAccount opens an account in the built-in ledger. The same again gets the same answer, another opening balance
-        is ALREADY_EXISTS. An operator's own wallet need not serve it.
+        """OpenAccount opens an account in the built-in ledger. A repeated call returns the same response; another opening
+        balance is ALREADY_EXISTS. An operator's own wallet need not implement it.
         """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

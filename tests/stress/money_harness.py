@@ -19,7 +19,7 @@ from adapters.registry import find
 from adapters.simulation import PlayerSession
 from gateway.cli.demo.examples import find_examples
 from gateway.config import load
-from gateway.server.dialects import simulated
+from gateway.server.providers import simulated
 from gateway.simulation.server import SimulatorHost
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub

@@ -60,7 +60,7 @@ class AdminClient:
 
     def resolve(self, item_id: str, actor: str, reason: str) -> reconciliation_pb.Item:
         """Mark an item as resolved."""
-        request = reconciliation_pb.ResolveItemRequest(item_id=item_id, resolved_by=actor, reason=reason)
+        request = reconciliation_pb.ResolveItemRequest(item_id=item_id, actor=actor, reason=reason)
         return self._reconciliation.ResolveItem(request, timeout=CALL_TIMEOUT_S).item
 
     def callbacks(self, provider: str) -> Iterator[reconciliation_pb.RefusedCallback]:
@@ -71,9 +71,7 @@ class AdminClient:
 
     def redeliver(self, exchange_id: str, actor: str, reason: str) -> reconciliation_pb.RedeliverCallbackResponse:
         """Process a refused callback again."""
-        request = reconciliation_pb.RedeliverCallbackRequest(
-            exchange_id=exchange_id, redelivered_by=actor, reason=reason
-        )
+        request = reconciliation_pb.RedeliverCallbackRequest(exchange_id=exchange_id, actor=actor, reason=reason)
         return self._reconciliation.RedeliverCallback(request, timeout=CALL_TIMEOUT_S)
 
     def transaction(self, provider: str, reference: str) -> transaction_pb.Transaction:

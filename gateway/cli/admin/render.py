@@ -53,7 +53,7 @@ def _resolution(item: Item) -> str:
     if not item.HasField("resolution"):
         return ""
     resolution = item.resolution
-    return f"{_time(resolution.time)} by {resolution.resolved_by or 'the gateway'}: {resolution.reason}"
+    return f"{_time(resolution.time)} by {resolution.actor or 'the gateway'}: {resolution.reason}"
 
 
 def _health(health: ProviderHealth) -> str:

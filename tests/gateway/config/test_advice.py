@@ -1,4 +1,4 @@
-"""What is allowed and yet unwise."""
+"""Warnings about what is valid and yet unsafe."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from gateway.config import warnings
 from tests.support.configured import GOOD_PROVIDER, KEY, read
 
 
-def test_what_is_unwise_is_a_warning(tmp_path: Path) -> None:
-    """Short keys, unencrypted listeners and addresses that are never called are told, and do not stop anything."""
+def test_unsafe_settings_are_warnings(tmp_path: Path) -> None:
+    """Short keys, unencrypted listeners and private addresses are reported; the settings are valid."""
     found = warnings(
         read(
             tmp_path,
@@ -39,8 +39,8 @@ def test_what_is_unwise_is_a_warning(tmp_path: Path) -> None:
     assert "short" not in found[2].message.replace("shorter", "")
 
 
-def test_a_sound_configuration_has_no_warnings(tmp_path: Path) -> None:
-    """A warning is worth reading only where there is something to read."""
+def test_a_safe_configuration_has_no_warnings(tmp_path: Path) -> None:
+    """Long keys, loopback listeners and declared proxies give no warning; a proxy network of all addresses does."""
     lines = f"[providers.acme]\n{GOOD_PROVIDER}callback_keys = ['{KEY}']\n[providers.old]\nretired = true"
     assert warnings(read(tmp_path, lines)) == ()
     proxied = "[callbacks]\nlisten = '0.0.0.0:8080'\ntrusted_proxies = ['10.0.0.0/8']"
@@ -62,7 +62,7 @@ def test_a_sound_configuration_has_no_warnings(tmp_path: Path) -> None:
         ('target = "builtin"', False),
     ],
 )
-def test_a_wallet_elsewhere_wants_tls(tmp_path: Path, wallet: str, advised: bool) -> None:
-    """Whoever is between the gateway and a wallet without TLS can pay out money; near at hand nobody is."""
+def test_a_remote_wallet_without_tls_is_a_warning(tmp_path: Path, wallet: str, advised: bool) -> None:
+    """A wallet that is called over a network needs TLS; one on this host does not."""
     paths = {problem.path for problem in warnings(read(tmp_path, f"[wallet]\n{wallet}"))}
     assert paths == ({"wallet.target"} if advised else set())

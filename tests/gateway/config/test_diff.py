@@ -1,4 +1,4 @@
-"""What differs between two configurations is named by its key's path, never by its value."""
+"""The differences of two configurations, by key path."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,7 +24,7 @@ from gateway.config import (
     TlsFiles,
     WalletSettings,
     changes,
-    takes_restart,
+    requires_restart,
 )
 from gateway.outbound.limits import Limits, RetryLimits
 
@@ -71,13 +71,13 @@ SECTIONS = st.sets(st.sampled_from(Settings.__struct_fields__))
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[Settings, Settings]:
-    """Two that differ in some sections at the most, as a file does from its edited self."""
+    """Two settings that differ in some sections, as a file does from its edited version."""
     before, other = draw(SETTINGS), draw(SETTINGS)
     return before, structs.replace(before, **{section: getattr(other, section) for section in draw(SECTIONS)})
 
 
 def at(settings: Settings, path: str) -> Any:
-    """The value under a path; None where there is none."""
+    """The value at a path; None where there is none."""
     value: Any = settings
     keys = path.replace("'odd key'", "odd key").split(".")
     for key in keys:
@@ -92,8 +92,8 @@ def in_extras(value: Any, key: str) -> Any:
 
 
 @given(pairs())
-def test_each_difference_is_named_and_nothing_else(pair: tuple[Settings, Settings]) -> None:
-    """Between equal ones there is none; under each path the values differ; and the way back names the same."""
+def test_each_difference_is_listed_and_nothing_else(pair: tuple[Settings, Settings]) -> None:
+    """Equal settings have none, the values at each path differ, and the reverse comparison lists the same paths."""
     before, after = pair
     found = changes(before, after)
     assert bool(found) == (before != after)
@@ -111,8 +111,8 @@ def test_each_difference_is_named_and_nothing_else(pair: tuple[Settings, Setting
 
 
 @given(pairs())
-def test_what_is_not_named_is_the_same(pair: tuple[Settings, Settings]) -> None:
-    """Each section, and each provider, of which nothing is named is equal."""
+def test_what_is_not_listed_is_equal(pair: tuple[Settings, Settings]) -> None:
+    """Each section and each provider without a listed path is equal."""
     before, after = pair
     found = changes(before, after)
     for section in Settings.__struct_fields__:
@@ -125,17 +125,17 @@ def test_what_is_not_named_is_the_same(pair: tuple[Settings, Settings]) -> None:
 
 
 @given(pairs())
-def test_no_value_is_told(pair: tuple[Settings, Settings]) -> None:
-    """Neither a secret nor another: paths are made of keys alone."""
+def test_no_value_is_listed(pair: tuple[Settings, Settings]) -> None:
+    """Paths hold keys only, neither secrets nor other values."""
     before, after = pair
-    told = msgspec.json.encode(changes(before, after)).decode()
+    listed = msgspec.json.encode(changes(before, after)).decode()
     for value in ("secret-", ".example", "127.0.0.1", ".pem", "a value", "192.0.2"):
-        assert value not in told
+        assert value not in listed
 
 
 @given(pairs())
-def test_what_takes_a_restart_is_what_was_made_at_the_start(pair: tuple[Settings, Settings]) -> None:
-    """Listeners, their certificates, the store and the wallet; with those as before everything can be taken on."""
+def test_what_is_created_at_the_start_requires_a_restart(pair: tuple[Settings, Settings]) -> None:
+    """Listeners, TLS, the store and the wallet require a restart; everything else can be reloaded."""
     before, after = pair
     fixed = structs.replace(
         after,
@@ -145,8 +145,8 @@ def test_what_takes_a_restart_is_what_was_made_at_the_start(pair: tuple[Settings
         callbacks=structs.replace(after.callbacks, listen=before.callbacks.listen),
         wallet=before.wallet,
     )
-    assert takes_restart(changes(before, fixed)) == ()
-    named = {problem.path for problem in takes_restart(changes(before, after))}
+    assert requires_restart(changes(before, fixed)) == ()
+    named = {problem.path for problem in requires_restart(changes(before, after))}
     assert named == {
         path
         for path in changes(before, after).changed

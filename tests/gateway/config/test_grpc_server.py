@@ -1,4 +1,4 @@
-"""`[grpc] server`: which library serves gRPC, and what the native one refuses."""
+"""`[grpc] server`: the library that serves gRPC, and the settings that the native one cannot have."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,13 +29,14 @@ def loaded(folder: Path, grpc: str, listen: str = "127.0.0.1:0") -> Settings:
     ("line", "server"),
     [("", GrpcServerKind.GRPCIO), ('server = "grpcio"', GrpcServerKind.GRPCIO), (NATIVE, GrpcServerKind.NATIVE)],
 )
-def test_it_is_grpcio_unless_another_is_asked_for(tmp_path: Path, line: str, server: GrpcServerKind) -> None:
+def test_grpcio_is_the_default(tmp_path: Path, line: str, server: GrpcServerKind) -> None:
+    """The server is grpcio where the file names no other."""
     assert loaded(tmp_path, line).grpc.server is server
 
 
 @pytest.mark.parametrize("value", ['"quick"', '""', "2"])
-def test_another_word_is_refused_by_its_path(tmp_path: Path, value: str) -> None:
-    """With the words that there are, where it is one."""
+def test_an_unknown_server_is_refused(tmp_path: Path, value: str) -> None:
+    """The problem has the key's path, and for a string the known names."""
     with pytest.raises(ConfigInvalid) as refused:
         loaded(tmp_path, f"server = {value}")
     (problem,) = refused.value.problems
@@ -52,8 +53,8 @@ def test_another_word_is_refused_by_its_path(tmp_path: Path, value: str) -> None
         ("allow_anyone = false", "gateway.internal:50051", "grpc.listen", "127.0.0.1"),
     ],
 )
-def test_native_refuses_what_it_cannot_do(tmp_path: Path, lines: str, listen: str, path: str, remedy: str) -> None:
-    """By the key's path, and with what to write instead; grpcio takes the same."""
+def test_native_refuses_unsupported_settings(tmp_path: Path, lines: str, listen: str, path: str, remedy: str) -> None:
+    """The problem has the key's path and what to write instead; grpcio accepts the same settings."""
     with pytest.raises(ConfigInvalid) as refused:
         loaded(tmp_path, f"{NATIVE}\n{lines}", listen)
     (problem,) = refused.value.problems
@@ -62,8 +63,8 @@ def test_native_refuses_what_it_cannot_do(tmp_path: Path, lines: str, listen: st
     assert loaded(tmp_path, lines, listen).grpc.server is GrpcServerKind.GRPCIO
 
 
-def test_native_refuses_all_at_once(tmp_path: Path) -> None:
-    """Everything that is wrong is found in one go."""
+def test_native_reports_all_problems_at_once(tmp_path: Path) -> None:
+    """All settings that the native server cannot have are reported at once."""
     with pytest.raises(ConfigInvalid) as refused:
         loaded(tmp_path, f"{NATIVE}\n{TLS}\n{AGE}", "0.0.0.0:50051")
     paths = [problem.path for problem in refused.value.problems]
@@ -72,11 +73,12 @@ def test_native_refuses_all_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0", "localhost:0"])
 def test_native_listens_on_loopback(tmp_path: Path, listen: str) -> None:
+    """The native server may listen on any loopback address."""
     assert loaded(tmp_path, NATIVE, listen).grpc.server is GrpcServerKind.NATIVE
 
 
-def test_native_listens_anywhere_where_that_is_allowed(tmp_path: Path) -> None:
-    """`check` still warns, and does not advise tls."""
+def test_native_listens_anywhere_with_allow_anyone(tmp_path: Path) -> None:
+    """With allow_anyone it may listen on any address; `check` warns, without advising TLS."""
     settings = loaded(tmp_path, f"{NATIVE}\nallow_anyone = true", "0.0.0.0:50051")
     assert settings.grpc.allow_anyone
     (warning,) = warnings(settings)
@@ -85,23 +87,22 @@ def test_native_listens_anywhere_where_that_is_allowed(tmp_path: Path) -> None:
 
 
 def test_allow_anyone_is_true_or_false(tmp_path: Path) -> None:
+    """Any other value of allow_anyone is a problem at its path."""
     with pytest.raises(ConfigInvalid) as refused:
         loaded(tmp_path, 'allow_anyone = "yes"')
     assert [problem.path for problem in refused.value.problems] == ["grpc.allow_anyone"]
 
 
-async def test_where_the_extra_is_not_installed_the_key_and_the_extra_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By `check`, and by a gateway before it starts anything; grpcio needs no extra."""
+async def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra `check` and a gateway refuse the native server before a start; grpcio needs no extra."""
     monkeypatch.setattr(validation, "find_spec", lambda name: None if name == "pygrpc_native" else find_spec(name))
     Gateway(load(configuration(tmp_path), {}), find())
     config = configuration(tmp_path, grpc=NATIVE)
     ended = await run_here("check", "--config", str(config))
-    said = (ended.err + ended.out).replace("\n", "")
+    output = (ended.err + ended.out).replace("\n", "")
     assert ended.code != 0
     with pytest.raises(ConfigInvalid) as refused:
         Gateway(load(config, {}), find())
-    for text in (said, str(refused.value)):
+    for text in (output, str(refused.value)):
         assert "grpc.server" in text
         assert "session-gateway[native]" in text

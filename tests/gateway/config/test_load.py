@@ -1,4 +1,4 @@
-"""The configuration: what is right becomes one frozen value, what is wrong is told with its path and no secret."""
+"""Loading: a valid file becomes one frozen value, problems have their paths and show no secret."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.support.configured import GOOD_PROVIDER, KEY, read
 
 
 def problems(folder: Path, content: str, **environ: str) -> dict[str, str]:
-    """The messages of what is wrong with this content, by path."""
+    """The problems of this content: message by path."""
     with pytest.raises(ConfigInvalid) as caught:
         read(folder, content, **environ)
     found = {problem.path: problem.message for problem in caught.value.problems}
@@ -43,7 +43,7 @@ def provider(folder: Path, lines: str, **environ: str) -> ProviderSettings:
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    """Nothing has to be written: every listener is on loopback, the store is a file, the wallet is our own."""
+    """By default each listener is on loopback, the store is a file, and the wallet is the built-in ledger."""
     settings = read(tmp_path, "")
     assert settings == Settings()
     assert str(settings.grpc.listen) == "127.0.0.1:50051"
@@ -53,8 +53,8 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert (settings.wallet.target, settings.log.level) == ("builtin", "info")
 
 
-def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
-    """Each key ends up in its field, with files relative to the configuration's folder."""
+def test_every_key_is_read(tmp_path: Path) -> None:
+    """Each key sets its field, and files are relative to the configuration's folder."""
     for name in ("cert.pem", "key.pem", "ca.pem"):
         (tmp_path / name).touch()
     (tmp_path / "callback.key").write_text(f"{KEY}\n", encoding="utf-8")
@@ -125,19 +125,19 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["postgres://u@h/db", "postgresql://u:p%2F@[::1]:5432/db?sslmode=require", "postgresql:///db?host=/run/pg"]
 )
-def test_a_store_may_be_named_as_postgresql_names_it(tmp_path: Path, url: str) -> None:
-    """Either scheme, a password, options, and a folder with a socket in place of a host."""
+def test_a_postgresql_url_is_accepted(tmp_path: Path, url: str) -> None:
+    """Both schemes, a password, options, and a socket folder in place of a host are valid."""
     assert read(tmp_path, f"[store]\nurl = '{url}'").store.url.reveal() == url
 
 
-def test_every_listener_may_take_a_port_of_the_systems_choice(tmp_path: Path) -> None:
-    """Port 0 at the same address is not the same port."""
+def test_every_listener_may_have_port_0(tmp_path: Path) -> None:
+    """Listeners with port 0 at the same address are no conflict."""
     settings = read(tmp_path, "".join(f"[{name}]\nlisten = '[::]:0'\n" for name in ("grpc", "callbacks", "admin")))
     assert settings.grpc.listen == settings.admin.listen == Listen("::", 0)
 
 
-def test_all_problems_show_at_once(tmp_path: Path) -> None:
-    """One run tells everything that is wrong, each with its path, so that nobody mends one key at a time."""
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
+    """One load reports every problem of the file, each with its path."""
     found = problems(
         tmp_path,
         """
@@ -223,15 +223,15 @@ def test_all_problems_show_at_once(tmp_path: Path) -> None:
         ("[providers.acme]\nretired = 1", "providers.acme.retired", "true or false"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_path(tmp_path: Path, content: str, path: str, says: str) -> None:
-    """Each wrong value is found at its path, and the message says what to write."""
+def test_an_invalid_value_is_reported_with_its_path(tmp_path: Path, content: str, path: str, says: str) -> None:
+    """Each invalid value is reported at its path, and the message says what to write."""
     found = problems(tmp_path, content)
     assert says in found[path]
     assert "hidden" not in str(found)
 
 
-def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:
-    """A syntax error, a file that is absent and one that is not text are problems like any other."""
+def test_a_file_that_is_not_toml_is_a_problem(tmp_path: Path) -> None:
+    """A syntax error is reported with its line; a missing file and one that is not text are reported too."""
     assert "line 2" in problems(tmp_path, "[grpc]\nlisten = \n")[""]
     assert "too deep" in problems(tmp_path, f"deep = {'[' * 10_000}")[""]
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
@@ -261,21 +261,21 @@ def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_base_url_that_cannot_be_called_safely_is_refused(tmp_path: Path, url: str, says: str) -> None:
-    """Only https, a host, a port and a path: nothing that hides a credential or another host."""
+    """A base URL has only a scheme, a host, a port and a path, so that it hides no credential and no other host."""
     found = problems(tmp_path, f'[providers.acme]\nadapter = "acme"\nbase_url = "{url}"')
     assert says in found["providers.acme.base_url"]
     assert "hidden" not in str(found)
 
 
 @given(st.text())
-def test_no_text_breaks_the_forms(value: str) -> None:
-    """Whatever is written, a form answers its value or Wrong, and the value is a fixed point of the form."""
-    for form in (base_url, listen):
+def test_parsers_handle_any_text(value: str) -> None:
+    """For any text a parser returns a value that parses to itself, or raises InvalidValue."""
+    for parse in (base_url, listen):
         try:
-            found = form(value)
+            found = parse(value)
         except InvalidValue:
             continue
-        assert form(str(found)) == found
+        assert parse(str(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -296,8 +296,8 @@ def test_no_text_breaks_the_forms(value: str) -> None:
         ("{ env = 5772156 }", "a secret is"),
     ],
 )
-def test_a_secret_that_cannot_be_had_is_told_without_it(tmp_path: Path, written: str, says: str) -> None:
-    """A missing or malformed secret names its key and its source, and never any of its value."""
+def test_an_invalid_secret_is_not_shown(tmp_path: Path, written: str, says: str) -> None:
+    """The problem of a missing or malformed secret names its key and its source, and shows none of its value."""
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
     (tmp_path / "bytes").write_bytes(b"\xffhidden")
     lines = f"[providers.acme]\n{GOOD_PROVIDER}token = {written}\ncallback_keys = [{written}]"
@@ -310,7 +310,7 @@ def test_a_secret_that_cannot_be_had_is_told_without_it(tmp_path: Path, written:
 
 
 def test_one_line_break_at_the_end_of_a_secret_file_is_not_part_of_it(tmp_path: Path) -> None:
-    """Editors end a file with a line break; a secret with one more is a mistake."""
+    """One line break at the end of the file is removed; a second one is a problem."""
     for ending in ("", "\n", "\r\n"):
         (tmp_path / "token").write_bytes(f"t-1{ending}".encode())
         assert provider(tmp_path, f"{GOOD_PROVIDER}token = {{ file = 'token' }}").token == Secret("t-1")
@@ -319,7 +319,7 @@ def test_one_line_break_at_the_end_of_a_secret_file_is_not_part_of_it(tmp_path: 
 
 
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
-    """The settings can be logged or raised with: neither the secrets nor the adapter's keys are in them."""
+    """The repr of settings holds neither secrets nor an adapter's keys."""
     settings = read(
         tmp_path, f"[providers.acme]\n{GOOD_PROVIDER}token = 'hidden'\ncallback_keys = ['hidden']\nextra = 'hidden'"
     )
@@ -328,14 +328,14 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["a/b", "a b", "a%20b", "é", "a?b", ".", ".."])
-def test_a_callback_key_stands_in_a_url_as_it_is(tmp_path: Path, key: str) -> None:
-    """A key that a client would have to encode, or would drop, is refused."""
+def test_a_callback_key_needs_no_encoding_in_a_url(tmp_path: Path, key: str) -> None:
+    """A key that a client would encode or drop is refused."""
     found = problems(tmp_path, f"[providers.acme]\n{GOOD_PROVIDER}callback_keys = ['{key}']")
     assert found.keys() == {"providers.acme.callback_keys[0]"}
 
 
 def test_a_callback_key_serves_one_provider_once(tmp_path: Path) -> None:
-    """The same key twice lets one provider speak for another: both places are named, not the key. Two may rotate."""
+    """A key that occurs twice is refused, with both paths and without the key; a provider may have two keys."""
     third = problems(tmp_path, f"[providers.acme]\n{GOOD_PROVIDER}callback_keys = ['a', 'b', 'c']")
     assert third.keys() == {"providers.acme.callback_keys"}
     found = problems(
@@ -349,13 +349,13 @@ def test_a_callback_key_serves_one_provider_once(tmp_path: Path) -> None:
 
 
 def test_a_retired_provider_needs_nothing_else(tmp_path: Path) -> None:
-    """The name stays known; what it was served with may be gone or may still stand there."""
+    """Only its name is read: its other keys may be absent or invalid."""
     assert provider(tmp_path, "retired = true") == ProviderSettings(name="acme", retired=True)
     assert provider(tmp_path, "retired = true\ntoken = { env = 'GONE' }\nbase_url = 5").token is None
 
 
 class AcmeSettings(AdapterSettings, frozen=True, kw_only=True):
-    """What the adapter of a made-up vendor adds."""
+    """The adapter settings of a made-up vendor."""
 
     partner: str
     codes: frozenset[str] = frozenset()
@@ -363,7 +363,7 @@ class AcmeSettings(AdapterSettings, frozen=True, kw_only=True):
 
 
 def test_an_adapters_keys_become_its_own_type(tmp_path: Path) -> None:
-    """The adapter gets its settings typed, its secrets read from wherever the file says."""
+    """The adapter's settings are typed, and its secrets are resolved."""
     lines = f"{GOOD_PROVIDER}partner = 'p-1'\ncodes = ['17']\nsigning_key = "
     for written in ("'s-1'", "{ env = 'SIGNING' }"):
         settings = adapter_settings(provider(tmp_path, lines + written, SIGNING="s-1"), AcmeSettings)
@@ -381,17 +381,17 @@ def test_an_adapters_keys_become_its_own_type(tmp_path: Path) -> None:
         ("partner = { env = 'PARTNER' }", [("partner", "expected `str`, got `Secret`")]),
     ],
 )
-def test_an_adapters_keys_are_told_with_their_paths(
+def test_problems_of_an_adapters_keys_have_their_paths(
     tmp_path: Path, lines: str, expected: list[tuple[str, str]]
 ) -> None:
-    """What is wrong with an adapter's keys reads as what is wrong with ours."""
+    """Problems of an adapter's keys have the same form as those of other keys."""
     with pytest.raises(ConfigInvalid) as caught:
         adapter_settings(provider(tmp_path, GOOD_PROVIDER + lines, PARTNER="hidden"), AcmeSettings)
     assert caught.value.problems == tuple(Problem(f"providers.acme.{key}", message) for key, message in expected)
 
 
-def test_an_adapters_wrong_secret_is_told_without_it(tmp_path: Path) -> None:
-    """A secret of the wrong type does not show in the message."""
+def test_an_adapters_invalid_secret_is_not_shown(tmp_path: Path) -> None:
+    """The message for a secret of the wrong type does not show it."""
     given_settings = provider(tmp_path, f"{GOOD_PROVIDER}partner = 'p'\nsigning_key = 5772156")
     with pytest.raises(ConfigInvalid) as caught:
         adapter_settings(given_settings, AcmeSettings)

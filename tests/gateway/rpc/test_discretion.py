@@ -1,4 +1,4 @@
-"""Bugs and bad bytes: what a caller is told of them, and what neither a caller nor the log is."""
+"""Bugs and malformed input: what a caller learns, and what neither a caller nor the log may hold."""
 
 import json
 from uuid import uuid4
@@ -17,7 +17,7 @@ from tests.support.provider import (
 
 
 async def test_a_bug_becomes_an_error_id_and_nothing_else(harness: RpcHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody foresaw is INTERNAL with an error id: its text, which may hold a secret, stays here."""
+    """An unexpected exception is INTERNAL with an error id: its text, which can hold a secret, is not sent."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
@@ -34,7 +34,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(harness: RpcHarness, m
 
 
 async def test_no_secret_is_in_a_failure(harness: RpcHarness) -> None:
-    """A provider that echoes the caller's or the configured token does not make the gateway repeat it."""
+    """Where a provider's answer holds the caller's or the configured token, the error does not."""
 
     async def echo(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
@@ -57,7 +57,7 @@ async def test_no_secret_is_in_a_failure(harness: RpcHarness) -> None:
 
 
 async def test_a_token_in_a_providers_code_is_masked(harness: RpcHarness) -> None:
-    """A dialect whose codes are free text cannot smuggle the caller's token into an error's metadata."""
+    """A token in a provider's code is masked in the error's metadata."""
 
     def echo(_: object, reply: HttpReply) -> Closed:
         answer = ProviderAnswer("E-callers-token", "", reply.status)
@@ -69,8 +69,8 @@ async def test_a_token_in_a_providers_code_is_masked(harness: RpcHarness) -> Non
     assert "callers" not in repr(failure)
 
 
-async def test_a_request_that_is_no_message_is_refused(harness: RpcHarness) -> None:
-    """Bytes that are not the method's message are INVALID_ARGUMENT with details, as any other bad input."""
+async def test_an_undecodable_request_is_refused(harness: RpcHarness) -> None:
+    """Bytes that are not the method's message are INVALID_ARGUMENT with details, like other invalid input."""
     method = "/gateway.v1.SessionService/CloseSession"
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = harness.gateway.channel.unary_unary(method)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -80,8 +80,8 @@ async def test_a_request_that_is_no_message_is_refused(harness: RpcHarness) -> N
     assert "DecodeError" not in failure.message
 
 
-async def test_a_field_at_fault_comes_with_the_ids_that_are_not(harness: RpcHarness) -> None:
-    """A refusal over a field names the provider and the request_id, the gateway's own where the caller gave none."""
+async def test_an_invalid_field_is_reported_with_the_valid_ids(harness: RpcHarness) -> None:
+    """An error about a field has the provider and the request_id, the gateway's where the caller gave none."""
     request_id = str(uuid4())
     failure = await harness.fails(request_id=request_id, user_id="")
     assert (failure.metadata["provider"], failure.metadata["request_id"]) == ("lucky", request_id)
@@ -89,8 +89,8 @@ async def test_a_field_at_fault_comes_with_the_ids_that_are_not(harness: RpcHarn
     assert len(failure.metadata["request_id"]) == 36
 
 
-async def test_a_status_stands_whatever_the_body(harness: RpcHarness) -> None:
-    """A provider that is overloaded and says so in a body that cannot be read has refused all the same."""
+async def test_an_http_status_counts_whatever_the_body(harness: RpcHarness) -> None:
+    """An overloaded provider's refusal counts also where its body cannot be read."""
     harness.provider.behaviour = answering(429, b"\x1f\x8b", {"Content-Encoding": "gzip"})
     failure = await harness.fails()
     assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "REFUSED")
@@ -100,7 +100,7 @@ async def test_a_status_stands_whatever_the_body(harness: RpcHarness) -> None:
 async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
     harness: RpcHarness, capsys: pytest.CaptureFixture[str], sent: bool
 ) -> None:
-    """A request that HTTP cannot carry was not sent; a decoder that fails leaves the outcome unknown, no token told."""
+    """A request that cannot be encoded was not sent; a decoder that fails leaves it unknown; no token shows."""
 
     def unsendable(*_: object) -> HttpRequest:
         return HttpRequest("POST", "/x?y")

@@ -1,4 +1,4 @@
-"""ProviderService: who switched a provider off or on, what callers and health then say, and for how long."""
+"""ProviderService: providers are disabled and enabled, and callers, health and history show it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -32,7 +32,7 @@ LUCKY = family_table("lucky", "luckymonaco", NOBODY)
 KYREN = family_table("kyren", "kyren", NOBODY)
 
 APPLIED_S = 1.0
-"""Seconds within which other gateways do as one of them was told."""
+"""Seconds until other gateways apply a change."""
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ async def refused(call: Awaitable[object]) -> Told:
     return told(raised.value)
 
 
-async def test_who_switches_a_provider_is_told_and_shown(harness: RpcHarness) -> None:
-    """The answer, the list of providers, the history and the health service say who, why, and since when."""
+async def test_a_change_is_shown_everywhere(harness: RpcHarness) -> None:
+    """The response, the list of providers and the history have the actor, the reason and the time of a change."""
     gateway = harness.gateway
     before = datetime.now(UTC)
     answer = await switch_off(gateway)
@@ -75,8 +75,8 @@ async def test_who_switches_a_provider_is_told_and_shown(harness: RpcHarness) ->
     assert await history(gateway) == [on, off]
 
 
-async def test_what_stands_is_answered_and_not_kept_again(harness: RpcHarness) -> None:
-    """Switching to what it is already answers the switch that stands; of one never switched there is none."""
+async def test_a_repeated_change_changes_nothing(harness: RpcHarness) -> None:
+    """A change to the present state returns the change in force; a provider that was never changed has none."""
     never = await switch_on(harness.gateway)
     assert (never.HasField("state_change"), never.changed) == (False, False)
     first = await switch_off(harness.gateway)
@@ -85,8 +85,8 @@ async def test_what_stands_is_answered_and_not_kept_again(harness: RpcHarness) -
     assert await history(harness.gateway) == [first.state_change]
 
 
-async def test_health_watchers_learn_of_a_switch_at_once(harness: RpcHarness) -> None:
-    """Whoever watches a provider's health is told as it is switched, and nothing else is."""
+async def test_health_watchers_receive_a_change(harness: RpcHarness) -> None:
+    """A watcher of a provider's health receives its changes, and no others."""
     health = health_pb2_grpc.HealthStub(harness.gateway.channel)
     watch = health.Watch(health_pb2.HealthCheckRequest(service="lucky"))
     async with asyncio.timeout(5):
@@ -101,8 +101,8 @@ async def test_health_watchers_learn_of_a_switch_at_once(harness: RpcHarness) ->
     watch.cancel()
 
 
-async def test_callbacks_of_a_switched_off_provider_are_taken_in(gateway: Running) -> None:
-    """Money is never refused because the gateway stopped asking."""
+async def test_callbacks_of_a_disabled_provider_are_accepted(gateway: Running) -> None:
+    """A Result of a disabled provider is credited."""
     await gateway.wallet.OpenAccount(wallet.OpenAccountRequest(user_id="421", currency="USD", opening_balance="1"))
     await switch_off(gateway)
     status, body = await gateway.callback("lucky", "V4/Result", result_body("r1"))
@@ -123,10 +123,10 @@ async def test_callbacks_of_a_switched_off_provider_are_taken_in(gateway: Runnin
         ({"provider": "nobody"}, "PROVIDER_UNKNOWN", ()),
     ],
 )
-async def test_what_cannot_be_switched_says_why(
+async def test_an_invalid_change_is_refused(
     harness: RpcHarness, method: str, fields: dict[str, str], reason: str, at_fault: tuple[str, ...]
 ) -> None:
-    """Who, why and a configured provider are needed; nothing is kept otherwise."""
+    """A change without an actor, a reason or a configured provider is refused, and nothing is stored."""
     request = {"provider": "lucky", "actor": "ada", "reason": "repairs", **fields}
     call: Any = getattr(harness.gateway.providers, method)
     failed = await refused(call(getattr(pb, f"{method}Request")(**request)))
@@ -135,8 +135,8 @@ async def test_what_cannot_be_switched_says_why(
     assert not (await health_of(harness.gateway)).HasField("disabled")
 
 
-async def test_pages_of_switches_together_are_the_whole_list(gateway: Running) -> None:
-    """Newest first, each once; a token belongs to its list and its provider."""
+async def test_pages_of_changes_are_the_whole_list(gateway: Running) -> None:
+    """Pages hold each change once, newest first; a page token is valid for its list and its provider only."""
     for _ in range(3):
         for provider in ("lucky", "kyren"):
             await switch_off(gateway, provider)
@@ -160,8 +160,8 @@ async def test_pages_of_switches_together_are_the_whole_list(gateway: Running) -
     assert (failed.reason, failed.fields) == ("FIELD_INVALID", ("page_token",))
 
 
-async def test_a_switch_that_is_not_durable_is_not_made(gateway: Running) -> None:
-    """While the store takes nothing the caller is told so, and the provider stands as it stood."""
+async def test_a_change_that_cannot_be_stored_is_not_made(gateway: Running) -> None:
+    """While the store is down a change fails with STORE_UNAVAILABLE, and the provider keeps its state."""
     with locked(gateway.database):
         failed = await refused(switch_off(gateway))
         assert (failed.code, failed.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -170,8 +170,8 @@ async def test_a_switch_that_is_not_durable_is_not_made(gateway: Running) -> Non
     assert not (await health_of(gateway)).HasField("disabled")
 
 
-async def test_a_switch_outlives_the_gateway(tmp_path: Path, store_url: str) -> None:
-    """Started again, a gateway does not ask what was switched off before, from its first moment."""
+async def test_a_change_survives_a_restart(tmp_path: Path, store_url: str) -> None:
+    """A restarted gateway does not call a disabled provider."""
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
         off = (await switch_off(gateway)).state_change
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
@@ -184,8 +184,8 @@ async def test_a_switch_outlives_the_gateway(tmp_path: Path, store_url: str) -> 
         assert not (await health_of(gateway)).HasField("disabled")
 
 
-async def test_every_gateway_on_a_database_does_as_one_is_told(tmp_path: Path, postgres_url: str) -> None:
-    """Another process's switch holds here within a second, in both directions, whoever is asked."""
+async def test_a_change_applies_to_every_gateway_on_the_database(tmp_path: Path, postgres_url: str) -> None:
+    """A change at one gateway applies to another within a second, in both directions."""
     async with AsyncExitStack() as stack:
         gateways = []
         for name in ("one", "two"):
@@ -210,8 +210,8 @@ async def test_every_gateway_on_a_database_does_as_one_is_told(tmp_path: Path, p
         watch.cancel()
 
 
-async def test_metrics_tell_which_are_switched_off(gateway: Running) -> None:
-    """An alert can be silent about what a person has switched off."""
+async def test_a_metric_shows_disabled_providers(gateway: Running) -> None:
+    """The metric lets alerts ignore providers that an operator disabled."""
     await switch_off(gateway)
     async with gateway.http.get(f"http://{gateway.listening.admin}/metrics") as response:
         lines = (await response.text()).splitlines()
@@ -219,8 +219,8 @@ async def test_metrics_tell_which_are_switched_off(gateway: Running) -> None:
     assert 'session_gateway_provider_disabled{provider="kyren"} 0.0' in lines
 
 
-async def test_a_switch_leaves_what_is_known_of_a_providers_answers(harness: RpcHarness) -> None:
-    """Its state is judged by the calls that it was really sent: a switch is none."""
+async def test_a_change_keeps_the_health_state(harness: RpcHarness) -> None:
+    """The health state comes from calls: disabling and enabling does not change it."""
     await harness.gateway.sessions.CloseSession(sessions.CloseSessionRequest(provider="lucky", user_id="u"))
     await switch_off(harness.gateway)
     assert (await health_of(harness.gateway)).state == sessions.HEALTH_STATE_ANSWERING

@@ -1,4 +1,4 @@
-"""Reconciliation over gRPC, on each engine: what a person must look at, settles, and delivers once more."""
+"""ReconciliationService on each engine: items are listed and resolved, callbacks are redelivered."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.results import result_body
 NOBODY = "http://127.0.0.1:1"
 
 on_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-"""For what no engine has a part in."""
+"""For tests that do not depend on the engine."""
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def result(reference: str = "r", user_id: str = "u", **more: Any) -> bytes:
     return result_body(reference, userId=user_id, currency="EUR", amount="1.5", **more)
 
 
-async def told_by(gateway: Running, provider: str, body: bytes) -> int:
-    """Deliver a Result, and answer the dialect's code."""
+async def code_of(gateway: Running, provider: str, body: bytes) -> int:
+    """Deliver a Result, and return the dialect's code."""
     _, answer = await gateway.callback(provider, f"{'V4' if provider == 'lucky' else 'v1'}/Result", body)
     code: int = json.loads(answer)["error"]
     return code
@@ -64,19 +64,19 @@ async def refused(call: Awaitable[object]) -> Told:
 
 
 def resolve(gateway: Running, item_id: str, by: str = "ada", why: str = "paid by hand") -> Awaitable[Any]:
-    return gateway.reconciliation.ResolveItem(pb.ResolveItemRequest(item_id=item_id, resolved_by=by, reason=why))
+    return gateway.reconciliation.ResolveItem(pb.ResolveItemRequest(item_id=item_id, actor=by, reason=why))
 
 
 def redeliver(gateway: Running, exchange_id: str, by: str = "ada", why: str = "account opened") -> Awaitable[Any]:
-    request = pb.RedeliverCallbackRequest(exchange_id=exchange_id, redelivered_by=by, reason=why)
+    request = pb.RedeliverCallbackRequest(exchange_id=exchange_id, actor=by, reason=why)
     return gateway.reconciliation.RedeliverCallback(request)
 
 
 async def test_a_refused_result_is_an_item_with_its_callback(gateway: Running) -> None:
-    """What was refused for good is listed with all that is known of it, and shown with what the provider said."""
+    """A Result that was refused permanently is listed with its details, and has its callback."""
     before = datetime.now(UTC)
     body = result()
-    assert await told_by(gateway, "lucky", body) == 62
+    assert await code_of(gateway, "lucky", body) == 62
     (item,) = await items(gateway)
     assert (item.kind, item.provider, item.user_id, item.reference) == (
         pb.ITEM_KIND_RESULT_REFUSED,
@@ -98,14 +98,14 @@ async def test_a_refused_result_is_an_item_with_its_callback(gateway: Running) -
     assert await callbacks(gateway) == [callback]
 
 
-async def test_redelivered_it_is_credited_and_its_item_settles(gateway: Running) -> None:
-    """Once the account is open the callback is redelivered: credited once, told so, and its item resolved by itself."""
-    await told_by(gateway, "lucky", result())
+async def test_a_redelivered_result_is_credited_and_its_item_resolved(gateway: Running) -> None:
+    """Once the account is open the redelivered Result is credited once, and the gateway resolves its item."""
+    await code_of(gateway, "lucky", result())
     (item,) = await items(gateway)
     await open_account(gateway)
     answers, codes = await asyncio.gather(
         asyncio.gather(*(redeliver(gateway, item.exchange_id) for _ in range(8))),
-        asyncio.gather(*(told_by(gateway, "lucky", result()) for _ in range(8))),
+        asyncio.gather(*(code_of(gateway, "lucky", result()) for _ in range(8))),
     )
     assert {answer.verdict for answer in answers} == {"CREDITED"}
     assert set(codes) == {0}
@@ -127,12 +127,12 @@ async def test_redelivered_it_is_credited_and_its_item_settles(gateway: Running)
     assert await items(gateway) == []
     (settled,) = await items(gateway, resolved=True)
     assert settled.id == item.id
-    assert (settled.resolution.resolved_by, settled.resolution.reason) == ("", "credited")
+    assert (settled.resolution.actor, settled.resolution.reason) == ("", "credited")
 
 
 async def test_a_redelivery_that_is_refused_says_why(gateway: Running) -> None:
-    """Refused again it is an answer and no failure, and the new line is listed with who delivered it."""
-    await told_by(gateway, "lucky", result())
+    """A redelivery that is refused again returns the fault, and is listed with its actor."""
+    await code_of(gateway, "lucky", result())
     (original,) = await callbacks(gateway)
     answer = await redeliver(gateway, original.exchange_id)
     assert (answer.verdict, json.loads(answer.answer)["error"]) == ("ACCOUNT_UNKNOWN", 62)
@@ -140,35 +140,35 @@ async def test_a_redelivery_that_is_refused_says_why(gateway: Running) -> None:
     newest, oldest = await callbacks(gateway)
     assert oldest == original
     assert newest.exchange_id == answer.exchange_id
-    assert (newest.redelivery.exchange_id, newest.redelivery.redelivered_by, newest.redelivery.reason) == (
+    assert (newest.redelivery.exchange_id, newest.redelivery.actor, newest.redelivery.reason) == (
         original.exchange_id,
         "ada",
         "account opened",
     )
 
 
-async def test_a_person_settles_an_item_for_good(gateway: Running) -> None:
-    """Resolved with who and why it leaves the open ones, and does not come back when the same is refused again."""
-    await told_by(gateway, "lucky", result())
+async def test_an_item_is_resolved_permanently(gateway: Running) -> None:
+    """A resolved item has its actor and reason, and is not opened again by the same refusal."""
+    await code_of(gateway, "lucky", result())
     (item,) = await items(gateway)
     why = "paid by hand".ljust(1000, ".")
     answer = await resolve(gateway, item.id, " ada ", why)
-    assert (answer.item.resolution.resolved_by, answer.item.resolution.reason) == ("ada", why)
+    assert (answer.item.resolution.actor, answer.item.resolution.reason) == ("ada", why)
     assert answer.item.resolution.time.ToDatetime(UTC) <= datetime.now(UTC)
     assert await items(gateway) == []
     assert await items(gateway, resolved=True) == [answer.item]
     failure = await refused(resolve(gateway, item.id, "eve", "me too"))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ITEM_RESOLVED")
-    assert failure.metadata["resolved_by"] == "ada"
-    assert failure.metadata["why"].startswith("paid by hand")
+    assert failure.metadata["actor"] == "ada"
+    assert failure.metadata["reason"].startswith("paid by hand")
     assert "ada" in failure.message
-    await told_by(gateway, "lucky", result())
+    await code_of(gateway, "lucky", result())
     assert await items(gateway) == []
     assert await items(gateway, resolved=True) == [answer.item]
 
 
 async def test_what_is_unknown_is_not_found(gateway: Running) -> None:
-    """An item and a callback that nobody knows are NOT_FOUND, each with a reason of its own."""
+    """An unknown item and an unknown callback are NOT_FOUND, with ITEM_UNKNOWN and CALLBACK_UNKNOWN."""
     get = gateway.reconciliation.GetItem(pb.GetItemRequest(item_id="nothing"))
     for call, reason in (
         (get, "ITEM_UNKNOWN"),
@@ -181,8 +181,8 @@ async def test_what_is_unknown_is_not_found(gateway: Running) -> None:
 
 
 async def test_what_cannot_be_redelivered_says_why(gateway: Running) -> None:
-    """A callback that was not kept whole is listed with the reason, which is that of the refusal too."""
-    assert await told_by(gateway, "lucky", b"\xff") == 57
+    """A callback that cannot be redelivered is listed with the reason, and RedeliverCallback fails with it."""
+    assert await code_of(gateway, "lucky", b"\xff") == 57
     (callback,) = await callbacks(gateway)
     assert not callback.redeliverable
     failure = await refused(redeliver(gateway, callback.exchange_id))
@@ -195,10 +195,10 @@ async def test_what_cannot_be_redelivered_says_why(gateway: Running) -> None:
 # --- Lists ------------------------------------------------------------------------------------------------------------
 
 
-async def test_pages_of_items_together_are_the_whole_list(gateway: Running) -> None:
-    """Whatever the size of pages, and while others are refused and settled, each item comes once, oldest first."""
+async def test_pages_of_items_are_the_whole_list(gateway: Running) -> None:
+    """Pages of any size hold each item once, oldest first, also while others are created and resolved."""
     for number in range(7):
-        await told_by(gateway, "lucky" if number % 2 else "kyren", result(f"r{number}"))
+        await code_of(gateway, "lucky" if number % 2 else "kyren", result(f"r{number}"))
     whole = [f"r{number}" for number in range(7)]
     for size in (1, 3, 4, 7, 100):
         listed: list[str] = []
@@ -211,15 +211,15 @@ async def test_pages_of_items_together_are_the_whole_list(gateway: Running) -> N
             if not token:
                 break
             await resolve(gateway, answer.items[0].id)
-            await told_by(gateway, "lucky", result(f"late{size}"))
+            await code_of(gateway, "lucky", result(f"late{size}"))
         assert [reference for reference in listed if reference in whole] == whole
         whole = [item.reference for item in await items(gateway)]
 
 
-async def test_pages_of_callbacks_together_are_the_whole_list(gateway: Running) -> None:
-    """Whatever the size of pages, and while others come, each refused callback comes once, newest first."""
+async def test_pages_of_callbacks_are_the_whole_list(gateway: Running) -> None:
+    """Pages of any size hold each refused callback once, newest first, also while others arrive."""
     for number in range(7):
-        await told_by(gateway, "lucky", result(f"r{number}"))
+        await code_of(gateway, "lucky", result(f"r{number}"))
     whole = [f'"r{number}"' for number in reversed(range(7))]
     for size in (1, 3, 7, 50):
         listed: list[str] = []
@@ -232,15 +232,15 @@ async def test_pages_of_callbacks_together_are_the_whole_list(gateway: Running) 
             token = answer.next_page_token
             if not token:
                 break
-            await told_by(gateway, "lucky", result(f"late{size}"))
+            await code_of(gateway, "lucky", result(f"late{size}"))
         assert [reference in body for reference, body in zip(whole, listed, strict=True)] == [True] * 7
 
 
-async def test_lists_can_be_narrowed(gateway: Running) -> None:
-    """Items by provider and player, callbacks by provider; nothing matches where nobody has that name."""
-    await told_by(gateway, "lucky", result("a", "ann"))
-    await told_by(gateway, "kyren", result("b", "ann"))
-    await told_by(gateway, "kyren", result("c", "bob"))
+async def test_lists_can_be_filtered(gateway: Running) -> None:
+    """Items are filtered by provider and player, callbacks by provider; an unknown name gives an empty list."""
+    await code_of(gateway, "lucky", result("a", "ann"))
+    await code_of(gateway, "kyren", result("b", "ann"))
+    await code_of(gateway, "kyren", result("c", "bob"))
     assert [item.reference for item in await items(gateway, provider="kyren")] == ["b", "c"]
     assert [item.reference for item in await items(gateway, user_id="ann")] == ["a", "b"]
     assert [item.reference for item in await items(gateway, user_id="ann", provider="kyren")] == ["b"]
@@ -250,20 +250,20 @@ async def test_lists_can_be_narrowed(gateway: Running) -> None:
 
 
 async def test_a_page_of_the_largest_bodies_can_be_received(gateway: Running) -> None:
-    """As many callbacks as a page takes, each with the longest body that is kept, fit what common clients take."""
+    """A full page of callbacks with the largest stored bodies fits into a client's default message limit."""
     body = result(roundDetails="x" * 80_000)
     for number in range(51):
-        await told_by(gateway, "lucky", body.replace(b'"r"', b'"r%d"' % number))
+        await code_of(gateway, "lucky", body.replace(b'"r"', b'"r%d"' % number))
     assert len(await callbacks(gateway)) == 20
     listed = await callbacks(gateway, page_size=1000)
     assert len(listed) == 50
     assert all(len(callback.body) > 65_000 and "too long" in callback.not_redeliverable_because for callback in listed)
 
 
-async def test_no_secret_is_in_what_is_shown(gateway: Running) -> None:
-    """What a provider sends among the rest and must not be seen is masked in bodies and answers."""
+async def test_no_response_holds_a_secret(gateway: Running) -> None:
+    """Secrets in a provider's callback are masked in bodies and answers."""
     secret = {"secureLogin": "wrong", "token": "players-token", "gameName": callback_key("lucky")}
-    await told_by(gateway, "lucky", result(**secret))
+    await code_of(gateway, "lucky", result(**secret))
     (callback,) = await callbacks(gateway)
     assert callback.verdict == "CREDENTIALS_WRONG"
     assert "***" in callback.body
@@ -285,28 +285,28 @@ async def test_no_secret_is_in_what_is_shown(gateway: Running) -> None:
         ("ListItems", pb.ListItemsRequest(provider="p\n"), "provider"),
         ("ListItems", pb.ListItemsRequest(user_id="u" * 256), "user_id"),
         ("GetItem", pb.GetItemRequest(), "item_id"),
-        ("ResolveItem", pb.ResolveItemRequest(resolved_by="b", reason="r"), "item_id"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", reason="r"), "resolved_by"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by=" ", reason="r"), "resolved_by"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b" * 256, reason="r"), "resolved_by"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b"), "reason"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b", reason="r" * 1001), "reason"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", resolved_by="b", reason="r\x1b[2J."), "reason"),
+        ("ResolveItem", pb.ResolveItemRequest(actor="b", reason="r"), "item_id"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor=" ", reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b" * 256, reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b"), "reason"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b", reason="r" * 1001), "reason"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b", reason="r\x1b[2J."), "reason"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(page_size=-1), "page_size"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(page_token="none"), "page_token"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(provider="p\x7f"), "provider"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(redelivered_by="b", reason="r"), "exchange_id"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", reason="r"), "redelivered_by"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", redelivered_by="b"), "reason"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(actor="b", reason="r"), "exchange_id"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", reason="r"), "actor"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", actor="b"), "reason"),
         (
             "RedeliverCallback",
-            pb.RedeliverCallbackRequest(exchange_id="e", redelivered_by="b", reason="r" * 1001),
+            pb.RedeliverCallbackRequest(exchange_id="e", actor="b", reason="r" * 1001),
             "reason",
         ),
     ],
 )
-async def test_a_field_at_fault_is_named(gateway: Running, method: str, request_: Any, field: str) -> None:
-    """Who and why are demanded and bounded, as is all else: INVALID_ARGUMENT with the field's name."""
+async def test_an_invalid_field_is_named(gateway: Running, method: str, request_: Any, field: str) -> None:
+    """A missing or too long field is INVALID_ARGUMENT with its name."""
     failure = await refused(getattr(gateway.reconciliation, method)(request_))
     assert (failure.code, failure.reason, failure.fields) == (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -316,8 +316,8 @@ async def test_a_field_at_fault_is_named(gateway: Running, method: str, request_
 
 
 @on_sqlite
-async def test_a_store_that_is_down_is_told_so(gateway: Running) -> None:
-    """While the store gives nothing every call is STORE_UNAVAILABLE with a retry."""
+async def test_a_store_that_is_down_is_unavailable(gateway: Running) -> None:
+    """While the store is down every call fails with STORE_UNAVAILABLE and a RetryInfo."""
     await gateway.store.close()
     stub = gateway.reconciliation
     for call in (
@@ -335,11 +335,11 @@ async def test_a_store_that_is_down_is_told_so(gateway: Running) -> None:
         )
 
 
-async def test_a_page_token_belongs_to_its_list_and_its_conditions(gateway: Running) -> None:
-    """In another list, or under other conditions, entries would be passed over in silence: the field is refused."""
+async def test_a_page_token_is_valid_for_its_query_only(gateway: Running) -> None:
+    """A page token of another list or of other filters, which would skip entries, is refused."""
     for provider in ("lucky", "kyren"):
         for number in range(3):
-            await told_by(gateway, provider, result(f"r{number}"))
+            await code_of(gateway, provider, result(f"r{number}"))
     token = (await gateway.reconciliation.ListItems(pb.ListItemsRequest(page_size=1))).next_page_token
     assert len(await items(gateway, page_token=token)) == 5
     of_provider = pb.ListRefusedCallbacksRequest(page_size=1, provider="lucky")

@@ -1,4 +1,4 @@
-"""Looking up what was credited, over gRPC, on each engine."""
+"""TransactionService on each engine."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def refused(gateway: Running, request: pb.GetTransactionRequest | pb.ListT
 
 
 async def test_a_transaction_is_found_with_all_its_content(gateway: Running) -> None:
-    """By provider and reference the transaction is told as it was credited, and a prize under its own reference."""
+    """GetTransaction returns the credit of a reference, and a promotional prize by its own reference."""
     answer = await credited(
         gateway,
         "r",
@@ -97,8 +97,8 @@ async def test_what_was_not_credited_is_unknown(gateway: Running) -> None:
         assert not failure.certainty
 
 
-async def test_pages_together_are_the_whole_list(gateway: Running) -> None:
-    """Whatever the size of pages, together they are all of the player's transactions, newest first, each once."""
+async def test_pages_are_the_whole_list(gateway: Running) -> None:
+    """Pages of any size hold each of the player's transactions once, newest first."""
     await gateway.wallet.OpenAccount(wallet.OpenAccountRequest(user_id="other", currency="EUR"))
     for number in range(7):
         await credited(gateway, f"r{number}", provider=f"p{number % 2}")
@@ -113,8 +113,8 @@ async def test_pages_together_are_the_whole_list(gateway: Running) -> None:
         assert [transaction.reference for transaction in listed] == [f"r{number}" for number in reversed(range(7))]
 
 
-async def test_pages_hold_while_others_are_written(gateway: Running) -> None:
-    """What is credited while a list is read neither moves nor doubles what is still to be read."""
+async def test_pages_are_stable_while_others_are_written(gateway: Running) -> None:
+    """Credits that are written while a list is read neither move nor repeat its remaining entries."""
     for number in range(6):
         await credited(gateway, f"r{number}")
     listed: list[str] = []
@@ -128,16 +128,17 @@ async def test_pages_hold_while_others_are_written(gateway: Running) -> None:
     assert not token
 
 
-async def test_a_page_has_its_usual_and_its_largest_size(gateway: Running) -> None:
-    """Without a size a page has 100 entries, and whatever is asked no more than 1000."""
-    await asyncio.gather(*(credited(gateway, f"r{number}") for number in range(1001)))
+async def test_pages_have_a_default_and_a_maximum_size(gateway: Running) -> None:
+    """A page has 100 entries by default, and at most 1000."""
+    for numbers in (range(500), range(500, 1001)):  # fewer at once than [grpc] max_calls
+        await asyncio.gather(*(credited(gateway, f"r{number}") for number in numbers))
     assert len((await page(gateway, 0)).transactions) == 100
     assert len((await page(gateway, 1001)).transactions) == 1000
     assert len((await page(gateway, 2**31 - 1)).transactions) == 1000
 
 
 async def test_a_player_without_any_has_an_empty_list(gateway: Running) -> None:
-    """A player whom nobody knows has no transactions, and there is no next page."""
+    """An unknown player has no transactions and no next page."""
     assert await page(gateway, 10) == pb.ListTransactionsResponse()
 
 
@@ -153,10 +154,10 @@ async def test_a_player_without_any_has_an_empty_list(gateway: Running) -> None:
         (pb.ListTransactionsRequest(user_id="u", page_size=-1), "page_size"),
     ],
 )
-async def test_a_field_at_fault_is_named(
+async def test_an_invalid_field_is_named(
     gateway: Running, request_: pb.GetTransactionRequest | pb.ListTransactionsRequest, field: str
 ) -> None:
-    """Bad input is INVALID_ARGUMENT with its field's name."""
+    """Invalid input is INVALID_ARGUMENT with its field's name."""
     failure = await refused(gateway, request_)
     assert (failure.code, failure.reason, failure.fields) == (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -165,8 +166,8 @@ async def test_a_field_at_fault_is_named(
     )
 
 
-async def test_a_page_token_of_somebody_elses_is_refused(gateway: Running) -> None:
-    """What is no token, a token of ours that somebody altered, and another list's are INVALID_ARGUMENT, page_token."""
+async def test_a_foreign_page_token_is_refused(gateway: Running) -> None:
+    """A malformed token, an altered one, and one of another list are INVALID_ARGUMENT with page_token."""
     for number in range(3):
         await credited(gateway, f"r{number}")
     token = (await page(gateway, 1)).next_page_token
@@ -176,8 +177,8 @@ async def test_a_page_token_of_somebody_elses_is_refused(gateway: Running) -> No
         assert (number, failure.code, failure.fields) == (number, grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
-async def test_a_store_that_is_down_is_told_without_its_place(tmp_path: Path) -> None:
-    """While the store gives nothing a look-up is STORE_UNAVAILABLE with a retry, and shows no path of ours."""
+async def test_a_store_that_is_down_is_unavailable(tmp_path: Path) -> None:
+    """While the store is down a call fails with STORE_UNAVAILABLE and a RetryInfo, and shows no path."""
     async with running_gateway(tmp_path) as gateway:
         await gateway.store.close()
         for request in (
@@ -190,8 +191,8 @@ async def test_a_store_that_is_down_is_told_without_its_place(tmp_path: Path) ->
             assert str(tmp_path) not in failure.message
 
 
-async def test_money_is_told_as_it_was_credited(gateway: Running) -> None:
-    """Amounts come back by value, in plain digits."""
+async def test_money_is_returned_as_it_was_credited(gateway: Running) -> None:
+    """Amounts are returned by value, without an exponent."""
     await credited(gateway, "r", amount="10.50")
     assert Decimal((await found(gateway, "p", "r")).amount) == Decimal("10.5")
     await credited(gateway, "loss", amount="0")

@@ -1,4 +1,4 @@
-"""The built-in ledger over gRPC."""
+"""WalletService over the built-in ledger."""
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -40,7 +40,7 @@ async def refused(gateway: Running, request: pb.ApplyResultRequest) -> Told:
 
 
 async def test_a_result_is_credited_once(gateway: Running) -> None:
-    """The same Result again answers the first transaction and the balance now, and credits nothing."""
+    """A repeated Result returns the first transaction and the present balance, and credits nothing."""
     await opened(gateway)
     first = await gateway.wallet.ApplyResult(result())
     again = await gateway.wallet.ApplyResult(result(amount="10.5"))
@@ -53,8 +53,8 @@ async def test_a_result_is_credited_once(gateway: Running) -> None:
     assert await balance(gateway) == Decimal("110.5")
 
 
-async def test_opening_again_answers_the_same(gateway: Running) -> None:
-    """OpenAccount is idempotent: the same balance by value gets the first answer, whatever was credited since."""
+async def test_opening_an_account_is_idempotent(gateway: Running) -> None:
+    """A repeated OpenAccount with the same balance by value returns the first response, also after credits."""
     request = pb.OpenAccountRequest(user_id="u", currency="EUR", opening_balance="100")
     first = await gateway.wallet.OpenAccount(request)
     await gateway.wallet.ApplyResult(result())
@@ -80,7 +80,7 @@ async def test_opening_again_answers_the_same(gateway: Running) -> None:
     ],
 )
 async def test_a_reused_reference_names_the_field(gateway: Running, changed: dict[str, str], field: str) -> None:
-    """The same reference with other content is refused, named by its field, and changes nothing."""
+    """The same reference with other content is refused with the field's name, and changes nothing."""
     await opened(gateway)
     await gateway.wallet.ApplyResult(result())
     failure = await refused(gateway, result(**changed))
@@ -104,8 +104,8 @@ async def test_another_currency_is_a_mismatch(gateway: Running) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CURRENCY_MISMATCH")
 
 
-async def test_a_promotional_prize_is_credited_beside_the_win(gateway: Running) -> None:
-    """A prize goes to cash with the win, in the same transaction, once."""
+async def test_a_promotional_prize_is_credited_with_the_win(gateway: Running) -> None:
+    """A prize is added to cash together with the win, once."""
     await opened(gateway)
     request = result(promo_amount="5", promo_reference="pr")
     for _ in range(2):
@@ -134,8 +134,8 @@ async def test_a_promotional_prize_is_credited_beside_the_win(gateway: Running) 
         ({"promo_reference": "r"}, "promo_amount"),
     ],
 )
-async def test_a_field_at_fault_is_named(gateway: Running, fields: dict[str, str], named: str) -> None:
-    """Bad input is INVALID_ARGUMENT with its field's name, and changes nothing."""
+async def test_an_invalid_field_is_named(gateway: Running, fields: dict[str, str], named: str) -> None:
+    """Invalid input is INVALID_ARGUMENT with its field's name, and changes nothing."""
     await opened(gateway)
     failure = await refused(gateway, result(**fields))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
@@ -143,8 +143,8 @@ async def test_a_field_at_fault_is_named(gateway: Running, fields: dict[str, str
     assert await balance(gateway) == 100
 
 
-async def test_a_ledger_that_is_held_up_is_told_before_the_deadline(gateway: Running) -> None:
-    """While the store takes nothing the caller is told so within its deadline, with details and no path of ours."""
+async def test_a_blocked_ledger_is_unavailable_before_the_deadline(gateway: Running) -> None:
+    """While the store is locked a call fails within its deadline, with details and without a path."""
     await opened(gateway)
     with locked(gateway.database):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -159,8 +159,8 @@ async def test_a_ledger_that_is_held_up_is_told_before_the_deadline(gateway: Run
     assert await balance(gateway) == Decimal("110.5")
 
 
-async def test_a_foreign_providers_name_does_not_hold_up_the_next_start(tmp_path: Path) -> None:
-    """A name that only came over gRPC is nobody's to configure: the gateway starts again without it."""
+async def test_an_unconfigured_providers_name_does_not_prevent_the_next_start(tmp_path: Path) -> None:
+    """A provider's name that only occurred in ApplyResult need not be configured at the next start."""
     async with running_gateway(tmp_path) as gateway:
         await opened(gateway)
         await gateway.wallet.ApplyResult(result(provider="Another Gateway's"))

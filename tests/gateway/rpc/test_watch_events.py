@@ -257,7 +257,7 @@ async def test_a_slow_subscriber_misses_no_new_event(
     tmp_path: Path, store_url: str, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New events that arrive faster than a client reads are not held in memory for it, and it misses none."""
-    monkeypatch.setattr(recent_events, "MOST", 20)
+    monkeypatch.setattr(recent_events, "CACHE_SIZE", 20)
     async with serving(tmp_path, store_url, provider) as gateway:
         slow = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
         await slow.initial_metadata()
@@ -268,8 +268,8 @@ async def test_a_slow_subscriber_misses_no_new_event(
             for _ in range(10):
                 await next_event(quick)
         held = gateway.gateway.event_streams._recent
-        assert len(held._events) <= 2 * recent_events.MOST
-        assert len(held._numbers) <= 2 * recent_events.MOST + 1
+        assert len(held._events) <= 2 * recent_events.CACHE_SIZE
+        assert len(held._positions) <= 2 * recent_events.CACHE_SIZE + 1
         assert sorted([(await next_event(slow)).request_id for _ in closed]) == sorted(closed)
         slow.cancel()
         quick.cancel()
@@ -306,7 +306,7 @@ async def test_under_load_many_events_are_read_at_once(gateway: Running, monkeyp
     for _ in range(100):
         event = samples.event()
         await gateway.store.record_exchange(samples.exchange(), samples.item(reference=event.id), event)
-    assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.PACE_S + 2
+    assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.POLL_INTERVAL_S + 2
     for _ in range(100):
         await next_event(call)
     call.cancel()
@@ -331,7 +331,7 @@ async def test_a_stream_ends_when_the_database_is_unavailable(
         async with unavailable(postgres_url):
             failure = await ended(reading, seen)
         assert failure.reason == "STORE_UNAVAILABLE"
-        assert "from behind the last event" in failure.message
+        assert "after the last event" in failure.message
         assert len(seen) < len(ids)
         seen += [one.id for one in await read(gateway, len(ids) - len(seen), after_event_id=seen[-1])]
         assert seen == ids

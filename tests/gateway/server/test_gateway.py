@@ -1,4 +1,4 @@
-"""What the configuration says reaches the part that it is about."""
+"""Settings reach the parts that they configure."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -15,14 +15,16 @@ LUCKY = family_table("lucky", "luckymonaco", "http://127.0.0.1:9")
 
 
 def line(id: str, age: timedelta) -> Exchange:
-    """A line of the journal that ended so long ago."""
+    """A journal line that ended this long ago."""
     at = datetime.now(UTC) - age
-    said = Message("a head", b"a body")
-    return Exchange(id, Direction.INBOUND, "lucky", "V4/Result", "POST", "/", said, at, at, "CREDITED", reply=said)
+    message = Message("a head", b"a body")
+    return Exchange(
+        id, Direction.INBOUND, "lucky", "V4/Result", "POST", "/", message, at, at, "CREDITED", reply=message
+    )
 
 
-async def test_old_bodies_are_taken_away_where_the_configuration_says_so(tmp_path: Path, store_url: str) -> None:
-    """With body_retention_days the bodies of older lines go soon after the start, younger ones and all facts stay."""
+async def test_old_bodies_are_removed_after_body_retention_days(tmp_path: Path, store_url: str) -> None:
+    """The bodies of lines older than body_retention_days are removed; newer bodies and all facts stay."""
     store = open_store(store_url)
     await store.open()
     await store.record_exchange(line("old", timedelta(days=2)))
@@ -39,8 +41,8 @@ async def test_old_bodies_are_taken_away_where_the_configuration_says_so(tmp_pat
     assert (young.request.body, young.trimmed) == (b"a body", False)
 
 
-async def test_pool_size_bounds_a_gateways_connections(tmp_path: Path, postgres_url: str) -> None:
-    """However much is asked at once, the gateway holds no more connections than [store] pool_size."""
+async def test_pool_size_limits_connections_to_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    """Under concurrent queries the gateway has no more connections than [store] pool_size."""
     config_url = f'{postgres_url}"\npool_size = 3\n#"'
     async with running_gateway(tmp_path, LUCKY, store=config_url) as gateway:
         await asyncio.gather(*(gateway.store.newest_event_id() for _ in range(50)))
@@ -52,8 +54,8 @@ async def test_pool_size_bounds_a_gateways_connections(tmp_path: Path, postgres_
     assert held == 3
 
 
-async def test_providers_share_what_is_known_of_their_secrets(tmp_path: Path) -> None:
-    """With hundreds of providers it takes megabytes, and each provider's messages are searched for all of it."""
+async def test_providers_share_the_known_secrets(tmp_path: Path) -> None:
+    """All providers' masks use the same known secrets, which take megabytes with hundreds of providers."""
     other = family_table("other", "luckymonaco", "http://127.0.0.1:9", token='"another-token"')
     async with running_gateway(tmp_path, LUCKY, other) as gateway:
         masks = [provider.mask for provider in gateway.gateway.providers.values()]

@@ -1,4 +1,4 @@
-"""SIGHUP: a good configuration is taken on in one step, and what is under way goes on as it began."""
+"""SIGHUP: a valid configuration is applied in one step, and calls in flight finish as they began."""
 
 import asyncio
 import os
@@ -22,13 +22,13 @@ LOG = "[log]\nlevel = {}\n"
 
 
 @pytest.fixture
-async def here() -> AsyncIterator[ScriptedProvider]:
+async def first() -> AsyncIterator[ScriptedProvider]:
     async with scripted_provider() as provider:
         yield provider
 
 
 @pytest.fixture
-async def there() -> AsyncIterator[ScriptedProvider]:
+async def second() -> AsyncIterator[ScriptedProvider]:
     async with scripted_provider() as provider:
         yield provider
 
@@ -38,7 +38,7 @@ def table(provider: ScriptedProvider, name: str = "lucky", **more: str) -> str:
 
 
 async def serving_status(gateway: Reloadable, provider: str) -> int:
-    """What gRPC's health service says of a provider."""
+    """The status of a provider in the gRPC health service."""
     stub = health_pb2_grpc.HealthStub(gateway.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service=provider), timeout=5)
     return int(answer.status)
@@ -50,123 +50,125 @@ async def listed(gateway: Reloadable) -> list[str]:
 
 
 async def until_no_connections_to(provider: ScriptedProvider) -> None:
-    """Wait until nobody is connected to a provider: a socket of another process wakes nobody here."""
+    """Wait until no socket of the gateway is connected to a provider."""
     async with asyncio.timeout(10):
-        while connections_to(provider.base_url):  # noqa: ASYNC110
+        while connections_to(provider.base_url):  # noqa: ASYNC110 - sockets of another process
             await asyncio.sleep(0.01)
 
 
-async def test_a_provider_moves_while_it_is_asked(
-    tmp_path: Path, here: ScriptedProvider, there: ScriptedProvider
+async def test_a_base_url_changes_during_a_call(
+    tmp_path: Path, first: ScriptedProvider, second: ScriptedProvider
 ) -> None:
-    """The call under way is answered by whom it was sent to, the next one goes to the other; then no socket is left."""
+    """A call in flight finishes at the old address, the next goes to the new one, and no old connection is left."""
     release = asyncio.Event()
-    async with reloadable(tmp_path, table(here)) as gateway:
+    async with reloadable(tmp_path, table(first)) as gateway:
         await gateway.close()
-        here.behaviour = answering_after(release)
-        here.arrived.clear()
-        under_way = asyncio.create_task(gateway.close())
-        await here.arrived.wait()
-        line = await gateway.reload(table(there))
+        first.behaviour = answering_after(release)
+        first.arrived.clear()
+        in_flight = asyncio.create_task(gateway.close())
+        await first.arrived.wait()
+        line = await gateway.reload(table(second))
         assert (line["added"], line["removed"], line["changed"]) == ([], [], ["providers.lucky.base_url"])
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
-        assert (len(here.received), len(there.received)) == (2, 1)
+        assert (len(first.received), len(second.received)) == (2, 1)
         release.set()
-        assert (await under_way).outcome == OUTCOME_CLOSED
-        await until_no_connections_to(here)
+        assert (await in_flight).outcome == OUTCOME_CLOSED
+        await until_no_connections_to(first)
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
-        assert (len(here.received), len(there.received)) == (2, 2)
+        assert (len(first.received), len(second.received)) == (2, 2)
         await gateway.serving.stop()
 
 
-async def test_providers_come_and_go(tmp_path: Path, here: ScriptedProvider, there: ScriptedProvider) -> None:
-    """Who is added can be asked, and may call; of who is removed only the call under way is finished. Everything that
-    tells of providers tells of those.
+async def test_providers_are_added_and_removed(
+    tmp_path: Path, first: ScriptedProvider, second: ScriptedProvider
+) -> None:
+    """An added provider is called and sends callbacks; of a removed one only the call in flight finishes. ListProviders
+    and the health service show the change.
     """
     release = asyncio.Event()
-    async with reloadable(tmp_path, table(here)) as gateway, aiohttp.ClientSession() as http:
-        here.behaviour = answering_after(release)
-        under_way = asyncio.create_task(gateway.close())
-        await here.arrived.wait()
-        line = await gateway.reload(table(there, "other"))
+    async with reloadable(tmp_path, table(first)) as gateway, aiohttp.ClientSession() as http:
+        first.behaviour = answering_after(release)
+        in_flight = asyncio.create_task(gateway.close())
+        await first.arrived.wait()
+        line = await gateway.reload(table(second, "other"))
         assert (line["added"], line["removed"], line["changed"]) == (["other"], ["lucky"], [])
         assert (await gateway.refused()).reason == "PROVIDER_UNKNOWN"
         assert (await gateway.close("other")).outcome == OUTCOME_CLOSED
         assert await listed(gateway) == ["other"]
         assert await serving_status(gateway, "lucky") == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         assert await serving_status(gateway, "other") == health_pb2.HealthCheckResponse.SERVING
-        assert [await door(gateway, http, name) for name in ("lucky", "other")] == [404, 200]
+        assert [await callback_status(gateway, http, name) for name in ("lucky", "other")] == [404, 200]
         release.set()
-        assert (await under_way).outcome == OUTCOME_CLOSED
-        await until_no_connections_to(here)
-        line = await gateway.reload(table(there, "other"), table(here))
+        assert (await in_flight).outcome == OUTCOME_CLOSED
+        await until_no_connections_to(first)
+        line = await gateway.reload(table(second, "other"), table(first))
         assert (line["added"], line["removed"]) == (["lucky"], [])
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
         assert await serving_status(gateway, "lucky") == health_pb2.HealthCheckResponse.SERVING
 
 
-async def door(gateway: Reloadable, http: aiohttp.ClientSession, name: str) -> int:
-    """What a callback with a provider's key is answered."""
+async def callback_status(gateway: Reloadable, http: aiohttp.ClientSession, name: str) -> int:
+    """The status of a callback with a provider's key."""
     url = f"http://{gateway.serving.said['callbacks']}/callbacks/{name}/{callback_key(name)}/V4/Result"
     async with http.post(url, data=result_body()) as response:
         return response.status
 
 
-async def test_who_came_by_a_reload_cannot_be_forgotten_either(tmp_path: Path, here: ScriptedProvider) -> None:
-    """Once it has credited; and its name may be kept in place of all the rest."""
-    async with reloadable(tmp_path, table(here)) as gateway, aiohttp.ClientSession() as http:
+async def test_a_provider_added_by_a_reload_can_only_be_retired(tmp_path: Path, first: ScriptedProvider) -> None:
+    """A provider that was added by a reload and has credited can be retired, but not removed."""
+    async with reloadable(tmp_path, table(first)) as gateway, aiohttp.ClientSession() as http:
         await gateway.serving.open_account()
-        await gateway.reload(table(here), table(here, "later"))
-        assert await door(gateway, http, "later") == 200
-        line = await gateway.reload(table(here))
+        await gateway.reload(table(first), table(first, "later"))
+        assert await callback_status(gateway, http, "later") == 200
+        line = await gateway.reload(table(first))
         assert [problem["path"] for problem in line["problems"]] == ["providers.later"]
-        line = await gateway.reload(table(here), "[providers.later]\nretired = true\n")
+        line = await gateway.reload(table(first), "[providers.later]\nretired = true\n")
         assert (line["event"], line["removed"]) == ("configuration reloaded", ["later"])
 
 
-async def test_a_retired_provider_is_not_served(tmp_path: Path, here: ScriptedProvider) -> None:
-    """It is removed, and its name is kept; what it was served with need not be there any more."""
-    async with reloadable(tmp_path, table(here)) as gateway:
-        line = await gateway.reload(table(here, retired="true", token="{ env = 'GONE' }"))
+async def test_a_retired_provider_is_not_served(tmp_path: Path, first: ScriptedProvider) -> None:
+    """A retired provider is removed, and its other keys may be invalid."""
+    async with reloadable(tmp_path, table(first)) as gateway:
+        line = await gateway.reload(table(first, retired="true", token="{ env = 'GONE' }"))
         assert (line["removed"], line["changed"]) == (["lucky"], [])
         assert (await gateway.refused()).reason == "PROVIDER_UNKNOWN"
 
 
-async def test_limits_change_under_calls(tmp_path: Path, here: ScriptedProvider) -> None:
-    """A place more lets the next call through while the first one hangs; a place less lets the next one wait."""
+async def test_limits_change_during_calls(tmp_path: Path, first: ScriptedProvider) -> None:
+    """A raised limit lets a second call through while the first hangs; a lowered one rejects the next."""
 
     def limited(calls: int) -> str:
-        return table(here) + f"[providers.lucky.limits]\nmax_concurrent_calls = {calls}\nmax_queued_calls = 0\n"
+        return table(first) + f"[providers.lucky.limits]\nmax_concurrent_calls = {calls}\nmax_queued_calls = 0\n"
 
-    here.behaviour = hanging
+    first.behaviour = hanging
     async with reloadable(tmp_path, limited(1)) as gateway:
-        first = asyncio.create_task(gateway.refused(within=2))
-        await here.arrived.wait()
+        hanging_call = asyncio.create_task(gateway.refused(within=2))
+        await first.arrived.wait()
         assert (await gateway.refused()).reason == "PROVIDER_BUSY"
         line = await gateway.reload(limited(2))
         assert line["changed"] == ["providers.lucky.limits.max_concurrent_calls"]
-        here.behaviour = answering()
+        first.behaviour = answering()
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
         await gateway.reload(limited(1))
         assert (await gateway.refused()).reason == "PROVIDER_BUSY"
-        assert (await first).reason == "PROVIDER_TIMEOUT"
+        assert (await hanging_call).reason == "PROVIDER_TIMEOUT"
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
 
 
-async def test_a_token_is_used_from_the_next_call_on(tmp_path: Path, here: ScriptedProvider) -> None:
-    """It is read anew from its file. Whoever repeats the old one or the new one, neither stands in log or answer."""
-    old, new = "the-token-of-before", "the-token-from-here-on"
+async def test_a_token_is_used_from_the_next_call_on(tmp_path: Path, first: ScriptedProvider) -> None:
+    """A token is read again from its file. Neither the old one nor the new one is in the log or in an answer."""
+    old, new = "the-previous-token", "the-present-token"
     (tmp_path / "token").write_text(old)
-    async with reloadable(tmp_path, table(here, token='{ file = "token" }')) as gateway:
+    async with reloadable(tmp_path, table(first, token='{ file = "token" }')) as gateway:
         await gateway.close()
         (tmp_path / "token").write_text(new)
         (line,) = await gateway.hang_up()
         assert line["changed"] == ["providers.lucky.token"]
-        here.behaviour = answering(body=f'{{"error":1,"description":"was {old}, is {new}"}}'.encode())
+        first.behaviour = answering(body=f'{{"error":1,"description":"was {old}, is {new}"}}'.encode())
         refusal = await gateway.refused()
         assert "was ***, is ***" in refusal.message
         await gateway.serving.stop()
-    assert [sorted({old, new} & {*words(each.body)}) for each in here.received] == [[old], [new]]
+    assert [sorted({old, new} & {*words(each.body)}) for each in first.received] == [[old], [new]]
     log = (tmp_path / "gateway.log").read_text()
     assert "PROVIDER_REFUSED" in log
     assert old not in log
@@ -178,46 +180,47 @@ def words(body: bytes) -> list[str]:
     return body.decode().replace("=", '"').replace("&", '"').split('"')
 
 
-async def test_an_unset_variable_becomes_a_file(tmp_path: Path, here: ScriptedProvider) -> None:
-    """A variable is one of the process's start: a secret that moves into a file is taken on from there."""
+async def test_a_secret_moves_from_a_variable_to_a_file(tmp_path: Path, first: ScriptedProvider) -> None:
+    """A secret with the same value in another place is no change."""
     environ = {**os.environ, "LUCKY": "a-token"}
-    async with reloadable(tmp_path, table(here, token='{ env = "LUCKY" }'), environ=environ) as gateway:
+    async with reloadable(tmp_path, table(first, token='{ env = "LUCKY" }'), environ=environ) as gateway:
         (tmp_path / "token").write_text("a-token")
-        line = await gateway.reload(table(here, token='{ file = "token" }'))
+        line = await gateway.reload(table(first, token='{ file = "token" }'))
         assert (line["event"], line["changed"]) == ("configuration reloaded", [])
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
 
 
-async def test_what_a_caller_is_given_without_a_deadline(tmp_path: Path, here: ScriptedProvider) -> None:
-    here.behaviour = hanging
-    async with reloadable(tmp_path, table(here), grpc="default_deadline_s = 3600") as gateway:
-        line = await gateway.reload(table(here), grpc="default_deadline_s = 0.2")
+async def test_the_default_deadline_is_reloaded(tmp_path: Path, first: ScriptedProvider) -> None:
+    """A call without a deadline gets the new default."""
+    first.behaviour = hanging
+    async with reloadable(tmp_path, table(first), grpc="default_deadline_s = 3600") as gateway:
+        line = await gateway.reload(table(first), grpc="default_deadline_s = 0.2")
         assert line["changed"] == ["grpc.default_deadline_s"]
         async with asyncio.timeout(5):
             assert (await gateway.refused(within=None)).code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_the_log_has_its_new_level(tmp_path: Path, here: ScriptedProvider) -> None:
-    """From the line on that says so, for every logger, and at a level that would not show that line either."""
-    async with reloadable(tmp_path, table(here)) as gateway:
+async def test_the_log_level_is_reloaded(tmp_path: Path, first: ScriptedProvider) -> None:
+    """The new level applies to every logger; the line about the reload is logged at any level."""
+    async with reloadable(tmp_path, table(first)) as gateway:
         await gateway.close()
         await gateway.logged("rpc")
-        assert (await gateway.reload(table(here), LOG.format('"error"')))["changed"] == ["log.level"]
+        assert (await gateway.reload(table(first), LOG.format('"error"')))["changed"] == ["log.level"]
         await gateway.close()
-        assert (await gateway.reload(table(here), LOG.format('"info"')))["changed"] == ["log.level"]
+        assert (await gateway.reload(table(first), LOG.format('"info"')))["changed"] == ["log.level"]
         await gateway.close()
         await gateway.logged("rpc", 2)
-        told_of = [line["event"] for line in gateway.lines()]
-        assert told_of == ["rpc", "configuration reloaded", "configuration reloaded", "rpc"]
+        events = [line["event"] for line in gateway.lines()]
+        assert events == ["rpc", "configuration reloaded", "configuration reloaded", "rpc"]
 
 
-async def test_the_same_file_changes_nothing(tmp_path: Path, here: ScriptedProvider) -> None:
-    """It is said that nothing has changed, and the connection to the provider is the one of before."""
-    async with reloadable(tmp_path, table(here)) as gateway:
+async def test_an_unchanged_file_changes_nothing(tmp_path: Path, first: ScriptedProvider) -> None:
+    """The log says that nothing changed, and the connection to the provider stays."""
+    async with reloadable(tmp_path, table(first)) as gateway:
         await gateway.close()
-        before = connections_to(here.base_url)
+        before = connections_to(first.base_url)
         assert len(before) == 1
         (line,) = await gateway.hang_up()
         assert (line["added"], line["removed"], line["changed"]) == ([], [], [])
         await gateway.close()
-        assert connections_to(here.base_url) == before
+        assert connections_to(first.base_url) == before

@@ -1,4 +1,4 @@
-"""Starting: whatever becomes of it, nothing is left open that would keep the next start from working."""
+"""A start that fails leaves nothing open that would prevent the next one."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,12 +14,10 @@ from tests.support.gateway import configuration
 
 
 @pytest.mark.parametrize("served", [Gateway, WalletServer], ids=["gateway", "wallet"])
-async def test_a_start_that_is_given_up_leaves_nothing_open(
-    tmp_path: Path, served: Callable[[Settings], Server]
-) -> None:
-    """Cancelled earlier or later on its way, it lets go of the database: the next one gets it at once."""
+async def test_a_cancelled_start_leaves_nothing_open(tmp_path: Path, served: Callable[[Settings], Server]) -> None:
+    """A start that is cancelled at any step releases the database: the next start opens it."""
     settings = load(configuration(tmp_path), {})
-    given_up: list[Server] = []  # kept, so that nothing is let go of by chance
+    cancelled: list[Server] = []  # referenced, so that nothing is closed by garbage collection
     turns, started = 1, False
     while not started:
         server = served(settings)
@@ -33,6 +31,6 @@ async def test_a_start_that_is_given_up_leaves_nothing_open(
             starting.result()
             await server.stop()
         else:
-            given_up.append(server)
+            cancelled.append(server)
         turns *= 2
-    assert len(given_up) > 5
+    assert len(cancelled) > 5

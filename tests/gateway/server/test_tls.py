@@ -1,114 +1,92 @@
-"""SIGHUP: certificates of listeners are read anew; connections that stand go on, and a bad file changes nothing."""
+"""TLS on both listeners, with certificates of a test authority."""
 
-import asyncio
-import socket
+import json
 import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import grpc
+import pytest
 import trustme
 
-from gateway.v1.session_service_pb2 import ListProvidersRequest
+from gateway.config import ConfigInvalid, load
+from gateway.server.gateway import Gateway, Listening
+from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.support.gateway import configuration
-from tests.support.process import serving
-from tests.support.reloadable import Reloadable
-
-TLS = 'tls = { cert = "cert.pem", key = "key.pem" }'
-MUTUAL = 'tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }'
+from tests.gateway.server.harness import MUTUAL_TLS, TLS, add_callback_tls, issue
+from tests.support.gateway import callback_key, configuration, family_table
 
 
-def issue(folder: Path, authority: trustme.CA) -> int:
-    """Put another certificate in place; answers its number."""
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    decoded = ssl._ssl._test_decode_cert(str(folder / "cert.pem"))  # type: ignore[attr-defined] # the standard library's only way
-    return int(decoded["serialNumber"], 16)
+@dataclass(frozen=True)
+class Secured:
+    """A gateway with TLS, and its authority, which is also that of its callers."""
+
+    listening: Listening
+    authority: trustme.CA
 
 
-async def shown(at: str, authority: trustme.CA, *protocols: str) -> int:
-    """The number of the certificate that a listener shows to who connects."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    host, _, port = at.partition(":")
-
-    def connect() -> int:
-        with (
-            socket.create_connection((host, int(port)), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname=host) as connection,
-        ):
-            certificate = connection.getpeercert()
-            assert connection.selected_alpn_protocol() == (protocols[0] if protocols else None)
-        assert certificate is not None
-        return int(str(certificate["serialNumber"]), 16)
-
-    return await asyncio.to_thread(connect)
-
-
-async def test_certificates_are_renewed(tmp_path: Path) -> None:
-    """On both listeners, for who connects from then on."""
+@pytest.fixture
+async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
     authority = trustme.CA()
-    config = configuration(tmp_path, grpc=TLS)
-    config.write_text(config.read_text().replace("[callbacks]", f"[callbacks]\n{TLS}"))
-    first = issue(tmp_path, authority)
-    trusted = grpc.ssl_channel_credentials(root_certificates=authority.cert_pem.bytes())
-    async with serving(config) as process, grpc.aio.secure_channel(process.said["grpc"], trusted) as channel:
-        gateway = Reloadable(config, process, channel)
-
-        async def both() -> list[int]:
-            return [
-                await shown(process.said["grpc"], authority, "h2"),
-                await shown(process.said["callbacks"], authority),
-            ]
-
-        async def listed() -> int:
-            answer = await SessionServiceStub(channel).ListProviders(ListProvidersRequest(), timeout=10)
-            return len(answer.providers)
-
-        assert await listed() == 0
-        assert await both() == [first, first]
-        second = issue(tmp_path, authority)
-        assert await both() == [first, first]
-        (line,) = await gateway.hang_up()
-        assert line["event"] == "configuration reloaded"
-        assert await both() == [second, second]
-        (tmp_path / "key.pem").write_text("no key")
-        (line,) = await gateway.hang_up()
-        assert [problem["path"] for problem in line["problems"]] == ["grpc.tls", "callbacks.tls"]
-        assert await both() == [second, second]
-        assert await listed() == 0
-        third = issue(tmp_path, authority)
-        await gateway.hang_up()
-        assert await both() == [third, third]
-
-
-async def test_callers_authorities_are_renewed(tmp_path: Path) -> None:
-    """Who has a certificate of the authority that was exchanged is not let in any more; who has one of the other is."""
-    authority, before, after = trustme.CA(), trustme.CA(), trustme.CA()
     issue(tmp_path, authority)
-    before.cert_pem.write_to_path(tmp_path / "ca.pem")
-    config = configuration(tmp_path, grpc=MUTUAL)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    path = configuration(
+        tmp_path,
+        family_table("lucky", "luckymonaco", "http://127.0.0.1:1"),
+        grpc=MUTUAL_TLS,
+    )
+    add_callback_tls(path, TLS)
+    gateway = Gateway(load(path, {}))
+    try:
+        yield Secured(await gateway.start(), authority)
+    finally:
+        await gateway.stop()
 
-    async def served(at: str, issuer: trustme.CA) -> bool:
-        own = issuer.issue_cert("microservice.example")
-        credentials = grpc.ssl_channel_credentials(
-            authority.cert_pem.bytes(), own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes()
-        )
-        async with grpc.aio.secure_channel(at, credentials) as channel:
-            try:
-                await SessionServiceStub(channel).ListProviders(ListProvidersRequest(), timeout=10)
-            except grpc.aio.AioRpcError as error:
-                return error.code() is not grpc.StatusCode.UNAVAILABLE
-            return True
 
-    async with serving(config) as process:
-        at = process.said["grpc"]
-        async with grpc.aio.insecure_channel(at) as unused:
-            gateway = Reloadable(config, process, unused)
-            assert [await served(at, issuer) for issuer in (before, after)] == [True, False]
-            after.cert_pem.write_to_path(tmp_path / "ca.pem")
-            await gateway.hang_up()
-            assert [await served(at, issuer) for issuer in (before, after)] == [False, True]
+async def listed(secured: Secured, client: trustme.LeafCert | None) -> int:
+    """The number of providers that a caller with this certificate receives."""
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=secured.authority.cert_pem.bytes(),
+        private_key=client.private_key_pem.bytes() if client else None,
+        certificate_chain=client.cert_chain_pems[0].bytes() if client else None,
+    )
+    async with grpc.aio.secure_channel(secured.listening.grpc, credentials) as channel:
+        response = await SessionServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=5)
+        return len(response.providers)
+
+
+async def test_a_caller_with_a_certificate_is_served(secured: Secured) -> None:
+    """With `client_ca`, a caller with a certificate of that authority is served."""
+    assert await listed(secured, secured.authority.issue_cert("microservice.example")) == 1
+
+
+@pytest.mark.parametrize("certificate", [True, False])
+async def test_a_caller_without_a_valid_certificate_is_rejected(secured: Secured, certificate: bool) -> None:
+    """A caller without a certificate, or with one of another authority, gets no connection."""
+    client = trustme.CA().issue_cert("microservice.example") if certificate else None
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await listed(secured, client)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_callbacks_are_served_over_tls(secured: Secured) -> None:
+    """Callbacks are served by https with the configured certificate."""
+    context = ssl.create_default_context()
+    secured.authority.configure_trust(context)
+    url = f"https://{secured.listening.callbacks}/callbacks/lucky/{callback_key('lucky')}/V4/SessionExpired"
+    body = b'{"providerId":"p","sessionId":"s","userId":"u"}'
+    async with aiohttp.ClientSession() as http, http.post(url, data=body, ssl=context) as response:
+        assert json.loads(await response.read())["error"] == 0
+
+
+def test_an_unusable_certificate_is_refused_at_the_start(tmp_path: Path) -> None:
+    """A key of another certificate is a problem of the section's tls key."""
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    path = configuration(tmp_path, grpc=TLS)
+    with pytest.raises(ConfigInvalid) as raised:
+        Gateway(load(path, {}))
+    assert [problem.path for problem in raised.value.problems] == ["grpc.tls"]

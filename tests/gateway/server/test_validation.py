@@ -1,4 +1,4 @@
-"""What of the configuration is secret."""
+"""The secrets of a configuration."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from tests.support.configured import GOOD_PROVIDER, KEY, read
         ("sqlite:///gateway.db", set()),
     ],
 )
-def test_every_secret_is_known_to_the_mask(tmp_path: Path, url: str, passwords: set[str]) -> None:
-    """Tokens, callback keys, an adapter's own, and the password in the store's url, as it is said to the server."""
+def test_every_secret_is_listed(tmp_path: Path, url: str, passwords: set[str]) -> None:
+    """Tokens, callback keys, an adapter's secrets and the decoded password of the store's url are secrets."""
     settings = read(
         tmp_path,
         f'[store]\nurl = "{url}"\n[providers.acme]\n{GOOD_PROVIDER}token = "a-token"\ncallback_keys = ["{KEY}"]\n'

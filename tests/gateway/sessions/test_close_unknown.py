@@ -82,7 +82,7 @@ async def test_a_success_resolves_the_item(harness: CloseHarness) -> None:
     await harness.call(request)
     assert await items(harness) == []
     (resolved,) = await items(harness, resolved=True)
-    assert (resolved.id, resolved.resolution.resolved_by, resolved.resolution.reason) == (item.id, "", "closed")
+    assert (resolved.id, resolved.resolution.actor, resolved.resolution.reason) == (item.id, "", "closed")
 
 
 async def test_an_attempt_cut_off_by_a_crash_opens_an_item(harness: CloseHarness) -> None:
@@ -113,9 +113,9 @@ async def test_an_item_resolved_by_an_operator_stays_resolved(harness: CloseHarn
     harness.provider.behaviour = resetting
     await harness.fails(request)
     (item,) = await items(harness)
-    resolve = reconciliation.ResolveItemRequest(item_id=item.id, resolved_by="ada", reason="lucky says: closed")
+    resolve = reconciliation.ResolveItemRequest(item_id=item.id, actor="ada", reason="lucky says: closed")
     await harness.gateway.reconciliation.ResolveItem(resolve)
     await harness.fails(request)
     assert await items(harness) == []
     (resolved,) = await items(harness, resolved=True)
-    assert resolved.resolution.resolved_by == "ada"
+    assert resolved.resolution.actor == "ada"

@@ -156,7 +156,7 @@ async def test_the_lines_of_a_redelivery_have_its_fields(harness: TelemetryHarne
     assert await harness.result("r-1") == 62
     (kept,) = (await harness.gateway.store.refused_callbacks()).entries
     before = len(call_lines(log_lines))
-    request = RedeliverCallbackRequest(exchange_id=kept.id, redelivered_by="alice", reason="account opened")
+    request = RedeliverCallbackRequest(exchange_id=kept.id, actor="alice", reason="account opened")
     await harness.open_account()
     await harness.gateway.reconciliation.RedeliverCallback(request)
     lines = [line for line in call_lines(log_lines)[before:] if "OpenAccount" not in line.get("method", "")]

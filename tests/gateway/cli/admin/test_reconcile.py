@@ -51,7 +51,7 @@ async def test_an_item_is_resolved_with_actor_and_reason(gateway: AdminHarness) 
     await gateway.deliver("ref-1", "ref-2")
     first, second = await gateway.lines("list", "--provider", "lucky", "--user", "421")
     (settled,) = await gateway.lines("resolve", first["id"], "--actor", "ada", "--reason", "paid by hand")
-    assert (settled["resolution"]["resolved_by"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
+    assert (settled["resolution"]["actor"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
     assert await gateway.lines("list") == [second]
     again = await gateway.run("resolve", first["id"], "--actor", "eve", "--reason", "me too")
     assert (again.code, again.out) == (1, "")
@@ -113,7 +113,7 @@ async def test_a_rejected_call_exits_1(gateway: AdminHarness) -> None:
     """The gateway's reason and message are printed."""
     for arguments, reason in (
         (("show", "nothing"), "ITEM_UNKNOWN: there is no item nothing"),
-        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: resolved_by is required"),
+        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: actor is required"),
         (("redeliver", "nothing", "--actor", "ada", "--reason", "x"), "CALLBACK_UNKNOWN: no callback nothing"),
         (("transaction", "lucky", "nothing"), "TRANSACTION_UNKNOWN: nothing was credited"),
     ):

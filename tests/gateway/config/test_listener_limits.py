@@ -1,4 +1,4 @@
-"""What may be used of the listeners, as the configuration says it."""
+"""The limits of the listeners, as `load` reads them."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from tests.support.configured import read
 MEBIBYTE = 1024 * 1024
 
 
-def test_the_usual_limits(tmp_path: Path) -> None:
-    """A gateway that nobody told anything is bounded all the same."""
+def test_limits_have_defaults(tmp_path: Path) -> None:
+    """Without any key the listeners are limited."""
     settings = read(tmp_path, "")
     grpc = settings.grpc
     assert (grpc.max_calls, grpc.max_event_streams, grpc.max_message_bytes) == (1000, 1000, MEBIBYTE)
@@ -20,8 +20,8 @@ def test_the_usual_limits(tmp_path: Path) -> None:
     assert (callbacks.max_connections, callbacks.receive_timeout_s, callbacks.max_body_bytes) == (1000, 5.0, MEBIBYTE)
 
 
-def test_all_of_them_are_read(tmp_path: Path) -> None:
-    """Each key arrives where it belongs."""
+def test_limits_are_read(tmp_path: Path) -> None:
+    """Each key sets its field."""
     settings = read(
         tmp_path,
         """
@@ -42,7 +42,7 @@ def test_all_of_them_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value", "says"),
+    ("section", "key", "value", "message"),
     [
         ("grpc", "max_calls", "0", "between 1 and"),
         ("grpc", "max_calls", "1.5", "whole number"),
@@ -55,10 +55,10 @@ def test_all_of_them_are_read(tmp_path: Path) -> None:
         ("callbacks", "max_calls", "1", "unknown"),
     ],
 )
-def test_what_would_be_no_limit_is_refused(tmp_path: Path, section: str, key: str, value: str, says: str) -> None:
-    """By its path, with what it may be."""
+def test_a_limit_out_of_bounds_is_refused(tmp_path: Path, section: str, key: str, value: str, message: str) -> None:
+    """The problem has the key's path and the bounds."""
     with pytest.raises(ConfigInvalid) as refused:
         read(tmp_path, f"[{section}]\n{key} = {value}")
     (problem,) = refused.value.problems
     assert problem.path == f"{section}.{key}"
-    assert says in problem.message
+    assert message in problem.message

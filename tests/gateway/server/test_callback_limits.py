@@ -1,4 +1,4 @@
-"""The listener for callbacks is bounded as the configuration says."""
+"""The callback listener has the configured limits."""
 
 import asyncio
 from pathlib import Path
@@ -9,8 +9,8 @@ from gateway.server.gateway import Gateway
 from tests.support.gateway import configuration, family_table
 
 
-async def test_connections_of_callbacks_are_bounded_as_configured(tmp_path: Path) -> None:
-    """So many at once, each with so much time: one more is closed, until the first has had its time."""
+async def test_callback_connections_are_limited(tmp_path: Path) -> None:
+    """A connection above max_connections is closed at once, until an idle one is closed after receive_timeout_s."""
     path = configuration(tmp_path, family_table("lucky", "luckymonaco", "http://127.0.0.1:9"))
     keys = "[callbacks]\nmax_connections = 1\nreceive_timeout_s = 0.5\n"
     path.write_text(path.read_text().replace("[callbacks]\n", keys))

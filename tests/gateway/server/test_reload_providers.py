@@ -1,4 +1,4 @@
-"""What a reload leaves as it is, in a gateway of this process: the parts of a provider that have not changed."""
+"""What a reload keeps: the parts of a provider that have not changed, in a gateway of this process."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,18 +35,18 @@ OTHER = family_table("other", "kyren", BASE_URL)
 
 
 async def reload(gateway: Running, *sections: str) -> Provider:
-    """Reload, and answer the provider `lucky`."""
+    """Reload, and return the provider `lucky`."""
     await gateway.gateway.reload(load(configuration(gateway.database.parent, *sections), {}))
     return gateway.gateway.providers["lucky"]
 
 
 def parts(provider: Provider) -> dict[str, int]:
-    """What a provider holds that lives, by identity."""
+    """The identities of a provider's stateful parts."""
     return {part: id(getattr(provider, part)) for part in ("client", "admission", "health", "enabled_state")}
 
 
-async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
-    """Whatever happens to others, to limits of the gateway, and to secrets that its mask knows too."""
+async def test_an_unchanged_provider_is_kept(tmp_path: Path) -> None:
+    """An unchanged provider stays the same object, also where others change, and its mask knows their secrets."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
         lucky, other = (gateway.gateway.providers[name] for name in ("lucky", "other"))
         assert await reload(gateway, table(), OTHER, "[journal]\nbody_retention_days = 3\n") is lucky
@@ -58,7 +58,7 @@ async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "renewed"),
+    ("section", "replaced"),
     [
         (table(token='"another-token"'), set()),
         (table(callback_keys='["another-key"]'), set()),
@@ -70,41 +70,39 @@ async def test_who_has_not_changed_is_the_very_same(tmp_path: Path) -> None:
     ],
     ids=["token", "key", "login", "breaker", "limits", "addresses", "base_url"],
 )
-async def test_what_has_not_changed_of_a_provider_is_the_very_same(
-    tmp_path: Path, section: str, renewed: set[str]
-) -> None:
-    """Connections where it is reached as before, gate where it is the same server, health and switch always."""
+async def test_unchanged_parts_of_a_provider_are_kept(tmp_path: Path, section: str, replaced: set[str]) -> None:
+    """Connections are kept for the same endpoint, admission for the same server, health and enabled state always."""
     async with running_gateway(tmp_path, table()) as gateway:
         before = gateway.gateway.providers["lucky"]
         after = await reload(gateway, section)
         assert after is not before
-        assert {part for part, one in parts(before).items() if parts(after)[part] != one} == renewed
+        assert {part for part, one in parts(before).items() if parts(after)[part] != one} == replaced
 
 
-async def test_a_gate_is_told_its_limits(tmp_path: Path) -> None:
-    """All of them, where it is kept; those of the file before are not in force any more."""
+async def test_the_limits_of_kept_admission_are_replaced(tmp_path: Path) -> None:
+    """All its limits are those of the new file."""
     async with running_gateway(tmp_path, table()) as gateway:
-        gate = (await reload(gateway, table(retry="{ attempts = 5 }") + LIMITED)).admission
-        assert (gate.limits.max_concurrent_calls, gate.retry.attempts) == (7, 5)
-        assert (await reload(gateway, table())).admission is gate
-        assert (gate.limits.max_concurrent_calls, gate.retry.attempts) == (100, 1)
+        admission = (await reload(gateway, table(retry="{ attempts = 5 }") + LIMITED)).admission
+        assert (admission.limits.max_concurrent_calls, admission.retry.attempts) == (7, 5)
+        assert (await reload(gateway, table())).admission is admission
+        assert (admission.limits.max_concurrent_calls, admission.retry.attempts) == (100, 1)
 
 
-async def test_health_follows_a_provider_that_moves(tmp_path: Path) -> None:
-    """What is known of it stays until it is asked again, and its listeners hear of it once, however often it moves."""
+async def test_health_is_kept_for_another_base_url(tmp_path: Path) -> None:
+    """Its health stays until the next call, and its listeners are registered once, however often it is reloaded."""
     async with scripted_provider() as good, running_gateway(tmp_path, table()) as gateway:
         lucky = gateway.gateway.providers["lucky"]
-        heard = len(lucky.health.listeners)
+        listeners = len(lucky.health.listeners)
         lucky.health.state = HealthState.FAILING
         for number in range(3):
             lucky = await reload(gateway, table(good.base_url, token=f'"token-{number}"'))
         assert lucky.health.state is HealthState.FAILING
-        assert len(lucky.health.listeners) == heard
+        assert len(lucky.health.listeners) == listeners
         assert not lucky.healthy
 
 
-async def test_a_switched_off_provider_that_comes_back_is_off(tmp_path: Path) -> None:
-    """It may be taken out of the file meanwhile: whoever switched it off has not switched it on."""
+async def test_a_disabled_provider_stays_disabled_when_it_is_added_again(tmp_path: Path) -> None:
+    """A provider that is removed from the file and added again has its stored state."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
         await gateway.gateway.provider_switches.change("lucky", ProviderState.DISABLED, "anna", "ticket 4711")
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
@@ -112,7 +110,8 @@ async def test_a_switched_off_provider_that_comes_back_is_off(tmp_path: Path) ->
         assert (await reload(gateway, table(), OTHER)).enabled_state.disabled is not None
 
 
-async def test_a_store_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
+async def test_a_reload_without_a_store_changes_nothing(tmp_path: Path) -> None:
+    """A reload that cannot read the store fails and keeps the provider."""
     async with running_gateway(tmp_path, table()) as gateway:
         before = gateway.gateway.providers["lucky"]
         with locked(tmp_path / "gateway.db"), pytest.raises(StoreUnavailable):
@@ -121,8 +120,8 @@ async def test_a_store_that_does_not_answer_changes_nothing(tmp_path: Path) -> N
         assert await reload(gateway, table(OTHER_URL)) is not before
 
 
-async def test_limits_of_the_listeners_are_taken_on(tmp_path: Path) -> None:
-    """For the next call and the next connection."""
+async def test_limits_of_the_listeners_are_reloaded(tmp_path: Path) -> None:
+    """The limits of calls, streams, connections and receiving are those of the new file."""
     async with running_gateway(tmp_path, table()) as gateway:
         config = configuration(tmp_path, table(), grpc="max_calls = 7\nmax_event_streams = 8")
         text = config.read_text().replace("[callbacks]", "[callbacks]\nmax_connections = 9\nreceive_timeout_s = 1.5")
@@ -133,7 +132,8 @@ async def test_limits_of_the_listeners_are_taken_on(tmp_path: Path) -> None:
         assert (connections.connections, connections.receive_s) == (9, 1.5)
 
 
-async def test_bodies_are_kept_as_long_as_the_file_says(tmp_path: Path) -> None:
+async def test_body_retention_is_reloaded(tmp_path: Path) -> None:
+    """Bodies are kept as long as the new file says."""
     async with running_gateway(tmp_path, table()) as gateway:
         await reload(gateway, table(), "[journal]\nbody_retention_days = 3\n")
         assert gateway.gateway.housekeeping.keep_bodies == timedelta(days=3)
@@ -141,13 +141,13 @@ async def test_bodies_are_kept_as_long_as_the_file_says(tmp_path: Path) -> None:
         assert gateway.gateway.housekeeping.keep_bodies is None
 
 
-async def test_callbacks_are_redelivered_by_what_is_served(tmp_path: Path) -> None:
-    """Of who is gone none is; by who comes back they are judged under its present configuration."""
+async def test_callbacks_are_redelivered_under_the_reloaded_configuration(tmp_path: Path) -> None:
+    """Callbacks of a removed provider cannot be redelivered; those of one that is added again can."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
         await gateway.callback("lucky", "V4/Result", result_body())
         kept = await gateway.reconciliation.ListRefusedCallbacks(ListRefusedCallbacksRequest())
         request = RedeliverCallbackRequest(
-            exchange_id=kept.callbacks[0].exchange_id, redelivered_by="anna", reason="account opened"
+            exchange_id=kept.callbacks[0].exchange_id, actor="anna", reason="account opened"
         )
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -159,7 +159,7 @@ async def test_callbacks_are_redelivered_by_what_is_served(tmp_path: Path) -> No
 
 
 class OneAdapter:
-    """A registry of one adapter, which may be exchanged."""
+    """A registry of one adapter, which a test can replace."""
 
     def __init__(self) -> None:
         self.adapter: Adapter[Any] = ADAPTER
@@ -168,16 +168,16 @@ class OneAdapter:
         return self.adapter
 
 
-def speechless(account: Account[Any], answer: CallbackAnswer) -> HttpReply:
+def failing_encoder(account: Account[Any], answer: CallbackAnswer) -> HttpReply:
     raise RuntimeError("an adapter's bug")
 
 
-async def test_an_adapter_that_cannot_say_a_word_changes_nothing(tmp_path: Path) -> None:
-    """Its bug is reported, and what was served before is served on."""
+async def test_an_adapter_that_cannot_encode_changes_nothing(tmp_path: Path) -> None:
+    """A reload with an adapter that fails is refused, and the gateway serves as before."""
     registry = OneAdapter()
     async with running_gateway(tmp_path, table(), registry=cast("Registry", registry)) as gateway:
         before = gateway.gateway.providers["lucky"]
-        callbacks = {path: replace(each, encode_reply=speechless) for path, each in ADAPTER.callbacks.items()}
+        callbacks = {path: replace(each, encode_reply=failing_encoder) for path, each in ADAPTER.callbacks.items()}
         registry.adapter = replace(ADAPTER, callbacks=callbacks)
         assert await log_reload_failure(reload(gateway, table(OTHER_URL))) is None
         assert gateway.gateway.providers["lucky"] is before

@@ -1,4 +1,4 @@
-"""Callback keys are rotated under load: nobody who is let in by the file that holds is ever refused."""
+"""Callback keys are rotated under load: no callback with a configured key is rejected."""
 
 import asyncio
 from collections import Counter
@@ -22,31 +22,31 @@ def keyed(*keys: str) -> str:
 
 
 @dataclass
-class Stream:
-    """Callbacks without a break, each with the key that holds when it is sent."""
+class Senders:
+    """Concurrent senders of callbacks, each with the key that is current when it is sent."""
 
     gateway: Reloadable
     key: str
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
     """By key and status."""
-    under_way: Counter[str] = field(default_factory=Counter)
+    in_flight: Counter[str] = field(default_factory=Counter)
 
     async def send(self, numbers: "count[int]") -> None:
         async with aiohttp.ClientSession() as http:
             while True:
                 key = self.key
-                self.under_way[key] += 1
+                self.in_flight[key] += 1
                 async with http.post(url(self.gateway, key), data=result_body(f"reference-{next(numbers)}")) as answer:
                     self.answered[key, answer.status] += 1
                     assert answer.status != 200 or b'"error":0' in await answer.read()
-                self.under_way[key] -= 1
+                self.in_flight[key] -= 1
 
-    async def further(self, key: str) -> None:
-        """Send with this key, and wait until the last one with another is answered, and a hundred with this one."""
+    async def use(self, key: str) -> None:
+        """Send with this key; wait until all with other keys and a hundred with this one are answered."""
         self.key = key
         wanted = self.answered[key, 200] + 100
         async with asyncio.timeout(20):
-            while self.answered[key, 200] < wanted or self.under_way.total() > self.under_way[key]:  # noqa: ASYNC110
+            while self.answered[key, 200] < wanted or self.in_flight.total() > self.in_flight[key]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -55,24 +55,24 @@ def url(gateway: Reloadable, key: str) -> str:
 
 
 async def test_keys_rotate_under_a_stream_of_callbacks(tmp_path: Path) -> None:
-    """Old, both, new, and so on: the senders change over while both hold, and not one callback is refused."""
+    """While old and new key are both configured the senders change to the new one, and no callback is rejected."""
     keys = [f"key-{number}-{'k' * 40}" for number in range(4)]
     async with reloadable(tmp_path, keyed(keys[0])) as gateway:
         await gateway.serving.open_account(opening_balance="0")
-        stream, numbers = Stream(gateway, keys[0]), count()
-        senders = [asyncio.create_task(stream.send(numbers)) for _ in range(SENDERS)]
+        senders, numbers = Senders(gateway, keys[0]), count()
+        tasks = [asyncio.create_task(senders.send(numbers)) for _ in range(SENDERS)]
         for old, new in pairwise(keys):
-            await stream.further(old)
+            await senders.use(old)
             assert (await gateway.reload(keyed(old, new)))["changed"] == ["providers.lucky.callback_keys"]
-            await stream.further(new)
+            await senders.use(new)
             await gateway.reload(keyed(new))
-            await stream.further(new)
-        for sender in senders:
-            sender.cancel()
-        ended = await asyncio.gather(*senders, return_exceptions=True)
+            await senders.use(new)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(end) for end in ended} == {asyncio.CancelledError}
-        assert {status for _, status in stream.answered} == {200}
-        assert {key for key, _ in stream.answered} == set(keys)
+        assert {status for _, status in senders.answered} == {200}
+        assert {key for key, _ in senders.answered} == set(keys)
         async with aiohttp.ClientSession() as http, http.post(url(gateway, keys[2]), data=result_body()) as answer:
             assert answer.status == 404
         await gateway.serving.stop()
@@ -81,8 +81,8 @@ async def test_keys_rotate_under_a_stream_of_callbacks(tmp_path: Path) -> None:
         assert not any(key in log for key in keys)
 
 
-async def test_a_callback_that_came_through_the_door_is_finished(tmp_path: Path) -> None:
-    """Its key holds no more when its body comes: it is credited all the same, and its connection goes on."""
+async def test_an_authenticated_callback_finishes_after_its_key_is_removed(tmp_path: Path) -> None:
+    """A callback whose key is removed before its body arrives is credited, and its connection stays open."""
     old, new = "o" * 40, "n" * 40
     body = result_body()
     async with reloadable(tmp_path, keyed(old)) as gateway:
@@ -91,21 +91,21 @@ async def test_a_callback_that_came_through_the_door_is_finished(tmp_path: Path)
         reader, writer = await asyncio.open_connection(host, int(port))
         head = f"POST /callbacks/lucky/{{}}/V4/Result HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n"
         writer.write(head.format(old).encode() + b"Expect: 100-continue\r\n\r\n")
-        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # it came through the door
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # it is authenticated
         await gateway.reload(keyed(new))
         writer.write(body)
-        assert b'"error":0' in await answer_of(reader)
+        assert b'"error":0' in await read_response(reader)
         for key, status in ((old, b"404"), (new, b"200")):
             writer.write(head.format(key).encode() + b"\r\n" + body)
-            assert (await answer_of(reader)).split()[1] == status
+            assert (await read_response(reader)).split()[1] == status
         writer.close()
         await writer.wait_closed()
         assert await gateway.serving.cash() == 10
         await gateway.serving.stop()
 
 
-async def answer_of(reader: asyncio.StreamReader) -> bytes:
-    """A whole answer."""
+async def read_response(reader: asyncio.StreamReader) -> bytes:
+    """One response."""
     head = await reader.readuntil(b"\r\n\r\n")
     (length,) = (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
     return head + await reader.readexactly(length)
