@@ -113,7 +113,7 @@ class CallbackProcessor:
 
     async def _credit(self, callback: InboundCallback, result: Result) -> CallbackOutcome:
         route = callback.route
-        records_of = partial(_records_of, callback, result, self._clock())
+        records_of = partial(_records_of, callback, result)
         try:
             stored = await self._wallet.credit(route.provider.name, result, records_of)
         except WalletUnavailable as error:

@@ -109,7 +109,7 @@ class Redeliveries:
                 Reason.NOT_REDELIVERABLE,
                 f"callback {exchange_id} cannot be redelivered: {route}",
                 provider=kept.provider,
-                details=(("why", route),),
+                details=(("reason", route),),
             )
         return kept, route
 

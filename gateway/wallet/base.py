@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from adapters.contract import Result
@@ -37,13 +38,15 @@ class Wallet(Protocol):
         """Disconnect. Harmless when not started."""
         ...
 
-    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+    async def credit(
+        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+    ) -> RecordsT:
         """Credit a Result once by `(provider, reference)`; its records are durable when they are returned.
 
-        `records_of` makes the records of the outcome. It is a pure function and fast: it may run on another thread, and
-        again where a transaction is retried. What it raises is raised here, and the built-in ledger credits nothing
-        then. Raises WalletUnavailable and StoreUnavailable, and CreditCancelled where the caller is cancelled while
-        another system is asked.
+        `records_of` makes the records from the time of the wallet's answer and the outcome. It is a pure function and
+        fast: it may run on another thread, and again where a transaction is retried. What it raises is raised here, and
+        the built-in ledger credits nothing then. Raises WalletUnavailable and StoreUnavailable, and CreditCancelled
+        where the caller is cancelled while another system is asked.
         """
         ...
 

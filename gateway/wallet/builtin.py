@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from adapters.contract import Result
 from gateway.store.base import PostingRecords, RecordsT, Store, StoreUnavailable
@@ -29,9 +30,12 @@ class BuiltinWallet:
     async def close(self) -> None:
         """Nothing to do: the owner of the store closes it."""
 
-    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+    async def credit(
+        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+    ) -> RecordsT:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
-        return await self._store.apply(records.posting(provider, result), self._clock(), records_of)
+        now = self._clock()
+        return await self._store.apply(records.posting(provider, result), now, partial(records_of, now))
 
     async def ready(self) -> None:
         try:

@@ -7,6 +7,7 @@ this store has no record, the wallet returns the same transaction id when the pr
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from random import uniform
 
 import grpc
@@ -78,14 +79,16 @@ class RemoteWallet:
         if channel is not None:
             await channel.close()
 
-    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+    async def credit(
+        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+    ) -> RecordsT:
         """Have a callback's Result credited, and store the wallet's credit with the event, journal line and item.
 
         Where the store fails the wallet has credited all the same: it returns the same credit the next time.
         """
         outcome = await self._ask(provider, result)
-        posting = records.posting(provider, result)
-        return await self._store.record_outcome(posting, outcome, records_of, self._clock())
+        posting, now = records.posting(provider, result), self._clock()
+        return await self._store.record_outcome(posting, outcome, partial(records_of, now), now)
 
     async def ready(self) -> None:
         channel = self._open()

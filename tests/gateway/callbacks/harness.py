@@ -173,7 +173,7 @@ class CallbackHarness:
         assert raised.value.reason is Reason.NOT_REDELIVERABLE
         assert obstacle
         assert raised.value.message == f"callback {line.id} cannot be redelivered: {obstacle}"
-        assert dict(raised.value.details) == {"why": obstacle}
+        assert dict(raised.value.details) == {"reason": obstacle}
         assert await self.journal() == journal
         return obstacle
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,7 +56,9 @@ class FailingWallet(BuiltinWallet):
         self.called = asyncio.Event()
         self.resume = asyncio.Event()
 
-    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+    async def credit(
+        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+    ) -> RecordsT:
         self.called.set()
         await self.resume.wait()
         if self.error is not None:

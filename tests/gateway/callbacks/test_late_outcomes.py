@@ -4,6 +4,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,9 +29,11 @@ class SlowWallet(BuiltinWallet):
         super().__init__(store, clock)
         self._answered = answered
 
-    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
-        def slow(outcome: PostingOutcome) -> RecordsT:
-            made = records_of(outcome)
+    async def credit(
+        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+    ) -> RecordsT:
+        def slow(ended_at: datetime, outcome: PostingOutcome) -> RecordsT:
+            made = records_of(ended_at, outcome)
             assert self._answered.wait(10)  # on the writer's thread
             return made
 

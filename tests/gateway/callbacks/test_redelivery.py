@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,9 @@ class SlowWallet(BuiltinWallet):
 
     resume: asyncio.Event
 
-    async def credit(self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]) -> RecordsT:
+    async def credit(
+        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+    ) -> RecordsT:
         await self.resume.wait()
         return await super().credit(provider, result, records_of)
 

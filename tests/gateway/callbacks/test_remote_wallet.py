@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -205,12 +206,12 @@ async def test_a_bug_before_the_store_is_998_and_the_next_delivery_is_credited(t
         fixed = False
 
         async def credit(
-            self, provider: str, result: Result, records_of: Callable[[PostingOutcome], RecordsT]
+            self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
         ) -> RecordsT:
-            def broken(outcome: PostingOutcome) -> RecordsT:
+            def broken(ended_at: datetime, outcome: PostingOutcome) -> RecordsT:
                 if not self.fixed:
                     raise LookupError
-                return records_of(outcome)
+                return records_of(ended_at, outcome)
 
             return await super().credit(provider, result, broken)
 

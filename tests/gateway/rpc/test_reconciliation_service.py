@@ -187,7 +187,7 @@ async def test_what_cannot_be_redelivered_says_why(gateway: Running) -> None:
     assert not callback.redeliverable
     failure = await refused(redeliver(gateway, callback.exchange_id))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_REDELIVERABLE")
-    assert failure.metadata["why"] == callback.not_redeliverable_because
+    assert failure.metadata["reason"] == callback.not_redeliverable_because
     assert callback.not_redeliverable_because in failure.message
     assert failure.metadata["provider"] == "lucky"
 

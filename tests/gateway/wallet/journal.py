@@ -42,10 +42,10 @@ def exchange(verdict: str, detail: str = "") -> Exchange:
     )
 
 
-def records_of(result: Result) -> Callable[[PostingOutcome], PostingRecords]:
+def records_of(result: Result) -> Callable[[datetime, PostingOutcome], PostingRecords]:
     """The records of the outcome of this Result."""
 
-    def make(outcome: PostingOutcome) -> PostingRecords:
+    def make(ended_at: datetime, outcome: PostingOutcome) -> PostingRecords:
         line = exchange("CREDITED" if isinstance(outcome, Applied) else outcome.fault)
         return posting_records(result, outcome, line)
 

@@ -56,7 +56,7 @@ CREATE TABLE events (
 CREATE INDEX events_without_position ON events (kept_by, arrival) WHERE position IS NULL;
 CREATE INDEX events_of_user ON events (user_id, position);
 
--- One row: whoever has it locked gives positions.
+-- One row: the gateway that has it locked gives positions.
 CREATE TABLE sequencer (
     one smallint PRIMARY KEY CHECK (one = 1)
 );
@@ -108,7 +108,7 @@ CREATE TABLE transactions (
 
 CREATE INDEX transactions_of_user ON transactions (user_id, created_at, provider, reference);
 
--- What the operator's wallet credited, as it told. Its accounts and its transaction ids are its own.
+-- What the operator's wallet credited, as it answered. It has its own accounts and transaction ids.
 CREATE TABLE wallet_credits (
     provider        text COLLATE "C" NOT NULL CHECK (provider <> ''),
     reference       text COLLATE "C" NOT NULL CHECK (reference <> ''),

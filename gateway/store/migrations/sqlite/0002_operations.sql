@@ -1,4 +1,4 @@
--- What the operator's wallet credited, as it told: the accounts are the operator's.
+-- What the operator's wallet credited, as it answered: the accounts are the operator's.
 CREATE TABLE wallet_credits (
     provider        TEXT NOT NULL CHECK (provider <> ''),
     reference       TEXT NOT NULL CHECK (reference <> ''),
