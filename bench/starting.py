@@ -3,14 +3,14 @@
 import asyncio
 
 from bench import startup
-from bench.environment import SQLITE, Ground
+from bench.environment import SQLITE, BenchEnvironment
 from bench.results import Figure
-from bench.rounds import Pace
+from bench.rounds import Timing
 
 
-async def measure(_ground: Ground, pace: Pace) -> list[Figure]:
+async def measure(_environment: BenchEnvironment, timing: Timing) -> list[Figure]:
     """Both started in turns."""
-    found = await asyncio.to_thread(startup.measure, rounds=pace.rounds)
+    found = await asyncio.to_thread(startup.measure, rounds=timing.rounds)
     took, used = "start to first answer", "processor time of it"
     return [
         Figure("empty", took, found.empty.wall_s * 1e3, "ms", 1),

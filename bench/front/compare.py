@@ -73,7 +73,7 @@ async def main(options: argparse.Namespace, commands: list[str]) -> None:
                     port,
                     CLOSE_SESSION,
                     calls,
-                    under_way=options.under_way,
+                    in_flight=options.under_way,
                     connections=CONNECTIONS,
                     warm_s=WARM_S,
                     seconds=options.seconds,
@@ -82,7 +82,7 @@ async def main(options: argparse.Namespace, commands: list[str]) -> None:
                 assert not tally.wrong, tally.first_wrong
                 cpu[command].append(tally.processor_s / tally.answered * 1e6)
                 rate[command].append(tally.answered / tally.seconds)
-                p50[command].append(statistics.median(tally.waits) * 1e3)
+                p50[command].append(statistics.median(tally.latencies) * 1e3)
     base = commands[0]
     for command in commands:
         less = statistics.median(a / b for a, b in zip(cpu[base], cpu[command], strict=True))

@@ -10,7 +10,7 @@ from uuid import uuid4
 from bench.load import grpc
 from bench.load.grpc import Call
 from bench.load.requests import CLOSE_SESSION
-from bench.load.tally import Tally
+from bench.load.tally import Tally, percentile
 from bench.processes import serving
 from gateway.v1.session_service_pb2 import OUTCOME_CLOSED, CloseSessionRequest, CloseSessionResponse
 from tests.stress.figures import Figures, at_least, at_most, stated
@@ -30,21 +30,21 @@ SHARE = 0.25
 NEVER_OPENS: Tables = {"breaker": {"min_requests": 1_000_000}}
 
 
-async def hung(stage: Stage, *, pairs: int = 7, seconds: float = 2.5, under_way: int = 32) -> Figures:
+async def hung(stage: Stage, *, pairs: int = 7, seconds: float = 2.5, in_flight: int = 32) -> Figures:
     """Without a breaker, so that calls go on hanging, then as it is by default."""
     return (
-        *await hung_with(stage, "bulkhead alone", NEVER_OPENS, pairs, seconds, under_way),
-        *await hung_with(stage, "breaker too", DEFAULTS, pairs, seconds, under_way),
+        *await hung_with(stage, "bulkhead alone", NEVER_OPENS, pairs, seconds, in_flight),
+        *await hung_with(stage, "breaker too", DEFAULTS, pairs, seconds, in_flight),
     )
 
 
 async def hung_with(
-    stage: Stage, name: str, tables: Tables, pairs: int, seconds: float, under_way: int, slower: float = SLOWER
+    stage: Stage, name: str, tables: Tables, pairs: int, seconds: float, in_flight: int, slower: float = SLOWER
 ) -> Figures:
     """Turns without and with the fault; `slower` is what the others' p99 may be by what it is without."""
     async with _scene(stage, tables) as (gateway, proxy):
         warm_s = seconds / 5
-        full = await _drive(gateway, (*WELL, SICK), seconds, warm_s, under_way=under_way)
+        full = await _drive(gateway, (*WELL, SICK), seconds, warm_s, in_flight=in_flight)
         rate = SHARE * full.answered / full.seconds
         ratios, p99s, hanging = [], [], []
         for number in range(pairs):
@@ -53,11 +53,11 @@ async def hung_with(
                 stage.say(f"{name}, pair {number + 1}, {fault or 'well'}")
                 proxy.fault = fault
                 well, sick = await asyncio.gather(
-                    _drive(gateway, WELL, seconds, warm_s, under_way=under_way),
+                    _drive(gateway, WELL, seconds, warm_s, in_flight=in_flight),
                     _drive_sick(gateway, proxy, rate, seconds, warm_s),
                 )
                 assert not well.wrong, well.first_wrong
-                waits.append(_p99(well.waits))
+                waits.append(percentile(well.latencies, 99))
                 hanging.append(sick.wrong)
             ratios.append(waits[1] / waits[0])
             p99s.append(waits)
@@ -91,7 +91,7 @@ async def _drive(
     seconds: float,
     warm_s: float,
     *,
-    under_way: int,
+    in_flight: int,
     rate: float | None = None,
 ) -> Tally:
     port = int(gateway.grpc.rpartition(":")[2])
@@ -100,7 +100,7 @@ async def _drive(
         port,
         CLOSE_SESSION,
         _closes(providers),
-        under_way=under_way,
+        in_flight=in_flight,
         connections=4,
         rate=rate,
         warm_s=warm_s,
@@ -110,7 +110,7 @@ async def _drive(
 
 async def _drive_sick(gateway: Served, proxy: FaultProxy, rate: float, seconds: float, warm_s: float) -> Tally:
     """Its calls hang past the end of the round; then they are let go."""
-    driving = asyncio.create_task(_drive(gateway, (SICK,), seconds, warm_s, under_way=4, rate=rate))
+    driving = asyncio.create_task(_drive(gateway, (SICK,), seconds, warm_s, in_flight=4, rate=rate))
     await asyncio.wait({driving}, timeout=warm_s + seconds)
     proxy.fault = None
     proxy.cut()
@@ -126,7 +126,3 @@ def _closes(providers: Sequence[str]) -> Iterator[Call]:
         )
         answer = CloseSessionResponse(request_id=request_id, outcome=OUTCOME_CLOSED)
         yield Call(request.SerializeToString(), answer.SerializeToString())
-
-
-def _p99(waits: Sequence[float]) -> float:
-    return sorted(waits)[len(waits) * 99 // 100]

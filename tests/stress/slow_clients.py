@@ -7,7 +7,7 @@ from itertools import count
 
 from bench.load import http
 from bench.load.http import request
-from bench.load.tally import Tally
+from bench.load.tally import Tally, percentile
 from tests.stress.figures import Figures, at_least, at_most, exactly, none_of, stated
 from tests.stress.resilience_harness import Served, Stage, open_accounts, running
 from tests.stress.sending import PROVIDER, win
@@ -53,7 +53,7 @@ async def drippers(
                     if dripping:
                         await stack.enter_async_context(dripping_apart(gateway.callbacks, PROVIDER, number))
                     tally = await _drive(gateway, results, rate, seconds)
-                waits.append(sorted(tally.waits)[len(tally.waits) * 99 // 100])
+                waits.append(percentile(tally.latencies, 99))
                 wrong += [tally.first_wrong] * bool(tally.wrong)
             without.append(waits[0])
             among.append(waits[1])
