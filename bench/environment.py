@@ -27,7 +27,7 @@ NATIVE_SERVER = 'front_end = "http2"'
 
 def providers(number: int) -> tuple[str, ...]:
     """The names of that many providers."""
-    return tuple(f"monaco-{at}" for at in range(number))
+    return ("monaco", *(f"monaco-{at}" for at in range(1, number)))
 
 
 @cache
