@@ -54,6 +54,10 @@ release-contract: .venv/dev.stamp
 	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
 
 # The environment: a virtual environment without pip, uv inside it from a hashed lock, and from then on uv.
+# Wheels only, but for forbiddenfruit (which blockbuster needs): it is published as source alone, and built with the
+# locked setuptools.
+WHEELS := --only-binary :all: --no-binary forbiddenfruit --no-build-isolation
+
 .venv/boot.stamp: requirements/boot.txt
 	@python3 -m venv --without-pip --clear .venv
 	@python3 -m pip --python .venv/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements/boot.txt
@@ -65,11 +69,11 @@ release-contract: .venv/dev.stamp
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes $(WHEELS) -r requirements/dev.txt
 	@touch $@
 
 .venv/bench.stamp: .venv/dev.stamp requirements/bench.txt
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/bench.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes $(WHEELS) -r requirements/bench.txt
 	@touch $@
 
 # Locks hold versions and hashes, never an address.
