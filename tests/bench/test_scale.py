@@ -8,7 +8,7 @@ from bench.sized_gateways import SeededDatabase
 from gateway.store.factory import audit_kept
 
 STORED = 100
-SECONDS = 0.2
+SECONDS = 0.5
 
 
 @pytest.mark.parametrize("engine", ENGINES)
