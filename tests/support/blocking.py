@@ -27,11 +27,16 @@ ALLOWED = (
 )
 """The ends of files, functions in them, and why what they call may block."""
 
+LOCKS = ("threading.Lock.acquire", "threading.Lock.acquire_lock")
+"""Not checked: grpc's and the executor's threads hold theirs for microseconds, which a test meets by chance."""
+
 
 @contextmanager
 def blocking_calls_raise() -> Iterator[None]:
     """Raise blockbuster.BlockingError where code of the gateway blocks a running event loop."""
     blockbuster = BlockBuster("gateway")
+    for name in LOCKS:
+        del blockbuster.functions[name]
     for function in blockbuster.functions.values():
         for file, name, _ in ALLOWED:
             function.can_block_in(file, name)
