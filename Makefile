@@ -1,5 +1,9 @@
 # Each target does its own set-up: `make demo` and `make test` work on a fresh clone with python3, pip, make and git.
 BIN := .venv/bin
+
+# uv trusts only its built-in roots unless this is set, and fails behind a company's own certificate authority.
+export UV_SYSTEM_CERTS ?= true
+
 PROTOS := $(wildcard protos/gateway/v1/*.proto)
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
 protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)

@@ -1,1 +1,1 @@
-"""What providers say, and nothing else: no I/O, no clock, no randomness, no logging."""
+"""The providers' dialects as pure functions: no I/O, no clock, no randomness, no logging."""

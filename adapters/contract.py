@@ -1,8 +1,8 @@
 """The contract between the gateway and an adapter: values, functions over values, and a closed set of refusals.
 
-An adapter is data in, data out. It is handed everything it may use (the account, the call, the attempt) and answers
-with bytes or with a typed value; it never does I/O, never reads a clock, never draws a random number and never logs.
-Whatever it cannot carry out it refuses with one of the exceptions at the foot of this module, and with no other.
+An adapter's function gets everything it may use as arguments (the account, the call, the attempt) and returns bytes or
+a typed value. It does no I/O, reads no clock, draws no random number and logs nothing. What it cannot do, it refuses
+with one of the exceptions at the end of this module, and with no other.
 """
 
 import re
@@ -25,7 +25,7 @@ from adapters.secret import Secret as Secret
 class AdapterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the settings that an adapter adds to a provider's configuration; empty where it adds none.
 
-    What types alone cannot say, `__post_init__` refuses with a ValueError whose message begins with the field's name.
+    `__post_init__` checks what types cannot: it raises ValueError, and the message begins with the field's name.
     """
 
 
@@ -37,7 +37,7 @@ NotificationT_co = TypeVar("NotificationT_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Account(Generic[SettingsT]):
-    """One configured provider, as the adapter may see it."""
+    """One configured provider."""
 
     provider: str
     settings: SettingsT
@@ -47,7 +47,7 @@ class Account(Generic[SettingsT]):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to carry a call out: an encoder's only clock and only randomness."""
+    """One attempt to execute a call: an encoder's only clock and only randomness."""
 
     number: int
     """Counts from 1 over the life of the request_id."""
@@ -57,12 +57,12 @@ class Attempt:
     """Aware, UTC."""
 
 
-# --- Calls: the gateway asks, the provider answers --------------------------------------------------------------------
+# --- Calls: the gateway sends a request to the provider ---------------------------------------------------------------
 
 
 @unique
 class Outcome(StrEnum):
-    """What a close achieved. Both are success: the player cannot play on."""
+    """The result of a close. Both are success: the player cannot play on."""
 
     CLOSED = "CLOSED"
     NO_ACTIVE_SESSION = "NO_ACTIVE_SESSION"
@@ -70,7 +70,7 @@ class Outcome(StrEnum):
 
 @unique
 class Certainty(StrEnum):
-    """Of a failure: whether the provider may have carried the call out all the same."""
+    """Of a failure: whether the provider may have executed the call all the same."""
 
     NOT_SENT = "NOT_SENT"
     REFUSED = "REFUSED"
@@ -89,7 +89,7 @@ class Device:
 class CloseSession:
     """End a player's sessions at one provider. An empty string means 'not given'.
 
-    The gateway has checked lengths and control characters; what only this dialect demands, the encoder checks.
+    The gateway has checked lengths and control characters. The encoder checks what only its dialect requires.
     """
 
     user_id: str
@@ -102,7 +102,7 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What the provider said, in its own code and words."""
+    """The provider's answer, with its code and its description."""
 
     code: str
     description: str
@@ -119,7 +119,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[SettingsT, RequestT, AnswerT]):
-    """One operation that the gateway can ask of a provider.
+    """One operation that the gateway can call at a provider.
 
     `encode` raises Unsupported or FieldInvalid for what the dialect cannot express; `decode` raises ProviderRefused
     for every answer that is not a success, including one that is not the dialect at all. Neither raises anything else.
@@ -130,24 +130,24 @@ class Call(Generic[SettingsT, RequestT, AnswerT]):
     required_fields: frozenset[str] = frozenset()
     """Fields of the request, beyond user_id, without which `encode` refuses (`token` may come from the account)."""
     optional_fields: frozenset[str] = frozenset()
-    """Optional fields that travel; `encode` refuses the others of game_id, session_id and clear_history when given."""
+    """Optional fields that are sent; `encode` refuses the others of game_id, session_id, clear_history when given."""
     ends_all_sessions: bool = False
     """Whether one call without session_id and game_id ends every session of the user at this provider."""
     idempotent: bool = False
-    """Whether to ask the same once more does no harm, also where nobody knows what came of the first time."""
+    """Whether a repeated call does no harm, also where the result of the first is unknown."""
     warning: str = ""
-    """What the provider's document warns of and no gateway can check."""
+    """What the provider's document warns of and the gateway cannot check."""
 
 
 CloseSessionCall = Call[SettingsT, CloseSession, Closed]
 
 
-# --- Callbacks: the provider tells, the gateway answers ---------------------------------------------------------------
+# --- Callbacks: the provider sends a notification, the gateway answers ------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SessionExpired:
-    """The provider says that a session is over. The first three fields identify the event."""
+    """A session ended at the provider. The three fields together identify the event."""
 
     provider_id: str
     session_id: str
@@ -156,7 +156,7 @@ class SessionExpired:
 
 @dataclass(frozen=True, slots=True)
 class PromoPrize:
-    """A promotional prize inside a Result: a second credit with a reference of its own."""
+    """A promotional prize inside a Result: a second credit with a separate reference."""
 
     amount: Decimal
     reference: str
@@ -185,7 +185,7 @@ Notification = SessionExpired | Result
 
 @unique
 class CallbackFault(StrEnum):
-    """All that can go wrong with a callback; each dialect has a code of its own for each."""
+    """Everything that can go wrong with a callback; each dialect maps each to one of its codes."""
 
     UNREADABLE = "UNREADABLE"
     """Not the dialect's form at all: not JSON, duplicate keys, too deep, too large."""
@@ -198,17 +198,17 @@ class CallbackFault(StrEnum):
     ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
     TRY_AGAIN = "TRY_AGAIN"
-    """Ours: store or wallet down, or an outcome that nobody knows. The provider must send again."""
+    """The gateway's fault: store or wallet down, or an unknown outcome. The provider must send again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The notification is durably known, for the first time or again."""
+    """The notification is stored, now or by an earlier delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """The Result is durably applied, for the first time or again; balances are those after it, now."""
+    """The Result is credited, now or by an earlier delivery. The balances are the current ones."""
 
     transaction_id: str
     currency: str
@@ -228,7 +228,7 @@ CallbackAnswer = Accepted | Credited | Rejected
 
 
 def unsigned(account: Account[Any], request: HttpRequest) -> None:
-    """A `verify` for a dialect that signs nothing: what authenticates a caller is the key in the URL, and TLS."""
+    """A `verify` for a dialect without signatures: the key in the URL and TLS authenticate the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class Callback(Generic[SettingsT, NotificationT_co]):
     """One notification that a provider sends us.
 
     `verify` runs on the raw bytes before anything is parsed. `verify` and `decode` raise CallbackRefused and nothing
-    else. `encode_reply` knows every answer, so that a fault of ours is told in the provider's own words too.
+    else. `encode_reply` encodes every answer in the dialect, the gateway's own faults too.
     """
 
     verify: Callable[[Account[SettingsT], HttpRequest], None]
@@ -244,12 +244,12 @@ class Callback(Generic[SettingsT, NotificationT_co]):
     encode_reply: Callable[[Account[SettingsT], CallbackAnswer], HttpReply]
     method: str = "POST"
     notification: type[Notification] = SessionExpired
-    """The type that `decode` returns, so that a refused one is known for what it would have been."""
+    """The type that `decode` returns; the gateway needs it for callbacks that are refused too."""
 
 
 @dataclass(frozen=True, slots=True)
 class SensitiveFields:
-    """Where a dialect's messages carry secrets, names in any case: what the journal must not keep."""
+    """Where a dialect's messages have secrets, which the journal must not keep. Names are in any case."""
 
     headers: frozenset[str] = frozenset()
     fields: frozenset[str] = frozenset()
@@ -258,7 +258,7 @@ class SensitiveFields:
 
 @dataclass(frozen=True, slots=True)
 class Adapter(Generic[SettingsT]):
-    """One dialect. What it cannot do is absent, not a flag."""
+    """One dialect. An operation that it does not have is absent."""
 
     name: str
     display_name: str
@@ -266,7 +266,7 @@ class Adapter(Generic[SettingsT]):
     masked: SensitiveFields
     close_session: CloseSessionCall[SettingsT] | None = None
     callbacks: Mapping[str, Callback[SettingsT, Notification]] = field(default_factory=lambda: MappingProxyType({}))
-    """By path relative to the callback URL, without a leading slash, as the provider's document writes it."""
+    """By path relative to the callback URL, without a leading slash, as in the provider's document."""
 
 
 # --- Refusals: the only exceptions that an adapter raises -------------------------------------------------------------
@@ -277,7 +277,7 @@ class AdapterRefusal(Exception):
 
 
 class _Unsent(AdapterRefusal):
-    """Over one field; nothing was sent."""
+    """A refusal because of one field. Nothing was sent."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -286,11 +286,11 @@ class _Unsent(AdapterRefusal):
 
 
 class Unsupported(_Unsent):
-    """The dialect cannot do or express what `field` asks; no caller can mend it. Nothing was sent."""
+    """The dialect cannot express what `field` asks; the caller cannot fix it. Nothing was sent."""
 
 
 class FieldInvalid(_Unsent):
-    """A field is missing or not of the form this dialect needs; the caller can mend it. Nothing was sent."""
+    """A field is missing or not of the form that this dialect needs; the caller can fix it. Nothing was sent."""
 
 
 @unique
@@ -301,20 +301,20 @@ class RefusalKind(StrEnum):
     """HTTP 429."""
     FAILED = "FAILED"
     """HTTP 5xx, or the dialect's 'internal error, retry'."""
-    FAILED_FOR_GOOD = "FAILED_FOR_GOOD"
+    FAILED_PERMANENTLY = "FAILED_PERMANENTLY"
     """The dialect's 'internal error, do not retry'."""
     CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
     USER_UNKNOWN = "USER_UNKNOWN"
     REFUSED = "REFUSED"
     """A code that the dialect lists as a refusal: the close did not happen."""
     REFUSED_UNLISTED = "REFUSED_UNLISTED"
-    """A well-formed refusal with a code that nobody documents: what it did is unknown."""
+    """A well-formed refusal with an undocumented code: whether the close happened is unknown."""
     MALFORMED = "MALFORMED"
     """Not the dialect: another content, a redirect, a 4xx without the dialect's body."""
 
 
 class ProviderRefused(AdapterRefusal):
-    """The provider answered, and the answer is not a success. `message` is for a person, and holds no secret."""
+    """The provider's answer is not a success. `message` is for an operator and has no secret."""
 
     def __init__(self, kind: RefusalKind, answer: ProviderAnswer, message: str) -> None:
         super().__init__(message)
@@ -328,7 +328,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def kind_by_status(status: int) -> RefusalKind | None:
-    """What an HTTP status means in every dialect, whatever the body says; None where the body decides."""
+    """The meaning of an HTTP status in every dialect, with any body; None where the body decides."""
     if status == 429:
         return RefusalKind.THROTTLED
     if 500 <= status <= 599:
@@ -340,20 +340,26 @@ def kind_by_status(status: int) -> RefusalKind | None:
     return None
 
 
-def sanitize_text(account: Account[Any], text: str) -> str:
-    """A provider's words as a ProviderAnswer may carry them: printable, and our token masked.
+def effective_token(account: Account[Any], call: CloseSession) -> str:
+    """The caller's token, else the account's; empty where there is none."""
+    tokens = (token.reveal() for token in (call.token, account.token) if token is not None)
+    return next(filter(None, tokens), "")
 
-    The core masks the caller's token too, and only then cuts the words short: a cut could leave half of a token.
+
+def sanitize_text(account: Account[Any], text: str) -> str:
+    """A provider's text, fit for a ProviderAnswer: printable, and with the account's token masked.
+
+    The gateway masks the caller's token too before it shortens the text, since a cut could leave half of a token.
     """
     printable = _UNPRINTABLE.sub("", text)
-    # Cleaned alike, the token is found wherever it was echoed.
+    # The token is stripped in the same way, so that an echo of it is found.
     token = _UNPRINTABLE.sub("", account.token.reveal()) if account.token else ""
     return printable.replace(token, "***") if token else printable
 
 
 @dataclass(frozen=True, slots=True)
 class PartialCallback:
-    """What could be read of a callback that was refused, for the person who must look; empty where it could not."""
+    """The readable values of a refused callback, for the reconciliation item; empty where unreadable."""
 
     reference: str = ""
     user_id: str = ""

@@ -1,16 +1,16 @@
-"""Golden exchanges: a dialect as exact text, one TOML file an exchange, each naming the document that it comes from.
+"""Golden exchanges: a dialect as exact text, one TOML file an exchange, each with its source document.
 
-They are kept by hand in `<adapter's package>/golden/*.toml`. A call's golden has [call], [attempt], [request], [reply]
-and [expect]; one that is refused before sending has no [request] and no [reply]; a callback's has [request], then
-[notification] or [expect], then [answer] and [reply]. Every one has `source`, `operation` and [account].
+They are written by hand in `<adapter's package>/golden/*.toml`. Each has `source`, `operation` and [account]. A call's
+golden has [call], [attempt], [request], [reply] and [expect]; one that `encode` refuses has no [request] and [reply]. A
+callback's golden has [request], then [notification] or [expect], then [answer] and [reply]. The module `golden_form`
+lists every key.
 """
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,13 +25,11 @@ from adapters.contract import (
     Closed,
     CloseSession,
     Credited,
-    Device,
     FieldInvalid,
     HttpReply,
     HttpRequest,
     Notification,
     Outcome,
-    PromoPrize,
     ProviderAnswer,
     RefusalKind,
     Rejected,
@@ -43,12 +41,14 @@ from adapters.contract import (
 
 CLOSE_SESSION = "close_session"
 
+T = TypeVar("T")
+
 
 class GoldenInvalid(Exception):
-    """A golden file is not of the form; the message names the file and the key, and says what is wrong with it."""
+    """A golden file does not have the form. The message names the file, the key and the problem."""
 
     def __init__(self, file: str, problem: str) -> None:
-        super().__init__(f"The golden {file} is not of its form: {problem}. Mend that file.")
+        super().__init__(f"The golden {file} does not have the form: {problem}. Correct that file.")
         self.file = file
         self.problem = problem
 
@@ -79,13 +79,17 @@ class FaultExpected:
 
 
 @dataclass(frozen=True, slots=True)
-class CallGolden:
-    """A call that is sent, its answer, and what the answer means. `printed` is the body as the document prints it."""
-
+class _Exchange:
     name: str
     source: str
     operation: str
     account: Account[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallGolden(_Exchange):
+    """A call that is sent, its reply, and the expected result. `printed` is the body as the document prints it."""
+
     call: CloseSession
     attempt: Attempt
     request: HttpRequest
@@ -95,26 +99,18 @@ class CallGolden:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsentGolden:
-    """A call that the dialect cannot express, refused before anything is sent."""
+class UnsentGolden(_Exchange):
+    """A call that the dialect cannot express, which `encode` refuses."""
 
-    name: str
-    source: str
-    operation: str
-    account: Account[Any]
     call: CloseSession
     attempt: Attempt
     expect: UnsentExpected
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackGolden:
-    """A callback, what it says or what is wrong with it, our answer, and that answer on the wire."""
+class CallbackGolden(_Exchange):
+    """A callback, its notification or fault, our answer, and the reply that encodes the answer."""
 
-    name: str
-    source: str
-    operation: str
-    account: Account[Any]
     request: HttpRequest
     expect: Notification | FaultExpected
     answer: CallbackAnswer
@@ -146,7 +142,7 @@ def parse(file: str, content: bytes, adapter: Adapter[Any]) -> Golden:
         raise GoldenInvalid(file, str(error)) from error
 
 
-# --- From the file's form to the contract's values. All raise msgspec.ValidationError; `parse` adds the file ----------
+# --- From the file's tables to the contract's values. All raise msgspec.ValidationError; `parse` adds the file --------
 
 
 def _golden(name: str, table: Mapping[str, Any], adapter: Adapter[Any]) -> Golden:
@@ -160,40 +156,17 @@ def _golden(name: str, table: Mapping[str, Any], adapter: Adapter[Any]) -> Golde
 
 
 def _call_golden(name: str, file: form.CallFile, adapter: Adapter[Any]) -> CallGolden | UnsentGolden:
-    account = _account(file.account, adapter)
-    call = _call(file.call)
-    attempt = Attempt(file.attempt.number, file.attempt.uuid, file.attempt.now)
+    exchange = (name, file.source, file.operation, _account(file.account, adapter))
+    call, attempt = _value(file.call, CloseSession), _value(file.attempt, Attempt)
     match file.request, file.reply:
         case None, None:
-            unsent = _unsent_expected(file.expect)
-            return UnsentGolden(name, file.source, file.operation, account, call, attempt, unsent)
+            return UnsentGolden(*exchange, call, attempt, _unsent_expected(file.expect))
         case form.RequestTable() as request, form.ReplyTable() as reply:
+            expect = _sent_expected(file.expect, reply.status)
             return CallGolden(
-                name=name,
-                source=file.source,
-                operation=file.operation,
-                account=account,
-                call=call,
-                attempt=attempt,
-                request=_request(request),
-                printed=_printed(request.printed),
-                reply=_reply(reply),
-                expect=_sent_expected(file.expect, reply.status),
+                *exchange, call, attempt, _request(request), _printed(request.printed), _reply(reply), expect
             )
-    raise msgspec.ValidationError(
-        "[request] or [reply] stands alone: give both, or neither for a call that is not sent"
-    )
-
-
-def _call(call: form.CallTable) -> CloseSession:
-    return CloseSession(
-        user_id=call.user_id,
-        session_id=call.session_id,
-        game_id=call.game_id,
-        token=_secret(call.token),
-        clear_history=call.clear_history,
-        device=Device(call.device.os, call.device.app_version),
-    )
+    raise msgspec.ValidationError("[request] or [reply] is alone: give both, or neither for a call that is not sent")
 
 
 def _unsent_expected(expect: form.CallExpectTable) -> UnsentExpected:
@@ -217,10 +190,7 @@ def _sent_expected(expect: form.CallExpectTable, status: int) -> Closed | Refusa
 
 def _callback_golden(name: str, file: form.CallbackFile, adapter: Adapter[Any]) -> CallbackGolden:
     return CallbackGolden(
-        name=name,
-        source=file.source,
-        operation=file.operation,
-        account=_account(file.account, adapter),
+        *(name, file.source, file.operation, _account(file.account, adapter)),
         request=_request(file.request),
         expect=_callback_expected(file),
         answer=_answer(file.answer),
@@ -232,13 +202,11 @@ def _callback_golden(name: str, file: form.CallbackFile, adapter: Adapter[Any]) 
 def _callback_expected(file: form.CallbackFile) -> Notification | FaultExpected:
     match file.notification, file.expect:
         case None, form.FaultTable() as expect:
-            return FaultExpected(expect.fault, expect.field)
+            return _value(expect, FaultExpected)
         case form.SessionExpiredTable() as expired, None:
-            return SessionExpired(expired.provider_id, expired.session_id, expired.user_id)
+            return _value(expired, SessionExpired)
         case form.ResultTable() as result, None:
-            fields = msgspec.structs.asdict(result)
-            promo = result.promo and PromoPrize(Decimal(result.promo.amount), result.promo.reference)
-            return Result(**{**fields, "amount": Decimal(result.amount), "promo": promo})
+            return _value(result, Result)
     raise msgspec.ValidationError("a callback takes either [notification], or [expect] with a `fault`")
 
 
@@ -247,10 +215,9 @@ def _answer(answer: form.AcceptedTable | form.CreditedTable | form.RejectedTable
         case form.AcceptedTable():
             return Accepted()
         case form.CreditedTable():
-            bonus = None if answer.bonus is None else Decimal(answer.bonus)
-            return Credited(answer.transaction_id, answer.currency, Decimal(answer.cash), bonus)
+            return _value(answer, Credited)
         case form.RejectedTable():
-            return Rejected(answer.fault, answer.field)
+            return _value(answer, Rejected)
 
 
 def _account(account: form.AccountTable, adapter: Adapter[Any]) -> Account[Any]:
@@ -258,11 +225,12 @@ def _account(account: form.AccountTable, adapter: Adapter[Any]) -> Account[Any]:
         settings = msgspec.convert(account.settings, adapter.settings)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(f"{error}, in [account.settings]") from error
-    return Account(account.provider, settings, _secret(account.token))
+    return Account(account.provider, settings, None if account.token is None else Secret(account.token))
 
 
-def _secret(text: str | None) -> Secret | None:
-    return None if text is None else Secret(text)
+def _value(table: form.Table, kind: type[T]) -> T:
+    """The contract's value with the table's fields: amounts become Decimal, tokens become Secret."""
+    return msgspec.convert(table, kind, from_attributes=True, dec_hook=lambda secret, text: secret(text))
 
 
 def _request(request: form.RequestTable) -> HttpRequest:

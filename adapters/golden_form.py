@@ -1,4 +1,4 @@
-"""The form of a golden file, table by table, as `adapters.golden` reads it; unknown keys are refused."""
+"""The tables of a golden file, as `adapters.golden` reads them. Unknown keys are refused."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -43,20 +43,20 @@ class AttemptTable(Table, frozen=True):
     now: Instant = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class RequestTable(Table, frozen=True):
+class MessageTable(Table, frozen=True):
+    headers: Pairs = ()
+    body: str = ""
+    printed: str | None = None
+
+
+class RequestTable(MessageTable, frozen=True, kw_only=True):
     method: Text
     path: Annotated[str, msgspec.Meta(pattern=r"^/")]
     query: Pairs = ()
-    headers: Pairs = ()
-    body: str = ""
-    printed: str | None = None
 
 
-class ReplyTable(Table, frozen=True):
+class ReplyTable(MessageTable, frozen=True, kw_only=True):
     status: Annotated[int, msgspec.Meta(ge=100, le=599)]
-    headers: Pairs = ()
-    body: str = ""
-    printed: str | None = None
 
 
 class CallExpectTable(Table, frozen=True):
@@ -66,17 +66,6 @@ class CallExpectTable(Table, frozen=True):
     description: str | None = None
     unsupported: Text | None = None
     field_invalid: Text | None = None
-
-
-class CallFile(Table, frozen=True):
-    source: Text
-    operation: str
-    account: AccountTable
-    call: CallTable
-    expect: CallExpectTable
-    attempt: AttemptTable = AttemptTable()
-    request: RequestTable | None = None
-    reply: ReplyTable | None = None
 
 
 class PromoTable(Table, frozen=True):
@@ -116,20 +105,30 @@ class CreditedTable(Table, frozen=True, tag_field="type", tag="Credited"):
     bonus: Amount | None = None
 
 
-class RejectedTable(Table, frozen=True, tag_field="type", tag="Rejected"):
-    fault: CallbackFault
-    field: str = ""
-
-
 class FaultTable(Table, frozen=True):
     fault: CallbackFault
     field: str = ""
 
 
-class CallbackFile(Table, frozen=True):
+class RejectedTable(FaultTable, frozen=True, tag_field="type", tag="Rejected"):
+    pass
+
+
+class File(Table, frozen=True):
     source: Text
     operation: str
     account: AccountTable
+
+
+class CallFile(File, frozen=True):
+    call: CallTable
+    expect: CallExpectTable
+    attempt: AttemptTable = AttemptTable()
+    request: RequestTable | None = None
+    reply: ReplyTable | None = None
+
+
+class CallbackFile(File, frozen=True):
     request: RequestTable
     answer: AcceptedTable | CreditedTable | RejectedTable
     reply: ReplyTable

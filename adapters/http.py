@@ -1,4 +1,4 @@
-"""HTTP as bytes, in either direction. Part of the contract: import it from there."""
+"""HTTP messages as bytes, in either direction. Part of the contract: import them from adapters.contract."""
 
 from dataclasses import dataclass, field
 

@@ -1,7 +1,7 @@
-"""Finds adapters: the packages beside this module, and others by the entry point group `session_gateway.adapters`.
+"""Finds adapters: the packages in this directory, and others by the entry point group `session_gateway.adapters`.
 
-Finding reads names and imports nothing, so that an adapter that does not load harms only whoever loads it. A third
-party declares its adapter in its own pyproject.toml, the entry point's value naming the package:
+Finding reads names and imports nothing, so an adapter that does not load is an error only where it is loaded. A third
+party declares its adapter in its pyproject.toml, with the package as the entry point's value:
 
     [project.entry-points."session_gateway.adapters"]
     acme = "acme_adapter"
@@ -29,23 +29,23 @@ ValueT = TypeVar("ValueT")
 
 
 class RegistryError(Exception):
-    """Base of what the registry raises; each message names the adapter and what to do."""
+    """Base of the registry's errors. Each message names the adapter and what to do."""
 
 
 class AdapterNotFound(RegistryError):
-    """Nobody offers an adapter of this name."""
+    """No package has an adapter of this name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(
             f"There is no adapter {name!r}. Known are: {', '.join(known) or 'none'}. "
-            f"Name one of these, or install the package that offers it under the entry point group {GROUP}."
+            f"Name one of these, or install the package that declares it in the entry point group {GROUP}."
         )
         self.name = name
         self.known = known
 
 
 class AdapterBroken(RegistryError):
-    """The adapter is there and cannot be used; `cause` says why."""
+    """The adapter is found and cannot be used; `cause` gives the reason."""
 
     def __init__(self, name: str, cause: str) -> None:
         super().__init__(f"The adapter {name!r} cannot be used: {cause}")
@@ -54,16 +54,16 @@ class AdapterBroken(RegistryError):
 
 
 class AdapterAmbiguous(AdapterBroken):
-    """Several packages offer an adapter of this name: neither may stand in for the other silently."""
+    """Several packages have an adapter of this name, and the registry chooses none."""
 
     def __init__(self, name: str, packages: tuple[str, ...]) -> None:
-        super().__init__(name, f"{' and '.join(packages)} both offer it. Uninstall or rename all but one.")
+        super().__init__(name, f"{' and '.join(packages)} both have it. Uninstall or rename all but one.")
         self.packages = packages
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    """Where an adapter is to be found: a package and the name of its value."""
+class _Location:
+    """The place of an adapter: a package and the name of its value."""
 
     package: str
     attribute: str = "ADAPTER"
@@ -71,27 +71,27 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The adapters that were there when `find` looked. Nothing of them is imported before it is asked for."""
+    """The adapters that `find` found. An adapter is imported when it is loaded."""
 
-    _offers: Mapping[str, tuple[_Offer, ...]]
+    _locations: Mapping[str, tuple[_Location, ...]]
 
     def names(self) -> tuple[str, ...]:
-        """Every adapter on offer, sorted, whether or not it loads."""
-        return tuple(sorted(self._offers))
+        """The name of every adapter, sorted, whether or not it loads."""
+        return tuple(sorted(self._locations))
 
     def package(self, name: str) -> str:
         """The package that holds the adapter. Raises AdapterNotFound and AdapterAmbiguous."""
-        return self._offer(name).package
+        return self._location(name).package
 
     def load(self, name: str) -> Adapter[Any]:
         """The adapter itself. Raises AdapterNotFound and AdapterBroken."""
-        offer = self._offer(name)
-        adapter = _value(name, offer.package, offer.attribute, Adapter)
+        location = self._location(name)
+        adapter = _value(name, location.package, location.attribute, Adapter)
         if adapter.name != name:
             raise AdapterBroken(
                 name,
-                f"{offer.package} calls its adapter {adapter.name!r}. "
-                "Make the name of ADAPTER and the name it is offered under the same.",
+                f"{location.package} calls its adapter {adapter.name!r}. "
+                "Make the name of ADAPTER and the name of its package or entry point the same.",
             )
         return adapter
 
@@ -101,43 +101,43 @@ class Registry:
 
         return _value(name, f"{self.package(name)}.simulator", "SIMULATOR", Simulator)
 
-    def _offer(self, name: str) -> _Offer:
-        offers = self._offers.get(name)
-        if offers is None:
+    def _location(self, name: str) -> _Location:
+        found = self._locations.get(name)
+        if found is None:
             raise AdapterNotFound(name, self.names())
-        if len(offers) > 1:
-            raise AdapterAmbiguous(name, tuple(offer.package for offer in offers))
-        return offers[0]
+        if len(found) > 1:
+            raise AdapterAmbiguous(name, tuple(location.package for location in found))
+        return found[0]
 
 
-def find(beside: ModuleType = adapters) -> Registry:
-    """Look for adapters: packages inside `beside` whose top level binds ADAPTER, and entry points of other packages.
+def find(parent: ModuleType = adapters) -> Registry:
+    """Find adapters: packages inside `parent` whose top level binds ADAPTER, and entry points of other packages.
 
-    Raises nothing on account of an adapter that is broken: whoever loads it is told.
+    Raises nothing for a broken adapter: `Registry.load` does.
     """
-    importlib.invalidate_caches()  # a directory dropped in a moment ago must be seen
-    offers: dict[str, tuple[_Offer, ...]] = {}
-    for name, offer in (*_beside(beside), *_declared()):
-        if offer not in offers.get(name, ()):  # a distribution that is installed twice is still one
-            offers[name] = (*offers.get(name, ()), offer)
-    return Registry(MappingProxyType(offers))
+    importlib.invalidate_caches()  # a directory that was added a moment ago must be found
+    found: dict[str, tuple[_Location, ...]] = {}
+    for name, location in (*_packages_in(parent), *_entry_points()):
+        if location not in found.get(name, ()):  # a distribution may be installed twice
+            found[name] = (*found.get(name, ()), location)
+    return Registry(MappingProxyType(found))
 
 
-def _beside(parent: ModuleType) -> Iterator[tuple[str, _Offer]]:
+def _packages_in(parent: ModuleType) -> Iterator[tuple[str, _Location]]:
     for module in pkgutil.iter_modules(parent.__path__):
         package = f"{parent.__name__}.{module.name}"
         if module.ispkg and _binds_adapter(package):
-            yield module.name, _Offer(package)
+            yield module.name, _Location(package)
 
 
-def _declared() -> Iterator[tuple[str, _Offer]]:
+def _entry_points() -> Iterator[tuple[str, _Location]]:
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
         package, _, attribute = point.value.partition(":")
-        yield point.name, _Offer(package.strip(), attribute.strip() or "ADAPTER")
+        yield point.name, _Location(package.strip(), attribute.strip() or "ADAPTER")
 
 
 def _binds_adapter(package: str) -> bool:
-    """Whether the package's own text assigns or imports ADAPTER; True where it cannot be read, so that `load` tells."""
+    """Whether the package's source binds ADAPTER; True where it is unreadable, so that `load` reports the error."""
     spec = find_spec(package)
     get_source = getattr(spec.loader, "get_source", None) if spec else None
     try:
@@ -163,7 +163,7 @@ def _value(name: str, module: str, attribute: str, kind: type[ValueT]) -> ValueT
     try:
         value = getattr(importlib.import_module(module), attribute, None)
     except Exception as cause:
-        problem = f"importing {module} failed with {type(cause).__name__}: {cause}. Mend or uninstall that package."
+        problem = f"importing {module} failed with {type(cause).__name__}: {cause}. Fix or uninstall that package."
         raise AdapterBroken(name, problem) from cause
     if not isinstance(value, kind):
         problem = f"{attribute} of {module} must be an {kind.__name__}, and is {_described(value)}."

@@ -1,10 +1,10 @@
-"""What must never show. Part of the contract: import it from there."""
+"""A string that is never shown. Part of the contract: import it from adapters.contract."""
 
 from typing import Any
 
 
 class Secret:
-    """A string that never shows: not in a repr, not in a format string, not in a traceback's locals."""
+    """A string that is never shown: not in a repr, a format string or a traceback's locals."""
 
     __slots__ = ("_value",)
 
@@ -12,7 +12,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself. Call this only where the bytes for the wire are made or compared."""
+        """The secret itself. Call this only to make or compare the bytes of a message."""
         return self._value
 
     def __repr__(self) -> str:

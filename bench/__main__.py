@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import inbound, memory, outbound, starting, workers
+from bench import inbound, memory, outbound, startup, workers
 from bench.environment import BenchEnvironment, bench_environment
 from bench.plot import draw
 from bench.report import show
@@ -22,7 +22,7 @@ PARTS: Mapping[str, Measure] = {
     "outbound": outbound.measure,
     "inbound": inbound.measure,
     "workers": workers.measure,
-    "starting": starting.measure,
+    "starting": startup.measure,
     "memory": memory.measure,
 }
 

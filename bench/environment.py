@@ -21,7 +21,7 @@ SQLITE = "sqlite"
 POSTGRES = "postgres"
 ENGINES = (SQLITE, POSTGRES)
 
-NATIVE_SERVER = 'front_end = "http2"'
+NATIVE_SERVER = 'server = "native"'
 """The line of [grpc] that selects the native gRPC server. Without it grpcio serves."""
 
 

@@ -1,6 +1,6 @@
-"""The suite that every adapter passes, here or in someone else's repository.
+"""The conformance suite: every adapter passes it, in this repository or in a third party's.
 
-A team proves its adapter with one parametrised test (needs the extra `session-gateway[conformance]`):
+A team tests its adapter with one parametrised test (it needs the extra `session-gateway[conformance]`):
 
     from adapters.conformance import Check, checks_of
 
@@ -8,8 +8,21 @@ A team proves its adapter with one parametrised test (needs the extra `session-g
     def test_conforms(check: Check) -> None:
         check.run()
 
-The package has ADAPTER, `simulator.SIMULATOR` and `golden/*.toml`. Each check has a name that stays, and the sentence
-of what must hold as its docstring; its failure says what failed, in which golden, and what to do.
+The package holds ADAPTER, `simulator.SIMULATOR` and `golden/*.toml`. A check's name is stable, and its docstring says
+what must hold. A failure names the check, the adapter, the golden and the fix. The modules with checks:
+
+- `purity`: the adapter is a constant value, and its functions depend on their arguments only.
+- `goldens`: requests, replies, callbacks and their answers match the golden files byte for byte.
+- `requests`: `encode` sends or refuses any call, and the capabilities of the call are true.
+- `responses`: `decode` accepts or refuses any HTTP reply, and only a documented success is a success.
+- `callbacks`: `verify` and `decode` accept or refuse any callback, and `encode_reply` encodes every answer.
+- `mutations`: a callback with a missing, duplicate or malformed field is refused.
+- `secrecy`: no token is logged, raised or kept in the journal.
+- `simulator`: the simulator and the adapter's close understand each other.
+- `simulator_callbacks`: the simulator's callbacks and our replies to them understand each other.
+
+The modules without checks: `case` is the adapter under test, `wire` parses and builds bodies, `substitutions` replaces
+single values of a message, `source_scan` reads the adapter's source.
 """
 
 from collections.abc import Callable
@@ -27,17 +40,17 @@ from adapters.conformance import (
     simulator,
     simulator_callbacks,
 )
-from adapters.conformance.case import ConformanceFailure, Subject
+from adapters.conformance.case import Case, ConformanceFailure
 
-__all__ = ["Check", "ConformanceFailure", "Subject", "checks_of", "checks_on"]
+__all__ = ["Case", "Check", "ConformanceFailure", "checks_of", "checks_on"]
 
-_JUDGES = (
+_CHECKS = (
     *purity.CHECKS,
     *goldens.CHECKS,
     *requests.CHECKS,
-    *callbacks.CHECKS,
-    *mutations.CHECKS,
     *responses.CHECKS,
+    *mutations.CHECKS,
+    *callbacks.CHECKS,
     *secrecy.CHECKS,
     *simulator.CHECKS,
     *simulator_callbacks.CHECKS,
@@ -50,41 +63,41 @@ class Check:
 
     name: str
     must_hold: str
-    _judge: Callable[[Subject], None]
-    _subject: Callable[[], Subject]
+    _function: Callable[[Case], None]
+    _case: Callable[[], Case]
 
     def __str__(self) -> str:
         return self.name
 
     def run(self) -> None:
-        """Judge the adapter. Raises ConformanceFailure; and whatever importing the package raises."""
+        """Check the adapter. Raises ConformanceFailure, and what importing the package raises."""
         try:
-            self._run_on(self._subject())
+            self._run_on(self._case())
         except ConformanceFailure as failure:
             failure.check = self.name
             raise
 
-    def _run_on(self, subject: Subject) -> None:
+    def _run_on(self, case: Case) -> None:
         try:
-            self._judge(subject)
+            self._function(case)
         except ConformanceFailure:
             raise
         except Exception as error:
-            raise subject.failure(
-                f"{type(error).__name__} comes out of it: {error}",
-                mend="Raise nothing but the contract's refusals; look into the cause above.",
+            raise case.failure(
+                f"a function of it raises {type(error).__name__}: {error}",
+                fix="Raise only the contract's refusals; the traceback above shows the cause.",
             ) from error
 
 
 def checks_of(package: str) -> tuple[Check, ...]:
-    """Every check, of the adapter in this package. Imports it when the first check runs, not before."""
-    return _checks(cache(lambda: Subject.of(package)))
+    """Every check, of the adapter in this package. The package is imported when the first check runs."""
+    return _checks(cache(lambda: Case.of(package)))
 
 
-def checks_on(subject: Subject) -> tuple[Check, ...]:
-    """Every check, of a subject put together by hand."""
-    return _checks(lambda: subject)
+def checks_on(case: Case) -> tuple[Check, ...]:
+    """Every check, of a case that the caller built."""
+    return _checks(lambda: case)
 
 
-def _checks(subject: Callable[[], Subject]) -> tuple[Check, ...]:
-    return tuple(Check(judge.__name__, judge.__doc__ or "", judge, subject) for judge in _JUDGES)
+def _checks(case: Callable[[], Case]) -> tuple[Check, ...]:
+    return tuple(Check(function.__name__, function.__doc__ or "", function, case) for function in _CHECKS)

@@ -1,10 +1,10 @@
-"""What the suite judges: one adapter with its simulator, its goldens and its source text; and how a failure is told."""
+"""The adapter under test with its simulator, goldens and source text, and the failure of a check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 
@@ -13,7 +13,9 @@ from adapters.conformance.source_scan import sources_of
 from adapters.contract import (
     Account,
     Adapter,
+    AdapterRefusal,
     Callback,
+    CallbackRefused,
     CloseSessionCall,
     HttpReply,
     HttpRequest,
@@ -23,13 +25,16 @@ from adapters.contract import (
 from adapters.golden import CallbackGolden, CallGolden, Golden, GoldenInvalid, UnsentGolden
 from adapters.simulation import Simulator
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 ACCOUNT_MARKER = "MarkerOfTheAccount7Qx2"
-"""The account's token in every check that looks for secrets where none may show."""
+"""The account's token in every check that looks for exposed secrets."""
 CALL_MARKER = "MarkerOfTheCall9Zk4"
-"""The caller's token, likewise."""
+"""The caller's token in the same checks."""
 
 examples = settings(
-    derandomize=True,  # the same examples everywhere: a team's red is our red
+    derandomize=True,  # the same examples on every machine
     database=None,
     deadline=None,
     max_examples=60,
@@ -40,11 +45,19 @@ examples = settings(
 )
 
 
+def result_of(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | AdapterRefusal | CallbackRefused:
+    """What the function returns, or the contract's refusal that it raises."""
+    try:
+        return function(*args, **kwargs)
+    except (AdapterRefusal, CallbackRefused) as refused:
+        return refused
+
+
 class ConformanceFailure(AssertionError):
-    """An adapter does not hold to the contract. The text says what, in which adapter and golden, and what to do."""
+    """An adapter breaks the contract. The text says what failed, in which adapter and golden, and how to fix it."""
 
     def __init__(
-        self, adapter: str, what: str, *, mend: str, golden: str = "", expected: str = "", got: str = ""
+        self, adapter: str, what: str, *, fix: str, golden: str = "", expected: str = "", got: str = ""
     ) -> None:
         super().__init__(what)
         self.check = ""
@@ -53,19 +66,19 @@ class ConformanceFailure(AssertionError):
         self.golden = golden
         self.expected = expected
         self.got = got
-        self.mend = mend
+        self.fix = fix
 
     def __str__(self) -> str:
         where = f"adapter {self.adapter}" + (f", golden {self.golden}" if self.golden else "")
         lines = [f"{self.check}: {where}: {self.what}"]
         lines += [f"  expected: {self.expected}"] if self.expected else []
         lines += [f"  got:      {self.got}"] if self.got else []
-        return "\n".join((*lines, f"  do: {self.mend}"))
+        return "\n".join((*lines, f"  fix: {self.fix}"))
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One adapter under judgement: golden files are TOML by file name, sources Python by module name."""
+class Case:
+    """One adapter under test. Golden files are TOML by file name, sources are Python by module name."""
 
     package: str
     adapter: Adapter[Any]
@@ -74,21 +87,15 @@ class Subject:
     sources: Mapping[str, str]
 
     @classmethod
-    def of(cls, package: str) -> "Subject":
-        """The adapter that lives in this package: `<package>.ADAPTER`, `<package>.simulator.SIMULATOR`, `golden/`."""
+    def of(cls, package: str) -> "Case":
+        """The adapter in this package: `<package>.ADAPTER`, `<package>.simulator.SIMULATOR` and `golden/`."""
         adapter = getattr(import_module(package), "ADAPTER", None)
         simulator = getattr(import_module(f"{package}.simulator"), "SIMULATOR", None)
         if not isinstance(adapter, Adapter):
-            raise ConformanceFailure(package, "it has no ADAPTER that is an Adapter", mend="Bind one in its __init__.")
+            raise ConformanceFailure(package, "it has no ADAPTER that is an Adapter", fix="Bind one in its __init__.")
         if not isinstance(simulator, Simulator):
-            raise ConformanceFailure(package, "it has no SIMULATOR that is a Simulator", mend="Bind one in simulator.")
-        return cls(
-            package=package,
-            adapter=adapter,
-            simulator=simulator,
-            golden_files=goldens.files_of(package),
-            sources=sources_of(package),
-        )
+            raise ConformanceFailure(package, "it has no SIMULATOR that is a Simulator", fix="Bind one in simulator.")
+        return cls(package, adapter, simulator, goldens.files_of(package), sources_of(package))
 
     @cached_property
     def _parsed(self) -> tuple[Golden | GoldenInvalid, ...]:
@@ -102,29 +109,31 @@ class Subject:
 
     @property
     def unreadable(self) -> tuple[GoldenInvalid, ...]:
-        """What is wrong with golden files that are not of their form."""
+        """The problems of the golden files that cannot be parsed."""
         return tuple(golden for golden in self._parsed if isinstance(golden, GoldenInvalid))
 
     @property
     def goldens(self) -> tuple[Golden, ...]:
-        """Every golden that could be read."""
+        """Every golden that can be parsed."""
         return tuple(golden for golden in self._parsed if not isinstance(golden, GoldenInvalid))
 
     @property
     def sent(self) -> tuple[tuple[CloseSessionCall[Any], CallGolden], ...]:
-        """The goldens of calls that are sent, each with the call that it shows."""
-        close = self.adapter.close_session
-        return tuple((close, golden) for golden in self.goldens if close and isinstance(golden, CallGolden))
+        """The goldens of calls that are sent, each with its call."""
+        return self._calls(CallGolden)
 
     @property
     def unsent(self) -> tuple[tuple[CloseSessionCall[Any], UnsentGolden], ...]:
-        """The goldens of calls that are refused before sending, each with the call that it shows."""
+        """The goldens of calls that `encode` refuses, each with its call."""
+        return self._calls(UnsentGolden)
+
+    def _calls(self, kind: type[T]) -> tuple[tuple[CloseSessionCall[Any], T], ...]:
         close = self.adapter.close_session
-        return tuple((close, golden) for golden in self.goldens if close and isinstance(golden, UnsentGolden))
+        return tuple((close, golden) for golden in self.goldens if close and isinstance(golden, kind))
 
     @property
-    def told(self) -> tuple[tuple[Callback[Any, Notification], CallbackGolden], ...]:
-        """The goldens of callbacks, each with the callback that it shows."""
+    def callbacks(self) -> tuple[tuple[Callback[Any, Notification], CallbackGolden], ...]:
+        """The goldens of callbacks, each with its callback."""
         callbacks = self.adapter.callbacks
         return tuple(
             (callbacks[golden.operation], golden) for golden in self.goldens if isinstance(golden, CallbackGolden)
@@ -132,23 +141,32 @@ class Subject:
 
     @property
     def account(self) -> Account[Any] | None:
-        """A configured account whose token is a marker; None where no golden gives its settings."""
+        """A configured account whose token is ACCOUNT_MARKER; None where no golden gives the settings."""
         return next((replace(golden.account, token=Secret(ACCOUNT_MARKER)) for golden in self.goldens), None)
 
+    def run(
+        self, name: str, function: Callable[..., T], *arguments: Any, fix: str
+    ) -> T | AdapterRefusal | CallbackRefused:
+        """`result_of` a function of the adapter. Raises a failure, with the last argument, for any other exception."""
+        try:
+            return result_of(function, *arguments)
+        except Exception as error:
+            raise self.failure(f"{name} raises {type(error).__name__}", got=arguments[-1], fix=fix) from error
+
     def failure(
-        self, what: str, *, mend: str, golden: Golden | None = None, expected: object = None, got: object = None
+        self, what: str, *, fix: str, golden: Golden | None = None, expected: object = None, got: object = None
     ) -> ConformanceFailure:
-        """A failure to raise; no secret of a golden and no marker is in its text."""
+        """A failure to raise. Tokens of the goldens and the markers are masked in its text."""
         return ConformanceFailure(
             self.adapter.name,
-            self._hidden(what),
-            mend=self._hidden(mend),
+            self._mask(what),
+            fix=self._mask(fix),
             golden=golden.name if golden else "",
-            expected="" if expected is None else self._hidden(shown(expected)),
-            got="" if got is None else self._hidden(shown(got)),
+            expected="" if expected is None else self._mask(shown(expected)),
+            got="" if got is None else self._mask(shown(got)),
         )
 
-    def _hidden(self, text: str) -> str:
+    def _mask(self, text: str) -> str:
         tokens = [golden.account.token for golden in self.goldens]
         tokens += [golden.call.token for golden in self.goldens if not isinstance(golden, CallbackGolden)]
         secrets = {ACCOUNT_MARKER, CALL_MARKER} | {token.reveal() for token in tokens if token}
@@ -158,7 +176,7 @@ class Subject:
 
 
 def shown(value: object) -> str:
-    """A value for a person: bytes as text, messages with all their parts, and not endlessly."""
+    """A value as text for a failure: bytes decoded, messages with all their parts, at most 1,000 characters."""
     match value:
         case bytes():
             text = value.decode(errors="backslashreplace")

@@ -1,7 +1,8 @@
-"""Checks: a callback that says a little less, more or other than its document allows is refused, never guessed at.
+"""Checks: a callback with a missing, duplicate or malformed field is refused, never guessed at.
 
-Where a value travels is found out by changing it: what changes the notification, carries it. Only `decode` is judged
-on what carries a notification, since a signature refuses any change, and a good signature proves no form.
+The suite finds out which place of a message carries a value by changing it: where the notification changes too, the
+place carries it. Only `decode` is checked there, since a signature refuses any change and a valid signature proves no
+form.
 """
 
 from collections import Counter
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from adapters.conformance import wire
-from adapters.conformance.case import Subject
-from adapters.conformance.goldens import received
+from adapters.conformance.case import Case, result_of
+from adapters.conformance.goldens import verify_and_decode
 from adapters.conformance.substitutions import Place, places
 from adapters.contract import Callback, CallbackFault, CallbackRefused, HttpRequest, Notification, Result
 from adapters.golden import CallbackGolden, FaultExpected
@@ -22,52 +23,46 @@ NotificationT = TypeVar("NotificationT", bound=Notification)
 
 
 @dataclass(frozen=True, slots=True)
-class _Understood(Generic[NotificationT]):
+class _Sample(Generic[NotificationT]):
     """A golden callback that is a notification."""
 
     callback: Callback[Any, Notification]
     golden: CallbackGolden
     notification: NotificationT
 
-    def decoded(self, request: HttpRequest) -> Notification | CallbackRefused:
-        """What decode makes of another request."""
-        try:
-            return self.callback.decode(self.golden.account, request)
-        except CallbackRefused as refused:
-            return refused
+    def decode(self, request: HttpRequest) -> object:
+        """The notification of another request, or the refusal."""
+        return result_of(self.callback.decode, self.golden.account, request)
 
-    def is_taken(self, request: HttpRequest) -> bool:
-        """Whether both verify and decode let another request pass."""
-        try:
-            received(self.callback, self.golden.account, request)
-        except CallbackRefused:
-            return False
-        return True
+    def is_accepted(self, request: HttpRequest) -> bool:
+        """Whether both verify and decode accept another request."""
+        result = result_of(verify_and_decode, self.callback, self.golden.account, request)
+        return not isinstance(result, CallbackRefused)
 
     def carriers(self, read: Callable[[Any], object]) -> tuple[_Place, ...]:
-        """The places that carry what `read` reads of the notification: it changes with them."""
+        """The places that carry what `read` takes from the notification."""
         return tuple(place for place in places(self.golden.request) if self._carries(place, read))
 
     def _carries(self, place: _Place, read: Callable[[Any], object]) -> bool:
         if place.another is None:
             return False
-        got = self.decoded(place.put(place.another))
+        got = self.decode(place.put(place.another))
         return not isinstance(got, CallbackRefused) and read(got) != read(self.notification)
 
 
-def _notifications(subject: Subject) -> Iterator[_Understood[Notification]]:
-    for callback, golden in subject.told:
+def _notifications(case: Case) -> Iterator[_Sample[Notification]]:
+    for callback, golden in case.callbacks:
         if not isinstance(golden.expect, FaultExpected):
-            yield _Understood(callback, golden, golden.expect)
+            yield _Sample(callback, golden, golden.expect)
 
 
-def _results(subject: Subject) -> Iterator[_Understood[Result]]:
-    for callback, golden in subject.told:
+def _results(case: Case) -> Iterator[_Sample[Result]]:
+    for callback, golden in case.callbacks:
         if isinstance(golden.expect, Result):
-            yield _Understood(callback, golden, golden.expect)
+            yield _Sample(callback, golden, golden.expect)
 
 
-def _whole(notification: Notification) -> Notification:
+def _itself(notification: Notification) -> Notification:
     return notification
 
 
@@ -86,136 +81,136 @@ NO_MONEY = (
     *("-0", "-0.0", "NaN", "sNaN", "Infinity", "1.", ".5", "0x10", "1,5", "1 000", "1/2", "", "9" * 33),
     *(f"0.{'1' * 19}", "\u20ac5"),
 )
-"""Texts that some reader of numbers takes, and that are not plain money."""
+"""Texts that some number parser accepts, and that are not plain money."""
 
 _NO_SCALAR = tuple(wire.Literal(text) for text in ("null", "true", "[]", "[10]", "{}"))
 
 
-def amounts_are_read_strictly(subject: Subject) -> None:
-    """A sign, an exponent, a leading zero, foreign digits, space, or too many digits: no such amount is read."""
-    for case in _results(subject):
-        for place in case.carriers(_amounts):
+def amounts_are_parsed_strictly(case: Case) -> None:
+    """An amount with a sign, an exponent, a leading zero, non-ASCII digits, space or too many digits is refused."""
+    for sample in _results(case):
+        for place in sample.carriers(_amounts):
             for what, request in _without_money(place):
-                got = case.decoded(request)
+                got = sample.decode(request)
                 if not isinstance(got, CallbackRefused):
-                    raise subject.failure(
-                        f"{place.name} spelt {what[:40]!r} is read as an amount",
-                        golden=case.golden,
+                    raise case.failure(
+                        f"{what[:40]!r} in {place.name} is accepted as an amount",
+                        golden=sample.golden,
                         expected="CallbackRefused, AMOUNT_INVALID",
                         got=got,
-                        mend=r"Match the text as it came with (0|[1-9][0-9]*)(\.[0-9]{1,18})?, in full, and refuse "
-                        "what does not match; only then make a Decimal of it.",
+                        fix=r"Match the whole text with (0|[1-9][0-9]*)(\.[0-9]{1,18})? and refuse what does not match,"
+                        " before you make a Decimal of it.",
                     )
 
 
 def _without_money(place: _Place) -> Iterator[tuple[str, HttpRequest]]:
-    """The request with what is no money in the place of an amount; in JSON both as a text and as it stands."""
+    """The request with no money in the place of an amount, in JSON both as a string and as a bare literal."""
     for text in NO_MONEY:
         yield text, place.put(text)
     if place.path[0] == "json":
-        literals = (text for text in NO_MONEY if text and text == text.strip())  # space around a number is JSON's own
+        literals = (text for text in NO_MONEY if text and text == text.strip())  # JSON allows space around a number
         for value in (*map(wire.Literal, literals), *_NO_SCALAR):
             yield value.text, place.put(value)
 
 
-# --- What is missing --------------------------------------------------------------------------------------------------
+# --- Missing fields ---------------------------------------------------------------------------------------------------
 
 
-def what_is_required_is_asked_for(subject: Subject) -> None:
-    """A callback without what its document requires is refused, not completed; unless a golden shows it without.
+def required_callback_fields_are_enforced(case: Case) -> None:
+    """A callback without a field that its document requires is refused, unless a golden shows it without the field.
 
-    Of a Result that is everything; of a SessionExpired what it tells, for it is better heard with less than not at all.
-    What carries the notification `decode` asks for; the rest, a signature say, may be asked for by `verify`.
+    A Result needs every required field. A SessionExpired needs those that its notification carries: it is better
+    accepted with less than lost. `decode` must require what the notification carries; `verify` may require the rest.
     """
-    for case in _notifications(subject):
-        carriers = {place.name.lower() for place in case.carriers(_whole)}
-        for name in sorted(_demanded(subject, case.golden.operation)):
-            request = wire.without(case.golden.request, name)
-            got = case.decoded(request)
+    for sample in _notifications(case):
+        carriers = {place.name.lower() for place in sample.carriers(_itself)}
+        for name in sorted(_required_names(case, sample.golden.operation)):
+            request = wire.without(sample.golden.request, name)
+            got = sample.decode(request)
             if isinstance(got, CallbackRefused):
                 continue
-            if name.lower() in carriers or (isinstance(case.notification, Result) and case.is_taken(request)):
-                raise subject.failure(
-                    f"{case.golden.operation} without {name} is taken, though the document requires it",
-                    golden=case.golden,
+            if name.lower() in carriers or (isinstance(sample.notification, Result) and sample.is_accepted(request)):
+                raise case.failure(
+                    f"{sample.golden.operation} without {name} is accepted, though the document requires it",
+                    golden=sample.golden,
                     expected=f"CallbackRefused, FIELD_MISSING naming {name}",
                     got=got,
-                    mend="Refuse it; or mend the simulator's `required`; or show in a golden, from the document, that"
-                    " the provider does without.",
+                    fix="Refuse it; or correct the simulator's `required`; or add a golden, from the document, of a"
+                    " callback without the field.",
                 )
 
 
-def _demanded(subject: Subject, operation: str) -> set[str]:
+def _required_names(case: Case, operation: str) -> set[str]:
     """The names that the document requires of a callback and every golden notification has."""
-    names = {name.lower(): name for name in subject.simulator.required.get(operation, ())}
-    shown = [
-        wire.names_of(case.golden.request) for case in _notifications(subject) if case.golden.operation == operation
+    names = {name.lower(): name for name in case.simulator.required.get(operation, ())}
+    found = [
+        wire.names_of(sample.golden.request) for sample in _notifications(case) if sample.golden.operation == operation
     ]
-    return {name for lower, name in names.items() if all(lower in there for there in shown)}
+    return {name for lower, name in names.items() if all(lower in present for present in found)}
 
 
-def refusals_keep_the_reference(subject: Subject) -> None:
-    """A Result refused over an amount or a missing field keeps its reference, without which nobody can look into it."""
-    for case in _results(subject):
-        for what, request in _spoilt(case):
-            got = case.decoded(request)
+def refusals_keep_the_reference(case: Case) -> None:
+    """A Result that is refused for an amount or a missing field keeps its reference, for the reconciliation item."""
+    for sample in _results(case):
+        for what, request in _incomplete(sample):
+            got = sample.decode(request)
             if not isinstance(got, CallbackRefused) or got.fault is CallbackFault.CREDENTIALS_WRONG:
                 continue
-            if got.readable.reference != case.notification.reference:
-                raise subject.failure(
-                    f"a Result refused {what} has lost its reference, so that no reconciliation item is made",
-                    golden=case.golden,
-                    expected=f"readable.reference {case.notification.reference!r}",
+            if got.readable.reference != sample.notification.reference:
+                raise case.failure(
+                    f"a Result refused {what} loses its reference, so no reconciliation item is made",
+                    golden=sample.golden,
+                    expected=f"readable.reference {sample.notification.reference!r}",
                     got=got,
-                    mend="Give CallbackRefused a Readable with all that can be read, whatever the fault.",
+                    fix="Give CallbackRefused a PartialCallback with every readable value, whatever the fault.",
                 )
 
 
-def _spoilt(case: _Understood[Result]) -> Iterator[tuple[str, HttpRequest]]:
-    """The request with a bad amount, and with everything left out in turn that is not its reference."""
-    for place in case.carriers(_amounts):
+def _incomplete(sample: _Sample[Result]) -> Iterator[tuple[str, HttpRequest]]:
+    """The request with an invalid amount, and without each value in turn except its reference."""
+    for place in sample.carriers(_amounts):
         for text in ("-1", "1.5e1"):
             yield f"over {place.name}", place.spelling(text)
-    kept = [place.path for place in case.carriers(_reference)]
-    for place in places(case.golden.request) if kept else ():
+    kept = [place.path for place in sample.carriers(_reference)]
+    for place in places(sample.golden.request) if kept else ():
         if not any(path[: len(place.path)] == place.path for path in kept):
             yield f"without {place.name}", place.put()
 
 
-# --- What is there twice ----------------------------------------------------------------------------------------------
+# --- Duplicate fields -------------------------------------------------------------------------------------------------
 
 
-def what_comes_twice_is_refused(subject: Subject) -> None:
-    """A member or field that comes twice with two values is refused: another reader would take the other one."""
-    for case in _notifications(subject):
-        for place in _single(case):
+def duplicate_fields_are_refused(case: Case) -> None:
+    """A member or field that occurs twice with two values is refused: another parser would use the other value."""
+    for sample in _notifications(case):
+        for place in _single_values(sample):
             for values in ((place.value, place.another), (place.another, place.value)):
-                got = case.decoded(place.put(*values))
+                got = sample.decode(place.put(*values))
                 if not isinstance(got, CallbackRefused):
-                    raise subject.failure(
-                        f"{place.name} comes twice, and one of its values is taken",
-                        golden=case.golden,
+                    raise case.failure(
+                        f"{place.name} occurs twice, and one of its values is accepted",
+                        golden=sample.golden,
                         expected="CallbackRefused, UNREADABLE",
                         got=got,
-                        mend="Read names and values in pairs and refuse a name that occurs twice: most parsers keep the"
-                        " last in silence.",
+                        fix="Read names and values as pairs and refuse a name that occurs twice: most parsers keep the"
+                        " last one.",
                     )
 
 
-def _single(case: _Understood[Notification]) -> Iterator[_Place]:
-    """Every value of the body, and every parameter of the query that matters, that the golden gives once."""
-    carriers = {place.path for place in case.carriers(_whole)}
-    found = list(places(case.golden.request))
-    times = Counter(place.path for place in found)
+def _single_values(sample: _Sample[Notification]) -> Iterator[_Place]:
+    """The values that the golden has once: all of the body, and the query parameters that the notification carries."""
+    carriers = {place.path for place in sample.carriers(_itself)}
+    found = list(places(sample.golden.request))
+    counts = Counter(place.path for place in found)
     for place in found:
         matters = place.path[0] in {"form", "json"} or (place.path[0] == "query" and place.path in carriers)
-        if matters and times[place.path] == 1 and place.another is not None:
+        if matters and counts[place.path] == 1 and place.another is not None:
             yield place
 
 
 CHECKS = (
-    amounts_are_read_strictly,
-    what_is_required_is_asked_for,
+    amounts_are_parsed_strictly,
+    required_callback_fields_are_enforced,
     refusals_keep_the_reference,
-    what_comes_twice_is_refused,
+    duplicate_fields_are_refused,
 )

@@ -1,4 +1,4 @@
-"""Checks: any call is encoded soundly or refused as the contract says, and the capabilities are what they claim."""
+"""Checks: `encode` sends or refuses any call, and the capabilities of the call are true."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.conformance.case import ACCOUNT_MARKER, CALL_MARKER, Subject, examples
-from adapters.conformance.substitutions import statements
+from adapters.conformance.case import ACCOUNT_MARKER, CALL_MARKER, Case, examples, result_of
+from adapters.conformance.substitutions import texts_by_path
 from adapters.contract import (
     Account,
     Attempt,
@@ -26,12 +26,13 @@ from adapters.contract import (
 from adapters.golden import CallbackGolden, CallGolden
 
 OPTIONAL = ("session_id", "game_id", "clear_history")
-"""The fields that a dialect must carry or refuse; `token` and `device` have rules of their own."""
+"""The fields that a dialect must send or refuse. `token` and `device` have their own rules."""
 
-ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40) | st.sampled_from(
-    ["..", ".", "/", "//", "a/../b", "a&game=b", "a=b", "%2e%2e", "a%00b", "a?b#c", '","x":"', "\\", "\u2028", " ", "+"]
-)
-"""What the gateway lets through as an id: anything without control characters."""
+UNUSUAL_IDS = (
+    "..", ".", "/", "//", "a/../b", "a&game=b", "a=b", "%2e%2e", "a%00b", "a?b#c", '","x":"', "\\", "\u2028", " ", "+",
+)  # fmt: skip
+ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40) | st.sampled_from(UNUSUAL_IDS)
+"""What the gateway accepts as an id: any text without control characters."""
 
 attempts = st.builds(
     Attempt,
@@ -50,58 +51,61 @@ calls = st.builds(
 )
 
 
-def any_call_is_sent_or_refused(subject: Subject) -> None:
-    """Whatever the ids, the encoder makes a sound request or raises Unsupported or FieldInvalid, and nothing else."""
-    close = subject.adapter.close_session
-    if close is None:
-        return
-    fields = frozenset(CloseSession.__dataclass_fields__) | {"device.os", "device.app_version"}
+def any_call_is_encoded_or_refused(case: Case) -> None:
+    """For any ids `encode` makes a valid request or raises Unsupported or FieldInvalid, and nothing else."""
+    for close, golden in case.sent[:1]:
+        for unusual in UNUSUAL_IDS:
+            for changes in (
+                {"user_id": unusual},
+                {"session_id": unusual},
+                {"game_id": unusual},
+                {"token": Secret(unusual)},
+            ):
+                _check_encode(case, close, golden.account, replace(golden.call, **changes), golden.attempt)
+    close_session = case.adapter.close_session
+    accounts = [golden.account for golden in case.goldens if not isinstance(golden, CallbackGolden)]
+    accounts += [replace(account, token=None) for account in accounts]
+    if close_session and accounts:
 
-    @examples
-    @given(account=st.sampled_from(_accounts(subject)), call=calls, attempt=attempts)
-    def holds(account: Account[Any], call: CloseSession, attempt: Attempt) -> None:
-        try:
-            request = close.encode(account, call, attempt)
-        except (Unsupported, FieldInvalid) as refused:
-            if refused.field not in fields:
-                raise subject.failure(
-                    f"the encoder refuses a field {refused.field!r}, which no caller knows",
-                    mend="Name the field as CloseSession does.",
-                ) from None
-            return
-        except Exception as error:
-            raise subject.failure(
-                f"the encoder raises {type(error).__name__}",
-                got=call,
-                mend="Raise Unsupported or FieldInvalid, naming the field, for what the dialect cannot express.",
-            ) from error
-        for unsound in _unsound(request):
-            raise subject.failure(
-                f"the encoder makes a request whose {unsound}",
-                got=request,
-                mend="Escape what the caller gives, or raise FieldInvalid for what cannot be escaped.",
-            )
+        @examples
+        @given(account=st.sampled_from(accounts), call=calls, attempt=attempts)
+        def holds(account: Account[Any], call: CloseSession, attempt: Attempt) -> None:
+            _check_encode(case, close_session, account, call, attempt)
 
-    if _accounts(subject):
         holds()
 
 
-def _accounts(subject: Subject) -> list[Account[Any]]:
-    accounts = [golden.account for golden in subject.goldens if not isinstance(golden, CallbackGolden)]
-    return [*accounts, *(replace(account, token=None) for account in accounts)]
+_FIELDS = frozenset(CloseSession.__dataclass_fields__) | {"device.os", "device.app_version"}
 
 
-def _unsound(request: HttpRequest) -> Iterator[str]:
-    """What is wrong with a request, whoever made it."""
+def _check_encode(
+    case: Case, close: CloseSessionCall[Any], account: Account[Any], call: CloseSession, attempt: Attempt
+) -> None:
+    fix = "Raise Unsupported or FieldInvalid for what the dialect cannot express, and name a field of CloseSession."
+    got = case.run("encode", lambda call: close.encode(account, call, attempt), call, fix=fix)
+    if not isinstance(got, HttpRequest):
+        if not (isinstance(got, Unsupported | FieldInvalid) and got.field in _FIELDS):
+            raise case.failure("encode raises another refusal, or names no field of CloseSession", got=got, fix=fix)
+        return
+    for problem in _problems(got):
+        raise case.failure(
+            f"encode makes a request whose {problem}",
+            got=got,
+            fix="Escape the caller's values, or raise FieldInvalid for what cannot be escaped.",
+        )
+
+
+def _problems(request: HttpRequest) -> Iterator[str]:
+    """What makes the request invalid as HTTP."""
     if not re.fullmatch("[A-Z]+", request.method):
         yield "method is not one of HTTP's"
     if not re.fullmatch(r"/(?!/)[!-~]*", request.path) or re.search(r"[?#\\]", request.path):
         yield "path is not a plain absolute path of visible ASCII"
     if {".", ".."} & set(re.sub("%2e", ".", request.path, flags=re.IGNORECASE).split("/")):
-        yield "path climbs"
+        yield "path has a segment of dots"
     for name, value in request.headers:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            yield f"header {name!r} is no header's name"
+            yield f"header {name!r} is no header name"
         if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", value):
             yield f"header {name} is not visible ASCII"
 
@@ -110,10 +114,10 @@ def _unsound(request: HttpRequest) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bare:
-    """A golden call stripped to what the dialect needs, to which one field at a time is added."""
+class _MinimalCall:
+    """A golden call with the required fields only, to which a check adds one field at a time."""
 
-    subject: Subject
+    case: Case
     close: CloseSessionCall[Any]
     golden: CallGolden
     call: CloseSession
@@ -122,164 +126,157 @@ class _Bare:
         """The request of this call with these fields changed."""
         return self.close.encode(account or self.golden.account, replace(self.call, **changes), self.golden.attempt)
 
-    def attempted(self, **changes: Any) -> HttpRequest | None:
-        """The request of this call with these fields changed; None where the dialect cannot take them so."""
-        try:
-            return self.encode(**changes)
-        except (Unsupported, FieldInvalid):
-            return None
+    def try_encode(self, **changes: Any) -> HttpRequest | None:
+        """The request of this call with these fields changed; None where `encode` refuses them."""
+        request = result_of(self.encode, **changes)
+        return request if isinstance(request, HttpRequest) else None
 
-    def travels(self, field: str, value: Any) -> None:
-        """Judges that the field changes the request."""
+    def check_sent(self, field: str, value: Any) -> None:
+        """Raises a failure unless the field changes the request."""
         if self.encode(**{field: value}) == self.encode():
-            raise self.subject.failure(
-                f"{field} changes nothing in the request, though the capabilities say that it travels",
+            raise self.case.failure(
+                f"{field} changes nothing in the request, though the capabilities declare it",
                 golden=self.golden,
-                mend=f"Encode {field}; or take it out of the capabilities and refuse it with Unsupported.",
+                fix=f"Encode {field}; or remove it from the capabilities and refuse it with Unsupported.",
             )
 
-    def is_refused(
+    def check_refused(
         self,
         refusal: type[Unsupported] | type[FieldInvalid],
         field: str,
         value: Any,
         account: Account[Any] | None = None,
     ) -> None:
-        """Judges that the field with this value is refused so."""
-        try:
-            got: object = self.encode(account, **{field: value})
-        except (Unsupported, FieldInvalid) as refused:
-            if isinstance(refused, refusal) and refused.field == field:
-                return
-            got = refused
-        raise self.subject.failure(
-            f"a call {'with' if value else 'without'} {field} is not refused as the capabilities say",
-            golden=self.golden,
-            expected=f"{refusal.__name__} naming {field}",
-            got=got,
-            mend=f"Raise {refusal.__name__}({field!r}, …); or mend `required_fields` and `optional_fields`.",
-        )
+        """Raises a failure unless this value of the field is refused with this refusal."""
+        got = result_of(self.encode, account, **{field: value})
+        if not (isinstance(got, refusal) and got.field == field):
+            raise self.case.failure(
+                f"a call {'with' if value else 'without'} {field} is not refused as the capabilities declare",
+                golden=self.golden,
+                expected=f"{refusal.__name__} naming {field}",
+                got=got,
+                fix=f"Raise {refusal.__name__}({field!r}, …); or correct `required_fields` and `optional_fields`.",
+            )
 
 
-def _bare_calls(subject: Subject) -> Iterator[_Bare]:
+def _minimal_calls(case: Case) -> Iterator[_MinimalCall]:
     """One call, if there is a golden to take it from."""
-    for close, golden in subject.sent[:1]:
-        needed: dict[str, Any] = {
+    for close, golden in case.sent[:1]:
+        required: dict[str, Any] = {
             field: getattr(golden.call, field) for field in OPTIONAL if field in close.required_fields
         }
-        yield _Bare(subject, close, golden, CloseSession(golden.call.user_id, token=golden.call.token, **needed))
+        yield _MinimalCall(case, close, golden, CloseSession(golden.call.user_id, token=golden.call.token, **required))
 
 
-def capabilities_are_true(subject: Subject) -> None:
-    """A field that the call declares is sent; any other is refused, because without it more would be closed."""
-    for bare in _bare_calls(subject):
+def capabilities_are_true(case: Case) -> None:
+    """A declared field is sent. Any other field is refused, since the call without it would close more sessions."""
+    for minimal in _minimal_calls(case):
         for field in OPTIONAL:
-            if field in bare.close.required_fields:
-                bare.travels(field, f"{getattr(bare.call, field)}7")
-            elif field in bare.close.optional_fields:
-                bare.travels(field, _value(subject, field))
+            if field in minimal.close.required_fields:
+                minimal.check_sent(field, f"{getattr(minimal.call, field)}7")
+            elif field in minimal.close.optional_fields:
+                minimal.check_sent(field, _value(case, field))
             else:
-                bare.is_refused(Unsupported, field, _value(subject, field))
-        if bare.close.ends_all_sessions:
-            bare.travels("user_id", f"{bare.call.user_id}7")
+                minimal.check_refused(Unsupported, field, _value(case, field))
+        if minimal.close.ends_all_sessions:
+            minimal.check_sent("user_id", f"{minimal.call.user_id}7")
         device = Device("Android", "1.0.10")
-        if "device" in bare.close.optional_fields:
-            bare.travels("device", device)
-        elif bare.encode(device=device) != bare.encode():
-            raise subject.failure(
-                "the device travels, though `optional_fields` does not name it",
-                golden=bare.golden,
-                mend="Add 'device' to `optional_fields`.",
+        if "device" in minimal.close.optional_fields:
+            minimal.check_sent("device", device)
+        elif minimal.encode(device=device) != minimal.encode():
+            raise case.failure(
+                "the device is sent, though `optional_fields` does not name it",
+                golden=minimal.golden,
+                fix="Add 'device' to `optional_fields`.",
             )
 
 
-def fields_do_not_speak_for_each_other(subject: Subject) -> None:
-    """Each accepted field travels beside each other one, and nothing else says that a history is to be cleared."""
-    for bare in _bare_calls(subject):
-        values = {field: _value(subject, field) for field in OPTIONAL if field in bare.close.optional_fields}
-        if "device" in bare.close.optional_fields:
+def fields_are_encoded_independently(case: Case) -> None:
+    """Each optional field is sent with each other one too, and only clear_history asks to clear a history."""
+    for minimal in _minimal_calls(case):
+        values = {field: _value(case, field) for field in OPTIONAL if field in minimal.close.optional_fields}
+        if "device" in minimal.close.optional_fields:
             values["device"] = Device("Android", "1.0.10")
         for one, other in permutations(values, 2):
-            alone, both = (
-                bare.attempted(**{field: values[field] for field in fields}) for fields in ([one], [one, other])
-            )
-            if alone and both and alone == both:
-                raise subject.failure(
+            alone = minimal.try_encode(**{one: values[one]})
+            both = minimal.try_encode(**{one: values[one], other: values[other]})
+            if alone and alone == both:
+                raise case.failure(
                     f"{other} changes nothing in a request that has {one}",
-                    golden=bare.golden,
+                    golden=minimal.golden,
                     got=both,
-                    mend=f"Encode {other} where it is given, and not where {one} is.",
+                    fix=f"Encode {other} where it is given, whether or not {one} is.",
                 )
-        _judge_clearing(subject, bare, values)
+        _check_clear_history(case, minimal, values)
 
 
-def _judge_clearing(subject: Subject, bare: _Bare, values: Mapping[str, object]) -> None:
-    """What clear_history adds to the bare request no other field may add: it destroys a round."""
-    plain = statements(bare.encode()).items()
-    adds = {
-        field: statements(request).items() - plain
+def _check_clear_history(case: Case, minimal: _MinimalCall, values: Mapping[str, object]) -> None:
+    """Raises a failure where another field adds to the request what clear_history adds: it would destroy a round."""
+    plain = texts_by_path(minimal.encode()).items()
+    added = {
+        field: texts_by_path(request).items() - plain
         for field, value in values.items()
-        if (request := bare.attempted(**{field: value}))
+        if (request := minimal.try_encode(**{field: value}))
     }
-    for field in adds.keys() - {"clear_history"}:
-        if shared := adds[field] & adds.get("clear_history", set()):
-            raise subject.failure(
-                f"giving {field} alone says {sorted(path[-1] for path, _ in shared)} as clear_history does",
-                golden=bare.golden,
-                mend="Ask for a history to be cleared only where clear_history is given.",
+    for field in added.keys() - {"clear_history"}:
+        if shared := added[field] & added.get("clear_history", set()):
+            raise case.failure(
+                f"{field} alone adds {sorted(path[-1] for path, _ in shared)}, as clear_history does",
+                golden=minimal.golden,
+                fix="Ask for a history to be cleared only where clear_history is given.",
             )
 
 
-def _value(subject: Subject, field: str) -> object:
-    """A value that the dialect takes for this field: a golden's, if one has it."""
+def _value(case: Case, field: str) -> object:
+    """A value of this field that the dialect accepts: a golden's, if one has it."""
     if field == "clear_history":
         return True
-    calls = [golden.call for golden in subject.goldens if not isinstance(golden, CallbackGolden)]
-    return next(filter(None, (getattr(call, field) for call in calls)), "5e55104a7e57")
+    given_calls = [golden.call for golden in case.goldens if not isinstance(golden, CallbackGolden)]
+    return next(filter(None, (getattr(call, field) for call in given_calls)), "5e55104a7e57")
 
 
-def needed_fields_are_asked_for(subject: Subject) -> None:
-    """Without a field in `required_fields` the encoder raises FieldInvalid for it; the capabilities are consistent."""
-    for bare in _bare_calls(subject):
-        needs, accepts = bare.close.required_fields, bare.close.optional_fields
-        if unknown := (needs | accepts) - {*OPTIONAL, "token", "device"}:
-            raise subject.failure(
+def required_fields_are_enforced(case: Case) -> None:
+    """Without a field of `required_fields` `encode` raises FieldInvalid for it, and the capabilities are consistent."""
+    for minimal in _minimal_calls(case):
+        required, optional = minimal.close.required_fields, minimal.close.optional_fields
+        if unknown := (required | optional) - {*OPTIONAL, "token", "device"}:
+            raise case.failure(
                 f"the capabilities name {sorted(unknown)}",
-                mend=f"They are some of {', '.join((*OPTIONAL, 'token', 'device'))}.",
+                fix=f"The fields that they may name are {', '.join((*OPTIONAL, 'token', 'device'))}.",
             )
-        for field in sorted(needs & {"session_id", "game_id"}):
-            bare.is_refused(FieldInvalid, field, "")
-            if bare.close.ends_all_sessions:
-                raise subject.failure(
-                    f"ends_all_sessions is claimed for a call that needs {field}",
-                    mend="Set ends_all_sessions to False.",
+        for field in sorted(required & {"session_id", "game_id"}):
+            minimal.check_refused(FieldInvalid, field, "")
+            if minimal.close.ends_all_sessions:
+                raise case.failure(
+                    f"ends_all_sessions is True for a call that requires {field}",
+                    fix="Set ends_all_sessions to False.",
                 )
 
 
-def either_token_is_enough(subject: Subject) -> None:
-    """Where a token is needed the account's or the caller's will do, the caller's wins, and none is refused."""
-    for bare in _bare_calls(subject):
-        if "token" not in bare.close.required_fields:
+def caller_token_overrides_account_token(case: Case) -> None:
+    """Where a token is required either token is enough, the caller's goes first, and a call without both is refused."""
+    for minimal in _minimal_calls(case):
+        if "token" not in minimal.close.required_fields:
             continue
-        configured, without = (replace(bare.golden.account, token=token) for token in (Secret(ACCOUNT_MARKER), None))
-        bare.is_refused(FieldInvalid, "token", None, without)
-        of_account = bare.encode(configured, token=None)
-        of_caller = bare.encode(without, token=Secret(CALL_MARKER))
-        if of_account == of_caller:
-            raise subject.failure(
-                "the request is the same with another token", golden=bare.golden, mend="Encode the token."
+        configured, without = (replace(minimal.golden.account, token=token) for token in (Secret(ACCOUNT_MARKER), None))
+        minimal.check_refused(FieldInvalid, "token", None, without)
+        with_account_token = minimal.encode(configured, token=None)
+        with_caller_token = minimal.encode(without, token=Secret(CALL_MARKER))
+        if with_account_token == with_caller_token:
+            raise case.failure(
+                "the request is the same with another token", golden=minimal.golden, fix="Encode the token."
             )
-        if bare.encode(configured, token=Secret(CALL_MARKER)) != of_caller:
-            raise subject.failure(
-                "the caller's token does not win over the configured one",
-                golden=bare.golden,
-                mend="Encode `call.token or account.token`.",
+        if minimal.encode(configured, token=Secret(CALL_MARKER)) != with_caller_token:
+            raise case.failure(
+                "the configured token replaces the caller's",
+                golden=minimal.golden,
+                fix="Encode `effective_token(account, call)` of adapters.contract.",
             )
 
 
-# --- What must not be lost on the way ---------------------------------------------------------------------------------
+# --- Values that must not be changed ----------------------------------------------------------------------------------
 
-LOOKALIKES = (
+SIMILAR_IDS = (
     ("Tester", "tester"),
     ("AbC-01", "abc-01"),
     ("007", "7"),
@@ -290,50 +287,50 @@ LOOKALIKES = (
     ("\u00df", "ss"),
     ("x" * 254 + "a", "x" * 254 + "b"),
 )
-"""Ids that are two, and that someone who tidies them takes for one."""
+"""Pairs of different ids that a normalizing encoder makes equal."""
 
 
-def ids_travel_as_they_are(subject: Subject) -> None:
-    """Two ids that differ in case, zeros, space, spelling or their last character make two requests, or are refused."""
-    for bare in _bare_calls(subject):
-        travelling = (bare.close.required_fields | bare.close.optional_fields) & {"session_id", "game_id"}
-        if bare.encode(user_id=f"{bare.call.user_id}7") != bare.encode():
-            travelling |= {"user_id"}
-        for field, pair in product(sorted(travelling), LOOKALIKES):
-            one, other = (bare.attempted(**{field: given}) for given in pair)
+def ids_are_sent_unchanged(case: Case) -> None:
+    """Two ids that differ in case, zeros, space, spelling or the last character make two requests, or are refused."""
+    for minimal in _minimal_calls(case):
+        sent = (minimal.close.required_fields | minimal.close.optional_fields) & {"session_id", "game_id"}
+        if minimal.encode(user_id=f"{minimal.call.user_id}7") != minimal.encode():
+            sent |= {"user_id"}
+        for field, pair in product(sorted(sent), SIMILAR_IDS):
+            one, other = (minimal.try_encode(**{field: value}) for value in pair)
             if one and one == other:
-                raise subject.failure(
+                raise case.failure(
                     f"{field} {pair[0]!r} and {pair[1]!r} become the same request: another player's would be closed",
-                    golden=bare.golden,
+                    golden=minimal.golden,
                     got=one,
-                    mend=f"Send {field} as it is given, or raise FieldInvalid for what cannot be sent.",
+                    fix=f"Send {field} as it is given, or raise FieldInvalid for what cannot be sent.",
                 )
 
 
-def each_attempt_has_its_own_uuid(subject: Subject) -> None:
-    """Where a golden shows the attempt's uuid travelling, the next attempt sends its own and not the first one's."""
-    for close, golden in subject.sent:
-        if not _names_uuid(golden.request, golden.attempt):
+def each_attempt_sends_its_uuid(case: Case) -> None:
+    """Where a golden's request has the attempt's uuid, each attempt sends its uuid and not the first attempt's."""
+    for close, golden in case.sent:
+        if not _has_uuid(golden.request, golden.attempt):
             continue
         uuid = next(uuid for uuid in UUIDS if uuid != golden.attempt.uuid)
         another = Attempt(golden.attempt.number + 1, uuid, golden.attempt.now)
         for attempt, other in ((golden.attempt, another), (another, golden.attempt)):
             request = close.encode(golden.account, golden.call, attempt)
-            if _names_uuid(request, other) or not _names_uuid(request, attempt):
-                raise subject.failure(
-                    "an attempt does not send a uuid of its own, and a provider that has seen it would refuse it",
+            if _has_uuid(request, other) or not _has_uuid(request, attempt):
+                raise case.failure(
+                    "an attempt does not send its uuid: a provider that has seen the other one would refuse it",
                     golden=golden,
                     expected=attempt.uuid,
                     got=request,
-                    mend="Take attempt.uuid each time; keep none.",
+                    fix="Encode attempt.uuid each time, and keep none.",
                 )
 
 
 UUIDS = ("fedcba9876543210fedcba9876543210", "0123456789abcdef0123456789abcdef")
 
 
-def _names_uuid(request: HttpRequest, attempt: Attempt) -> bool:
-    """Whether an attempt's uuid stands anywhere in a request, in any case, with or without hyphens."""
+def _has_uuid(request: HttpRequest, attempt: Attempt) -> bool:
+    """Whether the request has the attempt's uuid anywhere, in any case, with or without hyphens."""
     uuid = attempt.uuid.replace("-", "").lower()
     texts = [request.path, request.body.decode(errors="replace")]
     texts += [value for _, value in (*request.query, *request.headers)]
@@ -341,11 +338,11 @@ def _names_uuid(request: HttpRequest, attempt: Attempt) -> bool:
 
 
 CHECKS = (
-    any_call_is_sent_or_refused,
+    any_call_is_encoded_or_refused,
     capabilities_are_true,
-    fields_do_not_speak_for_each_other,
-    needed_fields_are_asked_for,
-    either_token_is_enough,
-    ids_travel_as_they_are,
-    each_attempt_has_its_own_uuid,
+    fields_are_encoded_independently,
+    required_fields_are_enforced,
+    caller_token_overrides_account_token,
+    ids_are_sent_unchanged,
+    each_attempt_sends_its_uuid,
 )

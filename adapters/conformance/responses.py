@@ -1,319 +1,214 @@
-"""Checks: any callback is understood or refused, a signature is judged, and every answer of ours can be told."""
+"""Checks: `decode` accepts or refuses any HTTP reply of a provider, and only a documented success is a success."""
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import astuple, replace
-from decimal import Decimal
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.conformance import wire
-from adapters.conformance.callbacks import bytes_like
-from adapters.conformance.case import CALL_MARKER, Subject, examples, shown
-from adapters.conformance.substitutions import places, statements
+from adapters.conformance.case import Case, examples
+from adapters.conformance.substitutions import Place, text_places
 from adapters.contract import (
-    Accepted,
     Account,
-    Callback,
-    CallbackAnswer,
-    CallbackFault,
-    CallbackRefused,
-    Credited,
+    Closed,
+    Headers,
     HttpReply,
-    HttpRequest,
-    Notification,
-    PartialCallback,
-    Rejected,
-    Result,
-    Secret,
-    unsigned,
+    Outcome,
+    ProviderAnswer,
+    ProviderRefused,
+    RefusalKind,
 )
-from adapters.golden import CallbackGolden
+from adapters.golden import CallGolden, RefusalExpected
 
-_Callback = Callback[Any, Notification]
+STATUSES = (
+    200, 201, 202, 204, 206, 301, 302, 307, 400, 401, 403, 404, 405, 409, 410, 418, 422, 429, 500, 502, 503, 599,
+)  # fmt: skip
 
-MONEY_DIGITS = 32
-MONEY_PLACES = 18
-
-amounts = st.builds(
-    lambda digits, places: Decimal((0, tuple(map(int, str(digits))), -places)),
-    st.integers(0, 10**MONEY_DIGITS - 1),
-    st.integers(0, MONEY_PLACES),
-) | st.sampled_from([Decimal("12345678901234.123456789012345678"), Decimal("10.50"), Decimal(0), Decimal("1E-18")])
-"""Every amount that money may have."""
-
-
-def any_callback_is_understood_or_refused(subject: Subject) -> None:
-    """Whatever comes in, decode gives its notification or raises CallbackRefused; so does verify, and nothing else."""
-    for path, callback in subject.adapter.callbacks.items():
-        goldens = [golden for _, golden in subject.told if golden.operation == path]
-        bodies = sorted({golden.request.body for golden in goldens})
-        for golden in goldens[:1]:
-            for body in wire.strangers(bodies):
-                _received(subject, callback, golden, replace(golden.request, body=body))
-            for request in _strange_headers(golden.request):
-                _received(subject, callback, golden, request)
-            _judge_any_body(subject, callback, golden, bodies)
+HTTP_FAILURES = {
+    **dict.fromkeys((301, 302, 303, 307, 308), RefusalKind.MALFORMED),
+    **dict.fromkeys((401, 403), RefusalKind.CREDENTIALS_REJECTED),
+    429: RefusalKind.THROTTLED,
+    **dict.fromkeys((500, 502, 503, 504, 599), RefusalKind.FAILED),
+}
+"""The meaning of HTTP statuses that no body changes."""
 
 
-def _judge_any_body(subject: Subject, callback: _Callback, golden: CallbackGolden, bodies: list[bytes]) -> None:
+def any_reply_is_decoded_or_refused(case: Case) -> None:
+    """For any reply `decode` returns a well-typed Closed or raises ProviderRefused, and nothing else."""
+    for account, bodies in _accounts_and_bodies(case):
+        for body in wire.malformed_variants(bodies):
+            for status in (200, 404):
+                _decode(case, account, HttpReply(status, (), body))
+        _check_any_reply(case, account, bodies)
+
+
+def _check_any_reply(case: Case, account: Account[Any], bodies: list[bytes]) -> None:
+    names = st.sampled_from(["Content-Type", "Location", "Retry-After"])
+
     @examples
-    @given(body=bytes_like(bodies))
-    def holds(body: bytes) -> None:
-        _received(subject, callback, golden, replace(golden.request, body=body))
+    @given(
+        status=st.sampled_from(STATUSES),
+        headers=st.lists(st.tuples(names, st.text(max_size=9))).map(tuple),
+        body=bytes_like(bodies),
+    )
+    def holds(status: int, headers: Headers, body: bytes) -> None:
+        _decode(case, account, HttpReply(status, headers, body))
 
     holds()
 
 
-def _strange_headers(request: HttpRequest) -> Iterator[HttpRequest]:
-    """The request without headers, and with each header's value replaced by what a server may hand on."""
-    yield replace(request, headers=())
-    for index, (name, _) in enumerate(request.headers):
-        for value in ("", "é", "\udce9", "٣", "x" * 5_000):
-            yield replace(request, headers=(*request.headers[:index], (name, value), *request.headers[index + 1 :]))
+def bytes_like(bodies: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Random bytes, random text, and known bodies with a piece replaced by other bytes."""
+
+    def splice(body: bytes, start: int, length: int, piece: bytes) -> bytes:
+        at = start % (len(body) + 1)
+        return body[:at] + piece + body[at + length :]
+
+    spliced = st.builds(
+        splice, st.sampled_from(bodies or [b""]), st.integers(0, 2_000), st.integers(0, 20), st.binary(max_size=8)
+    )
+    return spliced | st.binary(max_size=80) | st.text(max_size=40).map(lambda text: text.encode(errors="replace"))
 
 
-def _received(subject: Subject, callback: _Callback, golden: CallbackGolden, request: HttpRequest) -> None:
-    for name, function in (("verify", callback.verify), ("decode", callback.decode)):
-        try:
-            result: object = function(golden.account, request)
-        except CallbackRefused as refused:
-            result = refused
-        except Exception as error:
-            raise subject.failure(
-                f"{name} of {golden.operation} raises {type(error).__name__}",
-                got=request,
-                mend="Raise CallbackRefused, with the fault UNREADABLE for what is not the dialect's form.",
-            ) from error
-        if name == "verify" and result is None:
-            continue
-        for unsound in _unsound(result, callback):
-            raise subject.failure(
-                f"{name} of {golden.operation} gives {unsound}",
-                expected=f"a well-typed {callback.notification.__name__}, or CallbackRefused",
-                got=f"{shown(result)} for {shown(request)}",
-                mend="Check each value before it goes into the notification, and refuse with the fault that fits.",
-            )
+def _accounts_and_bodies(case: Case) -> Iterator[tuple[Account[Any], list[bytes]]]:
+    """An account and the bodies of all golden replies; nothing where there is no call or no account."""
+    if case.adapter.close_session and case.account:
+        yield case.account, sorted({golden.reply.body for _, golden in case.sent})
 
 
-def _unsound(result: object, callback: _Callback) -> Iterator[str]:
+def _decode(case: Case, account: Account[Any], reply: HttpReply) -> Closed | ProviderRefused:
+    """The result or refusal of `decode`. Raises a failure if it is neither, or not well-typed."""
+    close = case.adapter.close_session
+    fix = "Raise ProviderRefused, of kind MALFORMED for what is not the dialect."
+    result = case.run("decode", close.decode, account, reply, fix=fix) if close else None
     match result:
-        case CallbackRefused(
-            fault=CallbackFault() as fault, field=str() as field, readable=PartialCallback() as readable
-        ):
-            if fault is CallbackFault.FIELD_MISSING and not field:
-                yield "FIELD_MISSING without the field's name"
-            if not _is_text(field, *astuple(readable)):
-                yield "a refusal with a text that is not fit for UTF-8"
-        case callback.notification():
-            values = [value for value in astuple(result) if not isinstance(value, Decimal | tuple | None)]
-            if not _is_text(*values):
-                yield "a notification with a text that is not fit for UTF-8"
-            if isinstance(result, Result):
-                yield from _unsound_money(result)
-        case _:
-            yield "something else"
+        case Closed(Outcome(), answer) if _is_valid(answer, reply):
+            return result
+        case ProviderRefused(kind=RefusalKind(), answer=answer, message=str()) if _is_valid(answer, reply):
+            return result
+    raise case.failure(
+        "decode gives a value that is not well-typed",
+        expected=f"Closed or ProviderRefused, with strings that UTF-8 can encode and http_status {reply.status}",
+        got=result,
+        fix="Check each value of the reply before it goes into an answer.",
+    )
 
 
-def _unsound_money(result: Result) -> Iterator[str]:
-    amounts_told: tuple[object, ...] = (result.amount, *([result.promo.amount] if result.promo else []))
-    for amount in amounts_told:
-        if not isinstance(amount, Decimal) or not amount.is_finite() or amount.is_signed():
-            yield f"{amount!r} as an amount"
-        elif not -MONEY_PLACES <= int(amount.as_tuple().exponent) <= 0 or len(amount.as_tuple().digits) > MONEY_DIGITS:
-            yield "an amount of more than 32 digits, more than 18 of them after the point, or with an exponent"
+def _is_valid(answer: object, reply: HttpReply) -> bool:
+    match answer:
+        case ProviderAnswer(str(code), str(description), reply.status):
+            return all(not "\ud800" <= character <= "\udfff" for character in code + description)
+    return False
 
 
-def _is_text(*values: object) -> bool:
-    return all(isinstance(value, str) and not re.search("[\ud800-\udfff]", value) for value in values)
+SUCCESS_STATUSES = (200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 299)
 
 
-def signatures_are_judged(subject: Subject) -> None:
-    """A verify of its own refuses another body, another key and no signature; one that judges nothing is `unsigned`."""
-    for callback, golden in subject.told:
-        if callback.verify is unsigned or not _is_verified(callback, golden.account, golden.request):
-            continue
-        forgeries = {
-            "another body": (golden.account, replace(golden.request, body=golden.request.body + b" ")),
-            "no header": (golden.account, replace(golden.request, headers=(), query=())),
-            "another key": (replace(golden.account, token=Secret(CALL_MARKER)), golden.request),
-            "no key": (replace(golden.account, token=None), golden.request),
-        }
-        for forgery, (account, request) in forgeries.items():
-            if _is_verified(callback, account, request):
-                raise subject.failure(
-                    f"verify lets a callback with {forgery} pass",
-                    golden=golden,
-                    mend="Judge the signature over the raw bytes; or use adapters.contract.unsigned if there is none.",
-                )
+def garbage_is_malformed(case: Case) -> None:
+    """Empty, foreign and random bodies with any HTTP 2xx are refused as MALFORMED, unless a golden is that success."""
+    for account, _ in _accounts_and_bodies(case):
+        for status in SUCCESS_STATUSES:
+            for body in wire.GARBAGE:
+                _check_garbage(case, account, HttpReply(status, (), body))
+
+        @examples
+        @given(account=st.just(account), status=st.sampled_from(SUCCESS_STATUSES), body=st.binary(max_size=80))
+        def holds(account: Account[Any], status: int, body: bytes) -> None:
+            _check_garbage(case, account, HttpReply(status, (), body))
+
+        holds()
 
 
-def every_character_of_a_signature_counts(subject: Subject) -> None:
-    """Without its signature a callback is refused, and so it is with any one character of it changed."""
-    for callback, golden in subject.told:
-        if callback.verify is unsigned or not _is_verified(callback, golden.account, golden.request):
-            continue
-        for place in places(golden.request):
-            if place.text is None or _is_verified(callback, golden.account, place.put()):
-                continue
-            for index in range(len(place.text.rstrip("="))):  # but base64's padding
-                forged = place.spelling(_flipped(place.text, index))
-                if _is_verified(callback, golden.account, forged):
-                    raise subject.failure(
-                        f"verify does not look at character {index + 1} of {place.name}",
-                        golden=golden,
-                        mend="Compare the whole signature, with hmac.compare_digest.",
+def _check_garbage(case: Case, account: Account[Any], reply: HttpReply) -> None:
+    if _is_documented_success(case, reply):
+        return
+    result = _decode(case, account, reply)
+    if not (isinstance(result, ProviderRefused) and result.kind is RefusalKind.MALFORMED):
+        raise case.failure(
+            f"a body that is not the dialect is accepted as an answer with HTTP {reply.status}",
+            expected=RefusalKind.MALFORMED,
+            got=f"{_meaning(result)} for the body {reply.body[:80]!r}",
+            fix="Require the fields that the document requires, with their types, before any other decision.",
+        )
+
+
+def _is_documented_success(case: Case, reply: HttpReply) -> bool:
+    """Whether a golden has this body as its success; for an empty body with this status too."""
+    return any(
+        golden.reply.body == reply.body and (reply.body.strip() or golden.reply.status == reply.status)
+        for golden in _successes(case)
+    )
+
+
+def _successes(case: Case) -> list[CallGolden]:
+    return [golden for _, golden in case.sent if isinstance(golden.expect, Closed)]
+
+
+def _meaning(result: Closed | ProviderRefused) -> str:
+    return str(result.outcome if isinstance(result, Closed) else result.kind)
+
+
+def http_failures_are_refusals(case: Case) -> None:
+    """A redirect, 401, 403, 429 and 5xx keep their HTTP meaning for any body, a success in an error page included."""
+    for account, bodies in _accounts_and_bodies(case):
+        for body in (*wire.GARBAGE, *bodies):
+            for status, kind in HTTP_FAILURES.items():
+                result = _decode(case, account, HttpReply(status, (), body))
+                if not (isinstance(result, ProviderRefused) and result.kind is kind):
+                    raise case.failure(
+                        f"HTTP {status} is not decoded as {kind}",
+                        expected=kind,
+                        got=f"{_meaning(result)} for the body {body[:80]!r}",
+                        fix="Decide by the status before the body: adapters.contract.kind_by_status does.",
                     )
 
 
-def _flipped(text: str, index: int) -> str:
-    """Another character there: never the same one in another case, nor one with the same high bits in base64."""
-    another = "0" if text[index].lower() in "abcdefghijklmnopqrstuv" else "A"
-    return f"{text[:index]}{another}{text[index + 1 :]}"
-
-
-def _is_verified(callback: _Callback, account: Account[Any], request: HttpRequest) -> bool:
-    try:
-        callback.verify(account, request)
-    except CallbackRefused:
-        return False
-    return True
-
-
-# --- Our answers ------------------------------------------------------------------------------------------------------
-
-CREDITED = Credited("transaction-x", "EUR", Decimal("110.50"))
-
-
-def every_answer_can_be_told(subject: Subject) -> None:
-    """encode_reply knows every answer and tells it with HTTP 200; and it tells 'send again' unlike 'never again'."""
-    for callback, account in _answerers(subject):
-        for answer in ANSWERS:
-            reply = _told(subject, callback, account, answer)
-            if reply.status != 200:
-                raise subject.failure(
-                    f"{answer} is told with HTTP {reply.status}",
-                    expected="HTTP 200, which every answer after the callback key has",
-                    got=reply,
-                    mend="Tell what went wrong in the dialect's own codes: another status may come from any proxy.",
-                )
-        again, never = (
-            _told(subject, callback, account, Rejected(fault))
-            for fault in (CallbackFault.TRY_AGAIN, CallbackFault.REFERENCE_REUSED)
-        )
-        if again == never:
-            raise subject.failure(
-                "TRY_AGAIN and REFERENCE_REUSED are told the same: the provider cannot know whether to send again",
-                got=again,
-                mend="Tell TRY_AGAIN with a code that it retries, REFERENCE_REUSED with one that it does not.",
+def unknown_codes_are_refused(case: Case) -> None:
+    """Where refusals have the HTTP status of a success, a value of the body decides, and an unknown one is refused."""
+    for golden in _successes(case):
+        found = list(text_places(golden.reply))
+        if not found or golden.reply.status not in _statuses_of_refusals(case):
+            continue
+        if not any(_decides(case, golden, place) for place in found):
+            raise case.failure(
+                f"this answer stays a success with any value in {', '.join(place.name for place in found)}",
+                golden=golden,
+                expected="ProviderRefused, REFUSED_UNLISTED, for a code that no document lists",
+                fix="List the codes of success, and refuse every other.",
             )
 
 
-REJECTIONS = tuple(Rejected(fault, field) for fault in CallbackFault for field in ("", "somefield"))
-ANSWERS: tuple[CallbackAnswer, ...] = (Accepted(), CREDITED, *REJECTIONS)
-
-
-def no_rejection_reads_as_a_success(subject: Subject) -> None:
-    """A rejection says something else than a success where both speak: a word more or less leaves it a success."""
-    for callback, account in _answerers(subject):
-        answer: CallbackAnswer = CREDITED if callback.notification is Result else Accepted()
-        success = _told(subject, callback, account, answer)
-        rejections = {rejected: _told(subject, callback, account, rejected) for rejected in REJECTIONS}
-        telling = _telling(success, rejections)
-        for rejected, reply in rejections.items():
-            if _reads_as(success, reply, telling):
-                raise subject.failure(
-                    f"the rejection {rejected.fault} is told as a success",
-                    expected=f"another value than in {shown(success)}, and not in words for a person alone",
-                    got=reply,
-                    mend="Give the fault a code of its own.",
-                )
-
-
-Path = tuple[str, ...]
-
-
-def _telling(success: HttpReply, rejections: Mapping[Rejected, HttpReply]) -> frozenset[Path]:
-    """Where a success and rejections differ; without what varies with the field at fault: words, and not a code."""
-    telling = frozenset(path for reply in rejections.values() for path in _contradicted(success, reply))
-    worded = {
-        path
-        for path in telling
-        for fault in CallbackFault
-        if len({statements(rejections[Rejected(fault, field)]).get(path) for field in ("", "somefield")}) > 1
+def _statuses_of_refusals(case: Case) -> set[int]:
+    """The statuses of goldens that are refusals in the dialect."""
+    return {
+        golden.reply.status
+        for _, golden in case.sent
+        if isinstance(golden.expect, RefusalExpected) and golden.expect.kind is not RefusalKind.MALFORMED
     }
-    return telling - worded or telling
 
 
-def _reads_as(success: HttpReply, rejection: HttpReply, telling: frozenset[Path]) -> bool:
-    """Whether someone who looks for a success finds it in the rejection."""
-    ours, theirs = statements(success), statements(rejection)
-    if not ours:  # of a form that the suite cannot take apart
-        return rejection.body == success.body or bool(success.body and success.body in rejection.body)
-    if not ours.keys() & theirs.keys():  # of another shape altogether
-        return not theirs
-    return not _contradicted(success, rejection) & telling
+def _decides(case: Case, golden: CallGolden, place: Place[HttpReply]) -> bool:
+    """Whether every unknown value in this place makes the answer a refusal."""
+    return all(
+        isinstance(_decode(case, golden.account, place.put(value)), ProviderRefused) for value in _unknown(place)
+    )
 
 
-def _contradicted(success: HttpReply, rejection: HttpReply) -> frozenset[Path]:
-    """Where both speak and say something else."""
-    said = statements(success)
-    return frozenset(path for path, text in statements(rejection).items() if said.get(path, text) != text)
-
-
-def _answerers(subject: Subject) -> Iterator[tuple[_Callback, Account[Any]]]:
-    for callback in subject.adapter.callbacks.values():
-        if subject.account:
-            yield callback, subject.account
-
-
-def _told(
-    subject: Subject,
-    callback: _Callback,
-    account: Account[Any],
-    answer: CallbackAnswer,
-) -> HttpReply:
-    try:
-        return callback.encode_reply(account, answer)
-    except Exception as error:
-        raise subject.failure(
-            f"encode_reply raises {type(error).__name__}", got=answer, mend="Let it know every answer of the contract."
-        ) from error
-
-
-def money_is_told_exactly(subject: Subject) -> None:
-    """The balance after a Result is told to the last digit, without an exponent, with its currency and transaction."""
-
-    @examples
-    @given(cash=amounts | st.sampled_from([Decimal("1E+2"), Decimal("0E-18")]))
-    def holds(cash: Decimal) -> None:
-        for callback, account in _answerers(subject):
-            if callback.notification is not Result:
-                continue
-            body = _told(subject, callback, account, replace(CREDITED, cash=cash)).body
-            numbers = re.findall(rb"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", body)
-            if not any(b"e" not in number.lower() and Decimal(number.decode()) == cash for number in numbers):
-                raise subject.failure(
-                    "the balance is not told exactly",
-                    expected=format(cash, "f"),
-                    got=body,
-                    mend='Write format(cash, "f"): no float, no rounding, no exponent.',
-                )
-            if not all(part.encode() in body for part in (CREDITED.transaction_id, CREDITED.currency)):
-                raise subject.failure(
-                    "the answer to a Result lacks transaction or currency", got=body, mend="Encode all of Credited."
-                )
-
-    holds()
+def _unknown(place: Place[HttpReply]) -> tuple[object, ...]:
+    """Values of the same type that no document lists."""
+    if isinstance(place.value, bool):
+        return (not place.value,)
+    text = place.text or ""
+    numbers = ("31337", "-31337", "907", f"{text}7")
+    if isinstance(place.value, wire.Literal):
+        return tuple(map(wire.Literal, numbers))
+    return numbers if text.isdecimal() else ("unheardof", "Unheard-Of", f"{text}x")
 
 
 CHECKS = (
-    any_callback_is_understood_or_refused,
-    signatures_are_judged,
-    every_character_of_a_signature_counts,
-    every_answer_can_be_told,
-    no_rejection_reads_as_a_success,
-    money_is_told_exactly,
+    any_reply_is_decoded_or_refused,
+    garbage_is_malformed,
+    http_failures_are_refusals,
+    unknown_codes_are_refused,
 )

@@ -1,4 +1,4 @@
-"""Checks: the adapter's close and the simulator's, written apart from the same document, understand each other."""
+"""Checks: the adapter's close and the simulator, each written from the provider's document, understand each other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 
 from adapters.conformance import wire
-from adapters.conformance.case import Subject, examples, shown
+from adapters.conformance.case import Case, examples, result_of, shown
 from adapters.conformance.requests import ids
-from adapters.conformance.simulator_callbacks import ATTEMPT, BYSTANDER, SESSION, WIN, told
+from adapters.conformance.simulator_callbacks import ATTEMPT, BYSTANDER, SESSION, WIN, simulated_callbacks
 from adapters.contract import (
     Account,
     Attempt,
@@ -20,7 +20,6 @@ from adapters.contract import (
     HttpReply,
     HttpRequest,
     Outcome,
-    ProviderRefused,
     RefusalKind,
 )
 from adapters.golden import CLOSE_SESSION, CallGolden, RefusalExpected
@@ -30,225 +29,228 @@ AGAIN = Attempt(2, "fedcba9876543210fedcba9876543210", ATTEMPT.now)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
-    """A simulated provider where the player of a golden call has a session, and others are open that must stay so."""
+class _Scenario:
+    """A simulated provider where the player of a golden call has a session, and `others` must stay open."""
 
-    subject: Subject
+    case: Case
     close: CloseSessionCall[Any]
     golden: CallGolden
     account: Account[Any]
     call: CloseSession
     session: PlayerSession
-    spared: tuple[PlayerSession, ...]
+    others: tuple[PlayerSession, ...]
     state: Any
 
     def request(self, attempt: Attempt = ATTEMPT) -> HttpRequest:
-        """What our encoder makes of the call."""
+        """The call as our `encode` makes it."""
         return self.close.encode(self.account, self.call, attempt)
 
-    def answered(self, request: HttpRequest, state: Any = None) -> tuple[Any, Closed | ProviderRefused]:
-        """The provider's next state, and what our decoder makes of its reply."""
-        after, reply = self.subject.simulator.answer(self.state if state is None else state, request)
-        try:
-            return after, self.close.decode(self.account, reply)
-        except ProviderRefused as refused:
-            return after, refused
+    def answer(self, request: HttpRequest, state: Any = None) -> tuple[Any, object]:
+        """The provider's next state, and its reply as our `decode` reads it."""
+        after, reply = self.case.simulator.answer(self.state if state is None else state, request)
+        return after, result_of(self.close.decode, self.account, reply)
 
     def must_close(self, request: HttpRequest, what: str, state: Any = None) -> Any:
-        """The state after this request, which must close the session and no other."""
-        after, result = self.answered(request, state)
-        left = self.subject.simulator.open_sessions(after)
-        if not (isinstance(result, Closed) and result.outcome is Outcome.CLOSED and left == self.spared):
-            raise self.subject.failure(
+        """The state after this request. Raises a failure unless it closes the session and no other."""
+        after, result = self.answer(request, state)
+        left = self.case.simulator.open_sessions(after)
+        if not (isinstance(result, Closed) and result.outcome is Outcome.CLOSED and left == self.others):
+            raise self.case.failure(
                 f"the simulated provider does not close on {what}",
                 golden=self.golden,
-                expected=f"CLOSED, and open {self.spared}",
+                expected=f"CLOSED, and open {self.others}",
                 got=f"{shown(result)}, and open {left}, for {shown(request)}",
-                mend="Look into the document which of encoder, decoder and simulator is wrong.",
+                fix="Compare encode, decode and the simulator with the document, and correct the wrong one.",
             )
         return after
 
 
-def _stage(subject: Subject, close: CloseSessionCall[Any], golden: CallGolden, call: CloseSession) -> _Stage:
+def _scenario(case: Case, close: CloseSessionCall[Any], golden: CallGolden, call: CloseSession) -> _Scenario:
     account = replace(golden.account, token=call.token or golden.account.token)
     session = PlayerSession(
         call.session_id or SESSION.session_id, call.user_id or SESSION.user_id, call.game_id or SESSION.game_id
     )
     another = PlayerSession(f"{session.session_id}b", session.user_id, f"{session.game_id}b")
-    spared = (another, BYSTANDER) if call.session_id or call.game_id else (BYSTANDER,)
-    state = subject.simulator.start(account, (session, *spared))
-    return _Stage(subject, close, golden, account, call, session, spared, state)
+    others = (another, BYSTANDER) if call.session_id or call.game_id else (BYSTANDER,)
+    state = case.simulator.start(account, (session, *others))
+    return _Scenario(case, close, golden, account, call, session, others, state)
 
 
-def _stages(subject: Subject) -> Iterator[_Stage]:
-    for close, golden in subject.sent:
-        yield _stage(subject, close, golden, golden.call)
+def _scenarios(case: Case) -> Iterator[_Scenario]:
+    for close, golden in case.sent:
+        yield _scenario(case, close, golden, golden.call)
 
 
-def simulator_understands_the_encoder(subject: Subject) -> None:
-    """Each golden call, as encoded and as printed, closes that session alone, and closing again is no failure."""
-    for stage in _stages(subject):
-        golden = stage.golden
-        after = stage.must_close(stage.request(golden.attempt), "what the encoder makes")
+def simulator_accepts_encoded_calls(case: Case) -> None:
+    """Each golden call, as encoded and as printed, closes that session only, and closing it again is no failure."""
+    for scenario in _scenarios(case):
+        golden = scenario.golden
+        after = scenario.must_close(scenario.request(golden.attempt), "the encoded request")
         if golden.printed is not None:
-            printed = replace(stage.request(golden.attempt), body=golden.printed)
-            stage.must_close(printed, "the body that the document prints")
-        _, result = stage.answered(stage.request(AGAIN), after)
+            printed = replace(scenario.request(golden.attempt), body=golden.printed)
+            scenario.must_close(printed, "the body that the document prints")
+        _, result = scenario.answer(scenario.request(AGAIN), after)
         if not isinstance(result, Closed):
-            raise subject.failure(
-                "closing what is closed is taken for a failure",
+            raise case.failure(
+                "closing a session that is closed is decoded as a failure",
                 golden=golden,
                 expected=Outcome.NO_ACTIVE_SESSION,
                 got=result,
-                mend="Let the decoder tell the provider's 'no session' as NO_ACTIVE_SESSION.",
+                fix="Decode the provider's 'no session' as NO_ACTIVE_SESSION.",
             )
 
 
-def simulator_opens_sessions(subject: Subject) -> None:
-    """A session that is opened later is open beside the others, also one that was closed, and can be closed."""
-    for stage in _stages(subject):
-        after = stage.must_close(stage.request(stage.golden.attempt), "what the encoder makes")
-        opened = subject.simulator.open_session(after, stage.session)
-        seen = subject.simulator.open_sessions(opened)
-        if set(seen) != {stage.session, *stage.spared}:
-            raise subject.failure(
+def simulator_opens_sessions(case: Case) -> None:
+    """A session that is opened later, or again after a close, is open with the others and can be closed."""
+    for scenario in _scenarios(case):
+        after = scenario.must_close(scenario.request(scenario.golden.attempt), "the encoded request")
+        opened = case.simulator.open_session(after, scenario.session)
+        found = case.simulator.open_sessions(opened)
+        if set(found) != {scenario.session, *scenario.others}:
+            raise case.failure(
                 "a session that is opened is not open, or closes another",
-                golden=stage.golden,
-                expected=(stage.session, *stage.spared),
-                got=seen,
-                mend="Let the simulator's open_session add it to those that are open.",
+                golden=scenario.golden,
+                expected=(scenario.session, *scenario.others),
+                got=found,
+                fix="Add the session to the open ones in the simulator's open_session.",
             )
-        stage.must_close(stage.request(AGAIN), "a session that was opened later", opened)
+        scenario.must_close(scenario.request(AGAIN), "a session that was opened later", opened)
 
 
-def any_id_reaches_the_provider(subject: Subject) -> None:
-    """An id with any character closes the session of exactly that id, or is refused as FIELD_INVALID."""
-    for close, golden in subject.sent[:1]:
-        _judge_any_id(subject, close, golden)
+def any_id_closes_its_session(case: Case) -> None:
+    """An id with any character closes the session with exactly that id, or is refused as FIELD_INVALID."""
+    for close, golden in case.sent[:1]:
+        _check_any_id(case, close, golden)
 
 
-def _judge_any_id(subject: Subject, close: CloseSessionCall[Any], golden: CallGolden) -> None:
-    travelling = close.required_fields | close.optional_fields
+def _check_any_id(case: Case, close: CloseSessionCall[Any], golden: CallGolden) -> None:
+    fields = close.required_fields | close.optional_fields
 
     @examples
     @given(user_id=ids, session_id=ids, game_id=ids)
     def holds(user_id: str, session_id: str, game_id: str) -> None:
         call = CloseSession(
             user_id,
-            session_id if "session_id" in travelling else "",
-            game_id if "game_id" in travelling else "",
+            session_id if "session_id" in fields else "",
+            game_id if "game_id" in fields else "",
             golden.call.token,
         )
-        stage = _stage(subject, close, golden, call)
+        scenario = _scenario(case, close, golden, call)
         try:
-            request = stage.request()
+            request = scenario.request()
         except FieldInvalid:
             return
-        stage.must_close(request, f"{call}")
+        scenario.must_close(request, f"{call}")
 
     holds()
 
 
-def simulator_asks_for_what_is_required(subject: Subject) -> None:
-    """A close without a parameter that the document requires is refused; one without what is optional is not."""
-    for close, golden in subject.sent[:1]:
-        stage = _stage(subject, close, golden, golden.call)
-        request = stage.request()
-        for name in sorted(subject.simulator.required.get(CLOSE_SESSION, ())):
-            if name.lower() not in wire.names_of(request):
-                if wire.parsed(request.body) is None and name.encode() in request.body:
-                    continue  # a body of a form that this suite cannot take apart
-                raise subject.failure(
-                    f"the document requires {name}, and the encoder does not send it",
-                    golden=golden,
-                    got=request,
-                    mend="Encode it; or mend the simulator's `required`.",
-                )
-            _, result = stage.answered(wire.without(request, name))
-            if isinstance(result, Closed):
-                raise subject.failure(
-                    f"the simulator takes a request without {name}, which the document requires",
-                    golden=golden,
-                    mend="Let the simulator refuse it.",
-                )
-        for name in sorted(subject.simulator.optional.get(CLOSE_SESSION, ())):
-            _, result = stage.answered(wire.without(request, name))
+def simulator_enforces_required_fields(case: Case) -> None:
+    """The simulator refuses a close without a parameter that the document requires, and accepts one without others."""
+    for close, golden in case.sent[:1]:
+        scenario = _scenario(case, close, golden, golden.call)
+        request = scenario.request()
+        for name in sorted(case.simulator.required.get(CLOSE_SESSION, ())):
+            _check_required(scenario, request, name)
+        for name in sorted(case.simulator.optional.get(CLOSE_SESSION, ())):
+            _, result = scenario.answer(wire.without(request, name))
             if not isinstance(result, Closed):
-                raise subject.failure(
+                raise case.failure(
                     f"the simulator refuses a request without {name}, which is optional",
                     golden=golden,
                     got=result,
-                    mend="Let the simulator take it; or mend its `required` and `optional`.",
+                    fix="Accept it in the simulator; or correct its `required` and `optional`.",
                 )
 
 
-def simulator_failures_are_refusals(subject: Subject) -> None:
-    """A provider that answers with a code of its goldens' refusals is understood as refusing, until it stops."""
-    for close, golden in subject.sent[:1]:
-        stage = _stage(subject, close, golden, golden.call)
-        for code in sorted(_refusing_codes(subject)):
-            failing = subject.simulator.fail_with(stage.state, code)
-            after, result = stage.answered(stage.request(), failing)
-            if isinstance(result, Closed) or subject.simulator.open_sessions(after) != (stage.session, *stage.spared):
-                raise subject.failure(
-                    f"a provider that fails with {code} is not understood as failing",
+def _check_required(scenario: _Scenario, request: HttpRequest, name: str) -> None:
+    if name.lower() not in wire.names_of(request):
+        if wire.parsed(request.body) is None and name.encode() in request.body:
+            return  # a body of a form that the suite cannot parse
+        raise scenario.case.failure(
+            f"the document requires {name}, and encode does not send it",
+            golden=scenario.golden,
+            got=request,
+            fix="Encode it; or correct the simulator's `required`.",
+        )
+    _, result = scenario.answer(wire.without(request, name))
+    if isinstance(result, Closed):
+        raise scenario.case.failure(
+            f"the simulator accepts a request without {name}, which the document requires",
+            golden=scenario.golden,
+            fix="Refuse it in the simulator.",
+        )
+
+
+def simulator_failures_are_refusals(case: Case) -> None:
+    """`fail_with` a code of a golden refusal makes the provider refuse and change nothing, until it is reset."""
+    for close, golden in case.sent[:1]:
+        scenario = _scenario(case, close, golden, golden.call)
+        for code in sorted(_refusing_codes(case)):
+            failing = case.simulator.fail_with(scenario.state, code)
+            after, result = scenario.answer(scenario.request(), failing)
+            if isinstance(result, Closed) or case.simulator.open_sessions(after) != (
+                scenario.session,
+                *scenario.others,
+            ):
+                raise case.failure(
+                    f"a provider that fails with {code} is not decoded as failing",
                     got=result,
-                    mend="Let the simulator answer with that code and change nothing, and the decoder refuse.",
+                    fix="Answer with that code and change nothing in the simulator, and refuse it in decode.",
                 )
-            mended = subject.simulator.fail_with(after, "")
-            stage.must_close(stage.request(AGAIN), "a call after the failing is over", mended)
+            reset = case.simulator.fail_with(after, "")
+            scenario.must_close(scenario.request(AGAIN), "a call after the failure was reset", reset)
 
 
-def _refusing_codes(subject: Subject) -> set[str]:
-    """The codes that stand in goldens of refusals, and in none of a success."""
+def _refusing_codes(case: Case) -> set[str]:
+    """The codes of golden refusals that are no code of a golden success."""
     refusing = {
         golden.expect.code or ""
-        for _, golden in subject.sent
+        for _, golden in case.sent
         if isinstance(golden.expect, RefusalExpected) and golden.expect.kind is not RefusalKind.MALFORMED
     }
-    return (
-        refusing - {golden.expect.answer.code for _, golden in subject.sent if isinstance(golden.expect, Closed)} - {""}
-    )
+    return refusing - {golden.expect.answer.code for _, golden in case.sent if isinstance(golden.expect, Closed)} - {""}
 
 
 # --- Purity -----------------------------------------------------------------------------------------------------------
 
 
-def simulator_is_pure(subject: Subject) -> None:
-    """The simulator leaves the state it is given alone, gives the same twice, and answers garbage without failing."""
-    simulator = subject.simulator
-    for stage in _stages(subject):
-        request = stage.request()
+def simulator_is_pure(case: Case) -> None:
+    """The simulator changes no state that it is given, repeats its results, and answers garbage without raising."""
+    simulator = case.simulator
+    for scenario in _scenarios(case):
+        request = scenario.request()
         garbage = [replace(request, body=body) for body in wire.GARBAGE]
         for asked in (request, replace(request, path="/"), replace(request, headers=()), *garbage):
-            views = [_view(subject, simulator.answer(stage.state, asked)) for _ in range(2)]
-            if views[0] != views[1] or simulator.open_sessions(stage.state) != (stage.session, *stage.spared):
-                raise subject.failure(
-                    "the simulator changes the state that it is given, or depends on more than it is given",
-                    golden=stage.golden,
-                    mend="Return the next state; keep every part of a state immutable.",
+            views = [_view(case, simulator.answer(scenario.state, asked)) for _ in range(2)]
+            unchanged = simulator.open_sessions(scenario.state) == (scenario.session, *scenario.others)
+            if views[0] != views[1] or not unchanged:
+                raise case.failure(
+                    "the simulator changes the state that it is given, or depends on more than its arguments",
+                    golden=scenario.golden,
+                    fix="Return the next state; keep every part of a state immutable.",
                 )
-    for happening in (Expire(SESSION.session_id), WIN):
-        first, second = ([one.delivery for one in told(subject, happening)] for _ in range(2))
+    for event in (Expire(SESSION.session_id), WIN):
+        first, second = ([callback.delivery for callback in simulated_callbacks(case, event)] for _ in range(2))
         if first != second:
-            raise subject.failure(
-                "the same happening is told in two ways",
+            raise case.failure(
+                "the same event gives two different callbacks",
                 expected=first,
                 got=second,
-                mend="Take ids and times from the attempt.",
+                fix="Take ids and times from the attempt.",
             )
 
 
-def _view(subject: Subject, answered: tuple[Any, HttpReply]) -> tuple[object, ...]:
+def _view(case: Case, answered: tuple[Any, HttpReply]) -> tuple[object, ...]:
     state, reply = answered
-    return reply, subject.simulator.open_sessions(state), subject.simulator.pending(state)
+    return reply, case.simulator.open_sessions(state), case.simulator.pending(state)
 
 
 CHECKS = (
-    simulator_understands_the_encoder,
+    simulator_accepts_encoded_calls,
     simulator_opens_sessions,
-    any_id_reaches_the_provider,
-    simulator_asks_for_what_is_required,
+    any_id_closes_its_session,
+    simulator_enforces_required_fields,
     simulator_failures_are_refusals,
     simulator_is_pure,
 )

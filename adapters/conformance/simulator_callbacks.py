@@ -1,4 +1,4 @@
-"""Checks: what the simulated provider tells is what our decoder understands, and what we answer is what it hears."""
+"""Checks: our `decode` reads the simulator's callbacks, and the simulator follows our replies to them."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from adapters.conformance import wire
-from adapters.conformance.case import ConformanceFailure, Subject, examples
-from adapters.conformance.goldens import received
-from adapters.conformance.responses import CREDITED, amounts
+from adapters.conformance.callbacks import CREDITED, amounts
+from adapters.conformance.case import Case, examples
+from adapters.conformance.goldens import verify_and_decode
 from adapters.contract import (
     Accepted,
     Account,
@@ -37,8 +37,8 @@ WIN = Win(SESSION.session_id, "round7", "reference7", "EUR", Decimal("1234567890
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A delivery, the state that it comes out of, and the callback that it is for."""
+class SimulatedCallback:
+    """A delivery of the simulator, the state that it is pending in, and our callback for its path."""
 
     account: Account[Any]
     state: Any
@@ -47,150 +47,138 @@ class Told:
     callback: Callback[Any, Notification]
 
 
-def told(subject: Subject, happening: SimulatedEvent, session: PlayerSession = SESSION) -> tuple[Told, ...]:
-    """What the simulated provider tells of this happening; nothing where its dialect cannot."""
-    account = subject.account
+def simulated_callbacks(
+    case: Case, event: SimulatedEvent, session: PlayerSession = SESSION
+) -> tuple[SimulatedCallback, ...]:
+    """The callbacks that the simulator sends for this event; none where the dialect has no callback for it."""
+    account = case.account
     if account is None:
         return ()
-    state = subject.simulator.start(account, (session, BYSTANDER))
+    state = case.simulator.start(account, (session, BYSTANDER))
     try:
-        state = subject.simulator.happen(state, happening, ATTEMPT)
+        state = case.simulator.emit(state, event, ATTEMPT)
     except NotInThisDialect:
         return ()
     return tuple(
-        Told(account, state, delivery, *_callback_of(subject, delivery.request))
-        for delivery in subject.simulator.pending(state)
+        SimulatedCallback(account, state, delivery, *_callback_of(case, delivery.request))
+        for delivery in case.simulator.pending(state)
     )
 
 
-def _callback_of(subject: Subject, request: HttpRequest) -> tuple[str, Callback[Any, Notification]]:
-    for path, callback in subject.adapter.callbacks.items():
+def _callback_of(case: Case, request: HttpRequest) -> tuple[str, Callback[Any, Notification]]:
+    for path, callback in case.adapter.callbacks.items():
         if (request.method, request.path.lower()) == (callback.method, f"/{path.lower()}"):
             return path, callback
-    raise subject.failure(
+    raise case.failure(
         f"the simulated provider sends {request.method} {request.path}, which no callback serves",
-        mend="Let the simulator send to the path and with the method of a callback.",
+        fix="Send to the path and with the method of a callback.",
     )
 
 
-def simulator_callbacks_are_understood(subject: Subject) -> None:
-    """What the simulated provider tells is what happened, to the last digit; and it can tell what has a callback."""
-    served = {callback.notification for callback in subject.adapter.callbacks.values()}
-    happenings: tuple[tuple[type[Notification], SimulatedEvent], ...] = (
-        (SessionExpired, Expire(SESSION.session_id)),
-        (Result, WIN),
-    )
-    for notification, happening in happenings if subject.account else ():
-        if len(told(subject, happening)) != (notification in served):
-            raise subject.failure(
-                f"{type(happening).__name__} is not told exactly where a callback has a {notification.__name__}",
-                mend="Let `happen` queue one delivery where there is a callback, else raise NotInThisDialect.",
+def simulator_callbacks_are_decoded(case: Case) -> None:
+    """Each simulated event that has a callback is sent, and `decode` gives it back with every digit."""
+    served = {callback.notification for callback in case.adapter.callbacks.values()}
+    expire = Expire(SESSION.session_id)
+    for notification, event in ((SessionExpired, expire), (Result, WIN)) if case.account else ():
+        if len(simulated_callbacks(case, event)) != (notification in served):
+            raise case.failure(
+                f"{type(event).__name__} is not sent exactly where a callback has a {notification.__name__}",
+                fix="Queue one delivery in `emit` where there is a callback, else raise NotInThisDialect.",
             )
-    for one in told(subject, Expire(SESSION.session_id)):
-        got = _heard(subject, one)
-        if not (isinstance(got, SessionExpired) and (got.session_id, got.user_id) == _EXPIRED):
-            raise _misunderstood(subject, one, _EXPIRED, got)
+    _check_decoded(case, expire, SESSION)
 
     @examples
     @given(amount=amounts, prize=st.none() | amounts.filter(bool))
     def holds(amount: Decimal, prize: Decimal | None) -> None:
-        win = replace(WIN, amount=amount, promo=None if prize is None else PromoPrize(prize, "prize7"))
-        for one in told(subject, win):
-            got = _heard(subject, one)
-            if not (isinstance(got, Result) and _matches(got, win, SESSION)):
-                raise _misunderstood(subject, one, win, got)
+        promo = None if prize is None else PromoPrize(prize, "prize7")
+        _check_decoded(case, replace(WIN, amount=amount, promo=promo), SESSION)
 
     holds()
 
 
-_EXPIRED = (SESSION.session_id, SESSION.user_id)
+def _check_decoded(case: Case, event: SimulatedEvent, session: PlayerSession, *, may_refuse: bool = False) -> None:
+    """Raises a failure unless the callbacks of this event are decoded as the event, or refused where they may be."""
+    for simulated in simulated_callbacks(case, event, session):
+        try:
+            got = _decode(case, simulated)
+        except CallbackRefused:
+            if may_refuse:
+                continue
+            raise
+        if not _is_event(got, event, session):
+            raise case.failure(
+                f"the simulated callback {simulated.path} is not decoded as the event",
+                expected=(event, session),
+                got=got,
+                fix="Compare decode and the simulator with the document, and correct the wrong one.",
+            )
 
 
-def _heard(subject: Subject, one: Told) -> Notification:
-    """What our decoder makes of a delivery, which must have all that the document requires."""
-    request = one.delivery.request
-    required = subject.simulator.required.get(one.path, frozenset())
+def _decode(case: Case, simulated: SimulatedCallback) -> Notification:
+    """The decoded delivery, which must have every field that the document requires. Raises CallbackRefused."""
+    request = simulated.delivery.request
+    required = case.simulator.required.get(simulated.path, frozenset())
     missing = [name for name in sorted(required) if name.lower() not in wire.names_of(request)]
     if missing and wire.parsed(request.body) is not None:
-        raise subject.failure(
-            f"the simulated {one.path} lacks {missing}, which the document requires", mend="Let the simulator send it."
+        raise case.failure(
+            f"the simulated {simulated.path} lacks {missing}, which the document requires",
+            fix="Send it in the simulator.",
         )
-    return received(one.callback, one.account, request)
+    return verify_and_decode(simulated.callback, simulated.account, request)
 
 
-def _matches(result: Result, win: Win, session: PlayerSession) -> bool:
-    return (
-        (result.reference, result.user_id, result.game_id) == (win.reference, session.user_id, session.game_id)
-        and (result.currency, result.amount, result.round_id) == (win.currency, win.amount, win.round_id)
-        and result.session_id in {"", session.session_id}
-        and result.promo == win.promo
-    )
+def _is_event(got: Notification, event: SimulatedEvent, session: PlayerSession) -> bool:
+    match got, event:
+        case SessionExpired(), Expire():
+            return (got.session_id, got.user_id) == (session.session_id, session.user_id)
+        case Result(), Win():
+            return (
+                (got.reference, got.user_id, got.game_id) == (event.reference, session.user_id, session.game_id)
+                and (got.currency, got.amount, got.round_id) == (event.currency, event.amount, event.round_id)
+                and got.session_id in {"", session.session_id}
+                and got.promo == event.promo
+            )
+    return False
 
 
-def _misunderstood(subject: Subject, one: Told, expected: object, got: Notification) -> ConformanceFailure:
-    return subject.failure(
-        f"what the simulated provider tells at {one.path} is not what happened",
-        expected=expected,
-        got=got,
-        mend="Look into the document which of decoder and simulator is wrong.",
-    )
+SIMILAR_IDS = ("AbC-01", "abc-01", "007", "7", " x ", "x ", "Ref" * 85, "Ref" * 84 + "reF")
+names = st.sampled_from(SIMILAR_IDS) | st.text(ascii_letters + digits, min_size=25, max_size=255)
+"""Ids of any length and in both cases, which a normalizing decoder changes."""
 
 
-TIDY_BAIT = ("AbC-01", "abc-01", "007", "7", " x ", "x ", "Ref" * 85, "Ref" * 84 + "reF")
-names = st.sampled_from(TIDY_BAIT) | st.text(ascii_letters + digits, min_size=25, max_size=255)
-"""Ids of any length, in both cases, of which someone who tidies them makes other ids."""
+def callback_ids_are_unchanged(case: Case) -> None:
+    """An id in a callback is decoded with its case, its space and all its characters, or the callback is refused."""
 
-
-def what_is_told_is_not_tidied(subject: Subject) -> None:
-    """An id in a callback arrives with its case, its space and all its characters, or the callback is refused."""
-
-    @settings(examples, phases=(Phase.generate,))  # to shrink six ids takes a second and tells no more
+    @settings(examples, phases=(Phase.generate,))  # shrinking six ids takes a second and shows no more
     @given(drawn=st.lists(names, min_size=6, max_size=6, unique=True))
     def holds(drawn: list[str]) -> None:
         session_id, user_id, game_id, round_id, reference, prize = drawn
         session = PlayerSession(session_id, user_id, game_id)
         win = Win(session_id, round_id, reference, "EUR", Decimal("10.50"))
-        happenings = (Expire(session_id), win, replace(win, promo=PromoPrize(Decimal(3), prize)))
-        for happening in happenings:
-            for one in told(subject, happening, session):
-                _judge_untidied(subject, one, happening, session)
+        for event in (Expire(session_id), win, replace(win, promo=PromoPrize(Decimal(3), prize))):
+            _check_decoded(case, event, session, may_refuse=True)
 
     holds()
 
 
-def _judge_untidied(subject: Subject, one: Told, happening: SimulatedEvent, session: PlayerSession) -> None:
-    try:
-        got = _heard(subject, one)
-    except CallbackRefused:
-        return
-    match got, happening:
-        case SessionExpired(), Expire():
-            same = (got.session_id, got.user_id) == (session.session_id, session.user_id)
-        case Result(), Win():
-            same = _matches(got, happening, session)
-        case _:
-            same = False
-    if not same:
-        raise _misunderstood(subject, one, (happening, session), got)
-
-
-def simulator_hears_our_answers(subject: Subject) -> None:
-    """What we accept is settled; what we ask to send again, and what we do not answer, is kept."""
-    for one in (*told(subject, Expire(SESSION.session_id)), *told(subject, WIN)):
-        accepted: CallbackAnswer = CREDITED if one.callback.notification is Result else Accepted()
-        for answer, kept in ((accepted, False), (Rejected(CallbackFault.TRY_AGAIN), True), (None, True)):
-            reply = None if answer is None else one.callback.encode_reply(one.account, answer)
-            after = subject.simulator.on_reply(one.state, one.delivery, reply)
-            if (one.delivery.id in {left.id for left in subject.simulator.pending(after)}) != kept:
-                raise subject.failure(
-                    f"the simulated provider {'settles' if kept else 'keeps'} what was answered with {answer}",
-                    got=reply,
-                    mend="Look into the document which of encode_reply and `heard` is wrong.",
-                )
+def simulator_follows_our_replies(case: Case) -> None:
+    """A delivery that we accept is settled; one that we ask to send again, or do not answer, stays pending."""
+    for event in (Expire(SESSION.session_id), WIN):
+        for simulated in simulated_callbacks(case, event):
+            accepted: CallbackAnswer = CREDITED if simulated.callback.notification is Result else Accepted()
+            for answer, kept in ((accepted, False), (Rejected(CallbackFault.TRY_AGAIN), True), (None, True)):
+                reply = None if answer is None else simulated.callback.encode_reply(simulated.account, answer)
+                after = case.simulator.on_reply(simulated.state, simulated.delivery, reply)
+                if (simulated.delivery.id in {left.id for left in case.simulator.pending(after)}) != kept:
+                    raise case.failure(
+                        f"the simulated provider {'settles' if kept else 'keeps'} what was answered with {answer}",
+                        got=reply,
+                        fix="Compare encode_reply and `on_reply` with the document, and correct the wrong one.",
+                    )
 
 
 CHECKS = (
-    simulator_callbacks_are_understood,
-    what_is_told_is_not_tidied,
-    simulator_hears_our_answers,
+    simulator_callbacks_are_decoded,
+    callback_ids_are_unchanged,
+    simulator_follows_our_replies,
 )

@@ -1,4 +1,4 @@
-"""The source text of an adapter, and what in it an adapter may not have: I/O, clocks, randomness, logging, threads."""
+"""Reads the source of an adapter, and finds what it may not use: I/O, clocks, randomness, logging, threads."""
 
 import ast
 import sys
@@ -24,11 +24,11 @@ FORBIDDEN_MODULES = frozenset(
 FORBIDDEN_FUNCTIONS = frozenset({"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"})
 """Of the builtins."""
 FORBIDDEN_METHODS = frozenset({"getnode", "now", "open", "today", "urandom", "utcnow", "uuid1", "uuid4"})
-"""Of modules and types that are otherwise welcome: datetime, uuid, io. `attempt.now` is no call, and no clock."""
+"""Of modules and types that are otherwise allowed: datetime, uuid, io. `attempt.now` is no call, and no clock."""
 
 
 def sources_of(package: str) -> dict[str, str]:
-    """The text of every module of the package, and of the modules of its family that these import, by module name."""
+    """The text of every module of the package, and of the modules beyond it that these import, by module name."""
     found: dict[str, str] = {}
     waiting = dict(_modules(package, files(package)))
     while waiting:
@@ -49,9 +49,9 @@ def _modules(package: str, folder: Traversable) -> Iterator[tuple[str, str]]:
 
 
 def _source(module: str) -> Iterator[tuple[str, str]]:
-    """The text of a module of ours, unless the import itself is outlawed."""
+    """The text of a module that an adapter may import."""
     try:
-        spec = None if _outlawed(module) else find_spec(module)
+        spec = None if _is_forbidden(module) else find_spec(module)
     except ModuleNotFoundError:  # `from module import value`: the value is no module
         spec = None
     get_source = getattr(spec.loader, "get_source", None) if spec else None
@@ -77,11 +77,11 @@ def _above(module: str, level: int) -> str:
 
 
 def forbidden(module: str, source: str, package: str) -> Iterator[str]:
-    """What this module does that an adapter may not, each as a phrase."""
-    welcome = {package.partition(".")[0], "adapters", "msgspec", *sys.stdlib_module_names}
+    """What this module does and an adapter may not, each as the end of a sentence."""
+    allowed = {package.partition(".")[0], "adapters", "msgspec", *sys.stdlib_module_names}
     for imported in imports(module, source):
-        unwelcome = imported.partition(".")[0] not in welcome
-        if unwelcome or _outlawed(imported) or imported.rpartition(".")[2] in FORBIDDEN_METHODS:
+        foreign = imported.partition(".")[0] not in allowed
+        if foreign or _is_forbidden(imported) or imported.rpartition(".")[2] in FORBIDDEN_METHODS:
             yield f"imports {imported}"
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -91,5 +91,5 @@ def forbidden(module: str, source: str, package: str) -> Iterator[str]:
                 yield f"calls .{name}() on line {node.lineno}"
 
 
-def _outlawed(module: str) -> bool:
+def _is_forbidden(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in FORBIDDEN_MODULES)

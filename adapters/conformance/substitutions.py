@@ -1,7 +1,7 @@
-"""The places of a message where a value stands: a header, a query parameter, a field of a form, a member of JSON.
+"""The places of a message that hold a value: a header, a query parameter, a field of a form, a member of JSON.
 
-Each can be left out, given twice or spelt otherwise, and the rest of the message stays as it is; so the suite finds by
-itself where an amount or a reference travels in a dialect that it has never seen.
+A value can be left out, given twice or replaced, without a change to the rest of the message. So the suite finds where
+a dialect that it does not know carries an amount or a reference.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from adapters.conformance.wire import Body, Form, JsonObject, Literal, parsed, written
+from adapters.conformance.wire import Body, Form, Literal, Pair, Pairs, parsed, spliced, written
 from adapters.contract import HttpReply, HttpRequest
 
 MessageT = TypeVar("MessageT", HttpRequest, HttpReply)
@@ -18,12 +18,12 @@ MessageT = TypeVar("MessageT", HttpRequest, HttpReply)
 
 @dataclass(frozen=True, slots=True)
 class Place(Generic[MessageT]):
-    """Where a value stands in a message. Its path begins with `header`, `query`, `form` or `json`."""
+    """One value in a message. Its path begins with `header`, `query`, `form` or `json`."""
 
     path: tuple[str, ...]
     value: Any
     put: Callable[..., MessageT]
-    """The message with these values there instead: with none it is left out, with two it stands there twice."""
+    """The message with these values instead: with none the value is left out, with two it is there twice."""
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ class Place(Generic[MessageT]):
 
     @property
     def text(self) -> str | None:
-        """The value as it is spelt; None where it is an object, a list or null."""
+        """The value as text; None where it is an object, a list or null."""
         match self.value:
             case str() | Literal(str()) as value:
                 return value if isinstance(value, str) else value.text
@@ -47,15 +47,15 @@ class Place(Generic[MessageT]):
             return not self.value
         if self.text is None:
             return None
-        return Literal(altered(self.text)) if isinstance(self.value, Literal) else altered(self.text)
+        return Literal(alter_text(self.text)) if isinstance(self.value, Literal) else alter_text(self.text)
 
     def spelling(self, text: str) -> MessageT:
-        """The message with a value of the same type there, spelt so."""
+        """The message with a value of the same type there, with this text."""
         return self.put(Literal(text) if isinstance(self.value, Literal) else text)
 
 
 def places(message: MessageT) -> Iterator[Place[MessageT]]:
-    """Every place that has a name, at any depth. In a body of a form that the suite cannot take apart there is none."""
+    """Every place that has a name, at any depth; none in a body of a form that the suite cannot parse."""
     for index, (name, value) in enumerate(message.headers):
         yield Place(("header", name), value, partial(_with_header, message, index))
     if isinstance(message, HttpRequest):
@@ -68,7 +68,7 @@ def places(message: MessageT) -> Iterator[Place[MessageT]]:
 
 def _inside(value: Body, path: tuple[str, ...], build: Callable[[Body], MessageT]) -> Iterator[Place[MessageT]]:
     match value:
-        case Form(pairs) | JsonObject(pairs):
+        case Pairs(pairs):
             for index, (name, member) in enumerate(pairs):
                 put = partial(_with_member, build, value, index)
                 yield Place((*path, name), member, put)
@@ -79,45 +79,43 @@ def _inside(value: Body, path: tuple[str, ...], build: Callable[[Body], MessageT
 
 
 def _with_header(message: MessageT, index: int, *values: str) -> MessageT:
-    return replace(message, headers=_spliced(message.headers, index, values))
+    return replace(message, headers=_with_values(message.headers, index, values))
 
 
 def _with_parameter(message: HttpRequest, index: int, *values: str) -> HttpRequest:
-    return replace(message, query=_spliced(message.query, index, values))
+    return replace(message, query=_with_values(message.query, index, values))
 
 
-def _with_member(build: Callable[[Body], MessageT], value: Form | JsonObject, index: int, *values: Any) -> MessageT:
-    if isinstance(value, Form):
-        return build(Form(_spliced(value.fields, index, values)))
-    return build(JsonObject(_spliced(value.members, index, values)))
+def _with_member(build: Callable[[Body], MessageT], value: Pairs, index: int, *values: Any) -> MessageT:
+    return build(replace(value, pairs=_with_values(value.pairs, index, values)))
 
 
 def _with_item(build: Callable[[Body], MessageT], items: list[Any], index: int, item: Any) -> MessageT:
     return build([*items[:index], item, *items[index + 1 :]])
 
 
-def _spliced(pairs: tuple[tuple[str, Any], ...], index: int, values: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
+def _with_values(pairs: tuple[Pair, ...], index: int, values: tuple[Any, ...]) -> tuple[Pair, ...]:
     name, _ = pairs[index]
-    return (*pairs[:index], *((name, value) for value in values), *pairs[index + 1 :])
+    return spliced(pairs, index, *((name, value) for value in values))
 
 
-def speaking(message: MessageT) -> Iterator[Place[MessageT]]:
-    """Every place with a text, without the headers about the body itself, which say nothing more than it does."""
+def text_places(message: MessageT) -> Iterator[Place[MessageT]]:
+    """Every place with a text, without the headers that describe the body."""
     for place in places(message):
         if place.text is not None and not (place.path[0] == "header" and place.name.lower().startswith("content-")):
             yield place
 
 
-def statements(message: MessageT) -> dict[tuple[str, ...], str]:
-    """What a message says: the text at every place that says something."""
-    return {place.path: place.text for place in speaking(message) if place.text is not None}
+def texts_by_path(message: MessageT) -> dict[tuple[str, ...], str]:
+    """The text of every place that `text_places` finds, by path."""
+    return {place.path: place.text for place in text_places(message) if place.text is not None}
 
 
 _KINDS = ("0123456789", "abcdef", "ghijklmnopqrstuvwxyz", "ABCDEF", "GHIJKLMNOPQRSTUVWXYZ")
 
 
-def altered(text: str) -> str:
-    """Another text of the same form: its last ASCII letter or digit is another one of its kind."""
+def alter_text(text: str) -> str:
+    """Another text of the same form: its last ASCII letter or digit is replaced by one of the same kind."""
     for index in reversed(range(len(text))):
         for kind in _KINDS:
             if text[index] in kind:

@@ -1,37 +1,44 @@
-"""Bodies as the suite sees them: JSON or a form, taken apart and put together again without loss.
+"""Parses bodies, JSON or a form, and builds them again without loss.
 
-Numbers keep their literals and objects their order and duplicates, so that two texts can be compared as what they say,
-one member can be taken out, masked or replaced, and nothing else changes.
+Numbers keep their literals, and objects keep their order and duplicates. So two texts can be compared by value, and one
+member can be removed, masked or replaced without another change.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from adapters.contract import HttpRequest, SensitiveFields
 
+Pair = tuple[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
-class JsonObject:
-    """An object's members in order, duplicates kept."""
+class Pairs:
+    """Names and values in order, duplicates kept."""
 
-    members: tuple[tuple[str, Any], ...]
+    pairs: tuple[Pair, ...]
+
+
+class JsonObject(Pairs):
+    """A JSON object."""
+
+    __slots__ = ()
+
+
+class Form(Pairs):
+    """A form; its values are str."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number as it is spelt; or any text that stands where a value would."""
+    """A number as it is written; or any text in place of a value."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A form's fields in order, duplicates kept."""
-
-    fields: tuple[tuple[str, str], ...]
 
 
 Body = Any
@@ -39,7 +46,7 @@ Body = Any
 
 
 def parsed(body: bytes) -> Body | None:
-    """The body as JSON or as a form; None where it is neither, or empty."""
+    """The parsed body, JSON or a form; None where it is neither, or empty."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -63,7 +70,7 @@ def parsed(body: bytes) -> Body | None:
 
 def written(body: Body) -> bytes:
     """The bytes of a body."""
-    return urlencode(body.fields).encode() if isinstance(body, Form) else _json(body).encode()
+    return urlencode(body.pairs).encode() if isinstance(body, Form) else _json(body).encode()
 
 
 def _json(value: Any) -> str:
@@ -79,12 +86,12 @@ def _json(value: Any) -> str:
 
 
 def same_value(one: bytes, other: bytes) -> bool:
-    """Whether two JSON texts say the same: key order and number literals too. Other bodies: whether the bytes agree."""
+    """Whether two JSON texts are one value, key order and number literals included; for other bodies, whether equal."""
     value = parsed(one)
     return one == other if value is None or isinstance(value, Form) else value == parsed(other)
 
 
-# --- One parameter of a request, wherever it stands -------------------------------------------------------------------
+# --- One parameter of a request ---------------------------------------------------------------------------------------
 
 
 def names_of(request: HttpRequest) -> frozenset[str]:
@@ -95,10 +102,8 @@ def names_of(request: HttpRequest) -> frozenset[str]:
 
 def _names(value: Body) -> Iterator[str]:
     match value:
-        case Form(fields):
-            yield from (name for name, _ in fields)
-        case JsonObject(members):
-            for name, member in members:
+        case Pairs(pairs):
+            for name, member in pairs:
                 yield name
                 yield from _names(member)
         case list():
@@ -108,107 +113,76 @@ def _names(value: Body) -> Iterator[str]:
 
 def without(request: HttpRequest, name: str) -> HttpRequest:
     """The request without the parameter of this name, in any case."""
-
-    def left(found: str, value: Any) -> tuple[Any, ...]:
-        return () if found.lower() == name.lower() else (value,)
-
-    return replace(_mapped(request, left), headers=_pairs(request.headers, left))
+    names = frozenset({name})
+    return _substituted(request, names, names)
 
 
 def masked(request: HttpRequest, declared: SensitiveFields) -> HttpRequest:
-    """The request as a journal keeps it: what the adapter declares is gone. The path stays as it is."""
-
-    def hide(names: frozenset[str]) -> Change:
-        hidden = {name.lower() for name in names}
-        return lambda found, value: ("***",) if found.lower() in hidden else (value,)
-
-    return replace(_mapped(request, hide(declared.fields)), headers=_pairs(request.headers, hide(declared.headers)))
+    """The request as the journal keeps it: what the adapter declares is masked. The path is not changed."""
+    return _substituted(request, declared.headers, declared.fields, "***")
 
 
-Change = Callable[[str, Any], tuple[Any, ...]]
-"""From a name and its value to what stands there instead: one value, or none."""
+def _substituted(request: HttpRequest, headers: frozenset[str], fields: frozenset[str], *values: str) -> HttpRequest:
+    """The request with these values, or none, for these headers and for these query parameters and body members."""
 
-
-def _pairs(pairs: tuple[tuple[str, Any], ...], change: Change) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, changed) for name, value in pairs for changed in change(name, value))
-
-
-def _mapped(request: HttpRequest, change: Change) -> HttpRequest:
-    """The request with every query parameter and every body member changed."""
+    def changed(pairs: tuple[Pair, ...], names: frozenset[str]) -> tuple[Pair, ...]:
+        lower = {name.lower() for name in names}
+        return tuple((name, kept) for name, value in pairs for kept in (values if name.lower() in lower else (value,)))
 
     def inside(value: Body) -> Body:
         match value:
-            case Form(fields):
-                return Form(_pairs(fields, change))
-            case JsonObject(members):
-                return JsonObject(tuple((name, inside(member)) for name, member in _pairs(members, change)))
+            case Pairs(pairs):
+                return replace(value, pairs=tuple((name, inside(member)) for name, member in changed(pairs, fields)))
             case list():
                 return [inside(item) for item in value]
             case _:
                 return value
 
     value = parsed(request.body)
-    body = request.body if value is None else written(inside(value))
-    return replace(request, query=_pairs(request.query, change), body=body)
+    return replace(
+        request,
+        query=changed(request.query, fields),
+        headers=changed(request.headers, headers),
+        body=request.body if value is None else written(inside(value)),
+    )
 
 
-# --- What a stranger might send instead -------------------------------------------------------------------------------
+# --- Malformed bodies -------------------------------------------------------------------------------------------------
 
 NESTED = "[" * 20_000
 """Deeper than any parser's stack."""
 
 GARBAGE: tuple[bytes, ...] = (
-    b"",
-    b" ",
-    b"{}",
-    b"[]",
-    b"null",
-    b"true",
-    b"0",
-    b'"Success"',
-    b"{",
-    b'{"":""}',
-    b"\xff\xfe\x00",
-    b"\xef\xbb\xbf{}",
-    b"<html><body>Success</body></html>",
-    b"OK",
-    b"=&=",
-    b"%FF=%FF",
-    NESTED.encode(),
-    b'{"a":' * 20_000,
-    b"NaN",
-    b"9" * 6_000,
-)
-"""Bodies that say nothing in any dialect."""
+    b"", b" ", b"{}", b"[]", b"null", b"true", b"0", b'"Success"', b"{", b'{"":""}', b"\xff\xfe\x00",
+    b"\xef\xbb\xbf{}", b"<html><body>Success</body></html>", b"OK", b"=&=", b"%FF=%FF", NESTED.encode(),
+    b'{"a":' * 20_000, b"NaN", b"9" * 6_000,
+)  # fmt: skip
+"""Bodies that are no message of any dialect."""
 
-_STRANGE_JSON = (
+_UNUSUAL_JSON = (
     "null", "true", "{}", "[]", '""', '" "', '"\\u0000"', '"\\ud800"', '"\\u0661"', '"é\U0001f3b0"', '"1_0"', '" 5 "',
     '"NaN"', "NaN", "-0", "-1", "1e400", "1e-400", '"1e300000"', "1E5", "0.1234567890123456789", "9" * 6_000,
     '"' + "9" * 300 + '"', '"' + "x" * 5_000 + '"', NESTED,
 )  # fmt: skip
-_STRANGE_TEXT = (
+_UNUSUAL_TEXT = (
     "", " ", "\x00", "é\U0001f3b0", "٣", "1_0", " 5 ", "NaN", "Infinity", "-0", "-1", "1e400", "1e300000",
     "0.1234567890123456789", "9" * 300, "x" * 5_000,
 )  # fmt: skip
 
 
-def strangers(bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """Garbage, and near relations of as few of these bodies as have every member that occurs.
+def malformed_variants(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """Garbage, and variants of these bodies: the fewest of them that together have every member.
 
-    Each value is replaced by strange ones, each member left out, given twice or misnamed.
+    Each value is replaced by unusual ones, each member left out, given twice or misnamed.
     """
     yield from GARBAGE
     covered: set[str] = set()
     for names, body in sorted(((set(_names(parsed(body))), body) for body in bodies), key=lambda one: -len(one[0])):
         if not names <= covered:
             covered |= names
-            yield from _relations(body)
-
-
-def _relations(body: bytes) -> Iterator[bytes]:
-    value = parsed(body)
-    yield from _with_values(value, _STRANGE_TEXT if isinstance(value, Form) else _STRANGE_JSON)
-    yield from _with_members_amiss(value)
+            value = parsed(body)
+            yield from _with_values(value, _UNUSUAL_TEXT if isinstance(value, Form) else _UNUSUAL_JSON)
+            yield from _with_broken_members(value)
 
 
 def echoing(body: bytes, text: str) -> Iterator[bytes]:
@@ -219,33 +193,40 @@ def echoing(body: bytes, text: str) -> Iterator[bytes]:
 
 
 def _with_values(value: Body | None, texts: tuple[str, ...]) -> Iterator[bytes]:
+    """The body with each of its values replaced by each of these texts, which are JSON where the body is."""
     if isinstance(value, Form):
-        for index, (name, _) in enumerate(value.fields):
-            for text in texts:
-                yield written(Form((*value.fields[:index], (name, text), *value.fields[index + 1 :])))
+        for index, (name, _) in enumerate(value.pairs):
+            yield from (written(_with_pairs(value, index, (name, text))) for text in texts)
     elif value is not None:
-        yield from (changed.encode() for changed in _json_with_values(value, texts))
+        yield from map(written, _json_with_values(value, tuple(map(Literal, texts))))
 
 
-def _json_with_values(value: Any, texts: tuple[str, ...]) -> Iterator[str]:
-    yield from texts
+def _json_with_values(value: Body, literals: tuple[Literal, ...]) -> Iterator[Body]:
+    yield from literals
     match value:
         case JsonObject(members):
             for index, (name, member) in enumerate(members):
-                for text in _json_with_values(member, texts):
-                    yield _json(JsonObject((*members[:index], (name, Literal(text)), *members[index + 1 :])))
+                for changed in _json_with_values(member, literals):
+                    yield _with_pairs(value, index, (name, changed))
         case list():
             for index, item in enumerate(value):
-                for text in _json_with_values(item, texts):
-                    yield _json([*value[:index], Literal(text), *value[index + 1 :]])
+                for changed in _json_with_values(item, literals):
+                    yield [*value[:index], changed, *value[index + 1 :]]
 
 
-def _with_members_amiss(value: Body | None) -> Iterator[bytes]:
+def _with_broken_members(value: Body | None) -> Iterator[bytes]:
     """Each member at the top left out, given twice, given twice with another value, and misnamed."""
-    if not isinstance(value, Form | JsonObject):
-        return
-    members = value.fields if isinstance(value, Form) else value.members
-    for index, (name, member) in enumerate(members):
-        for changed in ((), ((name, member), (name, member)), ((name, member), (name, "")), ((name + "é", member),)):
-            amiss = (*members[:index], *changed, *members[index + 1 :])
-            yield written(Form(amiss) if isinstance(value, Form) else JsonObject(amiss))
+    if isinstance(value, Pairs):
+        for index, (name, member) in enumerate(value.pairs):
+            pair = (name, member)
+            for pairs in ((), (pair, pair), (pair, (name, "")), ((name + "é", member),)):
+                yield written(_with_pairs(value, index, *pairs))
+
+
+def _with_pairs(value: Pairs, index: int, *pairs: Pair) -> Pairs:
+    return replace(value, pairs=spliced(value.pairs, index, *pairs))
+
+
+def spliced(pairs: tuple[Pair, ...], index: int, *others: Pair) -> tuple[Pair, ...]:
+    """The pairs with others in place of the one at the index."""
+    return (*pairs[:index], *others, *pairs[index + 1 :])

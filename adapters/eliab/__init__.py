@@ -1,4 +1,4 @@
-"""Eliab: closes one session, named by its id, and speaks mostly through headers and the HTTP status.
+"""Eliab: closes one session by its id. Values are in headers, and the HTTP status has most of the answer.
 
 Document: 003_046479595b70fca9.txt.
 """
@@ -27,13 +27,14 @@ from adapters.contract import (
     RefusalKind,
     SensitiveFields,
     Unsupported,
+    effective_token,
     kind_by_status,
     sanitize_text,
 )
 
 
 class EliabSettings(AdapterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Eliab needs nothing beyond the token."""
+    """Eliab has no settings beyond the token."""
 
 
 # --- The request ------------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def _encode(account: Account[EliabSettings], call: CloseSession, _attempt: Attem
         method="POST",
         path="/v1.0/session/close",
         headers=(
-            # The document's literal, semicolons and all.
+            # Exactly as in the document, with its semicolons.
             ("Content-Type", "application/json; multipart/form-data;"),
             ("Authorization", f"Basic {_token(account, call)}"),
             ("SessionID", call.session_id),
@@ -65,9 +66,8 @@ def _encode(account: Account[EliabSettings], call: CloseSession, _attempt: Attem
 
 
 def _token(account: Account[EliabSettings], call: CloseSession) -> str:
-    """The access token, which follows the word Basic as it is: it is not base64 of user and password."""
-    given = (secret.reveal() for secret in (call.token, account.token) if secret is not None)
-    token = next(filter(None, given), "")
+    """The access token, which follows the word Basic unchanged: it is not base64 of user and password."""
+    token = effective_token(account, call)
     if not _VISIBLE.fullmatch(token):
         raise FieldInvalid(
             "token", "A close needs an access token in visible ASCII, without the word Basic: give one, or configure it"
@@ -77,7 +77,7 @@ def _token(account: Account[EliabSettings], call: CloseSession) -> str:
 
 def _device(device: Device) -> tuple[tuple[str, str], ...]:
     if device.os and not _PRINTABLE.fullmatch(device.os):
-        raise FieldInvalid("device.os", "device.os travels in a header: give it in printable ASCII, or leave it empty")
+        raise FieldInvalid("device.os", "device.os is sent in a header: give it in printable ASCII, or leave it empty")
     if device.app_version and not _VERSION.fullmatch(device.app_version):
         raise FieldInvalid("device.app_version", "device.app_version is X.Y.Z, for example 1.0.10, or empty")
     headers = (("OS", device.os), ("AppVersion", device.app_version))
@@ -90,7 +90,7 @@ _WHITESPACE = " \t\r\n"
 
 
 class _Info(msgspec.Struct, frozen=True, rename="camel"):
-    """The Info object. Its sessionId is required and not compared: the document shortens it."""
+    """The Info object. Its sessionId is required and not compared, since the document shortens it."""
 
     type: Literal["success", "warning", "error", "info"]
     title: str
@@ -99,7 +99,7 @@ class _Info(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """What every answer consists of, whatever its status. Members beyond it are tolerated."""
+    """The body of every answer, with any status. Other members are tolerated."""
 
     info: _Info
 
@@ -130,27 +130,27 @@ def _meaning(status: int, info: _Info | None) -> Outcome | RefusalKind:
     if status == 200:
         return RefusalKind.REFUSED_UNLISTED if info.type == "error" else Outcome.CLOSED
     if status in {404, 410}:
-        # Our reading: the document names no status for a session that is gone. Only its own words count, since any
+        # Our reading: the document has no status for a session that is gone. An Info object is required, since any
         # server answers 404 to a wrong address.
         return Outcome.NO_ACTIVE_SESSION
     return RefusalKind.REFUSED if 400 <= status <= 499 else RefusalKind.MALFORMED
 
 
 def _read_info(body: bytes) -> _Info:
-    """The Info object of a body. Raises _NotTheDialect where it has none, or is not JSON that everybody reads alike."""
+    """The Info object of a body. Raises _NotTheDialect where there is none, or the JSON is ambiguous."""
     try:
         text = body.decode("utf-8")
-        mended = _without_trailing_comma(text)
-        said = json.loads(mended, object_pairs_hook=_unique, parse_constant=_no_constant)
-        if mended != text and set(said) != {"info"}:
+        corrected = _without_trailing_comma(text)
+        answer = json.loads(corrected, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if corrected != text and set(answer) != {"info"}:
             raise _NotTheDialect
-        return msgspec.convert(said, _Answer).info
+        return msgspec.convert(answer, _Answer).info
     except (ValueError, RecursionError, msgspec.ValidationError):
         raise _NotTheDialect from None
 
 
 def _without_trailing_comma(text: str) -> str:
-    """The text without the comma that the document prints after the Info object; any other text as it is."""
+    """The text without the comma that the document prints after the Info object; any other text unchanged."""
     answer = text.rstrip(_WHITESPACE)
     members = answer.removesuffix("}").rstrip(_WHITESPACE)
     if not (answer.endswith("}") and members.endswith(",")):
@@ -173,9 +173,9 @@ _MESSAGES = {
     RefusalKind.THROTTLED: "The provider asks to be called less often: try again later",
     RefusalKind.FAILED: "The provider had an internal error: whether it closed is unknown, try again",
     RefusalKind.CREDENTIALS_REJECTED: "The provider rejects the access token: check the token",
-    RefusalKind.REFUSED: "The provider refuses to close: its words say why",
+    RefusalKind.REFUSED: "The provider refuses to close: its description has the reason",
     RefusalKind.REFUSED_UNLISTED: "The provider reports an error with status 200: ask the vendor what it did",
-    RefusalKind.MALFORMED: "The answer is not this dialect's: check base_url, and what stands between",
+    RefusalKind.MALFORMED: "The answer is not this dialect's: check base_url, and the proxies on the route",
 }
 
 ADAPTER = Adapter(

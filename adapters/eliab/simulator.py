@@ -1,14 +1,13 @@
-"""Eliab's side of its dialect, written from 003_046479595b70fca9.txt and not from our encoder."""
+"""The provider's side of Eliab's dialect, written from 003_046479595b70fca9.txt and not from our encoder."""
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.simulation import Delivery, NotInThisDialect, PlayerSession, SimulatedEvent, Simulator
+from adapters.simulation import NotInThisDialect, Sessions, SimulatedEvent, Simulator
 
 _TYPES_OF_SUCCESS = frozenset({"success", "warning", "info"})
 _OPTIONAL_FORMS = {"OS": r"[!-~]([ -~]*[!-~])?", "AppVersion": r"[0-9]+\.[0-9]+\.[0-9]+"}
@@ -16,26 +15,11 @@ _OPTIONAL_FORMS = {"OS": r"[!-~]([ -~]*[!-~])?", "AppVersion": r"[0-9]+\.[0-9]+\
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The provider between two requests. `sessions` are all it ever opened, `open` those still in play."""
+    """The provider between two requests."""
 
     account: Account[Any]
-    sessions: Mapping[str, PlayerSession]
-    open: frozenset[str]
+    sessions: Sessions
     forced: str = ""
-
-
-def _start(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> State:
-    known = {session.session_id: session for session in sessions}
-    return State(account, MappingProxyType(known), frozenset(known))
-
-
-def _open_session(state: State, session: PlayerSession) -> State:
-    known = MappingProxyType({**state.sessions, session.session_id: session})
-    return replace(state, sessions=known, open=state.open | {session.session_id})
-
-
-def _open_sessions(state: State) -> tuple[PlayerSession, ...]:
-    return tuple(session for session in state.sessions.values() if session.session_id in state.open)
 
 
 def _fail_with(state: State, code: str) -> State:
@@ -49,7 +33,7 @@ def _fail_with(state: State, code: str) -> State:
 
 
 class _Refusal(Exception):
-    """A request that the document does not allow, with the status it earns."""
+    """A request that the document does not allow, with the status of the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -69,15 +53,15 @@ def _answer(state: State, request: HttpRequest) -> tuple[State, HttpReply]:
         return state, _reply(int(state.forced), "error", "Error", "Simulated failure", session_id)
     if state.forced == "error":
         return state, _reply(200, "error", "Error", "Simulated failure", session_id)
-    if session_id not in state.open:
+    if session_id not in state.sessions.open_ids:
         return state, _reply(404, "error", "Session not found", "The session is not active", session_id)
-    closed = replace(state, open=state.open - {session_id})
+    closed = replace(state, sessions=state.sessions.closed({session_id}))
     message = "The session has been closed successfully!"
     return closed, _reply(200, state.forced or "success", "Session closed!", message, session_id)
 
 
 def _check(state: State, request: HttpRequest) -> None:
-    """Whether the document allows the request. Header names in any case, each at most once. Raises _Refusal."""
+    """Raises _Refusal where the document forbids the request. Header names are in any case, each at most once."""
     names = [name.lower() for name, _ in request.headers]
     for name in ("Content-Type", "Authorization", "SessionID"):
         if names.count(name.lower()) != 1 or not request.header(name):
@@ -98,7 +82,7 @@ def _check_content(body: bytes) -> None:
         content = json.loads(body.decode("utf-8"), object_pairs_hook=list)
     except (ValueError, RecursionError):
         raise _Refusal(400, "The body is not JSON") from None
-    # An object is read as the list of its members: the body has one, whose value has none.
+    # An object is parsed as the list of its members: the body has one, whose value has none.
     if content != [("requestContent", [])] or body.count(b"[") > 0:
         raise _Refusal(400, "The body is not one empty object requestContent")
 
@@ -107,42 +91,36 @@ def _authorised(state: State, authorization: str) -> bool:
     scheme, _, token = authorization.partition(" ")
     if scheme != "Basic" or not token:
         return False
-    # Without a token of its own to compare with, it takes any.
+    # Without a configured token it accepts any.
     return state.account.token is None or token == state.account.token.reveal()
 
 
 def _reply(status: int, kind: str, title: str, message: str, session_id: str) -> HttpReply:
-    """An Info object as the document prints it: the session id cut short, and a comma after the last member."""
+    """An Info object as the document prints it: with a shortened session id and a comma after the last member."""
     shown = f"{session_id[:26]}..." if len(session_id) > 26 else session_id
     info = json.dumps({"type": kind, "title": title, "message": message, "sessionId": shown}, indent=8)
     body = f'{{\n    "info": {info[:-1]}    }},\n}}'
     return HttpReply(status, (("Content-Type", "application/json"),), body.encode())
 
 
-# --- It has no callbacks ----------------------------------------------------------------------------------------------
+# --- No callbacks -----------------------------------------------------------------------------------------------------
 
 
-def _happen(_state: State, _happening: SimulatedEvent, _attempt: Attempt) -> State:
-    raise NotInThisDialect("Eliab's document knows no callback: it never tells that a session ended or a round was won")
-
-
-def _nothing_due(_state: State) -> tuple[Delivery, ...]:
-    return ()
-
-
-def _heard(state: State, _delivery: Delivery, _reply: HttpReply | None) -> State:
-    return state
+def _emit(_state: State, _event: SimulatedEvent, _attempt: Attempt) -> State:
+    raise NotInThisDialect(
+        "Eliab's document has no callback, neither for a session that ended nor for a round that was won"
+    )
 
 
 SIMULATOR = Simulator(
-    start=_start,
-    open_session=_open_session,
+    start=lambda account, sessions: State(account, Sessions.of(sessions)),
+    open_session=lambda state, session: replace(state, sessions=state.sessions.opened(session)),
     answer=_answer,
     fail_with=_fail_with,
-    happen=_happen,
-    pending=_nothing_due,
-    on_reply=_heard,
-    open_sessions=_open_sessions,
+    emit=_emit,
+    pending=lambda _state: (),
+    on_reply=lambda state, _delivery, _reply: state,
+    open_sessions=lambda state: state.sessions.open,
     required=MappingProxyType(
         {"close_session": frozenset({"Content-Type", "Authorization", "SessionID", "requestContent"})}
     ),

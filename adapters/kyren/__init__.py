@@ -1,4 +1,4 @@
-"""Kyren: version v1 of the family, without clearHistory, and with a session named in Result.
+"""Kyren: version v1 of the family, without clearHistory, and with sessionId in Result.
 
 Document: 001_2be22584ec1b1196.txt (CloseSession). The callbacks are LuckyMonaco's shape under /v1/ (public revision).
 """

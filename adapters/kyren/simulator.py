@@ -1,4 +1,4 @@
-"""Kyren's side of its dialect."""
+"""The simulator of Kyren."""
 
 from adapters.luckymonaco_common.simulator import simulator
 from adapters.luckymonaco_common.simulator_deliveries import Member

@@ -1,4 +1,4 @@
-"""LuckyMonaco's side of its dialect."""
+"""The simulator of LuckyMonaco."""
 
 from adapters.luckymonaco_common.simulator import simulator
 from adapters.luckymonaco_common.simulator_deliveries import Member

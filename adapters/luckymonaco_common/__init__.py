@@ -1,8 +1,10 @@
-"""The family of LuckyMonaco and Kyren: one envelope, one list of codes, the same callbacks, under other paths.
+"""The family of LuckyMonaco and Kyren: one envelope, one list of codes and the same callbacks, under other paths.
 
-`settings` what a provider of the family is configured with · `closing` the close and its answer · `codes` what the
-codes mean · `callbacks` what the provider tells us · `replies` what we answer · `strict_json` and `money` how both are
-read and written · `simulator` the provider's side, which shares nothing with the rest.
+- `settings`: the provider's configuration.
+- `closing`: encodes CloseSession and decodes its answer; `codes` lists the dialect's codes.
+- `callbacks`: decodes SessionExpired and Result; `replies` encodes our answers.
+- `strict_json` and `money`: read JSON objects and amounts.
+- `simulator` and `simulator_deliveries`: the provider's side, which imports none of the modules above.
 """
 
 from adapters.contract import SensitiveFields

@@ -1,7 +1,7 @@
-"""The family's callbacks, read: SessionExpired and Result.
+"""Decodes the family's callbacks: SessionExpired and Result.
 
 Documents: 002_7007c2a68586bb11.txt (SessionExpired) and 004_a93688c609d824ae.txt (Auto Closing, which is a Result).
-Judged in this order: readable, credentials, required fields, their form, the amounts.
+Checked in this order: readable, credentials, required fields, their form, the amounts.
 """
 
 import hmac
@@ -43,7 +43,13 @@ def result(*, names_session: bool = False) -> Callback[FamilySettings, Result]:
 
     def decode(account: Account[FamilySettings], request: HttpRequest) -> Result:
         message = _read(account, request)
-        round_name = _require_result(message)
+        # The table has roundId, the example roundid: one field.
+        round_name = "roundid" if message.has("roundid") and not message.has("roundId") else "roundId"
+        # In the order of the document's table.
+        message.require("uuid", "userId", "gameId", "gameName", round_name, "amount", "reference")
+        message.require("currency", "providerId", "timestamp", "roundDetails")
+        if message.has("promoWinAmount") or message.has("promoWinReference"):
+            message.require("promoWinAmount", "promoWinReference")
         return _result(message, round_name, names_session)
 
     return Callback(verify=unsigned, decode=decode, encode_reply=encode_reply, notification=Result)
@@ -60,21 +66,9 @@ def _decode_session_expired(account: Account[FamilySettings], request: HttpReque
     )
 
 
-def _require_result(message: "_Message") -> str:
-    """Refuses a Result that lacks a field, in the order of the document's table; answers with the round's name."""
-    # The table says roundId, the example roundid: one field.
-    round_name = "roundid" if message.given("roundid") and not message.given("roundId") else "roundId"
-    message.require("uuid", "userId", "gameId", "gameName", round_name, "amount", "reference")
-    message.require("currency", "providerId", "timestamp", "roundDetails")
-    # A prize needs both; the one that is absent is the one to name.
-    if message.given("promoWinAmount") or message.given("promoWinReference"):
-        message.require("promoWinAmount", "promoWinReference")
-    return round_name
-
-
 def _result(message: "_Message", round_name: str, names_session: bool) -> Result:
-    """The typed Result. Every field's form is judged before any amount's: arguments are evaluated in this order."""
-    if message.given("roundId") and message.given("roundid"):
+    """The typed Result. Arguments are evaluated in this order: every field's form is checked before the amounts."""
+    if message.has("roundId") and message.has("roundid"):
         raise message.refused(CallbackFault.FIELD_MALFORMED, "roundId")
     message.id("uuid")
     message.expect("gameName", str)
@@ -85,7 +79,7 @@ def _result(message: "_Message", round_name: str, names_session: bool) -> Result
     return Result(
         reference=message.id("reference"),
         user_id=message.id("userId"),
-        currency=message.currency("currency"),
+        currency=message.matching("currency", _CURRENCY),
         round_id=message.id(round_name),
         game_id=message.id("gameId"),
         provider_id=message.id("providerId"),
@@ -102,7 +96,7 @@ def _result(message: "_Message", round_name: str, names_session: bool) -> Result
 
 
 def _read(account: Account[FamilySettings], request: HttpRequest) -> "_Message":
-    """The message in a request, once it is readable and its secureLogin, where it has one, is ours."""
+    """The message of a request, if it is readable and its secureLogin, where it has one, is ours."""
     try:
         message = _Message(read_object(request.body))
     except NotStrictJson as error:
@@ -113,21 +107,21 @@ def _read(account: Account[FamilySettings], request: HttpRequest) -> "_Message":
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A callback's JSON object, and how its members are asked for. Refuses by the dialect's names."""
+    """A callback's JSON object. Its methods read members and raise CallbackRefused with the dialect's names."""
 
     members: dict[str, Json] = field(repr=False)
 
-    def given(self, name: str) -> bool:
-        """Whether a member is there: null and the empty string are as good as absent."""
+    def has(self, name: str) -> bool:
+        """Whether a member is there. Null and the empty string count as absent."""
         return self.members.get(name) not in _ABSENT
 
     def require(self, *names: str) -> None:
         for name in names:
-            if self.members.get(name) in _ABSENT:
+            if not self.has(name):
                 raise self.refused(CallbackFault.FIELD_MISSING, name)
 
     def check_credential(self, name: str, ours: str | None) -> None:
-        """A credential may be left out; one that is sent is ours. With none of ours to compare, none is right."""
+        """Refuses a credential that is present and is not ours. Where `ours` is None, every one is wrong."""
         theirs = self.members.get(name)
         if theirs is None:
             return
@@ -138,14 +132,17 @@ class _Message:
         if not isinstance(self.members.get(name), types):
             raise self.refused(CallbackFault.FIELD_MALFORMED, name)
 
+    def matching(self, name: str, form: re.Pattern[str]) -> str:
+        value = self.members.get(name)
+        if not isinstance(value, str) or not form.fullmatch(value):
+            raise self.refused(CallbackFault.FIELD_MALFORMED, name)
+        return value
+
     def id(self, name: str) -> str:
-        return self._matching(name, _ID)
+        return self.matching(name, _ID)
 
     def optional_id(self, name: str) -> str:
-        return self.id(name) if self.given(name) else ""
-
-    def currency(self, name: str) -> str:
-        return self._matching(name, _CURRENCY)
+        return self.id(name) if self.has(name) else ""
 
     def money(self, name: str) -> Decimal:
         value = self.members.get(name)
@@ -155,31 +152,22 @@ class _Message:
             raise self.refused(CallbackFault.AMOUNT_INVALID, name) from None
 
     def refused(self, fault: CallbackFault, name: str) -> CallbackRefused:
-        """The refusal over one field, with what a person can still read of the message."""
+        """The refusal because of one field, with the readable values of the message."""
+        values = (self.members.get(id_name) for id_name in ("reference", "userId", "sessionId"))
         readable = PartialCallback(
-            reference=self._legible("reference"), user_id=self._legible("userId"), session_id=self._legible("sessionId")
+            *(value if isinstance(value, str) and _ID.fullmatch(value) else "" for value in values)
         )
         return CallbackRefused(fault, _MESSAGES[fault].format(name), field=name, readable=readable)
 
-    def _matching(self, name: str, form: re.Pattern[str]) -> str:
-        value = self.members.get(name)
-        if not isinstance(value, str) or not form.fullmatch(value):
-            raise self.refused(CallbackFault.FIELD_MALFORMED, name)
-        return value
-
-    def _legible(self, name: str) -> str:
-        value = self.members.get(name)
-        return value if isinstance(value, str) and _ID.fullmatch(value) else ""
-
 
 def _same(theirs: str, ours: str) -> bool:
-    """Compares in constant time. JSON can escape half a character, which plain UTF-8 has no bytes for."""
+    """Compares in constant time. JSON can escape lone surrogates, which plain UTF-8 cannot encode."""
     return hmac.compare_digest(theirs.encode("utf-8", "surrogatepass"), ours.encode("utf-8", "surrogatepass"))
 
 
 _MESSAGES = {
     CallbackFault.CREDENTIALS_WRONG: "{} is not the one configured for this provider: check the vendor's settings",
     CallbackFault.FIELD_MISSING: "The required field {} is absent, null or empty",
-    CallbackFault.FIELD_MALFORMED: "{} is of a wrong type, too long, has characters it cannot have, or came twice",
+    CallbackFault.FIELD_MALFORMED: "{} has a wrong type, is too long, has invalid characters, or occurs twice",
     CallbackFault.AMOUNT_INVALID: "{} is not a plain decimal amount of at most 32 digits, 18 after the point",
 }

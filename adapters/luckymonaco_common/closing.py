@@ -1,4 +1,4 @@
-"""CloseSession of the family: one body, one envelope in the answer, told apart by path and by clearHistory.
+"""CloseSession of the family: encodes the request and decodes the answer. Members differ in path and clearHistory.
 
 Documents: 000_b8e14c1351e36174.txt (LuckyMonaco) and 001_2be22584ec1b1196.txt (Kyren).
 """
@@ -21,6 +21,7 @@ from adapters.contract import (
     ProviderRefused,
     RefusalKind,
     Unsupported,
+    effective_token,
     kind_by_status,
     sanitize_text,
 )
@@ -32,7 +33,7 @@ _WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def close_session(path: str, *, clears_history: bool = False, warning: str = "") -> CloseSessionCall[FamilySettings]:
-    """The close of one member of the family; `clears_history` where its document knows clearHistory."""
+    """The close of one member of the family; `clears_history` where its document has clearHistory."""
 
     def encode(account: Account[FamilySettings], call: CloseSession, attempt: Attempt) -> HttpRequest:
         if call.session_id:
@@ -64,24 +65,19 @@ def _body(account: Account[FamilySettings], call: CloseSession, attempt: Attempt
         body["gameId"] = _writable("game_id", call.game_id)
     body["userId"] = _writable("user_id", call.user_id)
     if clears_history:
-        # The table says string, the example shows a number: the example is what works.
+        # The table has a string, the example a number: providers accept the example.
         body["clearHistory"] = int(call.clear_history)
-    body["token"] = _token(account, call)
+    token = effective_token(account, call)
+    if not token:
+        raise FieldInvalid("token", "A close needs a token: give one, or set the provider's token in the configuration")
+    body["token"] = _writable("token", token)
     body["uuid"] = attempt.uuid
     return _WRITE(body).encode()
 
 
-def _token(account: Account[FamilySettings], call: CloseSession) -> str:
-    given = (secret.reveal() for secret in (call.token, account.token) if secret is not None)
-    token = next(filter(None, given), "")
-    if not token:
-        raise FieldInvalid("token", "A close needs a token: give one, or set the provider's token in the configuration")
-    return _writable("token", token)
-
-
 def _writable(field: str, value: str) -> str:
     if not value or SURROGATE.search(value):
-        raise FieldInvalid(field, f"{field} is empty or cannot be written as UTF-8: give it as the provider knows it")
+        raise FieldInvalid(field, f"{field} is empty or cannot be written as UTF-8: give it as the provider has it")
     return value
 
 
@@ -90,34 +86,33 @@ def _writable(field: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    """What every answer of the family consists of."""
+    """The members of every answer of the family."""
 
     code: str
     description: str
 
 
 def _envelope(body: bytes) -> _Envelope | None:
-    """The envelope, or None where the body is not the dialect's. A table spells it `eroor`; no provider answers so."""
+    """The envelope; None where the body is not the dialect's. A table prints `eroor`, which no provider sends."""
     try:
-        said = read_object(body)
+        members = read_object(body)
     except NotStrictJson:
         return None
-    error = said.get("error")
+    error, description = members.get("error"), members.get("description")
     code = error.literal if isinstance(error, Number) else error
     if not isinstance(code, str) or not CODE.fullmatch(code):
         return None
-    description = said.get("description")
-    # The table calls it optional, and a decimal: no close fails over its own description.
+    # The table has it as optional and a decimal: the description never makes a close fail.
     return _Envelope(code, description if isinstance(description, str) else "")
 
 
 def _decode(account: Account[FamilySettings], reply: HttpReply) -> Closed:
     envelope = _envelope(reply.body)
     meaning = kind_by_status(reply.status) or _meaning(account.settings, reply.status, envelope)
-    # A refusal under a code that says success was refused by its status.
-    coded = envelope is not None and (envelope.code != SUCCESS or isinstance(meaning, Outcome))
+    # A refusal with the code of success was refused by its status.
+    has_code = envelope is not None and (envelope.code != SUCCESS or isinstance(meaning, Outcome))
     answer = ProviderAnswer(
-        code=envelope.code if envelope and coded else str(reply.status),
+        code=envelope.code if envelope and has_code else str(reply.status),
         description=sanitize_text(account, envelope.description) if envelope else "",
         http_status=reply.status,
     )
@@ -129,7 +124,7 @@ def _decode(account: Account[FamilySettings], reply: HttpReply) -> Closed:
 def _meaning(settings: FamilySettings, status: int, envelope: _Envelope | None) -> Outcome | RefusalKind:
     if envelope is None:
         return RefusalKind.MALFORMED
-    # A refusal may come with a status of its own; a success under any other status than 200 is not the dialect.
+    # A refusal may have another status; a success with another status than 200 is not the dialect.
     if status != 200 and not (400 <= status <= 499 and envelope.code != SUCCESS):
         return RefusalKind.MALFORMED
     if envelope.code == SUCCESS:
@@ -142,10 +137,10 @@ def _meaning(settings: FamilySettings, status: int, envelope: _Envelope | None) 
 _MESSAGES = {
     RefusalKind.THROTTLED: "The provider asks to be called less often: try again later",
     RefusalKind.FAILED: "The provider had an internal error: whether it closed is unknown, try again",
-    RefusalKind.FAILED_FOR_GOOD: "The provider had an internal error and asks not to be tried again: ask the vendor",
+    RefusalKind.FAILED_PERMANENTLY: "The provider had an internal error and asks not to be tried again: ask the vendor",
     RefusalKind.CREDENTIALS_REJECTED: "The provider rejects the credentials: check secure_login and the token",
     RefusalKind.USER_UNKNOWN: "The provider does not know this player: check user_id",
-    RefusalKind.REFUSED: "The provider refuses to close: its code says why",
-    RefusalKind.REFUSED_UNLISTED: "The provider answers with a code that nobody documents: ask the vendor what it did",
-    RefusalKind.MALFORMED: "The answer is not this dialect's: check base_url, and what stands between",
+    RefusalKind.REFUSED: "The provider refuses to close: its code has the reason",
+    RefusalKind.REFUSED_UNLISTED: "The provider answers with an undocumented code: ask the vendor whether it closed",
+    RefusalKind.MALFORMED: "The answer is not this dialect's: check base_url, and the proxies on the route",
 }

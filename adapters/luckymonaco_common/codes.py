@@ -1,4 +1,4 @@
-"""The family's error codes and what each means for a close."""
+"""The family's error codes, and the meaning of each for a close."""
 
 import re
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from adapters.contract import RefusalKind
 
 CODE = re.compile(r"0|-?[1-9][0-9]{0,17}")
-"""A code as text: a whole number, without a leading zero, sign or space around it."""
+"""A code as text: a whole number, without a leading zero or space around it."""
 
 SUCCESS = "0"
 
@@ -20,7 +20,7 @@ KINDS = MappingProxyType(
     dict.fromkeys(map(str, _USER_UNKNOWN), RefusalKind.USER_UNKNOWN)
     | dict.fromkeys(map(str, _CREDENTIALS), RefusalKind.CREDENTIALS_REJECTED)
     | dict.fromkeys(map(str, _RETRY), RefusalKind.FAILED)
-    | dict.fromkeys(map(str, _DO_NOT_RETRY), RefusalKind.FAILED_FOR_GOOD)
+    | dict.fromkeys(map(str, _DO_NOT_RETRY), RefusalKind.FAILED_PERMANENTLY)
     | dict.fromkeys(map(str, _OTHERS), RefusalKind.REFUSED)
 )
 """Every code that the vendors list (public revisions); one that is not here is REFUSED_UNLISTED."""

@@ -19,5 +19,5 @@ def read_money(text: str) -> Decimal:
 
 
 def plain(amount: Decimal) -> str:
-    """The amount as a JSON number, every digit kept, without an exponent."""
+    """The amount as a JSON number with every digit and no exponent."""
     return format(amount, "f")

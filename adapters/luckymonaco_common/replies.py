@@ -1,19 +1,11 @@
-"""What we answer to the family's callbacks: always HTTP 200, and the dialect's own code.
+"""Encodes our answers to the family's callbacks: always HTTP 200, with the dialect's code.
 
 Documents: 002_7007c2a68586bb11.txt and 004_a93688c609d824ae.txt, response parameters; codes from public revisions.
 """
 
 import msgspec
 
-from adapters.contract import (
-    Accepted,
-    Account,
-    CallbackAnswer,
-    CallbackFault,
-    Credited,
-    HttpReply,
-    Rejected,
-)
+from adapters.contract import Accepted, Account, CallbackAnswer, CallbackFault, Credited, HttpReply, Rejected
 from adapters.luckymonaco_common.money import plain
 from adapters.luckymonaco_common.settings import FamilySettings
 
@@ -33,15 +25,11 @@ class _Balance(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def encode_reply(_account: Account[FamilySettings], answer: CallbackAnswer) -> HttpReply:
-    """Any answer in the dialect's words: what went wrong with us is 998, 'send again', and says no more."""
-    return HttpReply(
-        status=200,
-        headers=(("Content-Type", "application/json"),),
-        body=msgspec.json.encode(_said(answer)),
-    )
+    """Any answer in the dialect. A fault of the gateway is 998, 'send again', without details."""
+    return HttpReply(200, (("Content-Type", "application/json"),), msgspec.json.encode(_members(answer)))
 
 
-def _said(answer: CallbackAnswer) -> _Status | _Balance:
+def _members(answer: CallbackAnswer) -> _Status | _Balance:
     match answer:
         case Accepted():
             return _Status(0, "Success")
@@ -49,16 +37,16 @@ def _said(answer: CallbackAnswer) -> _Status | _Balance:
             return _Balance(
                 transaction_id=answer.transaction_id,
                 currency=answer.currency,
-                # Raw, since every writer of numbers at hand would use an exponent or a float somewhere.
+                # Raw, since msgspec would write some numbers with an exponent or as a float.
                 cash=msgspec.Raw(plain(answer.cash).encode()),
                 bonus=msgspec.UNSET if answer.bonus is None else msgspec.Raw(plain(answer.bonus).encode()),
                 error=0,
                 description="Success",
             )
         case Rejected():
-            code, words, words_with_field = _FAULTS[answer.fault]
-            field = _DIALECT_WORDS.get(answer.field, answer.field)
-            return _Status(code, words_with_field.format(field) if field else words)
+            code, description, with_field = _FAULTS[answer.fault]
+            field = _DIALECT_NAMES.get(answer.field, answer.field)
+            return _Status(code, with_field.format(field) if field else description)
 
 
 _FAULTS = {
@@ -72,13 +60,13 @@ _FAULTS = {
     CallbackFault.CURRENCY_MISMATCH: (52, "Currency is not the player's", "Currency is not the player's"),
     CallbackFault.TRY_AGAIN: (998, "Internal error, send again", "Internal error, send again"),
 }
-"""For each fault its code, and the description without and with the field at fault."""
+"""For each fault its code, the description without a field, and the description with one."""
 
-_DIALECT_WORDS = {
+_DIALECT_NAMES = {
     "user_id": "userId",
     "round_id": "roundId",
     "game_id": "gameId",
     "promo_amount": "promoWinAmount",
     "promo_reference": "promoWinReference",
 }
-"""The core's words for what a reused reference differs in, where the dialect has another."""
+"""The dialect's names of the fields in which a reused reference can differ, where they are not the gateway's."""

@@ -1,4 +1,4 @@
-"""What a provider of the LuckyMonaco family adds to the configuration."""
+"""The settings of a provider of the LuckyMonaco family."""
 
 import msgspec
 
@@ -8,14 +8,14 @@ from adapters.luckymonaco_common.strict_json import SURROGATE
 
 
 class FamilySettings(AdapterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings of one provider. Raises ValueError for values that no provider of the family could have issued."""
+    """Settings of one provider. Raises ValueError for values that no vendor of the family issues."""
 
     secure_login: str
     """The partner id. A sub-brand has another one, and is another provider."""
     no_session_codes: tuple[int | str, ...] = ("17",)
-    """Codes that say that there was no session to close. Kept as text, whichever way they were written."""
+    """Codes that mean that there was no session to close. Kept as text; numbers are accepted."""
     verify_token: bool = False
-    """Whether the token in SessionExpired must be ours; the document says that it is the player's."""
+    """Whether the token in SessionExpired must be ours. By the document it is the player's."""
 
     def __post_init__(self) -> None:
         if not self.secure_login or SURROGATE.search(self.secure_login):

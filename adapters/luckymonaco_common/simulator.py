@@ -1,21 +1,20 @@
 """The provider's side of the family's dialect, written from the vendors' documents and not from our encoder.
 
-What it answers to CloseSession stands here; what it has to tell, and how often it tries, in `simulator_deliveries`.
+This module answers CloseSession; `simulator_deliveries` makes the callbacks and their retransmission.
 """
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
-from adapters.luckymonaco_common.simulator_deliveries import Deliveries, Member, told
-from adapters.simulation import Delivery, Expire, PlayerSession, SimulatedEvent, Simulator
+from adapters.luckymonaco_common.simulator_deliveries import Deliveries, Member, callback_of
+from adapters.simulation import Expire, Sessions, SimulatedEvent, Simulator
 
 REMEMBERED_UUIDS = 1000
-"""How many of the latest requests it compares a uuid with."""
+"""The number of latest requests whose uuid may not occur again."""
 
 _CLOSE_REQUIRED = ("secureLogin", "userId", "token", "uuid")
 _SESSION_EXPIRED_REQUIRED = ("secureLogin", "providerId", "sessionId", "userId", "token", "uuid")
@@ -28,12 +27,11 @@ _RESULT_RESERVED = ("bonusCode", "promoWinAmount", "promoWinReference", "promoCa
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The provider between two requests. `sessions` are all it ever opened, `open` those still in play."""
+    """The provider between two requests."""
 
     member: Member
     account: Account[Any]
-    sessions: Mapping[str, PlayerSession]
-    open: frozenset[str]
+    sessions: Sessions
     deliveries: Deliveries
     uuids: tuple[str, ...] = ()
     forced_code: str = ""
@@ -41,21 +39,16 @@ class State:
 
 def simulator(member: Member) -> Simulator[State]:
     """The simulator of one member of the family."""
-
-    def start(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> State:
-        known = {session.session_id: session for session in sessions}
-        return State(member, account, MappingProxyType(known), frozenset(known), Deliveries())
-
     session_expired, result = f"{member.version}/SessionExpired", f"{member.version}/Result"
     return Simulator(
-        start=start,
-        open_session=_open_session,
+        start=lambda account, sessions: State(member, account, Sessions.of(sessions), Deliveries()),
+        open_session=lambda state, session: replace(state, sessions=state.sessions.opened(session)),
         answer=_answer,
         fail_with=_fail_with,
-        happen=_happen,
-        pending=lambda state: state.deliveries.due(),
-        on_reply=_heard,
-        open_sessions=_open_sessions,
+        emit=_emit,
+        pending=lambda state: state.deliveries.pending,
+        on_reply=lambda state, delivery, reply: replace(state, deliveries=state.deliveries.on_reply(delivery, reply)),
+        open_sessions=lambda state: state.sessions.open,
         required=MappingProxyType(
             {
                 "close_session": frozenset(_CLOSE_REQUIRED),
@@ -77,15 +70,6 @@ def _close_optional(member: Member) -> frozenset[str]:
     return frozenset({"gameId", "clearHistory"}) if member.clears_history else frozenset({"gameId"})
 
 
-def _open_session(state: State, session: PlayerSession) -> State:
-    known = MappingProxyType({**state.sessions, session.session_id: session})
-    return replace(state, sessions=known, open=state.open | {session.session_id})
-
-
-def _open_sessions(state: State) -> tuple[PlayerSession, ...]:
-    return tuple(session for session in state.sessions.values() if session.session_id in state.open)
-
-
 def _fail_with(state: State, code: str) -> State:
     """Raises ValueError for a text that is not one of the family's error codes."""
     if code and not re.fullmatch(r"[1-9][0-9]*", code):
@@ -93,20 +77,19 @@ def _fail_with(state: State, code: str) -> State:
     return replace(state, forced_code=code)
 
 
+def _emit(state: State, event: SimulatedEvent, attempt: Attempt) -> State:
+    """Any session that was ever opened may still expire or win: an unfinished round outlives its session."""
+    session = state.sessions.known[event.session_id]
+    ended = {session.session_id} if isinstance(event, Expire) else set()
+    request = callback_of(state.member, state.account, session, event, attempt)
+    return replace(state, sessions=state.sessions.closed(ended), deliveries=state.deliveries.add(request))
+
+
 # --- CloseSession -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A close as the document allows it. Whether a round's history goes too changes nothing that is simulated."""
-
-    user_id: str
-    game_id: str
-    uuid: str
-
-
 class _Refusal(Exception):
-    """A request that the document does not allow, with the code it earns."""
+    """A request that the document does not allow, with the code of the answer."""
 
     def __init__(self, code: int, description: str) -> None:
         super().__init__(description)
@@ -118,23 +101,24 @@ def _answer(state: State, request: HttpRequest) -> tuple[State, HttpReply]:
     if (request.method, request.path) != ("POST", f"/{state.member.version}/CloseSession"):
         return state, HttpReply(404, (("Content-Type", "text/plain"),), b"Not Found\n")
     try:
-        asked = _read(state, request)
+        call = _read(state, request)
     except _Refusal as refusal:
         return state, _reply(refusal.code, refusal.description)
-    state = replace(state, uuids=(*state.uuids, asked.uuid)[-REMEMBERED_UUIDS:])
+    state = replace(state, uuids=(*state.uuids, call["uuid"])[-REMEMBERED_UUIDS:])
     if state.forced_code:
         return state, _reply(int(state.forced_code), "Simulated failure")
-    return _close(state, asked)
+    return _close(state, call["userId"], call.get("gameId", ""))
 
 
-def _close(state: State, asked: _Asked) -> tuple[State, HttpReply]:
-    theirs = [session for session in state.sessions.values() if session.user_id == asked.user_id]
+def _close(state: State, user_id: str, game_id: str) -> tuple[State, HttpReply]:
+    """Closes the player's sessions. clearHistory changes nothing that is simulated."""
+    theirs = [session for session in state.sessions.known.values() if session.user_id == user_id]
     if not theirs:
         return state, _reply(62, "Player not found")
-    ending = {session.session_id for session in theirs if asked.game_id in ("", session.game_id)} & state.open
+    ending = {session.session_id for session in theirs if game_id in ("", session.game_id)} & state.sessions.open_ids
     if not ending:
         return state, _reply(17, "No active session")
-    return replace(state, open=state.open - ending), _reply(0, "Success")
+    return replace(state, sessions=state.sessions.closed(ending)), _reply(0, "Success")
 
 
 def _reply(code: int, description: str) -> HttpReply:
@@ -142,27 +126,27 @@ def _reply(code: int, description: str) -> HttpReply:
     return HttpReply(200, (("Content-Type", "application/json"),), body.encode())
 
 
-def _read(state: State, request: HttpRequest) -> _Asked:
-    """What the request asks, once the document, the credentials and the uuid allow them. Raises _Refusal."""
+def _read(state: State, request: HttpRequest) -> dict[str, Any]:
+    """The members of the call, if the document, the credentials and the uuid allow them. Raises _Refusal."""
     if request.query or request.header("Content-Type") != "application/json":
         raise _Refusal(57, "Invalid parameters: the request is a plain POST of application/json")
-    asked = _parse(request.body)
-    _check_form(state.member, asked)
-    if asked["secureLogin"] != state.account.settings.secure_login:
+    call = _parse(request.body)
+    _check_form(state.member, call)
+    if call["secureLogin"] != state.account.settings.secure_login:
         raise _Refusal(54, "Wrong secureLogin")
-    # Without a token of its own to compare with, it cannot know the player's, and takes any.
-    if state.account.token is not None and asked["token"] != state.account.token.reveal():
+    # Without a configured token it accepts any: it cannot know the player's.
+    if state.account.token is not None and call["token"] != state.account.token.reveal():
         raise _Refusal(401, "Unauthorized")
-    if asked["uuid"] in state.uuids:
+    if call["uuid"] in state.uuids:
         raise _Refusal(57, "Invalid parameters: uuid was used before")
-    return _Asked(asked["userId"], asked.get("gameId", ""), asked["uuid"])
+    return call
 
 
-def _check_form(member: Member, asked: dict[str, Any]) -> None:
+def _check_form(member: Member, call: dict[str, Any]) -> None:
     for name in _CLOSE_REQUIRED:
-        if asked.get(name) in (None, ""):
+        if call.get(name) in (None, ""):
             raise _Refusal(64, f"Empty mandatory field '{name}'")
-    for name, value in asked.items():
+    for name, value in call.items():
         known = name in _CLOSE_REQUIRED or name in _close_optional(member)
         if not known or not _well_formed(name, value):
             raise _Refusal(57, f"Invalid parameters: {name}")
@@ -176,31 +160,16 @@ def _well_formed(name: str, value: object) -> bool:
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        asked = json.loads(body.decode("utf-8"), object_pairs_hook=_each_once)
+        call = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise _Refusal(57, "Invalid parameters: the body is not JSON") from None
-    if not isinstance(asked, dict):
+    if not isinstance(call, dict):
         raise _Refusal(57, "Invalid parameters: the body is not a JSON object")
-    return asked
+    return call
 
 
-def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in members]
-    if len(set(names)) < len(names):
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(members)
+    if len(read) != len(members):
         raise _Refusal(57, "Invalid parameters: a member occurs twice")
-    return dict(members)
-
-
-# --- What it has to tell ----------------------------------------------------------------------------------------------
-
-
-def _happen(state: State, happening: SimulatedEvent, attempt: Attempt) -> State:
-    """Any session that it ever opened may still expire or win: an unfinished round outlives its session."""
-    session = state.sessions[happening.session_id]
-    request = told(state.member, state.account, session, happening, attempt)
-    still_open = state.open - {session.session_id} if isinstance(happening, Expire) else state.open
-    return replace(state, open=still_open, deliveries=state.deliveries.adding(request))
-
-
-def _heard(state: State, delivery: Delivery, reply: HttpReply | None) -> State:
-    return replace(state, deliveries=state.deliveries.hearing(delivery, reply))
+    return read

@@ -1,6 +1,6 @@
-"""A strict reader of JSON objects: what two readers could understand differently is refused, not guessed.
+"""A strict parser of JSON objects: it refuses what two parsers could read differently.
 
-Numbers stay text, so that money is judged by what was written and no literal is ever converted by accident.
+Numbers stay text, so money is checked as it was written.
 """
 
 import json
@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 MAX_DEPTH = 32
-"""Objects and arrays within each other. The family's deepest message, roundDetails as an object, is far below."""
+"""The deepest nesting of objects and arrays. The family's deepest message, roundDetails as an object, is far below."""
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half a character, which JSON can escape and UTF-8 cannot write."""
@@ -28,7 +28,7 @@ Json = None | bool | str | Number | list["Json"] | dict[str, "Json"]
 
 
 class NotStrictJson(Exception):
-    """The bytes are not one JSON object that everybody reads alike. The message quotes none of them."""
+    """The bytes are not one unambiguous JSON object. The message quotes none of them."""
 
 
 def read_object(body: bytes) -> dict[str, Json]:

@@ -119,7 +119,7 @@ class CallbackHandler:
             "provider": route.provider.name,
         }
         return self._traces.callback(
-            f"{route.callback.method} {template}", work, attributes=attributes, told=partial(_told_of, route)
+            f"{route.callback.method} {template}", work, attributes=attributes, result=partial(_told_of, route)
         )
 
     def _admit(self, request: web.BaseRequest) -> _AuthenticatedRequest | None:

@@ -1,70 +1,25 @@
-"""`session-gateway`: its entry point, and a short way to what serves.
+"""`session-gateway`, the command line.
 
-Servers are started again and again, by supervisors and in a hurry, and do without what prints for people.
+`commands` the commands · `serve` running a server · `admin` calling a running gateway · `demo` the demo · `output`
+printing and exit codes
 """
 
-import gc
+import io
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-_OPTIONS = {"serve": {"--config", "--worker"}, "wallet": {"--config"}}
-"""Of the commands that serve, the options that the short way knows. `--config` must be given."""
 
 
 def main() -> None:
     """The entry point of `session-gateway`."""
-    if sys.argv[1:2] and sys.argv[1] in _OPTIONS:
-        # Until there is a server that knows what to do, and from its end on: see gateway.server.signals.
+    if sys.argv[1:2] in (["serve"], ["wallet"]):
+        # SIGHUP must not end a server that is still importing its modules; gateway.server.signals handles it later.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # The core of gRPC would write lines of its own into the log, which are no JSON and pass no mask.
+    # gRPC's core would write lines to the log that are neither JSON nor masked. It reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    options = plain_options(sys.argv[1:])
-    if options is None:
-        from gateway.cli.commands import cli  # reads every form of every command, and explains what is wrong
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a name may not fit the encoding
+    from gateway.cli.commands import cli  # after the lines above: importing takes a while
 
-        cli()
-        return
-    # structlog loads rich wherever it finds it, for tracebacks on a terminal: a tenth of a start.
-    with _nothing_collected(), _absent("rich"):
-        from gateway.cli import serve
-    if sys.argv[1] == "serve":
-        serve.serve(options["--config"], options.get("--worker", ""))
-    else:
-        serve.wallet(options["--config"])
-
-
-def plain_options(arguments: Sequence[str]) -> Mapping[str, str] | None:
-    """The options of a command that serves, where each is written as `--name value`; None for all else."""
-    command, *rest = arguments or [""]
-    names, values = rest[::2], rest[1::2]
-    once = len(set(names)) == len(names) == len(values)
-    if not once or "--config" not in names or not _OPTIONS.get(command, set()).issuperset(names):
-        return None
-    return None if any(value.startswith("-") for value in values) else dict(zip(names, values, strict=True))
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """What is loaded meanwhile is there to stay: it is not looked through for garbage, now or later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-@contextmanager
-def _absent(module: str) -> Iterator[None]:
-    """Meanwhile a module cannot be imported, as if it were not installed."""
-    absent: dict[str, Any] = {module: None}
-    sys.modules.update(absent)
-    try:
-        yield
-    finally:
-        del sys.modules[module]
+    cli(prog_name="session-gateway")

@@ -1,87 +1,85 @@
-"""The commands of `session-gateway` as typer reads them. Each imports only what it needs, to start soon."""
+"""The commands of `session-gateway`.
+
+A command imports what only it needs when it runs: `--help`, completion and usage errors then do not wait for gRPC.
+"""
 
 import asyncio
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from gateway.cli.admin.provider import provider_commands
-from gateway.cli.admin.reconcile import reconcile
+from gateway.cli.admin.reconcile import reconcile_commands
 from gateway.cli.output import (
-    EXIT_CANNOT_START,
+    EXIT_FAILED,
     EXIT_NOT_DONE,
-    EXIT_UNSOUND,
     exit_with_problems,
+    load_or_exit,
     print_error,
-    settings_of,
+    print_line,
 )
 from gateway.config import ConfigInvalid, warnings
 
 if TYPE_CHECKING:
+    from adapters.simulation import PlayerSession
     from gateway.store.audit import Audit
 
 cli = typer.Typer(
-    help="One gRPC service for every provider's sessions: closes them provably, and pays each result once.",
+    help="One gRPC service for the sessions of all game providers. It closes sessions and credits each result once.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # Rich would read [grpc] in a help text as markup and drop it
     pretty_exceptions_enable=False,  # its tracebacks would print locals, secrets among them
 )
-cli.add_typer(reconcile, name="reconcile")
+cli.add_typer(reconcile_commands, name="reconcile")
 cli.add_typer(provider_commands, name="provider")
-out = Console(highlight=False, soft_wrap=True)
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="The TOML file; README.md says what may stand in it.")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="The TOML configuration file.")]
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        print_line(f"session-gateway {version('session-gateway')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @cli.command()
 def serve(
     config: ConfigFile,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this host; more than one needs PostgreSQL.")] = 1,
-    worker: Annotated[str, typer.Option(hidden=True, help="The ports of one worker, from its supervisor.")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this host. More than one needs PostgreSQL.")] = 1,
+    worker: Annotated[str, typer.Option(hidden=True, help="The ports of one worker, set by its supervisor.")] = "",
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight and exit 0.
+    """Run the gateway. On SIGTERM or SIGINT it finishes the calls in flight and exits 0.
 
-    Prints one line of JSON with its addresses once it accepts calls; the log goes to standard error. With --workers the
-    processes share the ports of [grpc] and [callbacks]; the admin ports are counted up from that of [admin].
+    It prints one line of JSON with its addresses when it accepts calls. The log goes to standard error. With --workers,
+    the processes share the ports of [grpc] and [callbacks]; their admin ports are counted up from that of [admin].
     """
+    from gateway.cli.serve import serve_gateway, serve_workers
+
     if workers > 1:
-        _supervise(config, workers)
-        return
-    from gateway.cli import serve
-
-    serve.serve(str(config), worker)
-
-
-def _supervise(config: Path, workers: int) -> None:
-    from gateway.server.supervisor import WorkerFailed, supervise
-    from gateway.server.validation import secrets_of
-    from gateway.telemetry import logs
-
-    settings = settings_of(config)
-    logs.configure(settings.log.level, secrets_of(settings))
-    if settings.store.is_sqlite:
-        raise typer.BadParameter(
-            "SQLite serves one process: give [store] a postgresql:// url, or leave --workers away",
-            param_hint="--workers",
-        )
-    try:
-        supervise(config, settings, workers)
-    except (WorkerFailed, OSError) as error:
-        print_error(f"The gateway cannot start: {error}")
-        code = error.code if isinstance(error, WorkerFailed) else EXIT_CANNOT_START
-        raise SystemExit(max(code, EXIT_CANNOT_START)) from None
+        serve_workers(config, workers)
+    else:
+        serve_gateway(config, worker)
 
 
 @cli.command()
 def check(config: ConfigFile) -> None:
-    """Say what is wrong with a configuration, each with its key's path; exit 0 if nothing is."""
+    """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2."""
     from gateway.server.fitting import validate
     from gateway.server.validation import store_conflicts
 
-    settings = settings_of(config)
+    settings = load_or_exit(config)
     try:
         validate(settings)
     except ConfigInvalid as invalid:
@@ -91,142 +89,136 @@ def check(config: ConfigFile) -> None:
     for advice in warnings(settings):
         print_error(f"advice: {advice}")
     served = sum(not provider.retired for provider in settings.providers.values())
-    out.print(f"{config}: good, {served} providers", markup=False)
+    print_line(f"{config}: valid, {served} providers")
 
 
 @cli.command()
 def wallet(config: ConfigFile) -> None:
-    """Serve the built-in ledger alone, as the operator's wallet of a gateway elsewhere, until SIGTERM or SIGINT.
+    """Run only the built-in ledger. A gateway elsewhere can use it as its wallet.target.
 
-    Takes [grpc] and [store] of the file; the database is its own, and not that gateway's. Prints one line of JSON with
-    its address once it takes calls.
+    It reads [grpc] and [store] of the file. The database must not be that of the gateway. It prints one line of JSON
+    with its address when it accepts calls.
     """
-    from gateway.cli import serve
+    from gateway.cli.serve import serve_wallet
 
-    serve.wallet(str(config))
+    serve_wallet(config)
 
 
 @cli.command()
 def verify(config: ConfigFile) -> None:
-    """Look whether the books add up, beside a running gateway or without one.
+    """Check that the ledger balances. The gateway may be running.
 
-    Exit 0 if they do, 1 if not, with a line for each difference that names its field; 3 where they cannot be read.
+    Exit 0 if it balances. Exit 1 if not, with a line for each wrong field. Exit 3 if it cannot be read.
     """
     from gateway.server import maintenance
 
-    settings = settings_of(config)
+    settings = load_or_exit(config)
     try:
-        found = asyncio.run(maintenance.verify(settings))
+        audit = asyncio.run(maintenance.verify(settings))
     except maintenance.MaintenanceError as error:
-        print_error(f"The books could not be verified: {error}")
+        print_error(f"The ledger could not be verified: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
-    _tell_audit(found)
+    _print_audit(audit)
 
 
 @cli.command()
 def backup(
-    config: ConfigFile, to: Annotated[Path, typer.Option(help="The file to make; it must not be there yet.")]
+    config: ConfigFile, to: Annotated[Path, typer.Option(help="The file to write. It must not exist yet.")]
 ) -> None:
-    """Copy the SQLite database of a gateway, running or not, to a new file, and look whether the books add up there.
+    """Copy the SQLite database and check the copy. The gateway may be running.
 
-    Exit 0 once the copy is on the disk and sound, 1 where its books do not add up, 3 where there is no copy.
+    Exit 0 if the copy is on the disk and balances. Exit 1 if it does not balance. Exit 3 if there is no copy.
     """
     from gateway.server import maintenance
 
-    settings = settings_of(config)
+    settings = load_or_exit(config)
     try:
-        found = maintenance.back_up(settings, to)
+        audit = maintenance.back_up(settings, to)
     except maintenance.MaintenanceError as error:
         print_error(f"No backup was made: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
-    out.print(maintenance.after_backup(settings, to), markup=False)
-    _tell_audit(found)
+    print_line(maintenance.after_backup(settings, to))
+    _print_audit(audit)
 
 
-def _tell_audit(found: "Audit") -> None:
+def _print_audit(audit: "Audit") -> None:
     from gateway.server.maintenance import describe
 
-    for difference in found.discrepancies:
-        print_error(describe(difference))
-    if found.discrepancies:
-        raise SystemExit(EXIT_UNSOUND)
-    out.print(f"the books add up: {found.accounts} accounts, {found.transactions} transactions")
+    for discrepancy in audit.discrepancies:
+        print_error(describe(discrepancy))
+    if audit.discrepancies:
+        raise SystemExit(EXIT_FAILED)
+    print_line(f"the ledger balances: {audit.accounts} accounts, {audit.transactions} transactions")
 
 
 @cli.command()
 def simulate(
     config: ConfigFile,
-    provider: Annotated[str, typer.Option(help="Which configured provider to stand in for.")],
-    listen: Annotated[str, typer.Option(help="Where to listen; port 0 takes a free one.")] = "127.0.0.1:0",
+    provider: Annotated[str, typer.Option(help="The name of the configured provider to simulate.")],
+    listen: Annotated[str, typer.Option(help="The address to listen on. Port 0 takes a free port.")] = "127.0.0.1:0",
     callback_url: Annotated[
-        str, typer.Option(help="The gateway's callback URL for this provider, its key included.")
+        str, typer.Option(help="The gateway's callback URL for this provider, with its callback key.")
     ] = "",
-    session: Annotated[
-        list[str] | None, typer.Option(help="An open session, USER:SESSION:GAME; may be repeated.")
-    ] = None,
+    session: Annotated[list[str] | None, typer.Option(help="An open session, USER:SESSION:GAME. Repeatable.")] = None,
     fault: Annotated[
-        list[str] | None, typer.Option(help="A fault, such as hang, status:503 or code:998; may be repeated.")
+        list[str] | None, typer.Option(help="A fault, such as hang, status:503 or code:998. Repeatable.")
     ] = None,
-    redeliver_every: Annotated[float, typer.Option(help="Seconds between tries at what is unsettled; 0: none.")] = 0,
+    redeliver_every: Annotated[
+        float, typer.Option(help="Seconds between deliveries of an unsettled callback. 0: deliver once.")
+    ] = 0,
 ) -> None:
-    """Host the provider's side of a configured provider, for a team's staging, until SIGTERM or SIGINT.
+    """Simulate a configured provider. On SIGTERM or SIGINT it exits 0.
 
-    Prints one line of JSON with its address once it listens: the base_url that the gateway needs.
+    It prints one line of JSON with its address when it listens. Use that address as the provider's base_url.
     """
-    from adapters.simulation import PlayerSession
     from gateway.config.values import listen as parse_listen
     from gateway.server.dialects import simulated
-    from gateway.simulation import parse_fault, run_simulator
+    from gateway.simulation import SimulatorHost, parse_fault, run_simulator
 
-    settings = settings_of(config)
+    settings = load_or_exit(config)
     try:
         simulator, account = simulated(settings, provider)
-        at = parse_listen(listen)
-        sessions = [PlayerSession(*_session(text)) for text in session or ()]
+        address = parse_listen(listen)
+        sessions = [_parse_session(text) for text in session or ()]
         faults = [parse_fault(text) for text in fault or ()]
     except ConfigInvalid as invalid:
         exit_with_problems(config, invalid.problems)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    host = SimulatorHost(simulator, account, sessions, callback_url or None, faults=faults)
     try:
-        asyncio.run(
-            run_simulator(
-                simulator,
-                account,
-                sessions=sessions,
-                host=at.host,
-                port=at.port,
-                callback_url=callback_url or None,
-                redeliver_every_s=redeliver_every or None,
-                faults=faults,
-            )
-        )
+        asyncio.run(run_simulator(host, address.host, address.port, redeliver_every or None))
     except OSError as error:
-        print_error(f"The simulator cannot listen on {at}: {error}")
-        raise SystemExit(EXIT_CANNOT_START) from None
+        print_error(f"The simulator cannot listen on {address}: {error}")
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _parse_session(text: str) -> "PlayerSession":
+    from adapters.simulation import PlayerSession
+
+    user_id, _, rest = text.partition(":")
+    session_id, _, game_id = rest.partition(":")
+    if not (user_id and session_id and game_id):
+        raise ValueError(f"{text!r} is not USER:SESSION:GAME")
+    return PlayerSession(session_id, user_id, game_id)
 
 
 @cli.command()
 def demo() -> None:
-    """Show the main job with real processes: closes, a refusal, callbacks; exit 0 only if all of it was observed.
+    """Run a gateway with simulated providers. Exit 0 if every step succeeds.
 
-    DEMO_FAULT=ADAPTER:FAULT, the fault as `simulate --fault` takes it, puts one into a simulator: the demo then fails.
+    The steps are closes, a rejected call, and callbacks with an event and with a win.
+
+    DEMO_FAULT=ADAPTER:FAULT puts a fault into one simulator, in the form that `simulate --fault` takes. The demo then
+    fails.
     """
-    from gateway.cli.demo import DemoPrinter, run_demo
-    from gateway.cli.demo.examples import examples as find_examples
+    from gateway.cli.demo import run_demo
+    from gateway.cli.demo.examples import find_examples
 
     examples = find_examples()
     adapter, _, fault = os.environ.get("DEMO_FAULT", "").partition(":")
     if adapter and (adapter not in {example.adapter for example in examples} or not fault):
         known = ", ".join(example.adapter for example in examples)
-        raise typer.BadParameter(f"DEMO_FAULT is ADAPTER:FAULT, such as NAME:hang; adapters are {known}")
-    observed = asyncio.run(run_demo(examples, {adapter: fault} if adapter else {}, DemoPrinter(out)))
-    raise SystemExit(0 if observed else 1)
-
-
-def _session(text: str) -> tuple[str, str, str]:
-    user_id, _, rest = text.partition(":")
-    session_id, _, game_id = rest.partition(":")
-    if not (user_id and session_id and game_id):
-        raise ValueError(f"{text!r} is not USER:SESSION:GAME")
-    return session_id, user_id, game_id
+        raise typer.BadParameter(f"DEMO_FAULT must be ADAPTER:FAULT, such as NAME:hang. The adapters are {known}.")
+    succeeded = asyncio.run(run_demo(examples, {adapter: fault} if adapter else {}))
+    raise SystemExit(0 if succeeded else EXIT_FAILED)

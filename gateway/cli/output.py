@@ -1,4 +1,4 @@
-"""What commands tell a person on standard error, and the codes that they exit with."""
+"""Printing, exit codes, and reading the configuration for a command."""
 
 import os
 import sys
@@ -7,19 +7,26 @@ from typing import NoReturn
 
 from gateway.config import ConfigInvalid, Problem, Settings, load
 
-EXIT_CONFIG = 2
-EXIT_CANNOT_START = 1
-EXIT_UNSOUND = 1
+EXIT_FAILED = 1
+"""A server could not start, a gateway rejected a call, or the ledger does not balance."""
+EXIT_INVALID = 2
+"""The arguments or the configuration are invalid."""
 EXIT_NOT_DONE = 3
+"""The ledger could not be read or copied."""
+
+
+def print_line(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
 
 
 def print_error(text: str) -> None:
-    """Write a line, as it is."""
+    """Write a line to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
-def settings_of(config: Path) -> Settings:
-    """What stands in a configuration file. Tells what is wrong with it, and exits."""
+def load_or_exit(config: Path) -> Settings:
+    """Read a configuration file. Prints what is wrong with it and exits if it is invalid."""
     try:
         return load(config, os.environ)
     except ConfigInvalid as invalid:
@@ -27,7 +34,7 @@ def settings_of(config: Path) -> Settings:
 
 
 def exit_with_problems(config: Path, problems: tuple[Problem, ...]) -> NoReturn:
-    """Tell what is wrong with a configuration, and exit."""
+    """Print what is wrong with a configuration and exit."""
     for problem in problems:
         print_error(f"{config}: {problem.path}: {problem.message}" if problem.path else problem.message)
-    raise SystemExit(EXIT_CONFIG)
+    raise SystemExit(EXIT_INVALID)

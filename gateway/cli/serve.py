@@ -1,4 +1,4 @@
-"""The commands that serve until they are told to stop. What prints for people is not loaded here."""
+"""The commands that run a server until SIGTERM or SIGINT."""
 
 import asyncio
 import os
@@ -8,70 +8,84 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+import typer
 import uvloop
 
-from gateway.cli.output import EXIT_CANNOT_START, exit_with_problems, print_error
+from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
 from gateway.config import ConfigInvalid, Settings, load
 from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.server.reload import reload
+from gateway.server.supervisor import Ports, WorkerFailed, supervise
 from gateway.server.validation import secrets_of
+from gateway.server.wallet_server import WalletServer
 from gateway.telemetry import logs
 
 log = structlog.get_logger(__name__)
 
 
-def serve(config: str, worker: str = "") -> None:
-    """Serve the gateway; `worker` holds the ports of one worker, from its supervisor. Exits where it cannot."""
-    with _explained("gateway", Path(config)):
-        settings = _read(Path(config), worker)
-        secrets = _logged(settings)
-        made = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
-        reloaded = partial(reload, read=partial(_read, Path(config), worker))
+def serve_gateway(config: Path, worker: str = "") -> None:
+    """Run one gateway process; `worker` holds the ports that its supervisor gave it. Exits if it cannot start."""
+    with _exit_on_failure("gateway", config):
+        settings = _load(config, worker)
+        secrets = _configure_logs(settings)
+        make = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
+        reload_gateway = partial(reload, read=partial(_load, config, worker))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(runner.run(made, reload=reloaded, supervised=bool(worker)))
+            loop.run(runner.run(make, reload=reload_gateway, supervised=bool(worker)))
 
 
-def wallet(config: str) -> None:
-    """Serve the built-in ledger alone. Exits where it cannot."""
-    from gateway.server.wallet_server import WalletServer  # of no use to a gateway
+def serve_workers(config: Path, workers: int) -> None:
+    """Run several gateway processes on this host. Exits if one cannot start."""
+    with _exit_on_failure("gateway", config):
+        settings = _load(config)
+        _configure_logs(settings)
+        if settings.store.is_sqlite:
+            raise typer.BadParameter(
+                "SQLite serves one process: set [store] url to a postgresql:// url, or omit --workers",
+                param_hint="--workers",
+            )
+        try:
+            supervise(config, settings, workers)
+        except OSError as error:
+            raise CannotStart(str(error)) from error
 
-    with _explained("wallet", Path(config)):
-        settings = _read(Path(config))
-        _logged(settings)
+
+def serve_wallet(config: Path) -> None:
+    """Run the built-in ledger alone. Exits if it cannot start."""
+    with _exit_on_failure("wallet", config):
+        settings = _load(config)
+        _configure_logs(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(runner.run(partial(WalletServer, settings), reload=_not_reloaded))
+            loop.run(runner.run(partial(WalletServer, settings), reload=_ignore_reload))
 
 
-def _read(config: Path, worker: str = "") -> Settings:
-    """What stands in the file, with the ports of a worker where it is one. Raises ConfigInvalid."""
+def _load(config: Path, worker: str = "") -> Settings:
+    """Read the file and apply a worker's ports. Raises ConfigInvalid."""
     settings = load(config, os.environ)
-    if not worker:
-        return settings
-    from gateway.server.supervisor import Ports  # of no use to a gateway that is alone
-
-    return Ports.from_option(worker).applied_to(settings)
+    return Ports.from_option(worker).applied_to(settings) if worker else settings
 
 
-def _logged(settings: Settings) -> KnownSecrets:
-    """Log as the settings say; answers what the log masks."""
+def _configure_logs(settings: Settings) -> KnownSecrets:
+    """Configure logging. Returns the secrets that the log masks."""
     secrets = KnownSecrets(secrets_of(settings))
     logs.configure(settings.log.level, secrets)
     return secrets
 
 
-async def _not_reloaded(wallet: runner.Server) -> None:
+async def _ignore_reload(wallet: runner.Server) -> None:
     log.warning("SIGHUP changes nothing: a wallet reads its configuration when it starts, so restart it")
 
 
 @contextmanager
-def _explained(what: str, config: Path) -> Iterator[None]:
-    """Tell why a server cannot start, and exit."""
+def _exit_on_failure(server: str, config: Path) -> Iterator[None]:
+    """Print why a server cannot start, and exit."""
     try:
         yield
     except ConfigInvalid as invalid:
         exit_with_problems(config, invalid.problems)
-    except CannotStart as error:
-        print_error(f"The {what} cannot start: {error}")
-        raise SystemExit(EXIT_CANNOT_START) from None
+    except (CannotStart, WorkerFailed) as error:
+        print_error(f"The {server} cannot start: {error}")
+        code = error.code if isinstance(error, WorkerFailed) else EXIT_FAILED
+        raise SystemExit(max(code, EXIT_FAILED)) from None

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gateway.config.problems import Problem
-from gateway.config.settings import Listen, ProviderSettings, Settings, WalletSettings
+from gateway.config.settings import GrpcServerKind, Listen, ProviderSettings, Settings, WalletSettings
 
 _GOOD_KEY_LENGTH = 32
 
@@ -20,7 +20,9 @@ def warnings(settings: Settings) -> tuple[Problem, ...]:
 
 def _listeners(settings: Settings) -> Iterable[Problem]:
     if settings.grpc.tls is None and not settings.grpc.listen.is_loopback:
-        yield Problem("grpc.listen", "others can connect, and players' tokens travel unencrypted; set grpc.tls")
+        native = settings.grpc.server is GrpcServerKind.NATIVE
+        advice = "let a sidecar or firewall admit only your services" if native else "set grpc.tls"
+        yield Problem("grpc.listen", f"others can connect, and players' tokens travel unencrypted; {advice}")
     callbacks = settings.callbacks
     # Behind a declared proxy it is the proxy that ends TLS.
     if callbacks.tls is None and not callbacks.trusted_proxies and not callbacks.listen.is_loopback:

@@ -14,6 +14,7 @@ from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
     ClientTls,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -84,7 +85,8 @@ def _grpc(table: Table, around: ReferenceResolver) -> GrpcSettings:
         tls=_tls(table, around),
         # The gateway answers 50 ms before a deadline, so that less than 0.1 s leaves it no time to do anything.
         default_deadline_s=table.optional("default_deadline_s", values.seconds(0.1, 3600), usual.default_deadline_s),
-        front_end=table.optional("front_end", values.front_end, usual.front_end),
+        server=table.optional("server", values.grpc_server, usual.server),
+        allow_anyone=table.optional("allow_anyone", values.boolean, usual.allow_anyone),
         max_calls=table.optional("max_calls", values.whole_number(1, _MOST_AT_ONCE), usual.max_calls),
         max_event_streams=table.optional(
             "max_event_streams", values.whole_number(1, _MOST_AT_ONCE), usual.max_event_streams
@@ -97,8 +99,33 @@ def _grpc(table: Table, around: ReferenceResolver) -> GrpcSettings:
             "max_connection_age_s", values.seconds(5, 604_800), usual.max_connection_age_s
         ),
     )
+    if settings.server is GrpcServerKind.NATIVE:
+        _refuse_for_native(table, settings)
     table.reject_unknown_keys()
     return settings
+
+
+def _refuse_for_native(table: Table, settings: GrpcSettings) -> None:
+    """Note the keys of [grpc] that the native server cannot honour."""
+    if settings.tls is not None:
+        table.note(
+            "tls",
+            'needs server = "grpcio": the native server has no TLS; write that, or leave tls out and end TLS in a '
+            "sidecar or proxy on this host",
+        )
+    if settings.max_connection_age_s is not None:
+        table.note(
+            "max_connection_age_s",
+            'needs server = "grpcio": the native server does not end connections by age; write that, or leave the '
+            "key out",
+        )
+    if not settings.listen.is_loopback and not settings.allow_anyone:
+        table.note(
+            "listen",
+            'can be reached from other machines, and server = "native" has no TLS and no limit on connections; listen '
+            'on 127.0.0.1, write server = "grpcio", or, where a sidecar or firewall admits only your services, write '
+            "allow_anyone = true",
+        )
 
 
 def _callbacks(table: Table, around: ReferenceResolver) -> CallbackSettings:

@@ -42,12 +42,12 @@ class TlsFiles(msgspec.Struct, frozen=True):
 
 
 @unique
-class FrontEnd(StrEnum):
-    """What speaks gRPC."""
+class GrpcServerKind(StrEnum):
+    """The library that serves gRPC."""
 
     GRPCIO = "grpcio"
-    HTTP2 = "http2"
-    """The gateway's own, which takes a fraction of the processor time."""
+    NATIVE = "native"
+    """pygrpc-native, from the extra `native`: a fraction of the processor time, but no TLS and no connection limits."""
 
 
 class GrpcSettings(msgspec.Struct, frozen=True):
@@ -57,7 +57,9 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     tls: TlsFiles | None = None
     default_deadline_s: float = 10.0
     """Seconds that a call may take whose caller set no deadline."""
-    front_end: FrontEnd = FrontEnd.GRPCIO
+    server: GrpcServerKind = GrpcServerKind.GRPCIO
+    allow_anyone: bool = False
+    """Whether the native server may listen on an address that other machines can reach."""
     max_calls: int = 1000
     """Calls under way at once; streams of events not counted."""
     max_event_streams: int = 1000

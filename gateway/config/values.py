@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.problems import InvalidValue
-from gateway.config.settings import FrontEnd, Listen, Network
+from gateway.config.settings import GrpcServerKind, Listen, Network
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
@@ -215,12 +215,12 @@ def wallet_target(value: object) -> str:
     return target
 
 
-def front_end(value: object) -> FrontEnd:
-    """One of the front ends."""
+def grpc_server(value: object) -> GrpcServerKind:
+    """One of the gRPC servers."""
     try:
-        return FrontEnd(text(value))
+        return GrpcServerKind(text(value))
     except ValueError:
-        raise InvalidValue(f"must be one of {', '.join(FrontEnd)}") from None
+        raise InvalidValue(f"must be one of {', '.join(GrpcServerKind)}") from None
 
 
 def log_level(value: object) -> str:

@@ -1,12 +1,12 @@
-"""Which addresses a provider may have. A base URL must not become a way into the operator's own network."""
+"""Which addresses a provider may have. A base URL must not give access to the operator's own network."""
 
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohappyeyeballs import AddrInfoType
 
-from gateway.outbound.resolver import Resolver
+from gateway.outbound.resolver import resolve
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv4 address as an IPv6-only network sees it, in the last 32 bits."""
@@ -15,7 +15,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 
 class AddressRefused(OSError):
-    """A name resolved to nothing but addresses that a provider may not have."""
+    """A name resolves only to addresses that a provider may not have."""
 
     def __init__(self, host: str, address: str) -> None:
         super().__init__(f"{host} resolves to {address}")
@@ -24,9 +24,9 @@ class AddressRefused(OSError):
 
 
 def is_private(address: str) -> bool:
-    """Whether an IP address is anything but a public host's: private, loopback, link-local, multicast, reserved…
+    """Whether an IP address is not a public host's: private, loopback, link-local, multicast, reserved…
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as itself. Raises ValueError for what is no address.
+    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as itself. Raises ValueError for an invalid address.
     """
     parsed = _unwrapped(ip_address(address))
     if isinstance(parsed, IPv6Address) and parsed not in _GLOBAL_UNICAST:
@@ -43,10 +43,9 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def literal_private_address(base_url: str) -> str | None:
-    """The address, where `base_url` names one instead of a host and a provider may not have it; otherwise None.
+    """The private address in `base_url`, if it has one instead of a host name; otherwise None. Without a DNS query.
 
-    So a base URL that can never be used is told as such before anything is looked up. Shortened IPv4 such as `127.1` is
-    understood too. Raises ValueError for what is no URL.
+    Shortened IPv4 such as `127.1` counts too. Raises ValueError for an invalid URL.
     """
     host = urlsplit(base_url).hostname or ""
     try:
@@ -60,22 +59,13 @@ def literal_private_address(base_url: str) -> str | None:
     return address if is_private(address) else None
 
 
-class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only. What it answers is connected to: there is no second look-up."""
+async def resolve_public(host: str, port: int) -> list[AddrInfoType]:
+    """The public addresses of a name. Only they are connected to: there is no second DNS query.
 
-    def __init__(self) -> None:
-        self._resolver = Resolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Leave private addresses out. Raises AddressRefused where none is left, OSError where the name is unknown."""
-        found = await self._resolver.resolve(host, port, family)
-        public = [result for result in found if not is_private(result["host"])]
-        if not public:
-            raise AddressRefused(host, found[0]["host"] if found else "no address")
-        return public
-
-    async def close(self) -> None:
-        """Nothing is held."""
-        await self._resolver.close()
+    Raises AddressRefused where there is none, OSError where the name is unknown.
+    """
+    found = await resolve(host, port)
+    public = [address for address in found if not is_private(address[4][0])]
+    if not public:
+        raise AddressRefused(host, found[0][4][0] if found else "no address")
+    return public

@@ -1,4 +1,4 @@
-"""The gate to one provider: whether a request may go out now, must wait, or is refused at once."""
+"""Admission control for one provider: a request is sent now, waits, or is rejected at once."""
 
 from collections.abc import Callable
 from enum import StrEnum, unique
@@ -18,21 +18,21 @@ log = structlog.get_logger(__name__)
 
 
 MIN_ATTEMPT_TIME_S = 0.1
-"""Seconds that a request needs at the least. With less the provider is cut off: what it has done nobody would know, and
-it would look sick.
+"""Seconds that a request needs at least. With less it would be cut off with an unknown outcome, and the provider would
+look as if it failed.
 """
 
 
 @unique
 class AdmissionFault(StrEnum):
-    """Why a request may not go out."""
+    """Why a request is rejected."""
 
     CIRCUIT_OPEN = "CIRCUIT_OPEN"
     BUSY = "BUSY"
 
 
 class AdmissionRefused(Exception):
-    """Nothing was sent. `retry_after_s` is when it may be worth asking again, None where nobody knows."""
+    """Nothing was sent. `retry_after_s` is when a retry may help; None where that is not known."""
 
     def __init__(self, fault: AdmissionFault, detail: str, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
@@ -42,22 +42,22 @@ class AdmissionRefused(Exception):
 
 
 class Permit:
-    """Leave to send one request. A context manager: the place is given back when its body ends.
+    """Allows one request. A context manager: its end releases the place in the bulkhead.
 
-    Where nobody has told what came of it, nothing was asked of the provider, and its health stays as it is.
+    Without a recorded result the request counts as not sent, and the circuit breaker does not count it.
     """
 
-    __slots__ = ("_breaker", "_bulkhead", "_failed", "_since", "_ticket")
+    __slots__ = ("_breaker", "_bulkhead", "_failed", "_generation", "_since")
 
-    def __init__(self, bulkhead: Bulkhead, breaker: CircuitBreaker, ticket: int) -> None:
+    def __init__(self, bulkhead: Bulkhead, breaker: CircuitBreaker, generation: int) -> None:
         self._bulkhead = bulkhead
         self._breaker = breaker
-        self._ticket = ticket
+        self._generation = generation
         self._failed: bool | None = None
         self._since = monotonic()
 
     def record_result(self, *, failed: bool | None) -> None:
-        """Whether the provider failed; None where the request says nothing of it."""
+        """Whether the provider failed; None where the request does not show it."""
         self._failed = failed
 
     def __enter__(self) -> "Permit":
@@ -66,12 +66,12 @@ class Permit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._breaker.record_result(self._ticket, failed=self._failed)
+        self._breaker.record_result(self._generation, failed=self._failed)
         self._bulkhead.release(monotonic() - self._since)
 
 
 class AdmissionControl:
-    """Circuit breaker, bulkhead, pace and retry budget of one provider."""
+    """Circuit breaker, bulkhead, rate limiter and retry budget of one provider."""
 
     def __init__(
         self,
@@ -90,102 +90,99 @@ class AdmissionControl:
         self._provider = provider
         self._breaker = CircuitBreaker(breaker or BreakerLimits(), clock, self._on_state_change)
         self._bulkhead = Bulkhead(self.limits.max_concurrent_calls, self.limits.max_queued_calls)
-        self._pace = RateLimiter(self.limits.calls_per_s, clock)
+        self._rate_limiter = RateLimiter(self.limits.calls_per_s, clock)
 
     @property
     def in_flight(self) -> int:
-        """Requests that hold a place."""
-        return self._bulkhead.taken
+        """Requests that hold a permit, or wait for the rate limiter."""
+        return self._bulkhead.in_flight
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a place."""
-        return self._bulkhead.waiting
+        """Requests that wait for the bulkhead."""
+        return self._bulkhead.queued
 
     @property
     def circuit(self) -> Circuit:
-        """The breaker's state."""
+        """The circuit breaker's state."""
         return self._breaker.circuit
 
     def set_limits(self, limits: Limits, retry: RetryLimits, breaker: BreakerLimits) -> None:
-        """From here on these hold; who is through or waits stays so."""
+        """Use these limits from now on. Requests that are in flight or queued stay so."""
         self.limits = limits
         self.retry = retry
         self._breaker.set_limits(breaker)
         self._bulkhead.resize(limits.max_concurrent_calls, limits.max_queued_calls)
-        self._pace.calls_per_s = limits.calls_per_s
+        self._rate_limiter.calls_per_s = limits.calls_per_s
 
     def try_acquire(self) -> Permit | None:
-        """Leave for one request that need not wait; None where `enter` must decide."""
-        if self._pace.calls_per_s or not self._bulkhead.try_acquire():
+        """A permit for a request that need not wait; None where `acquire` must decide."""
+        if self._rate_limiter.calls_per_s or not self._bulkhead.try_acquire():
             return None
-        ticket = self._breaker.admit()
-        if ticket is None:
-            self._bulkhead.release()
-            return None
-        return Permit(self._bulkhead, self._breaker, ticket)
+        return self._admit()
 
     async def acquire(self, deadline: Deadline) -> Permit:
-        """Leave for one request, as soon as it may go. Raises GateRefused, at once where to wait would be in vain."""
-        self._refuse_where_shut()
-        self._refuse_where_too_fast(deadline)
+        """Wait for a permit. Raises AdmissionRefused, at once where waiting cannot help."""
+        if self._breaker.retry_after() > 0:
+            raise self._circuit_open()
+        self._check_rate(deadline)
         try:
             await self._bulkhead.acquire(deadline)
-        except BulkheadFull as none:
-            raise AdmissionRefused(AdmissionFault.BUSY, f"{self._provider} is busy: {none}") from None
+        except BulkheadFull as full:
+            raise AdmissionRefused(AdmissionFault.BUSY, f"{self._provider} is busy: {full}") from None
         try:
-            await self._at_its_pace(deadline)
-            return Permit(self._bulkhead, self._breaker, self._ticket())
+            await self._wait_for_rate(deadline)
         except BaseException:
             self._bulkhead.release()
             raise
+        permit = self._admit()
+        if permit is None:  # the circuit opened meanwhile
+            raise self._circuit_open()
+        return permit
 
-    def _ticket(self) -> int:
-        """The breaker may have opened while we waited."""
-        ticket = self._breaker.admit()
-        if ticket is None:
-            raise self._shut()
-        return ticket
+    def _admit(self) -> Permit | None:
+        """A permit for the acquired place, which is released where the circuit is open."""
+        generation = self._breaker.admit()
+        if generation is None:
+            self._bulkhead.release()
+            return None
+        return Permit(self._bulkhead, self._breaker, generation)
 
-    def _refuse_where_shut(self) -> None:
-        if self._breaker.retry_after() > 0:
-            raise self._shut()
-
-    def _shut(self) -> AdmissionRefused:
+    def _circuit_open(self) -> AdmissionRefused:
         wait_s = self._breaker.retry_after()
         return AdmissionRefused(
             AdmissionFault.CIRCUIT_OPEN,
-            f"{self._provider} has failed too often of late, and nothing is sent to it for another {wait_s:.1f} s: "
-            "ask again then",
+            f"{self._provider} has failed too often recently, and nothing is sent to it for another {wait_s:.1f} s: "
+            "try again then",
             wait_s,
         )
 
-    def _refuse_where_too_fast(self, deadline: Deadline) -> None:
-        wait_s = self._pace.wait_s()
+    def _check_rate(self, deadline: Deadline) -> None:
+        wait_s = self._rate_limiter.wait_s()
         if wait_s > deadline.remaining():
             raise AdmissionRefused(
                 AdmissionFault.BUSY,
-                f"{self._provider} may be asked {self._pace.calls_per_s:g} times a second, and the next free moment is "
-                f"{wait_s:.1f} s away, longer than the call has",
+                f"{self._provider} is limited to {self._rate_limiter.calls_per_s:g} calls a second. The next is "
+                f"possible in {wait_s:.1f} s, which is after the call's deadline: try again then",
                 wait_s,
             )
 
-    async def _at_its_pace(self, deadline: Deadline) -> None:
-        self._refuse_where_too_fast(deadline)
-        wait_s = self._pace.take()
+    async def _wait_for_rate(self, deadline: Deadline) -> None:
+        self._check_rate(deadline)
+        wait_s = self._rate_limiter.reserve()
         if wait_s > 0:
             await deadline.sleep(wait_s)
         if deadline.remaining() < MIN_ATTEMPT_TIME_S:
             raise AdmissionRefused(
-                AdmissionFault.BUSY, f"{self._provider} was not asked: its turn came too late for this call"
+                AdmissionFault.BUSY,
+                f"nothing was sent to {self._provider}: too little time was left after waiting, give it more",
             )
 
     def _on_state_change(self, circuit: Circuit) -> None:
         if circuit is Circuit.CLOSED:
-            log.info("circuit closed: the provider answers again", provider=self._provider)
+            log.info("circuit closed", provider=self._provider)
         else:
-            log.warning(
-                "circuit opened: the provider fails", provider=self._provider, seconds=self._breaker.limits.open_s
-            )
+            open_ms = round(self._breaker.limits.open_s * 1000)
+            log.warning("circuit opened", provider=self._provider, duration_ms=open_ms)
         for listener in self.listeners:
             listener(circuit)

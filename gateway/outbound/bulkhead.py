@@ -1,4 +1,4 @@
-"""Places at one provider, and the queue for them: what is slow there takes no more than these from everybody else."""
+"""Limits the concurrent requests to one provider, so that a slow provider does not use up the gateway."""
 
 import asyncio
 from collections import deque
@@ -6,98 +6,85 @@ from collections import deque
 from gateway.outbound.deadline import Deadline
 
 _WEIGHT = 0.1
-"""Of the newest in the mean: some twenty calls later an old pace is forgotten."""
+"""Weight of the newest value in the moving average: after some twenty requests an old duration hardly counts."""
 
 
 class BulkheadFull(Exception):
-    """There is no place in time. `at_once`: whoever asked was not even let into the queue."""
-
-    def __init__(self, why: str, *, at_once: bool) -> None:
-        super().__init__(why)
-        self.at_once = at_once
+    """No place became free in time, or none can be expected to."""
 
 
 class Bulkhead:
-    """At most `places` at a time, at most `queue` waiting for one, in turn."""
+    """Allows at most `max_concurrent` requests at a time; at most `max_queued` wait, in order of arrival."""
 
-    def __init__(self, places: int, queue: int) -> None:
-        self._places = places
-        self._queue = queue
-        self._taken = 0
-        self._turns: deque[asyncio.Future[None]] = deque()
+    def __init__(self, max_concurrent: int, max_queued: int) -> None:
+        self._max_concurrent = max_concurrent
+        self._max_queued = max_queued
+        self._in_flight = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._mean_s = 0.0
-        """For how long a place is held, the latest counting most."""
+        """Moving average of how long a place is held."""
 
     @property
-    def taken(self) -> int:
+    def in_flight(self) -> int:
         """Places that are held."""
-        return self._taken
+        return self._in_flight
 
     @property
-    def waiting(self) -> int:
-        """Callers in the queue."""
-        return len(self._turns)
+    def queued(self) -> int:
+        """Requests that wait."""
+        return len(self._waiters)
 
-    def resize(self, places: int, queue: int) -> None:
-        """From here on so many. Who holds a place keeps it, and who waits keeps waiting."""
-        self._places = places
-        self._queue = queue
+    def resize(self, max_concurrent: int, max_queued: int) -> None:
+        """Use these limits from now on. Places that are held stay held, and requests that wait go on waiting."""
+        self._max_concurrent = max_concurrent
+        self._max_queued = max_queued
         self._wake_waiters()
 
     def try_acquire(self) -> bool:
-        """Take a place that is free; none is as long as anybody waits."""
-        if self._taken >= self._places:
+        """Take a free place. None is free while a request waits."""
+        if self._in_flight >= self._max_concurrent:
             return False
-        self._taken += 1
+        self._in_flight += 1
         return True
 
     async def acquire(self, deadline: Deadline) -> None:
-        """Take a place, waiting for it until the deadline at the most. Raises NoPlace."""
+        """Take a place, and wait for it until the deadline. Raises BulkheadFull."""
         if self.try_acquire():
             return
         self._reject_if_hopeless(deadline)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._turns.append(turn)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         try:
             async with deadline.bound():
-                await turn
+                await waiter
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it had come
-                self._leave()
-            elif turn in self._turns:
-                self._turns.remove(turn)
+            if waiter.done() and not waiter.cancelled():  # it has got the place, and passes it on
+                self.release()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
             if isinstance(error, TimeoutError):
-                raise BulkheadFull(f"none of its {self._places} places became free in time", at_once=False) from None
+                raise BulkheadFull(f"none of its {self._max_concurrent} places became free in time") from None
             raise
 
     def release(self, held_s: float | None = None) -> None:
-        """Give a place back that was held for so many seconds; None where it served for nothing."""
+        """Release a place that was held that long; None where no request was made."""
         if held_s is not None:
             self._mean_s += _WEIGHT * (held_s - self._mean_s)
-        self._leave()
-
-    def _reject_if_hopeless(self, deadline: Deadline) -> None:
-        """Who would wait longer than he has is told so while he can still do something else."""
-        if len(self._turns) >= self._queue:
-            raise BulkheadFull(
-                f"{self._places} calls are under way there and {len(self._turns)} wait, which are all that may",
-                at_once=True,
-            )
-        expected_s = (len(self._turns) + 1) * self._mean_s / self._places
-        if expected_s > deadline.remaining():
-            raise BulkheadFull(
-                f"{self._places} calls are under way there and {len(self._turns)} wait: it would take "
-                f"{expected_s:.1f} s until there is a place, longer than the call has",
-                at_once=True,
-            )
-
-    def _leave(self) -> None:
-        self._taken -= 1
+        self._in_flight -= 1
         self._wake_waiters()
 
+    def _reject_if_hopeless(self, deadline: Deadline) -> None:
+        """Raise BulkheadFull at once where the wait would be too long: the caller can still do something else."""
+        busy = f"{self._max_concurrent} calls are in flight there and {len(self._waiters)} are queued"
+        if len(self._waiters) >= self._max_queued:
+            raise BulkheadFull(f"{busy}, which is its limit")
+        expected_s = (len(self._waiters) + 1) * self._mean_s / self._max_concurrent
+        if expected_s > deadline.remaining():
+            raise BulkheadFull(f"{busy}: a place is expected in {expected_s:.1f} s, which is after the call's deadline")
+
     def _wake_waiters(self) -> None:
-        while self._turns and self._taken < self._places:
-            turn = self._turns.popleft()
-            if not turn.done():
-                self._taken += 1
-                turn.set_result(None)
+        while self._waiters and self._in_flight < self._max_concurrent:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._in_flight += 1
+                waiter.set_result(None)

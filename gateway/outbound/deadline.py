@@ -1,35 +1,27 @@
-"""A moment by which an answer must be there, which may move later while it is waited for."""
+"""A time by which an answer is needed. It can move while waits depend on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Protocol
 
-
-class Wait(Protocol):
-    """A wait that ends with a deadline. It sets its own timer, for `asyncio.timeout_at` costs more than one."""
-
-    def expired(self) -> bool:
-        """Whether it is over, so that nothing is to be moved any more."""
-
-    def reschedule(self, when: float) -> None:
-        """End at `when`, a time of the running loop, instead of what was said before."""
+Moved = Callable[[float], None]
+"""Called with a deadline's new time on the running loop's clock."""
 
 
 class Deadline:
-    """A moment on the running loop's clock, in seconds.
+    """A time on the running loop's clock, in seconds.
 
-    Several callers may share one call to a provider, each under a deadline of its own: the call lives until the latest
-    of them, so a deadline can be moved later, also for waits under way. What moves it earlier is a gateway that stops.
+    Several callers may share one call to a provider, each with its own deadline. The call lives until the latest of
+    them, so a deadline can be extended, also for waits in progress. A gateway that stops moves it earlier.
     """
 
-    __slots__ = ("_at", "_cap", "_waits")
+    __slots__ = ("_at", "_cap", "_watchers")
 
     def __init__(self, at: float) -> None:
-        """`at` is a time of the running loop, as `loop.time()` gives it."""
+        """`at` is a time of the running loop, as `loop.time()` returns it."""
         self._at = at
         self._cap = float("inf")
-        self._waits: set[Wait] = set()
+        self._watchers: set[Moved] = set()
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
@@ -38,84 +30,93 @@ class Deadline:
 
     @property
     def at(self) -> float:
-        """The moment on the loop's clock."""
+        """The time on the loop's clock."""
         return self._at
+
+    @property
+    def watchers(self) -> int:
+        """How many waits in progress follow the deadline."""
+        return len(self._watchers)
 
     def remaining(self) -> float:
         """Seconds left; 0 once it has passed."""
         return max(0.0, self._at - asyncio.get_running_loop().time())
 
     def extend(self, at: float) -> None:
-        """Move the deadline to `at` where that is later. A wait that has expired stays expired."""
+        """Move the deadline to `at` if that is later. A wait that has expired stays expired."""
         self.move(max(self._at, at))
 
     def cap(self, at: float) -> None:
-        """Let the deadline be no later than `at`, from here on."""
+        """Limit the deadline to `at` from now on."""
         self._cap = min(self._cap, at)
         self.move(self._at)
 
     def move(self, at: float) -> None:
-        """Move the deadline to `at`, or to where it is capped."""
+        """Move the deadline to `at`, or to its cap if that is earlier."""
         at = min(at, self._cap)
         if at == self._at:
             return
         self._at = at
-        for wait in self._waits:
-            if not wait.expired():
-                wait.reschedule(at)
+        for moved in self._watchers:
+            moved(at)
 
-    def watch(self, wait: Wait) -> None:
-        """Tell `wait` from now on when the deadline moves; its first time is `at`."""
-        self._waits.add(wait)
+    def watch(self, moved: Moved) -> None:
+        """Call `moved` each time the deadline moves. Cheaper than `bound` where the wait has its own timer."""
+        self._watchers.add(moved)
 
-    def unwatch(self, wait: Wait) -> None:
-        """The wait is over."""
-        self._waits.discard(wait)
+    def unwatch(self, moved: Moved) -> None:
+        """Stop calling `moved`."""
+        self._watchers.discard(moved)
 
     @contextmanager
     def part(self, seconds: float | None) -> Iterator["Deadline"]:
-        """While the body of this `with` runs, a deadline of its own for a part of the work: this one, and no later than
-        that many seconds from now.
-        """
+        """A deadline for a part of the work: it follows this one, and is at most that many seconds from now."""
         if seconds is None:
             yield self
             return
         part = Deadline(self._at)
         part.cap(asyncio.get_running_loop().time() + seconds)
-        follower = _Follower(part)
-        self.watch(follower)
+        self.watch(part.move)
         try:
             yield part
         finally:
-            self.unwatch(follower)
+            self.unwatch(part.move)
+
+    @contextmanager
+    def call_when_passed(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Call `callback` if the deadline passes before the body ends. The body is not interrupted."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(self._at, callback)
+
+        def moved(at: float) -> None:
+            nonlocal timer
+            timer.cancel()
+            timer = loop.call_at(at, callback)
+
+        self.watch(moved)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.unwatch(moved)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait that long, or until the deadline passes."""
+        """Sleep that long, or until the deadline passes."""
         with suppress(TimeoutError):
             async with self.bound():
                 await asyncio.sleep(seconds)
 
     @asynccontextmanager
     async def bound(self) -> AsyncIterator[None]:
-        """Cut the body of this `async with` when the deadline passes, with TimeoutError; follows `extend`."""
-        async with asyncio.timeout_at(self._at) as wait:
-            self.watch(wait)
+        """Cancel the body with TimeoutError when the deadline passes, wherever it has moved to."""
+        async with asyncio.timeout_at(self._at) as timeout:
+
+            def moved(at: float) -> None:
+                if not timeout.expired():
+                    timeout.reschedule(at)
+
+            self.watch(moved)
             try:
                 yield
             finally:
-                self.unwatch(wait)
-
-
-class _Follower:
-    """Moves one deadline with another."""
-
-    def __init__(self, part: Deadline) -> None:
-        self._part = part
-
-    def expired(self) -> bool:
-        """Never: to move it once more does no harm."""
-        return False
-
-    def reschedule(self, when: float) -> None:
-        """The whole's deadline is `when` now; the part's own bound stays."""
-        self._part.move(when)
+                self.unwatch(moved)

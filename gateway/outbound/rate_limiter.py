@@ -1,11 +1,11 @@
-"""How fast a provider may be asked, where its vendor's contract says so."""
+"""Limits the calls to a provider per second, where the vendor's contract does."""
 
 import math
 from collections.abc import Callable
 
 
 class RateLimiter:
-    """Gives out moments, evenly spread: no second has more of them than the contract allows, and one.
+    """Spreads calls evenly: any second has at most `calls_per_s` calls and one more. None sets no limit.
 
     `clock` is monotonic, in seconds.
     """
@@ -14,14 +14,14 @@ class RateLimiter:
         self.calls_per_s = calls_per_s
         self._clock = clock
         self._last = -math.inf
-        """The latest moment that was given out. What lies behind it goes by the rate as it is then."""
+        """The time of the latest reserved call."""
 
     def wait_s(self) -> float:
-        """Seconds until the next moment that is free."""
+        """Seconds until the next call is possible."""
         return max(0.0, self._last + 1 / self.calls_per_s - self._clock()) if self.calls_per_s else 0.0
 
-    def take(self) -> float:
-        """Take the next moment; seconds until then."""
+    def reserve(self) -> float:
+        """Reserve the next call, and return the seconds until then."""
         if not self.calls_per_s:
             return 0.0
         wait_s = self.wait_s()

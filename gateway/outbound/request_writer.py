@@ -1,4 +1,4 @@
-"""From a base URL and an adapter's request to what goes on the wire, byte for byte as they say."""
+"""Serializes an adapter's request to a provider, byte for byte as the adapter and the base URL say."""
 
 import re
 from functools import lru_cache
@@ -14,12 +14,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_NO_BODY_MEANT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods whose requests say no length where they have no body; all others say that it is 0."""
+_METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods whose requests have no Content-Length where they have no body; all others have `Content-Length: 0`."""
 
 
 class RequestWriter:
-    """Where a provider is reached. Raises ValueError for a base URL that is not http(s)://host[:port][/path]."""
+    """Serializes requests to one base URL. Raises ValueError if that is not http(s)://host[:port][/path]."""
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
@@ -34,37 +34,37 @@ class RequestWriter:
             raise ValueError("base_url must be http(s)://host[:port][/path]")
         self.tls = parts.scheme == "https"
         self.host = origin.raw_host
-        """The name to resolve, and to find in the certificate; an IPv6 address without brackets."""
+        """The name to resolve and to check in the certificate; an IPv6 address without brackets."""
         self.port = origin.port
-        self.where = f"{origin.host_subcomponent}:{origin.port}"
-        """host:port, as errors name it."""
+        self.address = f"{origin.host_subcomponent}:{origin.port}"
+        """host:port, for error texts."""
         self._host_header = f"Host: {origin.host_port_subcomponent}\r\n"
         self._path = parts.path.rstrip("/")
 
-    def message(self, request: HttpRequest) -> bytes:
-        """The whole request: its path behind the base URL's as it stands, its query percent-encoded, headers as given.
+    def serialize(self, request: HttpRequest) -> bytes:
+        """The whole request: the path appended to the base URL's unchanged, the query percent-encoded, the headers
+        unchanged.
 
-        Added are Host, `Accept-Encoding: identity` where the request says nothing else, and its length. Raises
-        ValueError for what HTTP cannot carry as it stands, and for a header that frames the message, which is not an
-        adapter's to say.
+        Adds Host, `Accept-Encoding: identity` where the request has no Accept-Encoding, and the length. Raises
+        ValueError for what HTTP cannot represent, and for a header that frames the message.
         """
-        head = [self._line(request), self._host_header]
-        encoding_said = False
+        head = [self._request_line(request), self._host_header]
+        has_encoding = False
         for name, value in request.headers:
-            encoding_said |= _checked_name(name) == "accept-encoding"
+            has_encoding |= _checked_name(name) == "accept-encoding"
             if _CONTROL.search(value):
                 raise ValueError(f"header {name!r} cannot be sent: it has a control character")
             head.append(f"{name}: {value}\r\n")
-        if not encoding_said:
+        if not has_encoding:
             head.append("Accept-Encoding: identity\r\n")
-        if request.body or request.method not in _NO_BODY_MEANT:
+        if request.body or request.method not in _METHODS_WITHOUT_BODY:
             head.append(f"Content-Length: {len(request.body)}\r\n")
         head.append("\r\n")
         return "".join(head).encode() + request.body
 
-    def _line(self, request: HttpRequest) -> str:
+    def _request_line(self, request: HttpRequest) -> str:
         if not _TOKEN.fullmatch(request.method):
-            raise ValueError(f"method {request.method!r} cannot be sent: it is no HTTP method")
+            raise ValueError(f"method {request.method!r} cannot be sent: it is not an HTTP method")
         if not _is_plain(request.path):
             raise ValueError("a request's path starts with a slash, is visible ASCII, and holds no ? and no #")
         query = ""
@@ -75,12 +75,12 @@ class RequestWriter:
 
 @lru_cache(maxsize=256)
 def _checked_name(name: str) -> str:
-    """The header's name in lower case. Adapters name the same few again and again."""
+    """The header's name in lower case. Cached: adapters use the same few names."""
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"header {name!r} cannot be sent: it is not a header's name")
+        raise ValueError(f"header {name!r} cannot be sent: it is not a valid header name")
     lowered = name.lower()
     if lowered in _FRAMING:
-        raise ValueError(f"header {name!r} is the gateway's to set")
+        raise ValueError(f"header {name!r} is set by the gateway: remove it from the adapter's request")
     return lowered
 
 

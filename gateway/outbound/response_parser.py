@@ -1,123 +1,123 @@
-"""From the bytes of one answer to an HttpReply, or to why there is none. No socket, no clock."""
+"""Parses the bytes of one HTTP response. No socket, no clock."""
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from adapters.contract import HttpReply, kind_by_status
 
-_MOST_LINES = 128
-"""Header lines of an answer, those of trailers and interim answers included."""
-_LONGEST_LINE = 8190
-"""Bytes of a header's name and value, and of the reason beside the status."""
-_LONGEST_UNREAD = 4 * _LONGEST_LINE
-"""Bytes that may come, from one read on, without a header line or a piece of the body among them."""
+_MAX_LINES = 128
+"""Header lines of a response, with those of trailers and of interim responses."""
+_MAX_LINE = 8190
+"""Bytes of a header's name and value, and of the reason phrase."""
+_MAX_UNPARSED = 4 * _MAX_LINE
+"""Bytes that may be received without a complete header line or a piece of the body."""
 _NOT_HTTP = "answered with something that is not HTTP"
 
 
 class RemoteProtocolError(Exception):
-    """An answer that is not taken in; the message says what the provider did."""
+    """A response that is not accepted; the message says what the provider did."""
 
 
 class ResponseParser:
-    """Reads one answer, in whatever pieces it comes. Used once."""
+    """Parses one response, in pieces of any size. Used once."""
 
     reusable = False
-    """Whether another request may follow on the same connection, once there is an answer."""
+    """Whether the connection can be used for another request, once the response is complete."""
 
-    _status = _lines = _reason = _size = _unread = 0
+    _status = _lines = _reason = _size = _unparsed = 0
     _in_body = _until_end = False
     _reply: HttpReply | None = None
-    _refused: RemoteProtocolError | None = None
+    _error: RemoteProtocolError | None = None
 
     def __init__(self, max_bytes: int, *, to_head: bool) -> None:
-        """`max_bytes` bounds the body. The answer `to_head` (the method) has none, whatever length it tells."""
+        """`max_bytes` limits the body. A response `to_head` (the method) has none, whatever its Content-Length."""
         self._max_bytes = max_bytes
         self._to_head = to_head
         self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
         self._parser = HttpResponseParser(self)
-        # What real servers do, and what cannot be taken for anything else.
+        # Real servers do this, and it is unambiguous.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
 
     def feed(self, data: bytes) -> HttpReply | None:
-        """Take the next bytes in; answers the reply once it is complete. Raises AnswerRefused."""
-        self._unread += len(data)
+        """Parse the next bytes; returns the reply once it is complete. Raises RemoteProtocolError."""
+        self._unparsed += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            self._refuse(_NOT_HTTP)
-        if self._reply is None and self._unread > _LONGEST_UNREAD:
-            self._refuse(_NOT_HTTP)
-        if self._reply is not None or self._refused is not None:
-            del self._parser  # it knows us as we know it: this spares the garbage collector
-        if self._refused is not None:
-            raise self._refused
+            self._reject(_NOT_HTTP)
+        if self._reply is None and self._unparsed > _MAX_UNPARSED:
+            self._reject(_NOT_HTTP)
+        if self._reply is not None or self._error is not None:
+            del self._parser  # breaks the reference cycle
+        if self._error is not None:
+            raise self._error
         return self._reply
 
     def end(self) -> HttpReply | None:
-        """The connection has ended in order: the reply, where its end completes it; None where it was cut off."""
-        if self._until_end and self._reply is None and self._refused is None:
+        """The connection was closed: the reply, if that completes it; None where it was cut off."""
+        if self._until_end and self._reply is None and self._error is None:
             self._finish()
         return self._reply
 
-    # --- what the parser calls ----------------------------------------------------------------------------------------
+    # --- called by the parser -----------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """More than one answer was sent: the next one is nobody's."""
+        """Another response begins, which no request belongs to."""
         if self._reply is not None:
             self.reusable = False
 
     def on_status(self, part: bytes) -> None:
-        """A piece of the reason beside the status, which is not kept."""
-        self._unread = 0
+        """A piece of the reason phrase, which is not kept."""
+        self._unparsed = 0
         self._reason += len(part)
-        if self._reason > _LONGEST_LINE:
-            self._refuse(_NOT_HTTP)
+        if self._reason > _MAX_LINE:
+            self._reject(_NOT_HTTP)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One line of the head; of a trailer too, which is not kept."""
-        self._unread = 0
+        """One header line, or one of a trailer, which is not kept."""
+        self._unparsed = 0
         self._lines += 1
-        if self._lines > _MOST_LINES or len(name) + len(value) > _LONGEST_LINE:
-            self._refuse(_NOT_HTTP)
+        if self._lines > _MAX_LINES or len(name) + len(value) > _MAX_LINE:
+            self._reject(_NOT_HTTP)
         elif not self._in_body:
             self._headers.append((name.decode("latin-1"), value.rstrip(b" \t").decode("latin-1")))
 
     def on_headers_complete(self) -> None:
-        """The head is complete: it says whether there is a body, and where that ends."""
-        if self._reply is not None or self._refused is not None:
+        """The head is complete: it defines whether there is a body, and where it ends."""
+        if self._reply is not None or self._error is not None:
             return
         self._status = status = self._parser.get_status_code()
         length, transfer, content = self._framing()
         if status < 200:
-            self._lines += 1  # a provider that sends nothing else comes to an end
-            if status < 100 or self._lines > _MOST_LINES:
-                self._refuse(_NOT_HTTP)
-            return  # an interim answer; at 101 the parser gives up by itself
+            self._lines += 1  # limits the interim responses
+            if status < 100 or self._lines > _MAX_LINES:
+                self._reject(_NOT_HTTP)
+            return  # an interim response; for 101 the parser raises by itself
         self._in_body = True
         self.reusable = self._parser.should_keep_alive()
         if self._to_head:
-            self.reusable = False  # the parser knows nothing of HEAD, and waits for the body that is told of
+            self.reusable = False  # the parser does not know about HEAD, and waits for a body
             self._finish()
         elif transfer not in {"", "chunked"}:
-            self._refuse("answered with a Transfer-Encoding that nobody asked for")
+            self._reject("answered with a Transfer-Encoding that was not requested")
         elif content not in {"", "identity"}:
-            self._refuse_body("answered with a Content-Encoding although identity was asked")
+            self._reject_body("answered with a Content-Encoding although identity was requested")
         elif length and int(length) > self._max_bytes:
-            self._refuse_body(self._too_large())
+            self._reject_body(self._too_large())
         else:
             self._until_end = not (length or transfer)
 
     def on_body(self, part: bytes) -> None:
         """The next piece of the body."""
-        self._unread = 0
+        self._unparsed = 0
         self._size += len(part)
         if self._size > self._max_bytes:
-            self._refuse_body(self._too_large())
+            self._reject_body(self._too_large())
         else:
             self._body.append(part)
 
     def on_message_complete(self) -> None:
-        """The answer is complete, or an interim one is, after which the answer comes."""
+        """The response is complete, or an interim one, which another one follows."""
         if self._in_body:
             self._finish()
         else:
@@ -126,33 +126,33 @@ class ResponseParser:
     # ------------------------------------------------------------------------------------------------------------------
 
     def _framing(self) -> tuple[str, str, str]:
-        """Content-Length, Transfer-Encoding and Content-Encoding, as far as they were said."""
-        said = {"content-length": "", "transfer-encoding": "", "content-encoding": ""}
+        """Content-Length, Transfer-Encoding and Content-Encoding; empty where absent."""
+        found = {"content-length": "", "transfer-encoding": "", "content-encoding": ""}
         for name, value in self._headers:
             lowered = name.lower()
-            if lowered in said:
-                said[lowered] = ", ".join(filter(None, (said[lowered], value.lower())))
-        length, transfer, content = said.values()
+            if lowered in found:
+                found[lowered] = ", ".join(filter(None, (found[lowered], value.lower())))
+        length, transfer, content = found.values()
         return length, transfer, content
 
     def _too_large(self) -> str:
         return f"answered with more than {self._max_bytes} bytes"
 
-    def _refuse_body(self, what: str) -> None:
-        """Refuse, unless the status says it all, whatever the body."""
+    def _reject_body(self, what: str) -> None:
+        """Reject, unless the status alone decides the outcome: then the body does not matter."""
         if kind_by_status(self._status) is None:
-            self._refuse(what)
+            self._reject(what)
         else:
             self.reusable = False
             self._body.clear()
             self._finish()
 
-    def _refuse(self, what: str) -> None:
-        """Refuse the answer; what comes behind a complete one only spoils the connection."""
+    def _reject(self, what: str) -> None:
+        """Reject the response. After a complete one this only ends the connection."""
         self.reusable = False
-        if self._reply is None and self._refused is None:
-            self._refused = RemoteProtocolError(what)
+        if self._reply is None and self._error is None:
+            self._error = RemoteProtocolError(what)
 
     def _finish(self) -> None:
-        if self._reply is None and self._refused is None:
+        if self._reply is None and self._error is None:
             self._reply = HttpReply(self._status, tuple(self._headers), b"".join(self._body))

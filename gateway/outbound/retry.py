@@ -1,8 +1,7 @@
-"""Whether and when a provider is asked once more.
+"""Whether and when a call is retried.
 
-When a provider fails altogether, every call would be tried again, and what it needs to get well is the contrary. So all
-calls together have a budget: from when a provider begins to fail its attempts are at most 1.2 for each call, and ten
-for each second.
+When a provider fails completely, retries of every call would keep it from recovering. So all calls together have a
+budget: a failing provider receives at most 1.2 attempts for each call, and ten more a second.
 """
 
 import random
@@ -11,62 +10,58 @@ from collections.abc import Callable
 from adapters.contract import HttpReply
 from gateway.outbound.limits import RetryLimits
 
-PER_CALL = 0.2
-"""Second attempts that each call earns."""
-PER_S = 10.0
-"""Second attempts that each second brings, so that also the rare call is tried again."""
+RETRIES_PER_CALL = 0.2
+"""Retries that each call adds to the budget."""
+RETRIES_PER_S = 10.0
+"""Retries that each second adds, so that rare calls are retried too."""
 MAX_BALANCE = 10.0
-"""Attempts that are saved up at the most: what a quiet hour earned is not all spent in a bad second."""
+"""Retries that the budget holds at most: an hour without failures must not allow a burst."""
 
 
 class RetryBudget:
-    """Earns and spends. `clock` is monotonic, in seconds."""
+    """The retries that are left. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._left = MAX_BALANCE
-        self._counted_at = clock()
+        self._balance = MAX_BALANCE
+        self._updated_at = clock()
 
     def deposit(self) -> None:
-        """A call is tried for the first time."""
-        self._earn(PER_CALL)
+        """Add a call's share, at its first attempt."""
+        self._add(RETRIES_PER_CALL)
 
     def try_withdraw(self) -> bool:
-        """Whether one more attempt may be made; it counts as made then."""
+        """Whether a retry may be made; it is taken from the budget then."""
         now = self._clock()
-        if now > self._counted_at:
-            self._earn((now - self._counted_at) * PER_S)
-            self._counted_at = now
-        if self._left < 1:
+        if now > self._updated_at:
+            self._add((now - self._updated_at) * RETRIES_PER_S)
+            self._updated_at = now
+        if self._balance < 1:
             return False
-        if (
-            self._left >= MAX_BALANCE
-        ):  # what was saved up in a quiet time is what this second brings, and not on top of it
-            self._counted_at = now + MAX_BALANCE / PER_S
-        self._left -= 1
+        if self._balance >= MAX_BALANCE:  # a full balance counts as this second's share, not as an addition to it
+            self._updated_at = now + MAX_BALANCE / RETRIES_PER_S
+        self._balance -= 1
         return True
 
-    def _earn(self, attempts: float) -> None:
-        self._left = min(MAX_BALANCE, self._left + attempts)
+    def _add(self, retries: float) -> None:
+        self._balance = min(MAX_BALANCE, self._balance + retries)
 
 
 def backoff_s(limits: RetryLimits, attempts: int) -> float:
-    """Seconds to wait after so many attempts of a call: any part of a bound that doubles, so that those who failed
-    together do not come back together.
+    """Seconds to wait after that many attempts of a call: exponential backoff with full jitter, so that calls that
+    failed together are not retried together.
     """
-    most = min(limits.max_backoff_s, limits.backoff_s * 2 ** (attempts - 1))
-    return random.uniform(0, most)  # noqa: S311 - nobody gains by guessing it
+    upper = min(limits.max_backoff_s, limits.backoff_s * 2 ** (attempts - 1))
+    return random.uniform(0, upper)  # noqa: S311 - it is no secret
 
 
-LONGEST_RETRY_AFTER_S = 3600.0
-"""Seconds: whoever asks for more is not believed."""
+MAX_RETRY_AFTER_S = 3600.0
+"""Seconds; a longer Retry-After is shortened to it."""
 
 
 def retry_after_s(reply: HttpReply) -> float | None:
-    """Seconds that the provider asks to be left alone for (RFC 9110, Retry-After); None where it asks for nothing, or
-    by a date, which its clock and ours may read differently.
-    """
+    """The provider's Retry-After in seconds (RFC 9110). None where it has none, or a date: clocks may differ."""
     for name, value in reply.headers:
         if name.lower() == "retry-after" and value.isascii() and value.isdigit():
-            return min(LONGEST_RETRY_AFTER_S, float(value[:9]))
+            return min(MAX_RETRY_AFTER_S, float(value[:9]))
     return None

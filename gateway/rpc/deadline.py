@@ -1,6 +1,7 @@
 """How long a caller waits, and what it is told where the store takes longer."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +23,8 @@ log = structlog.get_logger(__name__)
 def seconds_left(context: "Context", default_s: float) -> float:
     """Seconds until the caller's deadline, or the default where it set none."""
     remaining = cast("float | None", context.time_remaining())  # its stub knows no None
-    return default_s if remaining is None else remaining
+    # Without a deadline grpcio returns None, and pygrpc-native sys.maxsize.
+    return default_s if remaining is None or remaining >= sys.maxsize else remaining
 
 
 @asynccontextmanager

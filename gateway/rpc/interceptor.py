@@ -12,7 +12,7 @@ from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
 from gateway.rpc.limits import RpcLimits
-from gateway.rpc.status import status_of
+from gateway.rpc.status import ApiReason, status_of
 from gateway.sessions.attempt import internal_error
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.telemetry.errors import log_unexpected_error
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 
 class RpcInterceptor:
-    """Turns Failure into google.rpc.Status, and anything unforeseen into GATEWAY_ERROR: no exception's text leaves.
+    """Turns GatewayError into google.rpc.Status, and any other exception into GATEWAY_ERROR without its text.
 
     What is beyond the limits is refused with GATEWAY_BUSY, before its request is read: what cannot be served is told so
     at once. Put around a servicer's methods once, when they are registered: an interceptor would be asked anew at each
@@ -39,6 +39,8 @@ class RpcInterceptor:
         self.limits = limits or RpcLimits()
         """They may be changed at any time, and hold for the next call."""
         self._traces = traces
+        self.stopping = False
+        """Whether new calls are rejected, by a server that goes on accepting them until those in flight have ended."""
         self._calls = self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -68,6 +70,8 @@ class RpcInterceptor:
     def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> Any:
             started = time.monotonic()
+            if self.stopping:
+                await self._fail(method, context, _stopping(), started)
             if self._calls >= self.limits.calls:
                 await self._fail(method, context, _busy(f"{self._calls} calls are under way"), started)
             self._calls += 1
@@ -88,6 +92,8 @@ class RpcInterceptor:
     def _streaming(self, method: str, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> AsyncIterator[Any]:
             started = time.monotonic()
+            if self.stopping:
+                await self._fail(method, context, _stopping(), started)
             if self._streams >= self.limits.event_streams:
                 await self._fail(method, context, _busy(f"{self._streams} streams are open"), started)
             self._streams += 1
@@ -146,6 +152,12 @@ def _busy(why: str) -> GatewayError:
         Reason.GATEWAY_BUSY,
         f"the gateway has as much to do as it takes on at once: {why}. Nothing was done: try again in a moment, "
         "perhaps at another replica",
+    )
+
+
+def _stopping() -> GatewayError:
+    return GatewayError(
+        ApiReason.GATEWAY_STOPPING, "the gateway is stopping. Nothing was done: call again, perhaps at another replica"
     )
 
 

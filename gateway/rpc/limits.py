@@ -1,43 +1,52 @@
-"""What callers together may use of a gRPC server."""
+"""Limits on what all callers of a gRPC server together can use."""
 
 from dataclasses import dataclass
 
 CONNECTION_AGE_GRACE_S = 30.0
-"""What is under way on a connection when its age is reached has this long to end."""
+"""Calls on a connection that has reached its maximum age have this long to end."""
 
-CONNECTIONS = 1000
-"""At once; more are hung up on."""
+MAX_CONNECTIONS = 1000
+"""More connections than this are closed when they arrive."""
 
-HANDSHAKE_S = 10.0
-"""For a peer to finish TLS's handshake, and then to open HTTP/2."""
+HANDSHAKE_TIMEOUT_S = 10.0
+"""Maximum time from the connection to the end of the TLS handshake and of HTTP/2's first frames."""
 
 KEEPALIVE_TIME_S = 60.0
-"""Then a peer is asked whether it is there."""
+"""A connection that is idle for this long is pinged."""
 
 KEEPALIVE_TIMEOUT_S = 20.0
-"""Then it is not."""
+"""A connection is closed when a ping is not answered within this time."""
+
+MAX_METADATA_BYTES = 16 * 1024
+"""Of one request: names, values, and 32 bytes for each field. Every request below it is accepted, none above it."""
+
+MIN_PING_INTERVAL_S = 5.0
+"""A client that pings more often on a stream without messages is disconnected. Many clients ping every 10 s."""
+
+FLUSH_S = 0.2
+"""Time for the last answers to be sent when a server stops."""
+
+_EXTRA_STREAMS = 100
+"""On one connection: watches of health, reflection, and calls that are being rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class RpcLimits:
-    """Health and reflection are bounded by their connections alone. See [grpc] of the configuration."""
+    """Limits from [grpc] of the configuration. They do not apply to health and reflection."""
 
     calls: int = 1000
-    """Under way at once; streams not counted."""
+    """In flight at once, without event streams."""
     event_streams: int = 1000
     message_bytes: int = 1024 * 1024
     """Of one request."""
     connection_age_s: float | None = None
-    """Seconds, give or take a tenth; None for never."""
+    """Plus or minus a tenth; None for no maximum."""
 
     @property
     def calls_on_a_connection(self) -> int:
-        """What a peer is told that it may have open at once; beyond it a client waits by itself, and in silence.
+        """The maximum of concurrent HTTP/2 streams of one connection.
 
-        So it is more than all that may be under way: whoever has one connection is refused in words too.
+        A client at this maximum waits without an error. It is above the other limits, so that a client with one
+        connection gets GATEWAY_BUSY instead.
         """
-        return self.calls + self.event_streams + _BESIDE
-
-
-_BESIDE = 100
-"""Watchers of health, reflection, and what is being refused."""
+        return self.calls + self.event_streams + _EXTRA_STREAMS

@@ -60,7 +60,7 @@ TABLE: dict[StrEnum, Row] = {
     Reason.PROVIDER_TIMEOUT: Row(grpc.StatusCode.DEADLINE_EXCEEDED, retry_after_s=1),
     Reason.PROVIDER_CONNECTION_LOST: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
     Reason.PROVIDER_FAILED: Row(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
-    Reason.PROVIDER_FAILED_FOR_GOOD: Row(grpc.StatusCode.INTERNAL, told_as="PROVIDER_FAILED"),
+    Reason.PROVIDER_FAILED_PERMANENTLY: Row(grpc.StatusCode.INTERNAL, told_as="PROVIDER_FAILED"),
     Reason.PROVIDER_CREDENTIALS_REJECTED: Row(grpc.StatusCode.FAILED_PRECONDITION),
     Reason.USER_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     Reason.PROVIDER_REFUSED: Row(grpc.StatusCode.FAILED_PRECONDITION),

@@ -13,7 +13,7 @@ from gateway.config import (
     CallbackSettings,
     Changes,
     ConfigInvalid,
-    FrontEnd,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -38,9 +38,8 @@ from gateway.server.tls import Certificates
 from gateway.server.validation import changed_wallet, missing_providers, secrets_of
 from gateway.server.wallets import wallet_of
 from gateway.sessions.close_service import CloseService
-from gateway.sessions.provider import Provider
+from gateway.sessions.provider import Provider, Providers
 from gateway.sessions.provider_switch import ProviderSwitches
-from gateway.sessions.providers import Providers
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.housekeeping import Housekeeping
@@ -126,10 +125,10 @@ class Gateway:
         self.callback_server = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
         self.rpc_server = rpc.RpcServer(
             self._servicers(),
-            watching=self.event_streams,
+            event_streams=self.event_streams,
             providers=self.providers,
             shares_port=shares_ports,
-            lean=settings.grpc.front_end is FrontEnd.HTTP2,
+            native=settings.grpc.server is GrpcServerKind.NATIVE,
             limits=rpc_limits(settings.grpc),
             traces=self._traces,
         )

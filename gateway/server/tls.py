@@ -5,7 +5,7 @@ from functools import partial
 from ssl import AlertDescription, SSLContext, SSLObject, SSLSocket
 from time import time
 
-from gateway.config import FrontEnd, GrpcSettings, TlsFiles
+from gateway.config import GrpcSettings, TlsFiles
 from gateway.rpc import server as rpc
 from gateway.server.validation import ssl_context
 
@@ -19,14 +19,16 @@ class Certificates:
 
     def of_callbacks(self, files: TlsFiles | None) -> SSLContext | None:
         """What to listen with. Raises OSError."""
-        return None if files is None else self._context(files)
+        if files is None:
+            return None
+        context = _Context(files)
+        self._listeners.append(context.read)
+        return context.listening
 
-    def of_rpc(self, settings: GrpcSettings, server: rpc.RpcServer) -> rpc.TlsFiles | SSLContext | None:
-        """What a server of gRPC is to listen with, as its front end takes it. Raises OSError."""
+    def of_rpc(self, settings: GrpcSettings, server: rpc.RpcServer) -> rpc.TlsFiles | None:
+        """What a server of gRPC is to listen with. Raises OSError."""
         if settings.tls is None:
             return None
-        if settings.front_end is FrontEnd.HTTP2:
-            return self._context(settings.tls, "h2")
         files = settings.tls
         self._listeners.append(lambda: partial(server.renew_tls, _pem(files)))
         return _pem(files)
@@ -41,27 +43,21 @@ class Certificates:
 
         return renew
 
-    def _context(self, files: TlsFiles, *protocols: str) -> SSLContext:
-        context = _Context(files, *protocols)
-        self._listeners.append(context.read)
-        return context.listening
-
 
 class _Context:
     """A listener cannot be given another context, but each connection can, once it has said hello."""
 
-    def __init__(self, files: TlsFiles, *protocols: str) -> None:
+    def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._protocols = protocols
         self._authority = self._read_authority()
         self._authority_since = 0.0
         """When it replaced another one; sessions that began before hold certificates of that one."""
-        self.listening = self._present = self._made()
+        self.listening = self._present = ssl_context(files)
         self.listening.sni_callback = self._said_hello
 
     def read(self) -> Callable[[], None]:
         """Read the files anew."""
-        return partial(self._renew, self._made(), self._read_authority())
+        return partial(self._renew, ssl_context(self._files), self._read_authority())
 
     def _renew(self, present: SSLContext, authority: bytes) -> None:
         if authority != self._authority:
@@ -70,12 +66,6 @@ class _Context:
 
     def _read_authority(self) -> bytes:
         return self._files.client_ca.read_bytes() if self._files.client_ca else b""
-
-    def _made(self) -> SSLContext:
-        context = ssl_context(self._files)
-        if self._protocols:
-            context.set_alpn_protocols(list(self._protocols))
-        return context
 
     def _said_hello(self, connection: SSLObject | SSLSocket, name: str | None, context: SSLContext) -> int | None:
         connection.context = self._present

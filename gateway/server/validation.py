@@ -2,10 +2,11 @@
 
 import ssl
 from collections.abc import Iterator
+from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from adapters.contract import Secret
-from gateway.config import ClientTls, Problem, Settings, TlsFiles
+from gateway.config import ClientTls, GrpcServerKind, Problem, Settings, TlsFiles
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
 from gateway.store.models import WalletKind
@@ -55,7 +56,7 @@ async def store_conflicts(settings: Settings) -> tuple[Problem, ...]:
 
 
 def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
-    """Certificates and keys that TLS cannot use, and a store's url that cannot be read."""
+    """Certificates and keys that TLS cannot use, a store's url that cannot be read, an extra that is not installed."""
     problems = []
     try:
         describe(settings.store.url.reveal())
@@ -66,6 +67,14 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
             Problem(
                 "traces.endpoint",
                 f"needs OpenTelemetry, which is not installed: install {tracing.EXTRA}, or leave [traces] out",
+            )
+        )
+    if settings.grpc.server is GrpcServerKind.NATIVE and find_spec("pygrpc_native") is None:
+        problems.append(
+            Problem(
+                "grpc.server",
+                "needs pygrpc-native, which is not installed: install session-gateway[native], or write "
+                'server = "grpcio"',
             )
         )
     for section, files in (

@@ -5,7 +5,7 @@ For tests of a gateway with an operator's wallet, and for teams to copy: it does
 
 from dataclasses import dataclass
 
-from gateway.config import ConfigInvalid, FrontEnd, Listen, Problem, Settings
+from gateway.config import ConfigInvalid, GrpcServerKind, Listen, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.gateway import STOP_GRACE_S, CannotStart, now, rpc_limits
@@ -36,9 +36,8 @@ class WalletServer:
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
         wallet = BuiltinWallet(self._store, now)
         services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s)]
-        self._rpc = rpc.RpcServer(
-            services, lean=settings.grpc.front_end is FrontEnd.HTTP2, limits=rpc_limits(settings.grpc)
-        )
+        native = settings.grpc.server is GrpcServerKind.NATIVE
+        self._rpc = rpc.RpcServer(services, native=native, limits=rpc_limits(settings.grpc))
 
     async def start(self) -> WalletListening:
         """Open the store, and serve. Raises CannotStart, and leaves nothing open then."""

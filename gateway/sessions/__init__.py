@@ -1,1 +1,1 @@
-"""Closing sessions, what providers say of sessions, and the events that subscribers see."""
+"""Closing sessions at providers: execution, idempotency and the state of each provider."""

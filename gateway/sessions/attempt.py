@@ -1,4 +1,4 @@
-"""One attempt at a provider: what was sent, what came back, what it means, and the journal's line of it all."""
+"""One attempt at a provider: what is sent, what comes back, what it means, and its journal entry."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -35,32 +35,34 @@ CLOSE_SESSION = "close_session"
 
 MAX_CODE_LENGTH = 64
 MAX_DESCRIPTION_LENGTH = 200
-"""Characters of a provider's words that are kept and told, once secrets are masked."""
+"""Characters of a provider's answer that are stored and reported, after masking."""
+
+_Answer = tuple[HttpReply | None, Closed | GatewayError]
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
-    """A concluded attempt: what was sent, what came back, and what it means."""
+    """A finished attempt: what was sent, what came back, and what it means."""
 
     provider: Provider
     request_id: str
     attempt: Attempt
     request: HttpRequest
     mask: Mask
-    """The provider's, which knows the caller's token too."""
+    """The provider's mask, and the caller's token."""
     reply: HttpReply | None
     result: Closed | GatewayError
     started_at: datetime
     ended_at: datetime
 
     @property
-    def seconds(self) -> float:
+    def duration_s(self) -> float:
         """How long the exchange took."""
         return (self.ended_at - self.started_at).total_seconds()
 
     def exchange(self) -> Exchange:
-        """The journal's line, masked. Made when it is kept, and not while a caller waits for a failure."""
-        failure, reply = self.result if isinstance(self.result, GatewayError) else None, self.reply
-        verdict = self.result.reason if isinstance(self.result, GatewayError) else self.result.outcome
+        """The journal entry, masked. Made when it is recorded: a caller waits for a failure, not for this."""
+        result, reply = self.result, self.reply
+        error = result if isinstance(result, GatewayError) else None
         return Exchange(
             id=new_id(),
             direction=Direction.OUTBOUND,
@@ -68,30 +70,30 @@ class AttemptResult(msgspec.Struct, frozen=True):
             operation=CLOSE_SESSION,
             method=self.request.method,
             path=self.request.path + self.mask.query(self.request.query),
-            request=self._kept(self.request),
+            request=self._masked(self.request),
             started_at=self.started_at,
             ended_at=self.ended_at,
-            verdict=str(verdict),
+            verdict=str(result.reason if isinstance(result, GatewayError) else result.outcome),
             request_id=self.request_id,
             attempt=self.attempt.number,
             status=reply.status if reply else 0,
-            reply=self._kept(reply) if reply else Message(),
-            certainty=failure.certainty if failure else None,
-            detail=failure.message if failure else "",
+            reply=self._masked(reply) if reply else Message(),
+            certainty=error.certainty if error else None,
+            detail=error.message if error else "",
             attempt_uuid=self.attempt.uuid,
         )
 
-    def _kept(self, message: HttpRequest | HttpReply) -> Message:
+    def _masked(self, message: HttpRequest | HttpReply) -> Message:
         return Message(self.mask.head(message.headers), self.mask.body(message.body))
 
 
 def mask_of(provider: Provider, call: CloseSession) -> Mask:
-    """What to mask in whatever comes of this call."""
+    """The mask for everything that this call produces."""
     return provider.mask.also(call.token) if call.token else provider.mask
 
 
 def encode_close(provider: Provider, call: CloseSession, attempt: Attempt) -> HttpRequest:
-    """The provider's request for a close. Raises Failure for what the dialect cannot express; nothing is sent."""
+    """The provider's request for a close. Raises GatewayError for what the dialect cannot express."""
     try:
         return _close_call(provider).encode(provider.account, call, attempt)
     except FieldInvalid as refusal:
@@ -108,7 +110,7 @@ def encode_close(provider: Provider, call: CloseSession, attempt: Attempt) -> Ht
 
 
 def is_idempotent(provider: Provider) -> bool:
-    """Whether a close may be sent again that may have been carried out."""
+    """Whether a close that may have been executed may be sent again."""
     return _close_call(provider).idempotent
 
 
@@ -121,29 +123,24 @@ async def send_close(
     deadline: Deadline,
     clock: Callable[[], datetime],
 ) -> AttemptResult:
-    """Ask the provider once. Never raises for what the provider does, nor for an adapter's bug."""
-    sending = _send(provider, request_id, call, attempt, request, deadline, clock)
-    if (traces := active()) is None:
-        return await sending
-    attributes: Attributes = {"request_id": request_id, "provider": provider.name, "attempt": attempt.number}
-    return await traces.span("attempt", sending, kind=Kind.CLIENT, attributes=attributes, told=_attempt_span_result)
-
-
-async def _send(
-    provider: Provider,
-    request_id: str,
-    call: CloseSession,
-    attempt: Attempt,
-    request: HttpRequest,
-    deadline: Deadline,
-    clock: Callable[[], datetime],
-) -> AttemptResult:
-    reply: HttpReply | None = None
-    result: Closed | GatewayError
+    """Send the request once. The provider's failures and an adapter's bugs are in the result and are not raised."""
     mask = mask_of(provider, call)
     started_at = clock()
+    exchange: Awaitable[_Answer] = _exchange(provider, request, deadline, mask)
+    if (traces := active()) is not None:
+        attributes: Attributes = {"request_id": request_id, "provider": provider.name, "attempt": attempt.number}
+        exchange = traces.span(
+            "attempt", exchange, kind=Kind.CLIENT, attributes=attributes, result=_attempt_span_result
+        )
+    reply, result = await exchange
+    return AttemptResult(provider, request_id, attempt, request, mask, reply, result, started_at, clock())
+
+
+async def _exchange(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> _Answer:
+    reply: HttpReply | None = None
+    result: Closed | GatewayError
     try:
-        reply = await _exchanged(provider, request, deadline, mask)
+        reply = await _send(provider, request, deadline, mask)
         closed = _close_call(provider).decode(provider.account, reply)
         result = Closed(closed.outcome, _masked_answer(closed.answer, mask))
     except ExchangeFailed as failed:
@@ -155,11 +152,10 @@ async def _send(
         result = internal_error(log_unexpected_error(bug, mask), Certainty.NOT_SENT)
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
         result = internal_error(log_unexpected_error(bug, mask), Certainty.UNKNOWN)
-    ended_at = clock()
-    return AttemptResult(provider, request_id, attempt, request, mask, reply, result, started_at, ended_at)
+    return reply, result
 
 
-def _exchanged(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> Awaitable[HttpReply]:
+def _send(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> Awaitable[HttpReply]:
     exchange = provider.client.send(request, deadline)
     if (traces := active()) is None:
         return exchange
@@ -169,7 +165,7 @@ def _exchanged(provider: Provider, request: HttpRequest, deadline: Deadline, mas
         "server.port": provider.client.port,
         "url.full": provider.client.base_url + mask.text(request.path),  # without its query
     }
-    return traces.span(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, told=_exchange_span_result)
+    return traces.span(request.method, exchange, kind=Kind.CLIENT, attributes=attributes, result=_exchange_span_result)
 
 
 def _exchange_span_result(reply: HttpReply) -> SpanResult:
@@ -180,15 +176,15 @@ def _exchange_span_result(reply: HttpReply) -> SpanResult:
     )
 
 
-def _attempt_span_result(sent: AttemptResult) -> SpanResult:
-    if isinstance(sent.result, Closed):
-        return SpanResult({"outcome": sent.result.outcome})
-    failure = sent.result
-    return SpanResult({"reason": failure.reason, "certainty": failure.certainty or ""}, failure.message)
+def _attempt_span_result(answer: _Answer) -> SpanResult:
+    _, result = answer
+    if isinstance(result, Closed):
+        return SpanResult({"outcome": result.outcome})
+    return SpanResult({"reason": result.reason, "certainty": result.certainty or ""}, result.message)
 
 
 def internal_error(error_id: str, certainty: Certainty) -> GatewayError:
-    """A bug of ours, as the caller is told: an id to find it in the log by, and nothing else."""
+    """A bug of the gateway, as the caller receives it: an id that is in the log too, and nothing else."""
     return GatewayError(
         Reason.GATEWAY_ERROR,
         f"the gateway failed; its operators find the cause in the log under error id {error_id}",
@@ -201,13 +197,13 @@ def _close_call(provider: Provider) -> CloseSessionCall[Any]:
     call = provider.adapter.close_session
     if call is None:
         raise GatewayError(
-            Reason.UNSUPPORTED_BY_PROVIDER, f"{provider.name} has no way to close sessions: end them at the provider"
+            Reason.UNSUPPORTED_BY_PROVIDER, f"{provider.name} cannot close sessions: end them at the provider"
         )
     return call
 
 
 def _masked_answer(answer: ProviderAnswer, mask: Mask) -> ProviderAnswer:
-    """The answer as it may be told. A provider may echo the caller's token, which the adapter cannot know as one."""
+    """The answer with secrets masked. A provider may echo the caller's token, which the adapter cannot recognise."""
     return ProviderAnswer(
         code=mask.text(answer.code)[:MAX_CODE_LENGTH],
         description=mask.text(answer.description)[:MAX_DESCRIPTION_LENGTH],
@@ -219,10 +215,10 @@ def _refusal(provider: str, refused: ProviderRefused, mask: Mask, retry_after: f
     reason, certainty = REASON_BY_REFUSAL[refused.kind]
     answer = _masked_answer(refused.answer, mask)
     message = mask.text(refused.message)
-    words = f": {answer.description}" if answer.description else ""
+    description = f": {answer.description}" if answer.description else ""
     return GatewayError(
         reason,
-        f"{provider}: {message} (it answered {answer.code}{words})",
+        f"{provider}: {message} (it answered {answer.code}{description})",
         certainty=certainty,
         provider_code=answer.code,
         retry_after_s=retry_after if reason in RETRYABLE else None,

@@ -1,7 +1,8 @@
-"""What can go wrong with a call, as one closed set: rpc/status.py gives each its place in gRPC."""
+"""Why a call fails: one error type and a closed set of reasons. rpc/status.py maps each reason to a gRPC status."""
 
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from typing import Any, Final
 
 from adapters.contract import Certainty, RefusalKind
 from gateway.outbound.admission import AdmissionFault
@@ -10,7 +11,7 @@ from gateway.outbound.client import ExchangeFault
 
 @unique
 class Reason(StrEnum):
-    """Why a call failed: one for each row of the table of failures."""
+    """Why a call failed."""
 
     FIELD_INVALID = "FIELD_INVALID"
     PROVIDER_UNKNOWN = "PROVIDER_UNKNOWN"
@@ -24,8 +25,8 @@ class Reason(StrEnum):
     PROVIDER_TIMEOUT = "PROVIDER_TIMEOUT"
     PROVIDER_CONNECTION_LOST = "PROVIDER_CONNECTION_LOST"
     PROVIDER_FAILED = "PROVIDER_FAILED"
-    PROVIDER_FAILED_FOR_GOOD = "PROVIDER_FAILED_FOR_GOOD"
-    """Told to callers as PROVIDER_FAILED, with a code that says: do not retry."""
+    PROVIDER_FAILED_PERMANENTLY = "PROVIDER_FAILED_PERMANENTLY"
+    """Callers receive PROVIDER_FAILED with a code that says: do not retry."""
     PROVIDER_CREDENTIALS_REJECTED = "PROVIDER_CREDENTIALS_REJECTED"
     USER_UNKNOWN = "USER_UNKNOWN"
     PROVIDER_REFUSED = "PROVIDER_REFUSED"
@@ -33,21 +34,24 @@ class Reason(StrEnum):
     CALLBACK_UNKNOWN = "CALLBACK_UNKNOWN"
     NOT_REDELIVERABLE = "NOT_REDELIVERABLE"
     CALLER_GONE = "CALLER_GONE"
-    """Nobody is told: whoever asked has left before anything was sent. It stands in the store."""
+    """Only the store receives it: every caller left before anything was sent."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     GATEWAY_ERROR = "GATEWAY_ERROR"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """A field of the request that is not as it must be, and what it must be."""
+    """An invalid field of a request, and what it must be."""
 
     field: str
     description: str
 
 
 class GatewayError(Exception):
-    """A call failed. `message` is for a person: what happened, to what, what to do next; it holds no secret."""
+    """A call failed. `message` is for an operator: what happened, to what, what to do next. It contains no secret.
+
+    Its fields do not change. `replace` returns another instance, so that callers who share a failure raise their own.
+    """
 
     def __init__(
         self,
@@ -63,43 +67,33 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.certainty = certainty
-        self.provider = provider
-        self.provider_code = provider_code
-        self.request_id = request_id
-        self.violations = violations
-        self.details = details
-        """More of ErrorInfo's metadata."""
-        self.retry_after_s = retry_after_s
-        """Seconds after which trying again may help, where that is known better than the table of failures does."""
+        self.reason: Final = reason
+        self.message: Final = message
+        self.certainty: Final = certainty
+        self.provider: Final = provider
+        self.provider_code: Final = provider_code
+        self.request_id: Final = request_id
+        self.violations: Final = violations
+        self.details: Final = details
+        """More metadata of ErrorInfo."""
+        self.retry_after_s: Final = retry_after_s
+        """Seconds after which a retry may help; None leaves it to the table in rpc/status.py."""
 
-    def with_certainty(self, certainty: Certainty) -> "GatewayError":
-        """The same failure, of another certainty."""
-        return GatewayError(
-            self.reason,
-            self.message,
-            certainty=certainty,
-            provider=self.provider,
-            provider_code=self.provider_code,
-            request_id=self.request_id,
-            violations=self.violations,
-            details=self.details,
-            retry_after_s=self.retry_after_s,
-        )
+    def replace(self, **changes: Any) -> "GatewayError":
+        """Another instance with these fields changed."""
+        return GatewayError(**{**vars(self), **changes})
 
 
 def provider_unknown(name: str) -> GatewayError:
-    """No provider of this name is served here."""
-    message = f"no provider '{name}' is configured: ListProviders tells which are"
+    """No provider of this name is configured."""
+    message = f"no provider '{name}' is configured: ListProviders lists those that are"
     return GatewayError(Reason.PROVIDER_UNKNOWN, message, provider=name)
 
 
 REASON_BY_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
     RefusalKind.THROTTLED: (Reason.PROVIDER_FAILED, Certainty.REFUSED),
     RefusalKind.FAILED: (Reason.PROVIDER_FAILED, Certainty.UNKNOWN),
-    RefusalKind.FAILED_FOR_GOOD: (Reason.PROVIDER_FAILED_FOR_GOOD, Certainty.UNKNOWN),
+    RefusalKind.FAILED_PERMANENTLY: (Reason.PROVIDER_FAILED_PERMANENTLY, Certainty.UNKNOWN),
     RefusalKind.CREDENTIALS_REJECTED: (Reason.PROVIDER_CREDENTIALS_REJECTED, Certainty.REFUSED),
     RefusalKind.USER_UNKNOWN: (Reason.USER_UNKNOWN, Certainty.REFUSED),
     RefusalKind.REFUSED: (Reason.PROVIDER_REFUSED, Certainty.REFUSED),
@@ -119,19 +113,18 @@ REASON_BY_ADMISSION_FAULT: dict[AdmissionFault, Reason] = {
     AdmissionFault.BUSY: Reason.PROVIDER_BUSY,
 }
 
-RETRYABLE = frozenset(
-    {Reason.PROVIDER_UNREACHABLE, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CONNECTION_LOST, Reason.PROVIDER_FAILED}
-)
-"""What another attempt may mend. Where the outcome is UNKNOWN it is made only where closing twice does no harm."""
-
 _NO_ANSWER = frozenset({Reason.PROVIDER_UNREACHABLE, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CONNECTION_LOST})
-_FAILED = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_FAILED_FOR_GOOD})
+_FAILED = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_FAILED_PERMANENTLY})
+
+RETRYABLE = _NO_ANSWER | {Reason.PROVIDER_FAILED}
+"""Where another attempt may help. With certainty UNKNOWN it is made only where closing twice does no harm."""
 
 
-def provider_failed(failure: GatewayError) -> bool | None:
-    """Whether the provider is sick, as far as one attempt tells: it did not answer, or said that it fails itself. A
-    refusal, and an answer that is not the dialect, come from one that works. None where it is a bug of ours.
+def provider_failed(error: GatewayError) -> bool | None:
+    """Whether an attempt shows that the provider is failing: it did not answer, or reported its own failure.
+
+    A refusal or a malformed answer comes from a provider that works. None for a bug of the gateway.
     """
-    if failure.reason is Reason.GATEWAY_ERROR:
+    if error.reason is Reason.GATEWAY_ERROR:
         return None
-    return failure.reason in _NO_ANSWER or (failure.reason in _FAILED and failure.certainty is Certainty.UNKNOWN)
+    return error.reason in _NO_ANSWER or (error.reason in _FAILED and error.certainty is Certainty.UNKNOWN)

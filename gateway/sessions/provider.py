@@ -1,6 +1,6 @@
-"""A configured provider, wired: what the core holds of it, and how it fares."""
+"""The configured providers with what the gateway needs to call them, and their health."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, unique
@@ -17,7 +17,7 @@ from gateway.sessions.provider_switch import EnabledState
 
 @unique
 class HealthState(StrEnum):
-    """How a provider fares. Names as in the proto's HealthState, without its prefix."""
+    """A provider's health. Names as in the proto's HealthState, without its prefix."""
 
     UNTRIED = "UNTRIED"
     ANSWERING = "ANSWERING"
@@ -30,7 +30,7 @@ _PROVIDER_AT_FAULT = frozenset(
         Reason.PROVIDER_TIMEOUT,
         Reason.PROVIDER_CONNECTION_LOST,
         Reason.PROVIDER_FAILED,
-        Reason.PROVIDER_FAILED_FOR_GOOD,
+        Reason.PROVIDER_FAILED_PERMANENTLY,
         Reason.PROVIDER_ANSWER_MALFORMED,
     }
 )
@@ -38,15 +38,16 @@ _PROVIDER_AT_FAULT = frozenset(
 
 @dataclass(slots=True)
 class Health:
-    """A provider's health, from the calls that it was really sent. A refusal in its dialect is health too."""
+    """A provider's health, from the calls that were sent to it. A refusal in its dialect counts as an answer."""
 
     state: HealthState = HealthState.UNTRIED
     since: datetime | None = None
     last_failure: str = ""
     listeners: list[Callable[[HealthState], None]] = field(default_factory=list)
+    """Called after each change of `state`."""
 
     def record(self, reason: Reason | None, now: datetime) -> None:
-        """Take one call's end into account; `reason` is None for a success."""
+        """Record how a call ended; `reason` is None for a success."""
         failing = reason in _PROVIDER_AT_FAULT
         state = HealthState.FAILING if failing else HealthState.ANSWERING
         self.last_failure = str(reason) if failing else ""
@@ -58,7 +59,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One configured account at a vendor: its dialect, its credentials, its way out."""
+    """One configured account at a vendor: its adapter, its credentials, its HTTP client and its limits."""
 
     name: str
     adapter: Adapter[Any]
@@ -71,26 +72,54 @@ class Provider:
 
     @property
     def healthy(self) -> bool:
-        """Whether a caller may expect an answer of it. One that was not tried yet must be possible to try."""
-        well = self.health.state is not HealthState.FAILING and self.admission.circuit is Circuit.CLOSED
-        return well and self.enabled_state.disabled is None
+        """Whether a caller may expect an answer from it. True also before the first call."""
+        works = self.health.state is not HealthState.FAILING and self.admission.circuit is Circuit.CLOSED
+        return works and self.enabled_state.disabled is None
 
     def ensure_enabled(self) -> None:
-        """Raise Failure PROVIDER_DISABLED where a person switched it off. Asked before anything is sent."""
-        off = self.enabled_state.disabled
-        if off is None:
+        """Raise GatewayError PROVIDER_DISABLED where an operator disabled it."""
+        disabled = self.enabled_state.disabled
+        if disabled is None:
             return
         raise GatewayError(
             Reason.PROVIDER_DISABLED,
-            f"{self.name} was switched off by {off.actor} at {off.since:%Y-%m-%d %H:%M:%SZ}, and nothing was sent: "
-            f"`session-gateway provider on {self.name}` or ProviderService switches it on. Why it is off: {off.reason}",
-            details=(("actor", off.actor), ("why", off.reason)),
+            f"{self.name} was disabled by {disabled.actor} at {disabled.since:%Y-%m-%d %H:%M:%SZ}, and nothing was "
+            f"sent. Reason: {disabled.reason}. To enable it: `session-gateway provider enable {self.name}` or "
+            "ProviderService.EnableProvider",
+            details=(("actor", disabled.actor), ("reason", disabled.reason)),
         )
 
     def watch(self, changed: Callable[..., None]) -> None:
-        """Have `changed` called after each change that may bear on `serving`; once, also where it is watched already by
-        way of the provider that this one replaces.
+        """Call `changed` after each change that may affect `healthy`. Adding it again has no effect: a provider that
+        replaces another may share its parts.
         """
         for listeners in (self.health.listeners, self.admission.listeners, self.enabled_state.listeners):
             if changed not in listeners:
                 listeners.append(changed)
+
+
+class Providers(Mapping[str, Provider]):
+    """The configured providers by name. A reload replaces all of them in one step.
+
+    Look a provider up for each call and do not keep it. A call finishes with the provider that it started with.
+    """
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._providers = dict(providers)
+        self.listeners: list[Callable[[Mapping[str, Provider]], None]] = []
+        """Called after each replacement, with the providers before it."""
+
+    def __getitem__(self, name: str) -> Provider:
+        return self._providers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._providers)
+
+    def __len__(self) -> int:
+        return len(self._providers)
+
+    def replace(self, providers: Mapping[str, Provider]) -> None:
+        """Use these providers and no others from now on."""
+        before, self._providers = self._providers, dict(providers)
+        for listener in self.listeners:
+            listener(before)

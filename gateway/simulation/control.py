@@ -1,14 +1,14 @@
-"""What a separate process asks of a hosted simulator over HTTP, under `/_simulator/`, in JSON.
+"""Control of a simulator by another process: JSON over HTTP, under `/_simulator/`.
 
     GET  /_simulator/sessions      the open sessions
-    POST /_simulator/sessions      {"session_id": "s1", "user_id": "u1", "game_id": "g1"}: a player begins to play
+    POST /_simulator/sessions      {"session_id": "s1", "user_id": "u1", "game_id": "g1"}: opens a session
     POST /_simulator/happen        {"expire": {"session_id": "s1"}} or {"win": {…}}, with "times": 5 and "at_once": true
-                                   where wanted: it happens and is delivered, the answer is the exchanges
-    POST /_simulator/callback-url  {"url": "http://…"}: where callbacks go, the callback key included
-    POST /_simulator/fault         {"fault": "status:503*2"}; "none" ends it
-    GET  /_simulator/exchanges     what was received and sent, oldest first
+                                   if wanted: delivers the callback and answers with the exchanges
+    POST /_simulator/callback-url  {"url": "http://…"}: sets the callback URL, with the callback key
+    POST /_simulator/fault         {"fault": "status:503*2"}; "none" removes it
+    GET  /_simulator/exchanges     the exchanges received and sent, oldest first
 
-For a trusted network only: whoever reaches the simulator may ask all of this.
+Only for a trusted network: there is no authentication.
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,17 +31,17 @@ Times = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of what can be asked."""
+    """A request body."""
 
 
 class ExpireOrder(Order, frozen=True, kw_only=True):
-    """A session ends by itself."""
+    """A session expires."""
 
     session_id: str
 
 
 class PromoOrder(Order, frozen=True, kw_only=True):
-    """A promotional prize beside a win."""
+    """A promotional prize with a win."""
 
     amount: Money
     reference: str
@@ -59,7 +59,7 @@ class WinOrder(Order, frozen=True, kw_only=True):
 
 
 class HappenOrder(Order, frozen=True, kw_only=True):
-    """Exactly one of `expire` and `win`, and how often it is delivered."""
+    """Exactly one of `expire` and `win`, and how many times it is delivered."""
 
     expire: ExpireOrder | None = None
     win: WinOrder | None = None
@@ -68,13 +68,13 @@ class HappenOrder(Order, frozen=True, kw_only=True):
 
 
 class FaultOrder(Order, frozen=True, kw_only=True):
-    """A fault as `parse_fault` reads it, or `none`."""
+    """A fault in the form of `parse_fault`, or `none`."""
 
     fault: str
 
 
 class CallbackUrlOrder(Order, frozen=True, kw_only=True):
-    """The gateway's URL for this provider's callbacks."""
+    """The gateway's callback URL for this provider."""
 
     url: str
 
@@ -87,8 +87,8 @@ class SessionOrder(Order, frozen=True, kw_only=True):
     game_id: str
 
 
-class Refused(Exception):
-    """What was asked cannot be done; answered as JSON with this HTTP status."""
+class OrderRejected(Exception):
+    """An order cannot be executed. It is answered with this HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -99,27 +99,27 @@ def control_routes(host: SimulatorHost[Any]) -> tuple[web.RouteDef, ...]:
     """The routes for `host.start(routes=…)`."""
     control = _Control(host)
     return (
-        web.get("/_simulator/sessions", _told(control.sessions)),
-        web.post("/_simulator/sessions", _told(control.open_session)),
-        web.post("/_simulator/happen", _told(control.happen)),
-        web.post("/_simulator/callback-url", _told(control.callback_url)),
-        web.post("/_simulator/fault", _told(control.fault)),
-        web.get("/_simulator/exchanges", _told(control.exchanges)),
-        web.route("*", "/_simulator/{path:.*}", _told(control.unknown)),
+        web.get("/_simulator/sessions", _json(control.sessions)),
+        web.post("/_simulator/sessions", _json(control.open_session)),
+        web.post("/_simulator/happen", _json(control.happen)),
+        web.post("/_simulator/callback-url", _json(control.callback_url)),
+        web.post("/_simulator/fault", _json(control.fault)),
+        web.get("/_simulator/exchanges", _json(control.exchanges)),
+        web.route("*", "/_simulator/{path:.*}", _json(control.unknown)),
     )
 
 
-def _told(handler: Callable[[web.Request], Awaitable[object]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """The handler with its answer, or its refusal, told as JSON."""
+def _json(handler: Callable[[web.Request], Awaitable[object]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Answer in JSON with what the handler returns, or with the error of OrderRejected."""
 
-    async def told(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         try:
             status, answer = 200, await handler(request)
-        except Refused as refusal:
-            status, answer = refusal.status, {"error": str(refusal)}
+        except OrderRejected as rejected:
+            status, answer = rejected.status, {"error": str(rejected)}
         return web.Response(status=status, body=msgspec.json.encode(answer), content_type="application/json")
 
-    return told
+    return respond
 
 
 class _Control:
@@ -136,20 +136,20 @@ class _Control:
 
     async def happen(self, request: web.Request) -> object:
         order = await _read(request, HappenOrder)
-        happening = _happening(order)
+        event = _event(order)
         if self._host.callback_url is None:
-            raise Refused(
+            raise OrderRejected(
                 409,
-                "the simulator has no callback URL; start it with one, key included, or POST it to callback-url",
+                "the simulator has no callback URL: start it with one, with its key, or POST it to callback-url",
             )
         try:
-            happened = await self._host.emit(happening)
+            deliveries = self._host.emit(event)
         except KeyError:
-            raise Refused(404, f"the simulator knows no session {happening.session_id!a}") from None
-        except NotInThisDialect as refusal:
-            raise Refused(422, str(refusal) or "the dialect has no callback that could tell this") from None
-        exchanges = await self._host.deliver(happened, times=order.times, at_once=order.at_once)
-        return {"exchanges": [_shown(exchange) for exchange in exchanges]}
+            raise OrderRejected(404, f"the simulator has no session {event.session_id!a}") from None
+        except NotInThisDialect as error:
+            raise OrderRejected(422, str(error) or "the dialect has no callback for this event") from None
+        exchanges = await self._host.deliver(deliveries, times=order.times, at_once=order.at_once)
+        return {"exchanges": [_exchange_fields(exchange) for exchange in exchanges]}
 
     async def callback_url(self, request: web.Request) -> object:
         order = await _read(request, CallbackUrlOrder)
@@ -160,20 +160,20 @@ class _Control:
         order = await _read(request, FaultOrder)
         try:
             faults = () if order.fault == "none" else (parse_fault(order.fault),)
-        except FaultUnknown as refusal:
-            raise Refused(400, str(refusal)) from None
+        except FaultUnknown as error:
+            raise OrderRejected(400, str(error)) from None
         self._host.plan(*faults)
         return {"fault": order.fault}
 
     async def exchanges(self, _: web.Request) -> object:
         return {
-            "received": [_shown(exchange) for exchange in self._host.received],
-            "sent": [_shown(exchange) for exchange in self._host.sent],
+            "received": [_exchange_fields(exchange) for exchange in self._host.received],
+            "sent": [_exchange_fields(exchange) for exchange in self._host.sent],
         }
 
     async def unknown(self, _: web.Request) -> object:
-        raise Refused(
-            404, "here are only GET sessions and exchanges, and POST sessions, happen, callback-url and fault"
+        raise OrderRejected(
+            404, "there are only GET sessions and exchanges, and POST sessions, happen, callback-url and fault"
         )
 
 
@@ -181,10 +181,10 @@ async def _read(request: web.Request, kind: type[OrderT]) -> OrderT:
     try:
         return msgspec.json.decode(await request.read(), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Refused(400, f"the body cannot be used: {error}") from None
+        raise OrderRejected(400, f"the body is invalid: {error}") from None
 
 
-def _happening(order: HappenOrder) -> SimulatedEvent:
+def _event(order: HappenOrder) -> SimulatedEvent:
     match order:
         case HappenOrder(expire=ExpireOrder() as expire, win=None):
             return Expire(expire.session_id)
@@ -192,11 +192,11 @@ def _happening(order: HappenOrder) -> SimulatedEvent:
             promo = PromoPrize(Decimal(win.promo.amount), win.promo.reference) if win.promo else None
             return Win(win.session_id, win.round_id, win.reference, win.currency, Decimal(win.amount), promo)
         case _:
-            raise Refused(400, 'write exactly one of "expire" and "win"')
+            raise OrderRejected(400, 'write exactly one of "expire" and "win"')
 
 
-def _shown(exchange: Exchange) -> dict[str, object]:
-    """An exchange for a person; bytes that are not text are escaped."""
+def _exchange_fields(exchange: Exchange) -> dict[str, object]:
+    """An exchange as JSON. Bytes that are not UTF-8 are escaped."""
     request, reply = exchange.request, exchange.reply
     return {
         "method": request.method,

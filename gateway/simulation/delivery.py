@@ -1,4 +1,4 @@
-"""Exchanges as they were on the wire, and the way between them and aiohttp, in both directions."""
+"""Exchanges as they were on the wire, converted from and to aiohttp."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from adapters.contract import Headers, HttpReply, HttpRequest
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer, exactly as they were; None where no whole answer was given."""
+    """One request and its reply, byte for byte; None if there was no complete reply."""
 
     request: HttpRequest
     reply: HttpReply | None
     note: str = ""
-    """The fault that befell it, or why there is no answer."""
+    """The simulated fault, or the error that prevented the reply."""
 
 
 def head_of(received: web.Request) -> HttpRequest:
-    """A request as far as it is known before its body is read. The path stays percent-encoded."""
+    """A request without its body. The path stays percent-encoded."""
     path, _, query = received.raw_path.partition("?")
     return HttpRequest(
         method=received.method,
@@ -33,12 +33,12 @@ def head_of(received: web.Request) -> HttpRequest:
 
 
 def headers_to_send(reply: HttpReply) -> Headers:
-    """A reply's headers without the length, which is for the server to count."""
+    """A reply's headers without Content-Length, which the server computes."""
     return tuple((name, value) for name, value in reply.headers if name.lower() != "content-length")
 
 
 async def send(client: aiohttp.ClientSession, base: str, request: HttpRequest, timeout_s: float) -> Exchange:
-    """Send a request, with these headers and no others, to a path below `base`; never raises for a lost answer."""
+    """Send a request, with its headers and no others, to a path below `base`. Does not raise if there is no reply."""
     query = f"?{urlencode(request.query)}" if request.query else ""
     try:
         async with (
@@ -50,11 +50,11 @@ async def send(client: aiohttp.ClientSession, base: str, request: HttpRequest, t
                 data=request.body,
                 allow_redirects=False,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            ) as answer,
+            ) as response,
         ):
-            body = await answer.read()
-            headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers)
-            return Exchange(request, HttpReply(answer.status, headers, body))
+            body = await response.read()
+            headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers)
+            return Exchange(request, HttpReply(response.status, headers, body))
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        # The kind alone: the text can hold the URL, and with it the callback key.
+        # Only the type: the text can hold the URL, and with it the callback key.
         return Exchange(request, None, type(error).__name__)

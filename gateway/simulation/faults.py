@@ -1,6 +1,6 @@
-"""Faults on demand, most of them below the dialect, where no simulator can make them.
+"""Faults on demand. Most are below the dialect, where a simulator cannot produce them.
 
-Written `name`, `name:argument`, and `…*2` for the next two requests only: `hang`, `status:503`, `code:998*2`.
+Written `name` or `name:argument`, with `*2` for the next two requests only: `hang`, `status:503`, `code:998*2`.
 """
 
 import re
@@ -10,24 +10,24 @@ from enum import StrEnum, unique
 
 
 class FaultUnknown(ValueError):
-    """The text names no fault, or one with an argument that it does not take."""
+    """The text names no fault, or a fault with an invalid argument."""
 
 
 @unique
 class ResetPoint(StrEnum):
-    """When a connection is lost."""
+    """When a connection is reset."""
 
     BEFORE = "before"
-    """Before the request's body is read: the provider has done nothing."""
+    """Before the request's body is read. The provider has done nothing."""
     AFTER = "after"
-    """After the request is carried out, and before any answer."""
+    """After the request is executed, before any answer."""
     MIDWAY = "midway"
     """In the middle of the answer's body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """The request is read, nothing is done, and no answer comes until the caller leaves."""
+    """The request is read but not executed, and no answer comes until the client disconnects."""
 
     def __str__(self) -> str:
         return "hang"
@@ -35,7 +35,7 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The connection is lost."""
+    """The connection is reset."""
 
     moment: ResetPoint = ResetPoint.AFTER
 
@@ -45,7 +45,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Nothing is done, and the answer is this HTTP status without the dialect's body."""
+    """Nothing is executed. The answer is this HTTP status, without a body of the dialect."""
 
     status: int
 
@@ -55,7 +55,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Nothing is done, and the answer is no dialect's: a 200 with a senseless body or, `on_wire`, not even HTTP."""
+    """Nothing is executed. The answer is a 200 with an unreadable body or, with `on_wire`, not HTTP."""
 
     on_wire: bool = False
 
@@ -65,7 +65,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Huge:
-    """Nothing is done, and the answer is a 200 with a body of this many bytes, its length not announced."""
+    """Nothing is executed. The answer is a 200 with a body of `size` bytes, without Content-Length."""
 
     size: int = 64 * 1024 * 1024
 
@@ -75,7 +75,7 @@ class Huge:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Nothing is done, and the answer is a 307 to this place; by default one at the simulator itself."""
+    """Nothing is executed. The answer is a 307 to this location, by default one of the simulator."""
 
     location: str = "/redirected"
 
@@ -85,7 +85,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """The request is carried out, and the answer's body comes byte by byte, so many seconds apart."""
+    """The request is executed. The answer's body comes byte by byte, at this interval in seconds."""
 
     interval_s: float = 0.1
 
@@ -95,7 +95,7 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """The request is carried out at once, and the answer comes whole, after so many seconds."""
+    """The request is executed at once. The answer comes after this delay in seconds."""
 
     delay_s: float = 1.0
 
@@ -105,7 +105,7 @@ class Slow:
 
 @dataclass(frozen=True, slots=True)
 class DialectCode:
-    """The provider answers with this code of its own dialect."""
+    """The provider answers with this code of its dialect."""
 
     code: str
 
@@ -116,8 +116,8 @@ class DialectCode:
 Fault = Hang | Reset | Status | Garbage | Huge | Redirect | Drip | Slow | DialectCode
 
 
-def is_carried_out(fault: Fault | None) -> bool:
-    """Whether the simulator gets to see the request, so that it may have an effect."""
+def is_executed(fault: Fault | None) -> bool:
+    """Whether the simulator processes the request."""
     match fault:
         case Hang() | Status() | Garbage() | Huge() | Redirect() | Reset(ResetPoint.BEFORE):
             return False
@@ -127,7 +127,7 @@ def is_carried_out(fault: Fault | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A fault and the number of requests that it still befalls; None: all until the plan is changed."""
+    """A fault and the number of requests that it applies to; None for all until the plan is changed."""
 
     fault: Fault
     times: int | None = None
@@ -137,11 +137,11 @@ class Planned:
 
 
 Plan = tuple[Planned, ...]
-"""Faults in the order in which they befall; without any, requests are answered as the dialect says."""
+"""Faults in order. Without any, requests are answered by the simulator."""
 
 
 def next_fault(plan: Plan) -> tuple[Fault | None, Plan]:
-    """What happens to the next request, and the plan for those after it."""
+    """The fault of the next request, and the plan for those after it."""
     if not plan:
         return None, ()
     first, *rest = plan
@@ -153,21 +153,19 @@ def next_fault(plan: Plan) -> tuple[Fault | None, Plan]:
 
 
 def parse_fault(text: str) -> Planned:
-    """Read a fault as a person writes it. Raises FaultUnknown with what could be written instead."""
-    written, star, count = text.strip().rpartition("*")
+    """Parse a fault. Raises FaultUnknown, which says what can be written instead."""
+    fault, star, count = text.strip().rpartition("*")
     if not star:
-        written, times = count, None
+        fault, times = count, None
     elif re.fullmatch(r"[1-9][0-9]{0,8}", count):
         times = int(count)
     else:
-        raise FaultUnknown(
-            f'the fault {text!a} says "*" and no number of requests after it; write for example "hang*2"'
-        )
-    name, _, argument = written.partition(":")
-    read = _READERS.get(name)
-    if read is None:
-        raise FaultUnknown(f"there is no fault {name!a}; there are {', '.join(_READERS)}")
-    return Planned(read(argument), times)
+        raise FaultUnknown(f'the fault {text!a} has no number of requests after its "*"; write for example "hang*2"')
+    name, _, argument = fault.partition(":")
+    parse = _PARSERS.get(name)
+    if parse is None:
+        raise FaultUnknown(f"there is no fault {name!a}; there are {', '.join(_PARSERS)}")
+    return Planned(parse(argument), times)
 
 
 def _hang(argument: str) -> Fault:
@@ -184,7 +182,7 @@ def _reset(argument: str) -> Fault:
 
 
 def _status(argument: str) -> Fault:
-    return Status(_whole(argument, 200, 599, 'an HTTP status from 200 to 599, such as "status:503"'))
+    return Status(_integer(argument, 200, 599, 'an HTTP status from 200 to 599, such as "status:503"'))
 
 
 def _garbage(argument: str) -> Fault:
@@ -194,12 +192,12 @@ def _garbage(argument: str) -> Fault:
 
 
 def _huge(argument: str) -> Fault:
-    return Huge(_whole(argument, 1, 2**40, 'a number of bytes, such as "huge:1000000"')) if argument else Huge()
+    return Huge(_integer(argument, 1, 2**40, 'a number of bytes, such as "huge:1000000"')) if argument else Huge()
 
 
 def _redirect(argument: str) -> Fault:
     if not argument.isprintable():
-        raise FaultUnknown("a redirect's place must be printable, since it is sent as a header")
+        raise FaultUnknown("a redirect's location must be printable, because it is sent as a header")
     return Redirect(argument) if argument else Redirect()
 
 
@@ -217,9 +215,9 @@ def _code(argument: str) -> Fault:
     return DialectCode(argument)
 
 
-def _whole(text: str, least: int, most: int, wanted: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,15}", text) or not least <= int(text) <= most:
-        raise FaultUnknown(f"{text!a} is not {wanted}")
+def _integer(text: str, minimum: int, maximum: int, expected: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not minimum <= int(text) <= maximum:
+        raise FaultUnknown(f"{text!a} is not {expected}")
     return int(text)
 
 
@@ -229,7 +227,7 @@ def _seconds(text: str, example: str) -> float:
     return float(text)
 
 
-_READERS: dict[str, Callable[[str], Fault]] = {
+_PARSERS: dict[str, Callable[[str], Fault]] = {
     "hang": _hang,
     "reset": _reset,
     "status": _status,

@@ -1,4 +1,4 @@
-"""One simulated provider as a real HTTP server on the running event loop."""
+"""One simulated provider as an HTTP server on the running event loop."""
 
 import asyncio
 import contextlib
@@ -16,25 +16,25 @@ from aiohttp import web
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
 from adapters.simulation import Delivery, PlayerSession, SimulatedEvent, Simulator
 from gateway.simulation.delivery import Exchange, head_of, send
-from gateway.simulation.faults import DialectCode, Fault, Plan, Planned, Reset, ResetPoint, is_carried_out, next_fault
+from gateway.simulation.faults import DialectCode, Fault, Plan, Planned, Reset, ResetPoint, is_executed, next_fault
 from gateway.simulation.wire_faults import fault_reply, reset, respond
 
 StateT = TypeVar("StateT")
 
-_KEPT_EXCHANGES = 10_000
-"""In each direction, so that a simulator in a team's staging can run for weeks."""
-_LARGEST_REQUEST = 16 * 1024 * 1024
+MAX_EXCHANGES = 10_000
+"""Kept in each direction, so that a simulator in staging can run for weeks."""
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 
-class NowhereToDeliver(Exception):
-    """The simulator does not know our callback URL."""
+class CallbackUrlMissing(Exception):
+    """The simulator has no callback URL."""
 
 
 class SimulatorHost(Generic[StateT]):
-    """Gives a pure simulator its socket, its clock, and its faults.
+    """Gives a pure simulator a socket, a clock, and faults.
 
-    `callback_url` is our URL up to and including the callback key; it can be set later, once it is known. Everything
-    happens on one event loop, so that each request sees the state that the one before it left.
+    `callback_url` is the gateway's URL for this provider, up to and including the callback key. It can be set later.
+    All runs on one event loop, so each request sees the state that the one before it left.
     """
 
     def __init__(
@@ -49,20 +49,21 @@ class SimulatorHost(Generic[StateT]):
     ) -> None:
         self.callback_url = callback_url
         self._simulator = simulator
+        self._account = account
         self._reply_timeout_s = reply_timeout_s
         self._plan: Plan = tuple(faults)
-        self._received: deque[Exchange] = deque(maxlen=_KEPT_EXCHANGES)
-        self._sent: deque[Exchange] = deque(maxlen=_KEPT_EXCHANGES)
+        self._received: deque[Exchange] = deque(maxlen=MAX_EXCHANGES)
+        self._sent: deque[Exchange] = deque(maxlen=MAX_EXCHANGES)
         self._attempts = itertools.count(1)
-        self._arrival = asyncio.Event()
-        self._pending = asyncio.Event()
+        self._request_received = asyncio.Event()
+        self._has_pending = asyncio.Event()
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._delivering = asyncio.Lock()
         self._base_url = ""
-        self._open = contextlib.AsyncExitStack()
+        self._resources = contextlib.AsyncExitStack()
         self._client: aiohttp.ClientSession | None = None
-        self._set_state(simulator.start(account, tuple(sessions)))
+        self.restart(sessions)
 
     # --- the server -----------------------------------------------------------------------------------------------
 
@@ -74,36 +75,36 @@ class SimulatorHost(Generic[StateT]):
         routes: Iterable[web.AbstractRouteDef] = (),
         redeliver_every_s: float | None = None,
     ) -> int:
-        """Listen, and answer the port; port 0 lets the system choose one. Raises OSError where it cannot be had.
+        """Listen, and return the port. Port 0 takes a free one. Raises OSError if the address cannot be used.
 
-        `routes` are served beside the provider's endpoint, such as `control_routes(host)`. With `redeliver_every_s`
-        what is due is delivered again and again, at this interval, until it is settled.
+        `routes` are served next to the provider's endpoint, such as `control_routes(host)`. With `redeliver_every_s`,
+        in seconds, pending callbacks are delivered again at this interval until they are settled.
         """
-        app = web.Application(client_max_size=_LARGEST_REQUEST)
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.add_routes([*routes, web.route("*", "/{path:.*}", self._endpoint)])
-        # A handler that hangs ends with its caller, and with the server.
+        # With handler_cancellation, a handler that hangs ends with its client and with the server.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
-        self._open.push_async_callback(runner.cleanup)
+        self._resources.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, host, port).start()
         bound: int = runner.addresses[0][1]
         self._base_url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
-        # A new connection for each delivery: a kept one can be closed by us just when the provider uses it again.
+        # A new connection for each delivery: the gateway could close an idle one just when it is used again.
         connector = aiohttp.TCPConnector(force_close=True)
         self._client = aiohttp.ClientSession(connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
-        self._open.push_async_callback(self._client.close)
+        self._resources.push_async_callback(self._client.close)
         if redeliver_every_s is not None:
-            self._open.push_async_callback(_ended, asyncio.create_task(self._redeliver(redeliver_every_s)))
+            self._resources.push_async_callback(_cancel, asyncio.create_task(self._redeliver(redeliver_every_s)))
         return bound
 
     async def stop(self) -> None:
-        """Stop listening and delivering. Requests that hang are let go with a reset."""
+        """Stop listening and delivering. The connections of requests that hang are reset."""
         self._stopping.set()
-        await self._open.aclose()
+        await self._resources.aclose()
 
     @property
     def base_url(self) -> str:
-        """What a provider's `base_url` has to be, so that the gateway calls this simulator."""
+        """The `base_url` of the provider in the gateway's configuration."""
         if not self._base_url:
             raise RuntimeError("the simulator is not listening; await start() first")
         return self._base_url
@@ -115,7 +116,7 @@ class SimulatorHost(Generic[StateT]):
             self._record(Exchange(head, None, str(fault)))
             return reset(received)
         request = HttpRequest(head.method, head.path, head.query, head.headers, await received.read())
-        reply = self._answer(request, fault) if is_carried_out(fault) else fault_reply(fault)
+        reply = self._answer(request, fault) if is_executed(fault) else fault_reply(fault)
         lost = isinstance(fault, Reset)
         self._record(Exchange(request, None if lost else reply, "" if fault is None else str(fault)))
         return await respond(received, reply, fault, self._stopping)
@@ -132,91 +133,95 @@ class SimulatorHost(Generic[StateT]):
 
     def _record(self, exchange: Exchange) -> None:
         self._received.append(exchange)
-        self._arrival.set()
+        self._request_received.set()
 
     def _set_state(self, state: StateT) -> None:
         self._state = state
         if self._simulator.pending(state):
-            self._pending.set()
+            self._has_pending.set()
             self._settled.clear()
         else:
-            self._pending.clear()
+            self._has_pending.clear()
             self._settled.set()
 
-    # --- what a test, the demo or a person asks of it ---------------------------------------------------------------
+    # --- for tests, the demo and the control ------------------------------------------------------------------------
 
     @property
     def received(self) -> tuple[Exchange, ...]:
-        """What it was asked and what it answered, oldest first, control requests left out."""
+        """The requests received with their replies, oldest first, without those of the control."""
         return tuple(self._received)
 
-    async def arrived(self, count: int) -> None:
-        """Wait until so many requests were received, answered or not."""
+    async def wait_received(self, count: int) -> None:
+        """Wait until this many requests were received, answered or not."""
         while len(self._received) < count:
-            self._arrival.clear()
-            await self._arrival.wait()
+            self._request_received.clear()
+            await self._request_received.wait()
 
     @property
     def sent(self) -> tuple[Exchange, ...]:
-        """What it delivered and what it was answered, oldest first."""
+        """The callbacks delivered with their replies, oldest first."""
         return tuple(self._sent)
 
     @property
     def sessions(self) -> tuple[PlayerSession, ...]:
-        """The sessions that are open."""
+        """The open sessions."""
         return self._simulator.open_sessions(self._state)
 
     @property
-    def due(self) -> tuple[Delivery, ...]:
-        """What is still to be delivered, oldest first."""
+    def pending(self) -> tuple[Delivery, ...]:
+        """The callbacks that are not settled, oldest first."""
         return self._simulator.pending(self._state)
 
     def plan(self, *faults: Planned) -> None:
-        """Let these faults befall the next requests, in this order, instead of those planned before; none: no more."""
+        """Replace the planned faults. They apply to the next requests, in this order."""
         self._plan = faults
 
+    def restart(self, sessions: Iterable[PlayerSession]) -> None:
+        """Replace the provider's state by a new one with these open sessions."""
+        self._set_state(self._simulator.start(self._account, tuple(sessions)))
+
     def open_session(self, session: PlayerSession) -> None:
-        """A player begins to play."""
+        """Open a session."""
         self._set_state(self._simulator.open_session(self._state, session))
 
-    async def emit(self, happening: SimulatedEvent) -> tuple[Delivery, ...]:
-        """Let something happen at the provider; answers the callbacks that are to be delivered for it.
+    def emit(self, event: SimulatedEvent) -> tuple[Delivery, ...]:
+        """Let an event happen at the provider. Returns the callbacks to deliver for it.
 
-        Raises NotInThisDialect, and KeyError for a session that the simulator does not know.
+        Raises NotInThisDialect, and KeyError for a session that the simulator does not have.
         """
-        before = {delivery.id for delivery in self.due}
+        before = {delivery.id for delivery in self.pending}
         attempt = Attempt(next(self._attempts), uuid4().hex, datetime.now(UTC))
-        self._set_state(self._simulator.happen(self._state, happening, attempt))
-        return tuple(delivery for delivery in self.due if delivery.id not in before)
+        self._set_state(self._simulator.emit(self._state, event, attempt))
+        return tuple(delivery for delivery in self.pending if delivery.id not in before)
 
     async def deliver(
         self, deliveries: Iterable[Delivery] | None = None, *, times: int = 1, at_once: bool = False
     ) -> tuple[Exchange, ...]:
-        """Deliver these, or all that is due, and answer the exchanges in order; a reply is None where there was none.
+        """Deliver these callbacks, or all pending ones, and return the exchanges in order.
 
-        Each is sent `times` times, byte for byte the same, one after the other or `at_once`. The simulator hears the
-        last of its replies, and decides whether it is settled. Raises NowhereToDeliver without a `callback_url`.
+        Each is sent `times` times, byte for byte the same, one after the other or `at_once`. The simulator gets the
+        last reply and decides whether the callback is settled. Raises CallbackUrlMissing.
         """
         if times < 1:
             raise ValueError(f"a delivery is sent at least once, not {times} times")
         exchanges: list[Exchange] = []
         async with self._delivering:
-            for delivery in self.due if deliveries is None else deliveries:
-                several = await self._send(delivery.request, times, at_once=at_once)
-                exchanges += several
-                # What was settled in the meantime is sent all the same, as providers do, but is not heard of again.
-                known = next((other for other in self.due if other.id == delivery.id), None)
-                if known is not None:
-                    self._set_state(self._simulator.on_reply(self._state, known, several[-1].reply))
+            for delivery in self.pending if deliveries is None else deliveries:
+                repeated = await self._send(delivery.request, times, at_once=at_once)
+                exchanges += repeated
+                # A delivery that is settled is sent as well, as providers do, but its reply changes nothing.
+                unsettled = next((other for other in self.pending if other.id == delivery.id), None)
+                if unsettled is not None:
+                    self._set_state(self._simulator.on_reply(self._state, unsettled, repeated[-1].reply))
         return tuple(exchanges)
 
-    async def settled(self) -> None:
-        """Wait until nothing is due any more."""
+    async def wait_settled(self) -> None:
+        """Wait until no callback is pending."""
         await self._settled.wait()
 
     async def _send(self, request: HttpRequest, times: int, *, at_once: bool) -> list[Exchange]:
         if self.callback_url is None:
-            raise NowhereToDeliver("the simulator has no callback URL; give it the gateway's, with the callback key")
+            raise CallbackUrlMissing("the simulator has no callback URL; set the gateway's, with the callback key")
         if self._client is None:
             raise RuntimeError("the simulator is not running; await start() first")
         once = partial(send, self._client, self.callback_url.rstrip("/"), request, self._reply_timeout_s)
@@ -227,15 +232,15 @@ class SimulatorHost(Generic[StateT]):
         self._sent.extend(exchanges)
         return exchanges
 
-    async def _redeliver(self, every_s: float) -> None:
+    async def _redeliver(self, interval_s: float) -> None:
         while True:
-            await self._pending.wait()
-            await asyncio.sleep(every_s)
+            await self._has_pending.wait()
+            await asyncio.sleep(interval_s)
             if self.callback_url is not None:
                 await self.deliver()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

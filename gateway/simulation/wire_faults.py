@@ -1,4 +1,4 @@
-"""Carries a fault out on one connection of the simulator's server."""
+"""Executes a fault on one connection of the simulator's server."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ _CHUNK = b" " * 65536
 
 
 def fault_reply(fault: Fault | None) -> HttpReply | None:
-    """What is answered where the simulator is not asked; None where it is nothing, or nothing worth keeping."""
+    """The reply of a fault that the simulator does not process; None if there is none, or none worth keeping."""
     text = (("Content-Type", "text/plain"),)
     match fault:
         case Status(status):
@@ -31,7 +31,7 @@ def fault_reply(fault: Fault | None) -> HttpReply | None:
 async def respond(
     request: web.Request, reply: HttpReply | None, fault: Fault | None, stopping: asyncio.Event
 ) -> web.StreamResponse:
-    """Answer with the reply, or without one, as the fault has it. Waits end when the server is about to stop."""
+    """Send the reply in the manner of the fault. All waits end when `stopping` is set."""
     match fault:
         case Hang():
             await stopping.wait()
@@ -53,17 +53,17 @@ async def respond(
 
 
 def reset(request: web.Request) -> web.StreamResponse:
-    """Lose the connection at once: the caller sees a reset, whatever it was doing."""
+    """Reset the connection."""
     transport = request.transport
     if transport is not None:
-        # To linger for no time makes the system send RST instead of an orderly FIN.
+        # With a linger time of 0 the system sends RST, not FIN.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return _unsent()
 
 
 def _unsent() -> web.StreamResponse:
-    """What aiohttp wants from a handler all the same; it finds the connection closed and drops it."""
+    """A response that aiohttp requires and drops, because the connection is closed."""
     return web.Response()
 
 
@@ -77,8 +77,7 @@ def _not_http(request: web.Request) -> web.StreamResponse:
 
 async def _flood(request: web.Request, size: int) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    # Whoever caps what it reads leaves in the middle, and that is well.
-    with contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError):  # a client that limits what it reads closes early
         await response.prepare(request)
         for sent in range(0, size, len(_CHUNK)):
             await response.write(_CHUNK[: size - sent])
@@ -88,7 +87,7 @@ async def _flood(request: web.Request, size: int) -> web.StreamResponse:
 async def _cut(request: web.Request, reply: HttpReply) -> web.StreamResponse:
     response = await _begin(request, reply, announced=len(reply.body) + 1)
     await response.write(reply.body[: len(reply.body) // 2])
-    # Closed in order, so that what was sent arrives: a reset could overtake it.
+    # Close, not reset: a reset could discard what was sent.
     if request.transport is not None:
         request.transport.close()
     return response

@@ -1,4 +1,4 @@
-"""What operations ask over HTTP: /healthz (the process lives), /readyz (it may be sent traffic), /metrics."""
+"""The admin listener: /healthz (the process runs), /readyz (it accepts traffic), /metrics."""
 
 import asyncio
 import socket
@@ -11,74 +11,82 @@ from aiohttp.typedefs import Handler
 from gateway.telemetry.metrics import Metrics
 
 CONNECTIONS = 100
-"""At once; more are closed as they come."""
+"""Maximum number of open connections; more are closed when they are accepted."""
 
 IDLE_S = 30.0
-"""For a request's head to come, and between two: longer than who looks after a gateway commonly waits."""
+"""Seconds for the head of a request, and between two requests: longer than common scrape intervals."""
 
-UNTAKEN_S = 10.0
-"""An answer of which the caller takes nothing for so long is given up with its connection."""
+SEND_TIMEOUT_S = 10.0
+"""Seconds without progress after which an answer is given up and its connection closed."""
 
 
 class AdminServer:
-    """Serves health, readiness and metrics. Slow callers are cut off; no request's body is read.
+    """Serves health, readiness and metrics. Slow callers are disconnected; no request body is read.
 
-    `obstacles` answers what keeps the gateway from being ready, one sentence each; none means ready.
+    `readiness_problems` returns what keeps the gateway from being ready, one sentence each; none means ready.
     """
 
-    def __init__(self, metrics: Metrics, obstacles: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
+    def __init__(self, metrics: Metrics, readiness_problems: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
         self._metrics = metrics
-        self._obstacles = obstacles
-        application = web.Application(middlewares=[_given_up_untaken])
+        self._readiness_problems = readiness_problems
+        application = web.Application(middlewares=[_limit_send_time])
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
-        application.router.add_get("/metrics", self._exposition)
+        application.router.add_get("/metrics", self._metrics_page)
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S, lingering_time=1.0
         )
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; port 0 takes a free one. Answers the port. Raises OSError where the address is taken."""
+        """Listen; port 0 takes a free port. Returns the port. Raises OSError where the address is in use."""
         await self._runner.setup()
         self._listener = await asyncio.get_running_loop().create_server(self._connection, host, port)
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
-        """Hang up."""
+        """Close the listener and all connections."""
         if self._listener is not None:
             self._listener.close()
         await self._runner.cleanup()
 
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        http = self._runner.server
+        return 0 if http is None else len(http.connections)
+
     def _connection(self) -> asyncio.Protocol:
         http = self._runner.server
-        return _Refused() if http is None or len(http.connections) >= CONNECTIONS else http()
+        return _RejectedConnection() if http is None or self.connections >= CONNECTIONS else http()
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        obstacles = await self._obstacles()
-        if obstacles:
-            return web.Response(status=503, text="".join(f"not ready: {obstacle}\n" for obstacle in obstacles))
+        problems = await self._readiness_problems()
+        if problems:
+            return web.Response(status=503, text="".join(f"not ready: {problem}\n" for problem in problems))
         return web.Response(text="ready\n")
 
-    async def _exposition(self, request: web.Request) -> web.Response:
+    async def _metrics_page(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics.render()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-class _Refused(asyncio.Protocol):
-    """One connection too many."""
+class _RejectedConnection(asyncio.Protocol):
+    """Closes a connection above the maximum."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
 
 
 @web.middleware
-async def _given_up_untaken(request: web.Request, handler: Handler) -> web.StreamResponse:
-    wire = None if request.transport is None else request.transport.get_extra_info("socket")
-    if sys.platform == "linux" and wire is not None:  # the system sees to it, also when we wait for nothing any more
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNTAKEN_S * 1000))
+async def _limit_send_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    if (
+        sys.platform == "linux" and connection is not None
+    ):  # the kernel enforces it, also after the handler has returned
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SEND_TIMEOUT_S * 1000))
     return await handler(request)

@@ -1,4 +1,4 @@
-"""A bug of ours, or of an adapter's: an id for whoever is told, and the rest for the log."""
+"""Unexpected errors: the caller gets an error id, the log gets the details."""
 
 import traceback
 from uuid import uuid4
@@ -11,16 +11,18 @@ log = structlog.get_logger(__name__)
 
 
 def log_unexpected_error(bug: BaseException, mask: Mask | None = None) -> str:
-    """Log a bug under an id, and answer the id. Without locals, and its message masked: both may quote a message.
+    """Log an unexpected error, and return its error id.
 
-    Where there is no mask the message is left out.
+    Locals are not logged: they may hold secrets. The error's text is masked, and left out where there is no mask.
     """
     error_id = uuid4().hex
     log.error(
         "gateway error",
         error_id=error_id,
-        error=type(bug).__name__,
-        message=mask.text(str(bug)) if mask else "",
-        where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(bug.__traceback__)],
+        error=mask.text(str(bug)) if mask else "",
+        error_type=type(bug).__name__,
+        traceback=[
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(bug.__traceback__)
+        ],
     )
     return error_id

@@ -1,7 +1,7 @@
-"""Counts and distributions that cost a call next to nothing, and become Prometheus' families when they are scraped.
+"""Counters, histograms and gauges without a lock, exposed as prometheus_client's metric families.
 
-prometheus_client's own take a lock and several calls for each number. Here a number is an addition: each of them is
-written by one thread (the event loop's, or the store's), and a scrape reads it as it stands.
+prometheus_client's own instruments take a lock and several calls for each update. Here an update is an addition: one
+thread (the event loop's or the store's) writes an instrument, and a scrape reads it.
 """
 
 from bisect import bisect_left
@@ -12,30 +12,30 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 Labels = tuple[str, ...]
-"""The values of a family's labels, in the order of their names."""
+"""The label values of a family, in the order of the label names."""
 
 
 class Counter:
-    """A counter: how often, by labels. `name` is without `_total`."""
+    """A counter by labels. `name` is without `_total`."""
 
-    def __init__(self, name: str, words: str, labels: Sequence[str]) -> None:
-        self._name, self._words, self._labels = name, words, labels
-        self._counted: defaultdict[Labels, int] = defaultdict(int)
+    def __init__(self, name: str, description: str, labels: Sequence[str]) -> None:
+        self._name, self._description, self._labels = name, description, labels
+        self._values: defaultdict[Labels, int] = defaultdict(int)
 
     def add(self, labels: Labels) -> None:
-        """Once more."""
-        self._counted[labels] += 1
+        """Add 1."""
+        self._values[labels] += 1
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape shows."""
-        family = CounterMetricFamily(self._name, self._words, labels=self._labels)
-        for labels, count in tuple(self._counted.items()):  # at once: the store's thread may add one meanwhile
+        """Yield the family for a scrape."""
+        family = CounterMetricFamily(self._name, self._description, labels=self._labels)
+        for labels, count in tuple(self._values.items()):  # a copy: the store's thread may add labels meanwhile
             family.add_metric(labels, count)
         yield family
 
 
-class _Counted:
-    """The observations under one set of labels: how many in each bucket, and their sum."""
+class _Buckets:
+    """The observations of one set of labels: the count of each bucket, and the sum."""
 
     __slots__ = ("buckets", "sum")
 
@@ -45,47 +45,49 @@ class _Counted:
 
 
 class Histogram:
-    """A histogram. `bounds` are the buckets' upper ends, ascending; what is larger than all of them has one too."""
+    """A histogram by labels. `bounds` are the upper bounds of the buckets, ascending; the last bucket is +Inf."""
 
-    def __init__(self, name: str, words: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        self._name, self._words, self._labels = name, words, labels
+    def __init__(self, name: str, description: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        self._name, self._description, self._labels = name, description, labels
         self._bounds = tuple(bounds)
         self._ends = (*(repr(float(bound)) for bound in bounds), "+Inf")
-        self._counted: dict[Labels, _Counted] = {}
+        self._values: dict[Labels, _Buckets] = {}
 
     def observe(self, labels: Labels, value: float) -> None:
-        """One more, in the family's unit."""
-        counted = self._counted.get(labels)
-        if counted is None:
-            counted = self._counted[labels] = _Counted(len(self._ends))
-        counted.buckets[bisect_left(self._bounds, value)] += 1
-        counted.sum += value
+        """Add an observation, in the unit of the family."""
+        values = self._values.get(labels)
+        if values is None:
+            values = self._values[labels] = _Buckets(len(self._ends))
+        values.buckets[bisect_left(self._bounds, value)] += 1
+        values.sum += value
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape shows."""
-        family = HistogramMetricFamily(self._name, self._words, labels=self._labels)
-        for labels, counted in tuple(self._counted.items()):
-            reached, buckets = 0, []
-            for end, count in zip(self._ends, tuple(counted.buckets), strict=True):
-                reached += count
-                buckets.append((end, reached))
-            family.add_metric(labels, buckets, counted.sum)
+        """Yield the family for a scrape."""
+        family = HistogramMetricFamily(self._name, self._description, labels=self._labels)
+        for labels, values in tuple(self._values.items()):
+            cumulative, buckets = 0, []
+            for end, count in zip(self._ends, tuple(values.buckets), strict=True):
+                cumulative += count
+                buckets.append((end, cumulative))
+            family.add_metric(labels, buckets, values.sum)
         yield family
 
 
 Sample = tuple[Labels, float]
-"""One line of a gauge: the values of its labels, and the number."""
+"""One sample of a gauge: its label values, and its value."""
 
 
 class CallbackGauge:
-    """A gauge that is read when it is scraped, and costs nothing otherwise."""
+    """A gauge whose values a callback returns at each scrape."""
 
-    def __init__(self, name: str, words: str, labels: Sequence[str], read: Callable[[], Iterable[Sample]]) -> None:
-        self._name, self._words, self._labels, self._read = name, words, labels, read
+    def __init__(
+        self, name: str, description: str, labels: Sequence[str], read: Callable[[], Iterable[Sample]]
+    ) -> None:
+        self._name, self._description, self._labels, self._read = name, description, labels, read
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape shows."""
-        family = GaugeMetricFamily(self._name, self._words, labels=self._labels)
+        """Yield the family for a scrape."""
+        family = GaugeMetricFamily(self._name, self._description, labels=self._labels)
         for labels, value in self._read():
             family.add_metric(labels, value)
         yield family

@@ -1,7 +1,7 @@
-"""The log: JSON lines, one for each event, in which no secret stands.
+"""The log: one line of JSON for each event, without secrets.
 
-JSON escapes line breaks and ESC, so nothing that a stranger sends can forge a line or speak to a terminal. Tracebacks
-have no locals. What libraries log by the standard library goes the same way.
+JSON escapes line breaks and ESC, so that no caller can forge a line or control a terminal. Tracebacks are without
+locals. Lines that libraries log through the standard library are rendered and masked in the same way.
 """
 
 import asyncio
@@ -31,41 +31,41 @@ from gateway.masking.ranges import MASK
 _BOUND: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
 
 
-def bind(**words: object) -> None:
-    """`bind(request_id=…, provider=…)`: every line that this task and its tasks log from here on carries these.
+def bind(**fields: object) -> None:
+    """`bind(request_id=…, provider=…)`: add fields to every later line of this task and of the tasks it starts.
 
-    In one context variable: structlog has one for each word, and looks through all that there are at each line.
+    All fields are in one context variable: structlog has one for each field, and reads all of them for each line.
     """
-    _BOUND.set({**_BOUND.get(), **words})
+    _BOUND.set({**_BOUND.get(), **fields})
 
 
 bound = _BOUND.get
-"""What this task has bound."""
+"""Return the fields that this task has bound."""
 
 _SECRET_WORDS = ("authorization", "callback_key", "cookie", "credential", "password", "secret", "token")
-"""A key with one of these in it is masked, whatever its value."""
+"""The value of a key that contains one of these words is masked."""
 
 _SECRET_FIELDS = frozenset({"authorization", "callback_key", "callback_keys", "password", "secret", "token"})
-"""Names under which values are masked in text that quotes a message."""
+"""Names of fields whose values are masked inside text."""
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-"""Values that JSON knows and that hold no others."""
+"""Types that JSON has and that contain no other values."""
 
 _LEVEL_NAMES = {"warn": "warning", "exception": "error"}
 
 _Logger = type("_Logger", (structlog.make_filtering_bound_logger(logging.INFO),), {})
-"""The class of our loggers, of those that are bound already too. Its base is what drops lines below the level."""
+"""The class of all loggers. Its base class, which `set_level` replaces, drops lines below the level."""
 
-_DEEPEST = 16
+_MAX_DEPTH = 16
 _MASK = MASK.decode()
 
 
 def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: TextIO | None = None) -> None:
-    """Send everything at `level` and above to `stream`, standard error by default, and nowhere else.
+    """Write lines at `level` and above to `stream` (standard error by default) and nowhere else.
 
-    `secrets` are masked wherever they stand. Raises ValueError for a level that logging does not know.
+    `secrets` are masked in every line. Raises ValueError for an unknown level.
     """
-    enrich: list[Processor] = [_enriched]
+    enrich: list[Processor] = [_enrich]
     rendered = Rendered(secrets)
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter(
@@ -75,10 +75,10 @@ def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: Text
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]  # another one would write the same lines unmasked
+    root.handlers[:] = [handler]  # another handler would write the same lines unmasked
     set_level(level)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # its lines hold callback keys, wrong ones too
-    # Our own lines do not go through the standard library, which costs more than all the rest of a line.
+    # The gateway's own lines bypass the standard library, which costs more than the rest of a line.
     structlog.configure(
         processors=[*enrich, rendered],
         wrapper_class=_Logger,
@@ -87,7 +87,7 @@ def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: Text
 
 
 def set_level(level: str) -> None:
-    """Write what is at this level and above, from here on. Raises ValueError for one that logging does not know."""
+    """Write lines at this level and above from now on. Raises ValueError for an unknown level."""
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
         raise ValueError(f"log level {level!r} is not one of debug, info, warning, error, critical")
@@ -96,14 +96,14 @@ def set_level(level: str) -> None:
 
 
 class _Lines:
-    """Writes rendered lines in one logger's name."""
+    """The structlog logger that writes rendered lines."""
 
     def __init__(self, handler: "_Handler", name: str = "") -> None:
         self._handler = handler
         self.name = name
 
     def msg(self, line: str) -> None:
-        """Write a line, whole."""
+        """Write a line at once."""
         self._handler.write(line)
 
     def _soon(self, line: str) -> None:
@@ -114,38 +114,38 @@ class _Lines:
 
 
 class Rendered:
-    """The last processor: an event as a line of JSON, masked.
+    """The last processor: renders an event as a masked line of JSON.
 
-    A line of plain values with nothing in it that could be a secret is written as it is. Any other is masked value by
-    value, which costs many times as much.
+    A line of plain values that cannot hold a secret is encoded directly. Any other line is masked value by value,
+    which costs many times as much.
     """
 
     def __init__(self, secrets: Iterable[Secret] | KnownSecrets) -> None:
         self._mask = Mask(SensitiveFields(fields=_SECRET_FIELDS), secrets)
-        self._slowly = MaskSecrets(self._mask)
+        self._mask_values = MaskSecrets(self._mask)
         self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
-        """The line, without its end."""
+        """Return the line, without a line break."""
         if _PLAIN.issuperset(map(type, event.values())) and not _any_secret(tuple(event)):
             try:
                 line = self._encode(event)
-            except (ValueError, OverflowError):  # half a character, or a number beyond 64 bits
+            except (ValueError, OverflowError):  # a lone surrogate, or a number beyond 64 bits
                 pass
             else:
                 if self._mask.is_clean(line):
                     return line.decode()
-        return json.dumps(self._slowly(logger, method, event))
+        return json.dumps(self._mask_values(logger, method, event))
 
 
 class MaskSecrets:
-    """Masks by key and by value at any depth, and makes all of it plain values."""
+    """Masks by key and by value at any depth, and converts everything to plain values."""
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """The event, masked."""
+        """Return the masked event."""
         return {str(key): self._masked(str(key), value, 0) for key, value in event.items()}
 
     def _masked(self, key: str, value: object, depth: int) -> object:
@@ -156,17 +156,17 @@ class MaskSecrets:
                 return value
             case int() | float() if isfinite(value) and self._mask.text(str(value)) == str(value):
                 return value
-            case Mapping() if depth < _DEEPEST:
+            case Mapping() if depth < _MAX_DEPTH:
                 return {
                     self._mask.text(str(name)): self._masked(str(name), inner, depth + 1)
                     for name, inner in value.items()
                 }
-            case list() | tuple() | set() | frozenset() if depth < _DEEPEST:
+            case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
                 return [self._masked("", inner, depth + 1) for inner in value]
             case _:
-                return self._words(value)
+                return self._text(value)
 
-    def _words(self, value: object) -> str:
+    def _text(self, value: object) -> str:
         match value:
             case bytes() | bytearray() | memoryview():
                 return self._mask.body(bytes(value)).decode("utf-8", "backslashreplace")
@@ -177,59 +177,59 @@ class MaskSecrets:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes lines, those of one turn of the event loop at once: a write costs more than all the rest of a line.
+    """Writes the lines of one event loop iteration in one write: a write costs more than the rest of a line.
 
-    Tells of a line that could not be written without the line's own words: they are not masked yet.
+    A line that cannot be written is reported without its content, which is not masked yet.
     """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._waiting: list[str] = []
-        # The one lock, which logging takes before `emit` too. A thread may take it twice: garbage is collected at any
-        # moment, also while a line is written, and asyncio logs what it finds there.
-        self._one_at_a_time = self.lock = threading.RLock()
+        self._pending: list[str] = []
+        # logging takes the same lock before `emit`. It is reentrant, because garbage collection may run while a line is
+        # written, and asyncio logs what it finds.
+        self._lock = self.lock = threading.RLock()
         self._writing = False
-        self._writer: asyncio.AbstractEventLoop | None = None
-        """The loop that writes what waits, before its next turn."""
+        self._flushing_loop: asyncio.AbstractEventLoop | None = None
+        """The loop that has scheduled `flush`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a library's line."""
+        """Write a line of a library."""
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - whatever a library logs, the line is lost and nothing else
+        except Exception:  # noqa: BLE001 - a line that cannot be formatted is lost, and nothing else
             self.handleError(record)
         else:
             self.write(line)
 
     def write(self, line: str) -> None:
-        """Write a line that is rendered already, and what waits before it."""
-        with self._one_at_a_time:
-            self._waiting.append(line)
+        """Write a rendered line, after the pending ones."""
+        with self._lock:
+            self._pending.append(line)
         self.flush()
 
     def write_soon(self, line: str) -> None:
-        """Write it at the end of the loop's turn; at once where no loop runs."""
-        with self._one_at_a_time:
-            self._waiting.append(line)
+        """Write a rendered line at the end of the event loop iteration; at once where no loop runs."""
+        with self._lock:
+            self._pending.append(line)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
             return
-        if self._writer is not loop:
-            self._writer = loop
+        if self._flushing_loop is not loop:
+            self._flushing_loop = loop
             loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits. A process that ends calls it too."""
-        with self._one_at_a_time:
-            self._writer = None
-            if self._writing:  # this thread does, further up: it takes along what came meanwhile
+        """Write the pending lines. logging also calls it at exit."""
+        with self._lock:
+            self._flushing_loop = None
+            if self._writing:  # a caller further up this thread's stack writes the new lines too
                 return
             self._writing = True
             try:
-                while self._waiting:
-                    lines, self._waiting = self._waiting, []
+                while self._pending:
+                    lines, self._pending = self._pending, []
                     self._write_out(lines)
             finally:
                 self._writing = False
@@ -239,26 +239,24 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.stream.write(self.terminator.join((*lines, "")))
             self.stream.flush()
         except (OSError, ValueError):
-            self._lost("the gateway")
+            self._report_lost_line("the gateway")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
-        self._lost(record.module)
+        self._report_lost_line(record.module)
 
-    def _lost(self, module: str) -> None:
-        what = type(sys.exc_info()[1]).__name__
-        with suppress(OSError, ValueError):  # where the stream itself is gone, there is nowhere left to say so
-            self.stream.write(f'{{"event": "a log line of {module} was lost: {what}", "level": "error"}}\n')
+    def _report_lost_line(self, module: str) -> None:
+        error = type(sys.exc_info()[1]).__name__
+        with suppress(OSError, ValueError):  # where the stream is closed, nothing can be reported
+            self.stream.write(f'{{"event": "a log line of {module} was lost: {error}", "level": "error"}}\n')
 
 
 _STACK = structlog.processors.StackInfoRenderer()
 
 
-def _enriched(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The event with what is bound, its level, its logger, its time, and its traceback where it has one: each of it
-    costs a call.
-    """
+def _enrich(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Add the bound fields, level, logger, time and traceback. One function, because each processor costs a call."""
     event = {**_BOUND.get(), **event}
-    record = event.get("_record")  # a library's, by the standard library's logging
+    record = event.get("_record")  # a line of a library, from the standard library's logging
     event["level"] = record.levelname.lower() if record is not None else _LEVEL_NAMES.get(method, method)
     event["logger"] = record.name if record is not None else getattr(logger, "name", "")
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
@@ -272,17 +270,17 @@ def _enriched(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 
 @lru_cache(maxsize=4)
 def _iso(second: int) -> str:
-    """A second of the clock, as ISO 8601 writes it without its zone. Many lines are of the same."""
+    """Format a Unix second as ISO 8601, without the zone. Cached: many lines have the same second."""
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 @lru_cache(maxsize=1024)
 def _any_secret(keys: tuple[str, ...]) -> bool:
-    """Whether a line has a secret's name among its keys: the same lines come again and again."""
+    """Return whether a key is the name of a secret. Cached: lines of one event have the same keys."""
     return any(map(_is_secret, keys))
 
 
 @lru_cache(maxsize=1024)
 def _is_secret(key: str) -> bool:
-    plain = key.lower().replace("-", "_")
-    return any(word in plain for word in _SECRET_WORDS)
+    normalized = key.lower().replace("-", "_")
+    return any(word in normalized for word in _SECRET_WORDS)

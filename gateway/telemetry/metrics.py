@@ -1,4 +1,4 @@
-"""What operations watch, in a registry of its own, so that two gateways in one process do not meet."""
+"""The gateway's metrics. Each gateway has a separate registry, so that two in one process do not collide."""
 
 import asyncio
 import platform
@@ -18,182 +18,176 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _OPERATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 CIRCUITS = ("CLOSED", "OPEN", "HALF_OPEN")
-"""The states of a circuit breaker, as `session_gateway_circuit` has them."""
+"""The states of a circuit breaker: values of the label `state` of `circuit_breaker_state`."""
 
 
 class ProviderStatus(msgspec.Struct, frozen=True):
-    """How a provider stands at the moment of a scrape."""
+    """The state of a provider at the moment of a scrape."""
 
     provider: str
     in_flight: int
-    """Calls that have a place at the provider."""
+    """Calls that hold a permit of the provider."""
     queued: int
-    """Calls that wait for one."""
+    """Calls that wait for a permit."""
     circuit: str
     """One of CIRCUITS."""
     disabled: bool
 
 
 class Metrics:
-    """Counts and durations. Labels are names of the configuration and words of the contract, never what a caller sends:
-    each new value of a label costs memory for as long as the process lives.
+    """Counters, histograms and gauges of one gateway.
 
-    All but `commit` and `commit_failed` are called on the event loop.
+    Label values are names of the configuration and words of the contract, never what a caller sends: each new label
+    value costs memory until the process ends. All methods but `commit` and `commit_failed` run on the event loop.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._calls = self._tally(
+        self._calls = self._counter(
             "calls",
-            "Calls answered to the microservices, by what they came to.",
+            "Calls answered to the microservices, by outcome.",
             ("provider", "operation", "outcome", "certainty"),
         )
-        self._attempts = self._tally(
+        self._attempts = self._counter(
             "attempts",
-            "Attempts at a provider, by what each of them came to.",
+            "Attempts at a provider, by outcome.",
             ("provider", "outcome", "certainty"),
         )
-        self._retries = self._tally(
+        self._retries = self._counter(
             "retries",
             "Attempts that failed and could be repeated: 'made' another, or 'refused' by the retry budget.",
             ("provider", "decision"),
         )
-        self._callbacks = self._tally(
+        self._callbacks = self._counter(
             "callbacks", "Callbacks answered to the providers.", ("provider", "path", "answer")
         )
-        self._commit_failures = self._tally("commit_failures", "Commits that the database did not take.", ("engine",))
-        self._exchanges = self._seconds(
-            "exchange", "How long one HTTP exchange with a provider took, answered or not.", ("provider",)
+        self._commit_failures = self._counter("commit_failures", "Commits that failed.", ("engine",))
+        self._exchange_duration = self._duration(
+            "exchange", "Duration of one HTTP exchange with a provider, answered or not.", ("provider",)
         )
-        self._whole = self._seconds("call", "How long a call took, from its request to its answer.", ("provider",))
-        self._providers_part = self._seconds(
-            "call_provider", "How much of a call its exchanges with the provider took together.", ("provider",)
+        self._call_duration = self._duration(
+            "call", "Duration of a call, from its request to its answer.", ("provider",)
         )
-        self._own_part = self._seconds(
-            "call_gateway", "How much of a call was the gateway's own: its store, its queues, its work.", ("provider",)
+        self._call_provider_duration = self._duration(
+            "call_provider", "The part of a call that its exchanges with the provider took.", ("provider",)
         )
-        self._callback_seconds = self._seconds(
-            "callback", "How long a callback took, from its head to its answer.", ("provider", "path")
+        self._call_gateway_duration = self._duration(
+            "call_gateway", "The part of a call that the gateway itself took: store, queues, work.", ("provider",)
         )
-        self._commit_seconds = self._seconds("commit", "How long a commit of the store took.", ("engine",))
+        self._callback_duration = self._duration(
+            "callback", "Duration of a callback, from its head to its answer.", ("provider", "path")
+        )
+        self._commit_duration = self._duration("commit", "Duration of a commit of the store.", ("engine",))
         self._commit_operations = Histogram(
             "session_gateway_commit_operations", "Operations in one commit of the store.", ("engine",), _OPERATIONS
         )
         self._registry.register(self._commit_operations)
         self._streams = 0
         self._rpcs: Callable[[], int] = int
-        self._provider_states: Callable[[], Iterable[ProviderStatus]] = tuple
-        self._register_readings()
+        self._provider_statuses: Callable[[], Iterable[ProviderStatus]] = tuple
+        self._register_gauges()
 
     def call(self, provider: str, operation: str, outcome: str, certainty: Certainty | None = None) -> None:
-        """A call was answered: `outcome` is its outcome, or the reason of its failure with that failure's certainty."""
+        """Count an answered call. `outcome` is its outcome, or the reason of its failure, which has a certainty."""
         self._calls.add((provider, operation, outcome, certainty or ""))
 
     def attempt(self, provider: str, outcome: str, certainty: Certainty | None = None) -> None:
-        """An attempt ended: `outcome` is its outcome, or the reason of its failure with that failure's certainty."""
+        """Count an attempt. `outcome` is its outcome, or the reason of its failure, which has a certainty."""
         self._attempts.add((provider, outcome, certainty or ""))
 
     def latency(self, provider: str, whole_s: float, provider_s: float) -> None:
-        """A call was answered after `whole_s`, of which its exchanges with the provider took `provider_s`."""
+        """Record the duration of a call: `whole_s`, of which its exchanges with the provider took `provider_s`."""
         labels = (provider,)
-        self._whole.observe(labels, whole_s)
-        self._providers_part.observe(labels, provider_s)
-        self._own_part.observe(labels, max(0.0, whole_s - provider_s))
+        self._call_duration.observe(labels, whole_s)
+        self._call_provider_duration.observe(labels, provider_s)
+        self._call_gateway_duration.observe(labels, max(0.0, whole_s - provider_s))
 
     def exchange(self, provider: str, seconds: float) -> None:
-        """An exchange with a provider ended."""
-        self._exchanges.observe((provider,), seconds)
+        """Record the duration of an exchange with a provider."""
+        self._exchange_duration.observe((provider,), seconds)
 
     def retry(self, provider: str, decision: str) -> None:
-        """An attempt failed that could be repeated: another was 'made', or 'refused' by the retry budget."""
+        """Count a failed attempt that could be repeated: a retry was 'made', or 'refused' by the retry budget."""
         self._retries.add((provider, decision))
 
     def callback(self, provider: str, path: str, answer: str, seconds: float | None = None) -> None:
-        """A callback was answered, on a path that the adapter declares, with 'ACCEPTED', 'CREDITED' or a fault."""
+        """Count an answered callback. The adapter declares `path`; `answer` is 'ACCEPTED', 'CREDITED' or a fault."""
         self._callbacks.add((provider, path, answer))
         if seconds is not None:
-            self._callback_seconds.observe((provider, path), seconds)
+            self._callback_duration.observe((provider, path), seconds)
 
     def commit(self, engine: str, operations: int, seconds: float) -> None:
-        """The store committed so many operations at once. From any thread, always the same."""
+        """Record a commit of `operations` operations. Called from one thread only, which may be any."""
         labels = (engine,)
-        self._commit_seconds.observe(labels, seconds)
+        self._commit_duration.observe(labels, seconds)
         self._commit_operations.observe(labels, operations)
 
     def commit_failed(self, engine: str) -> None:
-        """The store could not commit. From the thread that `commit` is called on."""
+        """Count a failed commit. Called from the thread that calls `commit`."""
         self._commit_failures.add((engine,))
 
     @contextmanager
     def event_stream(self) -> Iterator[None]:
-        """Counts a subscriber as connected while the body runs."""
+        """Count a connected subscriber while the body runs."""
         self._streams += 1
         try:
             yield
         finally:
             self._streams -= 1
 
-    def watch_providers(self, states: Callable[[], Iterable[ProviderStatus]]) -> None:
-        """Ask this for the providers' states at each scrape."""
-        self._provider_states = states
+    def watch_providers(self, statuses: Callable[[], Iterable[ProviderStatus]]) -> None:
+        """Set the function that returns the providers' statuses at each scrape."""
+        self._provider_statuses = statuses
 
-    def watch_rpcs(self, under_way: Callable[[], int]) -> None:
-        """Ask this at each scrape how many RPCs are under way."""
-        self._rpcs = under_way
+    def watch_rpcs(self, in_flight: Callable[[], int]) -> None:
+        """Set the function that returns the number of RPCs in flight at each scrape."""
+        self._rpcs = in_flight
 
     def render(self) -> tuple[bytes, str]:
-        """The exposition in Prometheus' text format, and its content type."""
+        """Return the exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _tally(self, name: str, words: str, labels: tuple[str, ...]) -> Counter:
-        tally = Counter(f"session_gateway_{name}", words, labels)
-        self._registry.register(tally)
-        return tally
+    def _counter(self, name: str, description: str, labels: tuple[str, ...]) -> Counter:
+        counter = Counter(f"session_gateway_{name}", description, labels)
+        self._registry.register(counter)
+        return counter
 
-    def _seconds(self, name: str, words: str, labels: tuple[str, ...]) -> Histogram:
-        distribution = Histogram(f"session_gateway_{name}_seconds", words, labels, _SECONDS)
-        self._registry.register(distribution)
-        return distribution
+    def _duration(self, name: str, description: str, labels: tuple[str, ...]) -> Histogram:
+        histogram = Histogram(f"session_gateway_{name}_duration_seconds", description, labels, _SECONDS)
+        self._registry.register(histogram)
+        return histogram
 
-    def _reading(
-        self, name: str, words: str, read: Callable[[], Iterable[Sample]], labels: tuple[str, ...] = ()
+    def _gauge(
+        self, name: str, description: str, read: Callable[[], Iterable[Sample]], labels: tuple[str, ...] = ()
     ) -> None:
-        self._registry.register(CallbackGauge(f"session_gateway_{name}", words, labels, read))
+        self._registry.register(CallbackGauge(f"session_gateway_{name}", description, labels, read))
 
-    def _register_readings(self) -> None:
-        of_provider = ("provider",)
-        self._reading("event_streams_open", "Subscribers of events connected.", lambda: [((), self._streams)])
-        self._reading("rpcs_under_way", "RPCs that are being served.", lambda: [((), self._rpcs())])
-        self._reading("tasks", "Tasks of the event loop.", lambda: [((), _tasks())])
-        self._reading("build_info", "Always 1: the release.", lambda: [(_build(), 1)], ("version", "python_version"))
-        self._reading(
-            "provider_calls_under_way",
-            "Calls that have a place at a provider.",
-            lambda: (((state.provider,), state.in_flight) for state in self._provider_states()),
-            of_provider,
-        )
-        self._reading(
-            "provider_calls_waiting",
-            "Calls that wait for a place at a provider.",
-            lambda: (((state.provider,), state.queued) for state in self._provider_states()),
-            of_provider,
-        )
-        self._reading(
-            "circuit",
-            "1 for the state that a provider's circuit breaker is in, and 0 for the others.",
+    def _provider_gauge(self, name: str, description: str, value: Callable[[ProviderStatus], float]) -> None:
+        def read() -> Iterable[Sample]:
+            return (((status.provider,), value(status)) for status in self._provider_statuses())
+
+        self._gauge(name, description, read, ("provider",))
+
+    def _register_gauges(self) -> None:
+        self._gauge("event_streams_open", "Connected subscribers of events.", lambda: [((), self._streams)])
+        self._gauge("rpcs_in_flight", "RPCs in progress.", lambda: [((), self._rpcs())])
+        self._gauge("event_loop_tasks", "Tasks of the event loop.", lambda: [((), _tasks())])
+        self._gauge("build_info", "Always 1: the release.", lambda: [(_build(), 1)], ("version", "python_version"))
+        self._gauge(
+            "circuit_breaker_state",
+            "1 for the state of a provider's circuit breaker, 0 for the other states.",
             lambda: (
-                ((state.provider, circuit), float(state.circuit == circuit))
-                for state in self._provider_states()
+                ((status.provider, circuit), float(status.circuit == circuit))
+                for status in self._provider_statuses()
                 for circuit in CIRCUITS
             ),
             ("provider", "state"),
         )
-        self._reading(
-            "provider_switched_off",
-            "1 where a person has switched a provider off.",
-            lambda: (((state.provider,), float(state.disabled)) for state in self._provider_states()),
-            of_provider,
+        self._provider_gauge("provider_calls_in_flight", "Calls that hold a permit.", lambda status: status.in_flight)
+        self._provider_gauge("provider_calls_queued", "Calls that wait for a permit.", lambda status: status.queued)
+        self._provider_gauge(
+            "provider_disabled", "1 where an operator has disabled it.", lambda status: status.disabled
         )
 
 

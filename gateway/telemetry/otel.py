@@ -1,7 +1,7 @@
-"""OpenTelemetry's traces of calls and callbacks: where the time of one of them went.
+"""OpenTelemetry traces of calls and callbacks.
 
-A caller's trace is taken on (W3C traceparent). None is sent to providers: it is no business of theirs. Spans say no
-exception's text and no URL with a callback's key, and quote a provider only masked.
+A caller's trace is continued (W3C traceparent). No trace context is sent to providers. Spans hold no exception text, no
+URL with a callback key, and text of a provider only masked.
 """
 
 import asyncio
@@ -27,27 +27,27 @@ from gateway.telemetry.tracing import NOTHING, Attributes, Kind, SpanResult, ent
 T = TypeVar("T")
 
 EXPORT_S = 5.0
-"""Seconds that the collector has to take a batch, all tries together."""
+"""Seconds for the export of a batch, all attempts together."""
 
 FLUSH_S = 1.5
-"""Seconds that a gateway which stops waits for the collector to take the last ones."""
+"""Seconds that a stopping gateway waits for the export of the last spans."""
 
 _SERVER_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
-"""Statuses that are a server's fault, by the semantic conventions for gRPC."""
+"""Statuses that the semantic conventions for gRPC call server errors."""
 
 _KINDS = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT}
-_OF_THE_LOG = ("request_id", "provider")
+_LOG_FIELDS = ("request_id", "provider")
 _W3C = TraceContextTextMapPropagator()
 
 
-def sent_to(endpoint: str) -> SpanProcessor:
-    """Sends spans in batches, from a thread, to an OTLP/HTTP collector whose base URL this is."""
+def otlp_exporter(endpoint: str) -> SpanProcessor:
+    """Return a processor that exports spans in batches, on a thread, to an OTLP/HTTP collector at this base URL."""
     url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint}/v1/traces"
     return BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=EXPORT_S))
 
 
 class OtelTracer:
-    """The traces of one gateway. `sample_ratio` of those are told that no caller has decided on."""
+    """The tracer of one gateway. `sample_ratio` applies to traces without a sampling decision of the caller."""
 
     def __init__(self, processor: SpanProcessor, sample_ratio: float = 1.0) -> None:
         self._provider = TracerProvider(
@@ -59,12 +59,12 @@ class OtelTracer:
         self._tracer = self._provider.get_tracer("session-gateway")
 
     async def close(self) -> None:
-        """Send what is left. A collector that does not take it holds nothing up."""
+        """Export the remaining spans. A collector that hangs delays it by FLUSH_S at most."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            with suppress(RuntimeError):  # the loop has ended: nothing waits
                 loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=flush, name="traces-flush", daemon=True).start()
@@ -72,7 +72,7 @@ class OtelTracer:
             await asyncio.wait_for(done.wait(), FLUSH_S)
 
     def rpc(self, method: str, behavior: Callable[[Any, Any], Awaitable[T]]) -> Callable[[Any, Any], Awaitable[T]]:
-        """A gRPC method ('/package.Service/Method'), each call of it a trace, or a part of its caller's."""
+        """Wrap a gRPC method ('/package.Service/Method'): each call is a trace, or a part of its caller's trace."""
         name = method.removeprefix("/")
         attributes = {"rpc.system.name": "grpc", "rpc.method": name}
 
@@ -88,30 +88,30 @@ class OtelTracer:
                     self.rpc_failed("CANCELLED")
                     raise
                 finally:
-                    words = bound()
-                    span.set_attributes({key: str(words[key]) for key in _OF_THE_LOG if key in words})
-                span.set_attribute("rpc.response.status_code", "OK")
+                    fields = bound()
+                    span.set_attributes({key: str(fields[key]) for key in _LOG_FIELDS if key in fields})
+                span.set_attribute("rpc.status_code", "OK")
                 return response
 
         return call
 
     def rpc_failed(self, code: str, attributes: Attributes = NOTHING, message: str = "") -> None:
-        """The call whose span is the present one ends with this status."""
+        """Record the status of the failed call on the current span."""
         span = trace.get_current_span()
-        span.set_attributes({"rpc.response.status_code": code, **{k: v for k, v in attributes.items() if v}})
+        span.set_attributes({"rpc.status_code": code, **{k: v for k, v in attributes.items() if v}})
         if code in _SERVER_ERRORS:
             span.set_attribute("error.type", code)
             span.set_status(Status(StatusCode.ERROR, message))
 
     async def callback(
-        self, name: str, work: Awaitable[T], *, attributes: Attributes, told: Callable[[T], SpanResult]
+        self, name: str, work: Awaitable[T], *, attributes: Attributes, result: Callable[[T], SpanResult]
     ) -> T:
-        """A provider's callback, as a trace of its own: what a stranger says of traces is not believed."""
+        """Do the work of a provider's callback as a separate trace: trace context of a provider is ignored."""
         span = self._tracer.start_span(name, Context(), SpanKind.SERVER, dict(attributes))
         if not span.is_recording():
             return await work
         with self._under(span):
-            return await _ended(span, work, told)
+            return await _finish(span, work, result)
 
     async def span(
         self,
@@ -120,12 +120,12 @@ class OtelTracer:
         *,
         kind: Kind = Kind.INTERNAL,
         attributes: Attributes = NOTHING,
-        told: Callable[[T], SpanResult] | None = None,
+        result: Callable[[T], SpanResult] | None = None,
     ) -> T:
-        """Work that is a part of the present span."""
+        """Do the work as a child of the current span."""
         span = self._tracer.start_span(name, kind=_KINDS[kind], attributes=dict(attributes))
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            return await _ended(span, work, told)
+            return await _finish(span, work, result)
 
     @contextmanager
     def _under(self, span: Span) -> Iterator[None]:
@@ -137,22 +137,22 @@ class OtelTracer:
             leave(token)
 
 
-async def _ended(span: Span, work: Awaitable[T], told: Callable[[T], SpanResult] | None) -> T:
-    """Do the work, and say on its span what came of it. Of an exception only its kind is said, never its text."""
+async def _finish(span: Span, work: Awaitable[T], result: Callable[[T], SpanResult] | None) -> T:
+    """Do the work, and record its result on the span. An exception is recorded by its type, never by its text."""
     try:
-        done = await work
+        value = await work
     except BaseException as error:
-        # What failed with a word of its own, such as an exchange, is told by that.
+        # A failed exchange has a more precise fault than its type.
         kind = str(getattr(error, "fault", "")) or type(error).__name__
         span.set_attribute("error.type", kind)
         span.set_status(Status(StatusCode.ERROR, kind))
         raise
-    if told is not None:
-        end = told(done)
-        span.set_attributes(dict(end.attributes))
-        if end.error:
-            span.set_status(Status(StatusCode.ERROR, end.error))
-    return done
+    if result is not None:
+        span_result = result(value)
+        span.set_attributes(dict(span_result.attributes))
+        if span_result.error:
+            span.set_status(Status(StatusCode.ERROR, span_result.error))
+    return value
 
 
 def _carrier(metadata: Any) -> dict[str, str]:
@@ -163,5 +163,5 @@ def _carrier(metadata: Any) -> dict[str, str]:
 def _version() -> str:
     try:
         return version("session-gateway")
-    except PackageNotFoundError:  # run from its sources
+    except PackageNotFoundError:  # not installed
         return "unknown"

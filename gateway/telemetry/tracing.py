@@ -1,7 +1,7 @@
-"""The trace that a task is part of, if it is part of any. OpenTelemetry itself is loaded only where it is configured.
+"""The tracer of the current task. OpenTelemetry is imported only where [traces] is configured.
 
-A call or a callback that is traced opens its trace at the door; the rooms behind ask for it here, and find none where
-nothing is configured, or where this one was not chosen.
+The RPC interceptor and the callback handler start a trace. Other packages ask for the tracer here, and get None where
+tracing is not configured or the trace is not sampled.
 """
 
 from collections.abc import Awaitable, Mapping
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Attributes = Mapping[str, str | int | float | bool]
-"""What a span says, by OpenTelemetry's names where there is one, and by the log's where there is none. No secrets."""
+"""Span attributes: names of OpenTelemetry's semantic conventions, or names of log fields. They hold no secrets."""
 
 EXTRA = "session-gateway[traces]"
-"""What to install for it."""
+"""The extra that installs OpenTelemetry."""
 
 NOTHING: Attributes = {}
 
 
 class Kind(Enum):
-    """Where a span stands between us and others, as OpenTelemetry has it."""
+    """OpenTelemetry's span kinds, as far as they are used."""
 
     INTERNAL = auto()
     SERVER = auto()
@@ -35,28 +35,28 @@ class Kind(Enum):
 
 
 class SpanResult(msgspec.Struct, frozen=True):
-    """What a span says at its end. `error` says what went wrong, and is empty where nothing did."""
+    """Attributes that a span gets at its end. `error` is empty where the work succeeded."""
 
     attributes: Attributes = NOTHING
     error: str = ""
 
 
-_ACTIVE: ContextVar["OtelTracer | None"] = ContextVar("traces", default=None)
+_ACTIVE: ContextVar["OtelTracer | None"] = ContextVar("tracer", default=None)
 
 active = _ACTIVE.get
-"""The traces that this task's spans belong to; None where nothing is to be told."""
+"""Return the tracer of the current task; None where the task is not traced."""
 
 enter, leave = _ACTIVE.set, _ACTIVE.reset
 
 
 def in_span(name: str, work: Awaitable[T], attributes: Attributes = NOTHING) -> Awaitable[T]:
-    """The work, as a span of the trace that this task is part of; as it is where there is none."""
-    traces = _ACTIVE.get()
-    return work if traces is None else traces.span(name, work, attributes=attributes)
+    """Return the work wrapped in a span of the current trace; the work itself where there is no trace."""
+    tracer = _ACTIVE.get()
+    return work if tracer is None else tracer.span(name, work, attributes=attributes)
 
 
 def installed() -> bool:
-    """Whether what `open_traces` needs can be imported."""
+    """Return whether the packages that `open_traces` imports are installed."""
     try:
         return find_spec("opentelemetry.sdk.trace") is not None and (
             find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
@@ -66,9 +66,9 @@ def installed() -> bool:
 
 
 def open_traces(endpoint: str, sample_ratio: float) -> "OtelTracer | None":
-    """Traces that are sent to an OTLP/HTTP collector; None for no endpoint. Raises ImportError: see `installed`."""
+    """Return a tracer that exports to an OTLP/HTTP collector; None without an endpoint. Raises ImportError."""
     if not endpoint:
         return None
-    from gateway.telemetry.otel import OtelTracer, sent_to  # noqa: PLC0415 - who has no traces needs no OpenTelemetry
+    from gateway.telemetry.otel import OtelTracer, otlp_exporter  # noqa: PLC0415 - without traces OpenTelemetry need not be installed
 
-    return OtelTracer(sent_to(endpoint), sample_ratio)
+    return OtelTracer(otlp_exporter(endpoint), sample_ratio)

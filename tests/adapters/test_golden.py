@@ -1,4 +1,4 @@
-"""Golden files become typed values, and what is wrong with one is told with its file and key."""
+"""Golden files become typed values, and an error names the file and the key."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from adapters.contract import (
     Unsupported,
 )
 from adapters.golden import CallbackGolden, CallGolden, FaultExpected, RefusalExpected, UnsentExpected, UnsentGolden
-from tests.adapters.madeup import ADAPTER, Settings
+from tests.adapters.example import ADAPTER, Settings
 
 HEAD = """
 source = "a document, page 1"
@@ -102,7 +102,7 @@ def parse(text: str) -> golden.Golden:
 
 
 def test_a_call_that_is_sent() -> None:
-    """Every part of a call's golden arrives as the contract's value, texts as UTF-8 bytes."""
+    """Every part of a call's golden becomes the contract's value, and texts become UTF-8 bytes."""
     assert parse(SENT) == CallGolden(
         name="one.toml",
         source="a document, page 1",
@@ -185,11 +185,11 @@ def _between(text: str, start: str, end: str, other: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         (SENT.replace("a document, page 1", " "), "$.source"),
         (SENT.replace('source = "a document, page 1"', ""), "`source`"),
-        (SENT.replace('"close_session"', '"open_session"'), "'open_session'; the adapter 'madeup' has close_session"),
+        (SENT.replace('"close_session"', '"open_session"'), "'open_session'; the adapter 'example' has close_session"),
         (SENT.replace('house = "north"', ""), "`house`, in [account.settings]"),
         (SENT.replace('house = "north"', 'hose = "north"'), "in [account.settings]"),
         (SENT.replace('user_id = "tester"', ""), "$.call"),
@@ -203,7 +203,7 @@ def _between(text: str, start: str, end: str, other: str) -> str:
         (SENT.replace('code = "cleared"', ""), "`outcome` and `code`"),
         (SENT + 'refusal = "FAILED"\n', "`outcome` and `code`"),
         (SENT + 'unsupported = "game_id"\n', "`outcome` and `code`"),
-        (_between(SENT, "[request]", "[reply]", ""), "stands alone"),
+        (_between(SENT, "[request]", "[reply]", ""), "is alone"),
         (f'{CALL}[expect]\noutcome = "CLOSED"\n', "`unsupported` and `field_invalid`"),
         (f'{CALL}[expect]\nunsupported = "game_id"\noutcome = "CLOSED"\n', "`unsupported` and `field_invalid`"),
         (CALLBACK.replace('"10.50"', '"1e3"'), "$.notification.amount"),
@@ -214,16 +214,16 @@ def _between(text: str, start: str, end: str, other: str) -> str:
         ("source = ", "is not TOML"),
     ],
 )
-def test_what_is_wrong_is_told(text: str, told: str) -> None:
+def test_errors_name_file_and_key(text: str, problem: str) -> None:
     """A file that is not of the form is refused with its name, the key, and what to do."""
     with pytest.raises(golden.GoldenInvalid) as invalid:
         parse(text)
     assert "one.toml" in str(invalid.value)
-    assert told in str(invalid.value)
-    assert str(invalid.value).endswith("Mend that file.")
+    assert problem in str(invalid.value)
+    assert str(invalid.value).endswith("Correct that file.")
 
 
-def test_bytes_that_are_not_utf8_are_told() -> None:
+def test_bytes_that_are_not_utf8_are_refused() -> None:
     """A file in another encoding is refused as such, and by its name."""
     with pytest.raises(golden.GoldenInvalid, match=r"one\.toml.*UTF-8"):
         golden.parse("one.toml", b"source = '\xe9'", ADAPTER)
@@ -237,7 +237,7 @@ def test_an_adapter_without_a_close_has_no_golden_of_it() -> None:
 
 def test_the_files_of_a_package() -> None:
     """A package's goldens are found by name, sorted; a package without any has none."""
-    names = list(golden.files_of("tests.adapters.madeup"))
+    names = list(golden.files_of("tests.adapters.example"))
     assert names == sorted(names)
     assert "closed.toml" in names
     assert golden.files_of("tests.adapters.broken") == {}

@@ -17,7 +17,7 @@ from grpc import aio
 
 from adapters.registry import find
 from adapters.simulation import PlayerSession
-from gateway.cli.demo.examples import examples
+from gateway.cli.demo.examples import find_examples
 from gateway.config import load
 from gateway.server.dialects import simulated
 from gateway.simulation.server import SimulatorHost
@@ -97,8 +97,7 @@ class FaultyProvider:
 
     def stock(self, markers: Iterable[str]) -> None:
         """Give each of these players one session, and no other player any."""
-        sessions = tuple(PlayerSession(marker, marker, "game-1") for marker in markers)
-        self.host._set_state(self.host._simulator.start(self.host._state.account, sessions))
+        self.host.restart(PlayerSession(marker, marker, "game-1") for marker in markers)
 
     def still_open(self) -> set[str]:
         """Players whose sessions the provider has not closed."""
@@ -167,7 +166,7 @@ class ProvidersHarness:
     async def usage(self) -> "Usage":
         """What the gateway's process holds."""
         async with aiohttp.ClientSession() as http, http.get(f"http://{self.gateway.admin}/metrics") as answer:
-            tasks = re.search(r"^session_gateway_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
+            tasks = re.search(r"^session_gateway_event_loop_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
         assert tasks, "the gateway does not export how many tasks it has"
         links = _descriptors(self.gateway.pid)
         return Usage(
@@ -264,7 +263,7 @@ def _configuration(
     url: str, adapters: Mapping[str, str], tables: Mapping[str, Tables], urls: Mapping[str, str], grpc: str
 ) -> str:
     """A JSON value is a TOML value, where it is no object."""
-    own = {example.adapter: example.settings for example in examples()}
+    own = {example.adapter: example.settings for example in find_examples()}
     lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("callbacks", "admin", "grpc")]
     lines.append(grpc)
     lines.append(f'[store]\nurl = "{url}"\n[log]\nlevel = "error"')

@@ -19,6 +19,8 @@ ALLOWED = (
     ("gateway/server/gateway.py", "__init__", "start-up reads certificates and metadata of packages"),
     ("gateway/server/gateway.py", "_start", "the same: nothing is served yet"),
     ("gateway/wallet/remote.py", "start", "the same, of the operator's wallet"),
+    ("gateway/rpc/server.py", "start", "pygrpc-native makes a temporary folder: nothing is served yet"),
+    ("gateway/rpc/native.py", "stop", "pygrpc-native removes that folder: nothing is served any more"),
     ("gateway/store/postgres/connection.py", "connect", "asyncpg looks for ~/.pgpass and ~/.postgresql: a few stats"),
     ("gateway/store/migration_files.py", "migrations", "the release's own files, before a store is open"),
     ("gateway/telemetry/metrics.py", "_build", "the release's number is read once in a process"),

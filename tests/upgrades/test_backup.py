@@ -104,7 +104,7 @@ async def test_a_backup_of_sqlite_while_a_gateway_credits(tmp_path: Path) -> Non
             assert ended.code == 0, ended.err
             await load.grown(50)
         await gateway.stop()
-    assert "the books add up: 1 accounts" in ended.out
+    assert "the ledger balances: 1 accounts" in ended.out
     assert named_so(copy.parent, "") == ["gateway.db"]
     assert copy.stat().st_mode & 0o777 == 0o600
 
@@ -253,4 +253,4 @@ async def test_backup_says_how_postgresql_makes_its_own(tmp_path: Path, postgres
     for command in ("pg_dump", "pg_restore", "pg_basebackup"):
         assert command in ended.err
     ended = await run_here("verify", "--config", str(config))
-    assert (ended.code, ended.out) == (0, "the books add up: 0 accounts, 0 transactions\n")
+    assert (ended.code, ended.out) == (0, "the ledger balances: 0 accounts, 0 transactions\n")

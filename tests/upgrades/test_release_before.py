@@ -67,7 +67,7 @@ async def credited(gateway: Serving, user_id: str = "421") -> list[str]:
 async def books_add_up(config: Path) -> None:
     ended = await run("verify", "--config", str(config))
     assert ended.code == 0, ended.err
-    assert "the books add up" in ended.out
+    assert "the ledger balances" in ended.out
 
 
 async def test_the_release_before_works_on_the_migrated_database(

@@ -1,5 +1,5 @@
-"""Commands that call a running gateway over gRPC, for the people who run it and put right what it cannot.
+"""Commands that call a running gateway over gRPC.
 
-`commands`, `providers` what can be asked · `options` what all commands take · `way` which gateway, how it is reached
-`caller` the calls · `show` what is printed
+`reconcile`, `provider` the commands · `options` the options they share · `target` address and TLS · `client` the calls
+`render` the output
 """

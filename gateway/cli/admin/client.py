@@ -1,18 +1,18 @@
-"""A running gateway, as the commands call it."""
+"""The calls of the admin commands to a running gateway."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
 from gateway.cli.admin.target import ConnectionTarget
-from gateway.v1 import provider_service_pb2 as switching
-from gateway.v1 import reconciliation_service_pb2 as reconciliation
-from gateway.v1 import session_service_pb2 as sessions
-from gateway.v1 import transaction_service_pb2 as transactions
+from gateway.v1 import provider_service_pb2 as provider_pb
+from gateway.v1 import reconciliation_service_pb2 as reconciliation_pb
+from gateway.v1 import session_service_pb2 as session_pb
+from gateway.v1 import transaction_service_pb2 as transaction_pb
 from gateway.v1.provider_service_pb2_grpc import ProviderServiceStub
 from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
@@ -20,27 +20,25 @@ from gateway.v1.transaction_service_pb2_grpc import TransactionServiceStub
 
 CALL_TIMEOUT_S = 10.0
 
-_PAGE = 1000
-
-EntryT = TypeVar("EntryT")
+_PAGE_SIZE = 1000
 
 
 class CallFailed(Exception):
-    """A call failed. The message is for a person."""
+    """A call failed. The message is for the operator."""
 
 
 @contextmanager
-def connect(way: ConnectionTarget) -> Iterator["AdminClient"]:
-    """A gateway to call. Raises CallFailed for what it refuses, and where none answers."""
-    with _channel(way) as channel:
+def connect(target: ConnectionTarget) -> Iterator["AdminClient"]:
+    """Open a channel to a gateway. Raises CallFailed if it rejects a call or does not answer."""
+    with _channel(target) as channel:
         try:
             yield AdminClient(channel)
         except grpc.RpcError as error:
-            raise CallFailed(_told(error, way)) from None
+            raise CallFailed(_describe(error, target)) from None
 
 
 class AdminClient:
-    """The calls. Lists go on for as long as they are read."""
+    """The calls. A list fetches its pages as it is read."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._reconciliation = ReconciliationServiceStub(channel)
@@ -48,102 +46,100 @@ class AdminClient:
         self._sessions = SessionServiceStub(channel)
         self._providers = ProviderServiceStub(channel)
 
-    def items(self, provider: str, user_id: str, *, resolved: bool) -> Iterator[reconciliation.Item]:
-        """What a person must look at, or has settled, oldest first."""
+    def items(self, provider: str, user_id: str, *, resolved: bool) -> Iterator[reconciliation_pb.Item]:
+        """Open or resolved items, oldest first."""
+        request = reconciliation_pb.ListItemsRequest(
+            page_size=_PAGE_SIZE, provider=provider, user_id=user_id, resolved=resolved
+        )
+        for page in _pages(self._reconciliation.ListItems, request):
+            yield from page.items
 
-        def page(token: str) -> tuple[Iterable[reconciliation.Item], str]:
-            request = reconciliation.ListItemsRequest(
-                page_size=_PAGE, page_token=token, provider=provider, user_id=user_id, resolved=resolved
-            )
-            answer = self._reconciliation.ListItems(request, timeout=CALL_TIMEOUT_S)
-            return answer.items, answer.next_page_token
-
-        return _pages(page)
-
-    def item(self, item_id: str) -> reconciliation.GetItemResponse:
+    def item(self, item_id: str) -> reconciliation_pb.GetItemResponse:
         """One item with its callback."""
-        return self._reconciliation.GetItem(reconciliation.GetItemRequest(item_id=item_id), timeout=CALL_TIMEOUT_S)
+        return self._reconciliation.GetItem(reconciliation_pb.GetItemRequest(item_id=item_id), timeout=CALL_TIMEOUT_S)
 
-    def resolve(self, item_id: str, by: str, why: str) -> reconciliation.Item:
-        """Settle an item."""
-        request = reconciliation.ResolveItemRequest(item_id=item_id, resolved_by=by, reason=why)
+    def resolve(self, item_id: str, actor: str, reason: str) -> reconciliation_pb.Item:
+        """Mark an item as resolved."""
+        request = reconciliation_pb.ResolveItemRequest(item_id=item_id, resolved_by=actor, reason=reason)
         return self._reconciliation.ResolveItem(request, timeout=CALL_TIMEOUT_S).item
 
-    def callbacks(self, provider: str) -> Iterator[reconciliation.RefusedCallback]:
-        """Callbacks that came to nothing, newest first."""
+    def callbacks(self, provider: str) -> Iterator[reconciliation_pb.RefusedCallback]:
+        """Refused callbacks, newest first."""
+        request = reconciliation_pb.ListRefusedCallbacksRequest(page_size=_PAGE_SIZE, provider=provider)
+        for page in _pages(self._reconciliation.ListRefusedCallbacks, request):
+            yield from page.callbacks
 
-        def page(token: str) -> tuple[Iterable[reconciliation.RefusedCallback], str]:
-            request = reconciliation.ListRefusedCallbacksRequest(page_size=_PAGE, page_token=token, provider=provider)
-            answer = self._reconciliation.ListRefusedCallbacks(request, timeout=CALL_TIMEOUT_S)
-            return answer.callbacks, answer.next_page_token
-
-        return _pages(page)
-
-    def redeliver(self, exchange_id: str, by: str, why: str) -> reconciliation.RedeliverCallbackResponse:
-        """Deliver a callback once more."""
-        request = reconciliation.RedeliverCallbackRequest(exchange_id=exchange_id, redelivered_by=by, reason=why)
+    def redeliver(self, exchange_id: str, actor: str, reason: str) -> reconciliation_pb.RedeliverCallbackResponse:
+        """Process a refused callback again."""
+        request = reconciliation_pb.RedeliverCallbackRequest(
+            exchange_id=exchange_id, redelivered_by=actor, reason=reason
+        )
         return self._reconciliation.RedeliverCallback(request, timeout=CALL_TIMEOUT_S)
 
-    def transaction(self, provider: str, reference: str) -> transactions.Transaction:
-        """What a reference was credited as."""
-        request = transactions.GetTransactionRequest(provider=provider, reference=reference)
+    def transaction(self, provider: str, reference: str) -> transaction_pb.Transaction:
+        """The transaction of a reference."""
+        request = transaction_pb.GetTransactionRequest(provider=provider, reference=reference)
         return self._transactions.GetTransaction(request, timeout=CALL_TIMEOUT_S).transaction
 
-    def transactions(self, user_id: str) -> Iterator[transactions.Transaction]:
+    def transactions(self, user_id: str) -> Iterator[transaction_pb.Transaction]:
         """A player's transactions, newest first."""
+        request = transaction_pb.ListTransactionsRequest(user_id=user_id, page_size=_PAGE_SIZE)
+        for page in _pages(self._transactions.ListTransactions, request):
+            yield from page.transactions
 
-        def page(token: str) -> tuple[Iterable[transactions.Transaction], str]:
-            request = transactions.ListTransactionsRequest(user_id=user_id, page_size=_PAGE, page_token=token)
-            answer = self._transactions.ListTransactions(request, timeout=CALL_TIMEOUT_S)
-            return answer.transactions, answer.next_page_token
+    def providers(self) -> Iterable[session_pb.Provider]:
+        """The configured providers with their health."""
+        return self._sessions.ListProviders(session_pb.ListProvidersRequest(), timeout=CALL_TIMEOUT_S).providers
 
-        return _pages(page)
-
-    def providers(self) -> Iterable[sessions.Provider]:
-        """What is configured, and how it fares."""
-        return self._sessions.ListProviders(sessions.ListProvidersRequest(), timeout=CALL_TIMEOUT_S).providers
-
-    def switch_off(self, provider: str, by: str, why: str) -> switching.DisableProviderResponse:
-        """Have a provider asked nothing more."""
-        request = switching.DisableProviderRequest(provider=provider, actor=by, reason=why)
+    def disable_provider(self, provider: str, actor: str, reason: str) -> provider_pb.DisableProviderResponse:
+        """Stop all calls to a provider."""
+        request = provider_pb.DisableProviderRequest(provider=provider, actor=actor, reason=reason)
         return self._providers.DisableProvider(request, timeout=CALL_TIMEOUT_S)
 
-    def switch_on(self, provider: str, by: str, why: str) -> switching.EnableProviderResponse:
-        """Have a provider asked again."""
-        request = switching.EnableProviderRequest(provider=provider, actor=by, reason=why)
+    def enable_provider(self, provider: str, actor: str, reason: str) -> provider_pb.EnableProviderResponse:
+        """Allow calls to a provider again."""
+        request = provider_pb.EnableProviderRequest(provider=provider, actor=actor, reason=reason)
         return self._providers.EnableProvider(request, timeout=CALL_TIMEOUT_S)
 
-    def switches(self, provider: str) -> Iterator[switching.ProviderStateChange]:
-        """Who switched a provider, newest first."""
-
-        def page(token: str) -> tuple[Iterable[switching.ProviderStateChange], str]:
-            request = switching.ListProviderStateChangesRequest(provider=provider, page_size=_PAGE, page_token=token)
-            answer = self._providers.ListProviderStateChanges(request, timeout=CALL_TIMEOUT_S)
-            return answer.state_changes, answer.next_page_token
-
-        return _pages(page)
+    def state_changes(self, provider: str) -> Iterator[provider_pb.ProviderStateChange]:
+        """When a provider, or any, was disabled and enabled, newest first."""
+        request = provider_pb.ListProviderStateChangesRequest(provider=provider, page_size=_PAGE_SIZE)
+        for page in _pages(self._providers.ListProviderStateChanges, request):
+            yield from page.state_changes
 
 
-def _pages(page: Callable[[str], tuple[Iterable[EntryT], str]]) -> Iterator[EntryT]:
-    token = ""
+class _PageRequest(Protocol):
+    page_token: str
+
+
+class _Page(Protocol):
+    next_page_token: str
+
+
+PageT = TypeVar("PageT", bound=_Page)
+
+
+def _pages(list_page: Callable[..., PageT], request: _PageRequest) -> Iterator[PageT]:
     while True:
-        entries, token = page(token)
-        yield from entries
-        if not token:
+        page = list_page(request, timeout=CALL_TIMEOUT_S)
+        yield page
+        if not page.next_page_token:
             return
+        request.page_token = page.next_page_token
 
 
-def _channel(way: ConnectionTarget) -> grpc.Channel:
-    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]  # the environment's is for the world outside
-    if way.tls is None:
-        return grpc.insecure_channel(way.target, options)
-    if way.tls.server_name:
-        options.append(("grpc.ssl_target_name_override", way.tls.server_name))
-    return grpc.secure_channel(way.target, grpc.ssl_channel_credentials(way.tls.ca, way.tls.key, way.tls.cert), options)
+def _channel(target: ConnectionTarget) -> grpc.Channel:
+    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]  # a proxy of the environment is not for this
+    tls = target.tls
+    if tls is None:
+        return grpc.insecure_channel(target.address, options)
+    if tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    return grpc.secure_channel(target.address, grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert), options)
 
 
-def _told(error: grpc.RpcError, way: ConnectionTarget) -> str:
-    """What the gateway says of a failure, or what is known where none of ours says anything."""
+def _describe(error: grpc.RpcError, target: ConnectionTarget) -> str:
+    """The gateway's reason and message, or what to check if the failure is not the gateway's."""
     call: Any = error  # each error is its call too, which the stubs cannot say
     status = from_call(call)
     info = ErrorInfo()
@@ -152,6 +148,6 @@ def _told(error: grpc.RpcError, way: ConnectionTarget) -> str:
     if info.reason:
         return f"{info.reason}: {call.details()}"
     return (
-        f"{call.code().name}: no gateway answers at {way.target} ({call.details()}): "
+        f"{call.code().name}: no gateway answers at {target.address} ({call.details()}): "
         "check that it runs, that this is its gRPC address, and TLS: --ca, --cert with --key, --server-name"
     )

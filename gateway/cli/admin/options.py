@@ -1,4 +1,4 @@
-"""What the commands that call a running gateway have in common: which gateway, who does it and why, what is printed."""
+"""Options that the admin commands share, and the decorator that connects a command to a gateway."""
 
 import os
 from collections.abc import Callable
@@ -8,33 +8,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from gateway.cli.admin.target import ConnectionTarget, TargetError, TlsOptions, way_to
+from gateway.cli.admin.target import ConnectionTarget, TargetError, TlsOptions, resolve_target
+from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
 from gateway.config import ConfigInvalid, GrpcSettings, load
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
 Config = Annotated[Path | None, typer.Option(help="The gateway's configuration file, for its gRPC address and TLS.")]
-Target = Annotated[str, typer.Option(help="The gateway's gRPC address, host:port; goes before that of --config.")]
-Ca = Annotated[Path | None, typer.Option(help="PEM of the authority of the gateway's certificate.")]
-Cert = Annotated[Path | None, typer.Option(help="PEM of your certificate, where the gateway demands one.")]
-Key = Annotated[Path | None, typer.Option(help="PEM of your certificate's key.")]
-ServerName = Annotated[str, typer.Option(help="The name in the gateway's certificate, where the address is another.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+Target = Annotated[str, typer.Option(help="The gateway's gRPC address, host:port. It overrides that of --config.")]
+Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority that signed the gateway's certificate.")]
+Cert = Annotated[Path | None, typer.Option(help="PEM file of your certificate, if the gateway requires one.")]
+Key = Annotated[Path | None, typer.Option(help="PEM file of your certificate's key.")]
+ServerName = Annotated[str, typer.Option(help="The name in the gateway's certificate, if it differs from the address.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
-Provider = Annotated[str, typer.Option(help="Only this provider's.")]
-User = Annotated[str, typer.Option(help="Only this player's.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
-By = Annotated[str, typer.Option(help="Who does it: a name that others know.")]
-Why = Annotated[str, typer.Option(help="Why, for those who read it later.")]
+Provider = Annotated[str, typer.Option(help="Only this provider.")]
+User = Annotated[str, typer.Option(help="Only this player.")]
+Limit = Annotated[int, typer.Option(min=1, help="The most entries to list.")]
+Actor = Annotated[str, typer.Option(help="Your name, for the record.")]
+Reason = Annotated[str, typer.Option(help="The reason, for the record.")]
 
 
 def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which gateway; it is called with that, and with what prints its answers."""
+    """Add the options that say which gateway to call.
+
+    The command is called with an AdminClient and a Renderer before its own options.
+    """
 
     def run(
         *,
@@ -45,18 +43,17 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
         key: Key = None,
         server_name: ServerName = "",
         as_json: AsJson = False,
-        **own: Any,
+        **options: Any,
     ) -> None:
-        way = _way(config, target, TlsOptions(ca, cert, key, server_name))
-        # gRPC takes as long to load as all the rest of a command that does not call.
+        resolved = _resolve(config, target, TlsOptions(ca, cert, key, server_name))
         from gateway.cli.admin.client import CallFailed, connect
         from gateway.cli.admin.render import Renderer
 
         try:
-            with connect(way) as gateway:
-                command(gateway, Renderer(as_json=as_json), **own)
+            with connect(resolved) as client:
+                command(client, Renderer(as_json=as_json), **options)
         except CallFailed as failed:
-            err.print(str(failed), markup=False)
+            print_error(str(failed))
             raise typer.Exit(EXIT_FAILED) from None
 
     shared = [option for option in signature(run).parameters.values() if option.kind is Parameter.KEYWORD_ONLY]
@@ -66,18 +63,16 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _way(config: Path | None, target: str, options: TlsOptions) -> ConnectionTarget:
+def _resolve(config: Path | None, target: str, tls: TlsOptions) -> ConnectionTarget:
     try:
-        return way_to(_grpc(config) if config else None, target, options)
-    except TargetError as missing:
-        raise typer.BadParameter(str(missing)) from None
+        return resolve_target(_load_grpc(config) if config else None, target, tls)
+    except TargetError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
-def _grpc(config: Path) -> GrpcSettings:
+def _load_grpc(config: Path) -> GrpcSettings:
     try:
         return load(config, os.environ).grpc
     except ConfigInvalid as invalid:
-        for problem in invalid.problems:
-            err.print(f"{config}: {problem.path}: {problem.message}" if problem.path else problem.message, markup=False)
-        err.print("Without the configuration, say --target host:port.", markup=False)
-        raise typer.Exit(EXIT_USAGE) from None
+        print_error(f"{config} is not valid. Fix it, or give --target host:port instead of --config.")
+        exit_with_problems(config, invalid.problems)

@@ -1,19 +1,18 @@
-"""`session-gateway provider`: how providers fare, and which are asked at all."""
+"""`session-gateway provider`: the state of the providers, and disabling and enabling them."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.admin.options import By, Limit, Why, on_gateway
+from gateway.cli.admin.options import Actor, Limit, Reason, on_gateway
 
 if TYPE_CHECKING:
     from gateway.cli.admin.client import AdminClient
     from gateway.cli.admin.render import Renderer
 
 provider_commands = typer.Typer(
-    help="See how providers fare, and switch them off and on. Exits 1 where the gateway refuses, 2 on bad usage.",
+    help="List providers, disable and enable them. Exit 1 if the gateway rejects the call, 2 if the usage is wrong.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The provider's name in the configuration.")]
@@ -21,32 +20,32 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The provider's name i
 
 @provider_commands.command("list")
 @on_gateway
-def list_providers(gateway: "AdminClient", show: "Renderer") -> None:
-    """List the providers: how each fares, its circuit, its calls, and who switched it off."""
-    show.providers(gateway.providers())
+def list_providers(client: "AdminClient", renderer: "Renderer") -> None:
+    """List the providers with their health, their calls, and who disabled them."""
+    renderer.providers(client.providers())
 
 
-@provider_commands.command("off")
+@provider_commands.command("disable")
 @on_gateway
-def switch_off(gateway: "AdminClient", show: "Renderer", name: Name, by: By, why: Why) -> None:
-    """Have a provider asked nothing more, by any gateway on the store. Its callbacks are still taken in."""
-    show.switched(gateway.switch_off(name, by, why))
+def disable_provider(client: "AdminClient", renderer: "Renderer", name: Name, actor: Actor, reason: Reason) -> None:
+    """Stop all calls to a provider, from every gateway on the store. Its callbacks are still processed."""
+    renderer.state_changed(client.disable_provider(name, actor, reason))
 
 
-@provider_commands.command("on")
+@provider_commands.command("enable")
 @on_gateway
-def switch_on(gateway: "AdminClient", show: "Renderer", name: Name, by: By, why: Why) -> None:
-    """Have a provider asked again."""
-    show.switched(gateway.switch_on(name, by, why))
+def enable_provider(client: "AdminClient", renderer: "Renderer", name: Name, actor: Actor, reason: Reason) -> None:
+    """Allow calls to a disabled provider again."""
+    renderer.state_changed(client.enable_provider(name, actor, reason))
 
 
 @provider_commands.command("history")
 @on_gateway
-def list_switches(
-    gateway: "AdminClient",
-    show: "Renderer",
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only this provider's.")] = "",
+def list_state_changes(
+    client: "AdminClient",
+    renderer: "Renderer",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only this provider.")] = "",
     limit: Limit = 100,
 ) -> None:
-    """List who switched a provider off and on, and why, newest first."""
-    show.switches(gateway.switches(name), limit)
+    """List who disabled or enabled a provider, and the reason, newest first."""
+    renderer.state_changes(client.state_changes(name), limit)

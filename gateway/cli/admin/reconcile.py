@@ -1,94 +1,95 @@
-"""`session-gateway reconcile`: what a person can ask of a running gateway, and tell it.
-
-Every command takes the options that say which gateway: `on_gateway` adds them, and hands the command the gateway.
-"""
+"""`session-gateway reconcile`: items that an operator must settle, refused callbacks, and transactions."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.admin.options import EXIT_FAILED, By, Limit, Provider, User, Why, on_gateway
+from gateway.cli.admin.options import Actor, Limit, Provider, Reason, User, on_gateway
+from gateway.cli.output import EXIT_FAILED
 
 if TYPE_CHECKING:
     from gateway.cli.admin.client import AdminClient
     from gateway.cli.admin.render import Renderer
 
-reconcile = typer.Typer(
-    help="Look at what the gateway could not settle, and settle it. Exits 1 where the gateway refuses, 2 on bad usage.",
+reconcile_commands = typer.Typer(
+    help="List and settle what the gateway could not settle. "
+    "Exit 1 if the gateway rejects the call, 2 if the usage is wrong.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
 )
 
-ItemId = Annotated[str, typer.Argument(metavar="ITEM")]
+ItemId = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, from `list`.")]
 
 
-@reconcile.command("list")
+@reconcile_commands.command("list")
 @on_gateway
 def list_items(
-    gateway: "AdminClient",
-    show: "Renderer",
+    client: "AdminClient",
+    renderer: "Renderer",
     provider: Provider = "",
     user: User = "",
     limit: Limit = 100,
-    resolved: Annotated[bool, typer.Option("--resolved", help="The settled ones, instead of the open ones.")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="List the resolved items, not the open ones.")] = False,
 ) -> None:
-    """List what a person must look at, oldest first."""
-    show.items(gateway.items(provider, user, resolved=resolved), limit)
+    """List the items that an operator must look at, oldest first."""
+    renderer.items(client.items(provider, user, resolved=resolved), limit)
 
 
-@reconcile.command("show")
+@reconcile_commands.command("show")
 @on_gateway
-def show_item(gateway: "AdminClient", show: "Renderer", item: ItemId) -> None:
-    """Show an item, and the callback that it is about."""
-    show.item(gateway.item(item))
+def show_item(client: "AdminClient", renderer: "Renderer", item: ItemId) -> None:
+    """Show an item and its callback."""
+    renderer.item(client.item(item))
 
 
-@reconcile.command("resolve")
+@reconcile_commands.command("resolve")
 @on_gateway
-def resolve_item(gateway: "AdminClient", show: "Renderer", item: ItemId, by: By, why: Why) -> None:
-    """Settle an item, for good."""
-    show.resolved(gateway.resolve(item, by, why))
+def resolve_item(client: "AdminClient", renderer: "Renderer", item: ItemId, actor: Actor, reason: Reason) -> None:
+    """Mark an item as resolved. This cannot be undone."""
+    renderer.resolved(client.resolve(item, actor, reason))
 
 
-@reconcile.command("callbacks")
+@reconcile_commands.command("callbacks")
 @on_gateway
-def list_callbacks(gateway: "AdminClient", show: "Renderer", provider: Provider = "", limit: Limit = 100) -> None:
-    """List the callbacks that came to nothing, newest first."""
-    show.callbacks(gateway.callbacks(provider), limit)
+def list_callbacks(client: "AdminClient", renderer: "Renderer", provider: Provider = "", limit: Limit = 100) -> None:
+    """List the callbacks that were refused, newest first."""
+    renderer.callbacks(client.callbacks(provider), limit)
 
 
-@reconcile.command("redeliver")
+@reconcile_commands.command("redeliver")
 @on_gateway
 def redeliver_callback(
-    gateway: "AdminClient",
-    show: "Renderer",
-    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="The callback's id, as `callbacks` lists it.")],
-    by: By,
-    why: Why,
+    client: "AdminClient",
+    renderer: "Renderer",
+    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="The callback's id, from `callbacks`.")],
+    actor: Actor,
+    reason: Reason,
 ) -> None:
-    """Deliver a kept callback once more, once its cause is mended. Exits 1 where it is refused again."""
-    answer = gateway.redeliver(exchange, by, why)
-    show.redelivered(answer)
-    if answer.verdict not in {"ACCEPTED", "CREDITED"}:
+    """Process a refused callback again, after its cause is fixed. Exit 1 if it is refused again."""
+    response = client.redeliver(exchange, actor, reason)
+    renderer.redelivered(response)
+    if response.verdict not in {"ACCEPTED", "CREDITED"}:
         raise typer.Exit(EXIT_FAILED)
 
 
-@reconcile.command("transaction")
+@reconcile_commands.command("transaction")
 @on_gateway
 def show_transaction(
-    gateway: "AdminClient",
-    show: "Renderer",
+    client: "AdminClient",
+    renderer: "Renderer",
     provider: Annotated[str, typer.Argument(metavar="PROVIDER")],
     reference: Annotated[str, typer.Argument(metavar="REFERENCE")],
 ) -> None:
-    """Show what a provider's reference was credited as."""
-    show.transaction(gateway.transaction(provider, reference))
+    """Show the transaction of a provider's reference."""
+    renderer.transaction(client.transaction(provider, reference))
 
 
-@reconcile.command("transactions")
+@reconcile_commands.command("transactions")
 @on_gateway
 def list_transactions(
-    gateway: "AdminClient", show: "Renderer", user: Annotated[str, typer.Argument(metavar="USER")], limit: Limit = 100
+    client: "AdminClient",
+    renderer: "Renderer",
+    user: Annotated[str, typer.Argument(metavar="USER")],
+    limit: Limit = 100,
 ) -> None:
     """List a player's transactions, newest first."""
-    show.transactions(gateway.transactions(user), limit)
+    renderer.transactions(client.transactions(user), limit)

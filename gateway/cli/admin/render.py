@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, or one JSON object a line for programs."""
+"""The output of the admin commands: tables, or one JSON object per line."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.output import print_error, print_line
 from gateway.v1.provider_service_pb2 import (
     DisableProviderResponse,
     EnableProviderResponse,
@@ -34,13 +35,13 @@ from gateway.v1.transaction_service_pb2 import Transaction, TransactionKind
 MessageT = TypeVar("MessageT", bound=Message)
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a provider wrote could otherwise steer the terminal, or turn its text around."""
+"""Control characters and text direction marks: a provider's text must not control the terminal."""
 
-_NO_TERMINAL_WIDTH = 200
-"""Columns where nobody looks at a terminal: a file, or a pipe."""
+_PIPE_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe."""
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -55,17 +56,17 @@ def _resolution(item: Item) -> str:
     return f"{_time(resolution.time)} by {resolution.resolved_by or 'the gateway'}: {resolution.reason}"
 
 
-def _fares(health: ProviderHealth) -> str:
+def _health(health: ProviderHealth) -> str:
     state = HealthState.Name(health.state).removeprefix("HEALTH_STATE_")
     since = f" since {_time(health.since)}" if health.HasField("since") else ""
     return f"{state}{since}{health.last_failure and f': {health.last_failure}'}"
 
 
-def _off(health: ProviderHealth) -> str:
+def _disabled(health: ProviderHealth) -> str:
     if not health.HasField("disabled"):
         return ""
-    off = health.disabled
-    return f"{_time(off.time)} by {off.actor}: {off.reason}"
+    disabled = health.disabled
+    return f"{_time(disabled.time)} by {disabled.actor}: {disabled.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Column(Generic[MessageT]):
 _ITEMS: tuple[Column[Item], ...] = (
     Column("item", lambda item: item.id),
     Column("since", lambda item: _time(item.create_time)),
-    Column("what", lambda item: f"{item.fault} {item.field}".rstrip()),
+    Column("fault", lambda item: f"{item.fault} {item.field}".rstrip()),
     Column("provider", lambda item: item.provider),
     Column("player", lambda item: item.user_id),
     Column("reference", lambda item: item.reference or item.request_id),
@@ -91,7 +92,7 @@ _CALLBACKS: tuple[Column[RefusedCallback], ...] = (
     Column("when", lambda callback: _time(callback.time)),
     Column("provider", lambda callback: callback.provider),
     Column("operation", lambda callback: callback.operation),
-    Column("came to", lambda callback: callback.verdict),
+    Column("outcome", lambda callback: callback.verdict),
     Column("redeliver", lambda callback: callback.not_redeliverable_because or "yes"),
     Column("detail", lambda callback: callback.detail),
 )
@@ -111,97 +112,96 @@ _TRANSACTIONS: tuple[Column[Transaction], ...] = (
 _PROVIDERS: tuple[Column[Provider], ...] = (
     Column("provider", lambda provider: provider.name),
     Column("adapter", lambda provider: provider.adapter),
-    Column("health", lambda provider: _fares(provider.health)),
+    Column("health", lambda provider: _health(provider.health)),
     Column("circuit", lambda provider: CircuitState.Name(provider.health.circuit).removeprefix("CIRCUIT_STATE_")),
-    Column("under way", lambda provider: str(provider.health.in_flight_calls)),
-    Column("waiting", lambda provider: str(provider.health.queued_calls)),
-    Column("switched off", lambda provider: _off(provider.health)),
+    Column("in flight", lambda provider: str(provider.health.in_flight_calls)),
+    Column("queued", lambda provider: str(provider.health.queued_calls)),
+    Column("disabled", lambda provider: _disabled(provider.health)),
 )
 
-_SWITCHES: tuple[Column[ProviderStateChange], ...] = (
-    Column("when", lambda switch: _time(switch.time)),
-    Column("provider", lambda switch: switch.provider),
-    Column("switched", lambda switch: ProviderState.Name(switch.state).removeprefix("PROVIDER_STATE_").lower()),
-    Column("by", lambda switch: switch.actor),
-    Column("why", lambda switch: switch.reason),
+_STATE_CHANGES: tuple[Column[ProviderStateChange], ...] = (
+    Column("when", lambda change: _time(change.time)),
+    Column("provider", lambda change: change.provider),
+    Column("state", lambda change: ProviderState.Name(change.state).removeprefix("PROVIDER_STATE_").lower()),
+    Column("actor", lambda change: change.actor),
+    Column("reason", lambda change: change.reason),
 )
 
 
 class Renderer:
-    """Prints answers; what is not asked for goes to standard error, so that a program reads nothing else."""
+    """Prints responses to standard output and notes about them to standard error."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        width = None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
         self._out = Console(highlight=False, markup=False, emoji=False, width=width)
-        self._notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def items(self, items: Iterable[Item], limit: int) -> None:
-        """Items, one a row."""
+        """Reconciliation items, one per row."""
         self._list(items, _ITEMS, limit)
 
     def callbacks(self, callbacks: Iterable[RefusedCallback], limit: int) -> None:
-        """Callbacks, one a row."""
+        """Refused callbacks, one per row."""
         self._list(callbacks, _CALLBACKS, limit)
 
     def transactions(self, transactions: Iterable[Transaction], limit: int) -> None:
-        """Transactions, one a row."""
+        """Transactions, one per row."""
         self._list(transactions, _TRANSACTIONS, limit)
 
     def providers(self, providers: Iterable[Provider]) -> None:
-        """All providers, one a row."""
+        """All providers, one per row."""
         self._list(providers, _PROVIDERS)
 
-    def switches(self, switches: Iterable[ProviderStateChange], limit: int) -> None:
-        """Switches, one a row."""
-        self._list(switches, _SWITCHES, limit)
+    def state_changes(self, changes: Iterable[ProviderStateChange], limit: int) -> None:
+        """State changes of providers, one per row."""
+        self._list(changes, _STATE_CHANGES, limit)
 
-    def switched(self, answer: DisableProviderResponse | EnableProviderResponse) -> None:
-        """The switch that stands; there is none of a provider that was never off."""
+    def state_changed(self, response: DisableProviderResponse | EnableProviderResponse) -> None:
+        """The state change in force. A provider that was never disabled has none."""
         if self._as_json:
-            self._json(answer)
+            self._json(response)
             return
-        if answer.HasField("state_change"):
-            self._one(answer.state_change, _SWITCHES)
-        if not answer.changed:
-            self._notes.print("It stood so already: nothing was changed.")
+        if response.HasField("state_change"):
+            self._one(response.state_change, _STATE_CHANGES)
+        if not response.changed:
+            print_error("The provider already had this state. Nothing was changed.")
 
-    def item(self, shown: GetItemResponse) -> None:
-        """An item with all that is known of it."""
+    def item(self, response: GetItemResponse) -> None:
+        """An item with its callback."""
         if self._as_json:
-            self._json(shown)
+            self._json(response)
             return
-        item, callback = shown.item, shown.callback
+        item, callback = response.item, response.callback
         self._facts(
             {
                 **{column.title: column.text(item) for column in _ITEMS},
                 "kind": ItemKind.Name(item.kind).removeprefix("ITEM_KIND_"),
                 "detail": item.detail,
                 **({column.title: column.text(callback) for column in _CALLBACKS} if callback.exchange_id else {}),
-                "came from": callback.peer,
-                "it said": callback.body,
+                "peer": callback.peer,
+                "body": callback.body,
             }
         )
 
     def resolved(self, item: Item) -> None:
-        """An item as it is settled."""
+        """An item with its resolution."""
         self._one(item, _ITEMS)
 
     def transaction(self, transaction: Transaction) -> None:
         """One transaction."""
         self._one(transaction, _TRANSACTIONS)
 
-    def redelivered(self, answer: RedeliverCallbackResponse) -> None:
-        """What a redelivery came to."""
+    def redelivered(self, response: RedeliverCallbackResponse) -> None:
+        """The outcome of a redelivery, and the answer to the provider."""
         if self._as_json:
-            self._json(answer)
+            self._json(response)
             return
         self._facts(
             {
-                "came to": answer.verdict,
-                "detail": answer.detail,
-                "answer": answer.answer,
-                "exchange": answer.exchange_id,
+                "outcome": response.verdict,
+                "detail": response.detail,
+                "answer": response.answer,
+                "exchange": response.exchange_id,
             }
         )
 
@@ -218,12 +218,12 @@ class Renderer:
             for column in table.columns:
                 column.overflow = "fold"
             for message in shown:
-                table.add_row(*(_plain(column.text(message)) for column in columns))
+                table.add_row(*(_printable(column.text(message)) for column in columns))
             self._out.print(table)
         else:
-            self._notes.print("none")
+            print_error("none")
         if len(read) > len(shown):
-            self._notes.print(f"There are more than these {limit}: --limit shows more of them.")
+            print_error(f"There are more than {limit}. Give a higher --limit to list more.")
 
     def _one(self, message: MessageT, columns: tuple[Column[MessageT], ...]) -> None:
         if self._as_json:
@@ -234,12 +234,12 @@ class Renderer:
     def _facts(self, facts: Mapping[str, str]) -> None:
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")  # nothing of what a provider said is left out
+        table.add_column(overflow="fold")  # show the whole body
         for name, value in facts.items():
             if value:
-                table.add_row(name, _plain(value))
+                table.add_row(name, _printable(value))
         self._out.print(table)
 
     def _json(self, message: Message) -> None:
         fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-        print(json.dumps(fields), flush=True)  # noqa: T201 - a line for programs
+        print_line(json.dumps(fields))

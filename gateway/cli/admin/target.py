@@ -1,4 +1,4 @@
-"""Which gateway a command calls, and how it is reached."""
+"""The address and TLS settings of the gateway that a command calls."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -8,31 +8,31 @@ from gateway.config import GrpcSettings, Listen
 
 
 class TargetError(Exception):
-    """The options do not say how to reach a gateway; the message says what is missing."""
+    """The options do not say which gateway to call. The message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM texts: the authority that vouches for the gateway, and our own certificate where it demands one."""
+    """PEM texts: the authority of the gateway's certificate, and our certificate if the gateway requires one."""
 
     ca: bytes
     cert: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
     server_name: str = ""
-    """The name in the gateway's certificate, where it is not that of the address."""
+    """The name in the gateway's certificate, if it differs from the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTarget:
-    """A gateway's address, and what its connection is secured with; plain where `tls` is None."""
+    """A gateway's address, and its TLS settings; None for plain text."""
 
-    target: str
+    address: str
     tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """What the command line says of TLS."""
+    """The TLS options of the command line."""
 
     ca: Path | None = None
     cert: Path | None = None
@@ -40,33 +40,31 @@ class TlsOptions:
     server_name: str = ""
 
 
-def way_to(grpc: GrpcSettings | None, target: str, options: TlsOptions) -> ConnectionTarget:
-    """The way that the configuration's [grpc] section and the options describe together. Raises NoWay.
+def resolve_target(grpc: GrpcSettings | None, target: str, options: TlsOptions) -> ConnectionTarget:
+    """Combine the configuration's [grpc] section with the options, which override it. Raises TargetError.
 
-    An option goes before the section. Of a section with TLS the gateway's own certificate is trusted, and shown where
-    the gateway demands one: whoever can read its key is the gateway's operator.
+    With TLS in the section, the gateway's own certificate is trusted, and it is presented if the gateway requires one:
+    its key is readable by the gateway's operator only.
     """
     if (options.cert is None) != (options.key is None):
-        raise TargetError("--cert and --key go together: give both")
+        raise TargetError("--cert needs --key, and --key needs --cert: give both")
     address = target or (_address(grpc.listen) if grpc else "")
     if not address:
-        raise TargetError(
-            "give --config FILE, the gateway's own configuration, or --target host:port, its gRPC address"
-        )
+        raise TargetError("give --config FILE, the gateway's configuration, or --target host:port, its gRPC address")
     return ConnectionTarget(address, _tls(grpc, options))
 
 
 def _address(listen: Listen) -> str:
     if not listen.port:
         raise TargetError(
-            f"[grpc] listen = {str(listen)!r} takes another port at each start, which cannot be known here: "
-            "give --target with the address that the gateway printed as it started"
+            f"[grpc] listen = {str(listen)!r} takes another port at each start: "
+            "give --target with the address that the gateway printed when it started"
         )
     return str(Listen(_reachable(listen.host), listen.port))
 
 
 def _reachable(host: str) -> str:
-    """A host to call; one that means every address of this machine stands for its loopback."""
+    """A host to call. For an address that means all interfaces, the loopback address."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -77,16 +75,18 @@ def _reachable(host: str) -> str:
 
 
 def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
-    ours = grpc.tls if grpc else None
-    ca = options.ca or (ours.cert if ours else None)
+    configured = grpc.tls if grpc else None
+    ca = options.ca or (configured.cert if configured else None)
     if ca is None:
         if options.cert or options.server_name:
-            raise TargetError("without --ca, the authority that vouches for the gateway, there is no TLS: give it too")
+            raise TargetError(
+                "--cert and --server-name need TLS: give --ca, the authority of the gateway's certificate"
+            )
         return None
-    shown = (options.cert, options.key)
-    if ours and ours.client_ca and options.cert is None:
-        shown = (ours.cert, ours.key)
-    cert, key = (_pem(file) if file else None for file in shown)
+    own = (options.cert, options.key)
+    if configured and configured.client_ca and options.cert is None:
+        own = (configured.cert, configured.key)
+    cert, key = (_pem(file) if file else None for file in own)
     return Tls(_pem(ca), cert, key, options.server_name)
 
 

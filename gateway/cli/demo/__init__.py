@@ -1,6 +1,9 @@
-"""The main job, shown: a gateway and simulated providers as real processes, every line checked as it is printed."""
+"""`session-gateway demo`: runs a gateway and simulated providers as processes, and checks each step as it is printed.
 
-from gateway.cli.demo.printer import DemoPrinter
+`runner` the demo · `steps` what it does · `examples` one account and call per adapter · `processes` the processes ·
+`environment` the connections to them · `printer` the output
+"""
+
 from gateway.cli.demo.runner import run_demo
 
-__all__ = ["DemoPrinter", "run_demo"]
+__all__ = ["run_demo"]

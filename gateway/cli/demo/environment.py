@@ -1,4 +1,4 @@
-"""What the demo's steps act on: the gateway's services, and the simulated providers behind it."""
+"""What the demo's steps call: the gateway's services and the simulated providers."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from grpc import aio
 
-from gateway.cli.demo.children import Started
 from gateway.cli.demo.examples import Example
+from gateway.cli.demo.processes import Addresses
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
-    """A simulated provider, as a process that listens."""
+class SimulatedProvider:
+    """A simulator's process, called through its control."""
 
     example: Example
     base_url: str
     http: aiohttp.ClientSession
 
-    async def ask(self, path: str, order: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """Ask the simulator's control for something; POST where there is an order. Raises aiohttp.ClientError."""
+    async def control(self, path: str, order: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """GET from the simulator's control, or POST an order to it. Raises aiohttp.ClientError."""
         url = f"{self.base_url}/_simulator/{path}"
         async with self.http.request("POST" if order is not None else "GET", url, json=order) as response:
             answer: dict[str, Any] = await response.json()
@@ -36,26 +36,26 @@ class Simulated:
             return answer
 
     async def received(self) -> list[dict[str, Any]]:
-        """The requests that arrived, with what was answered."""
-        exchanges: list[dict[str, Any]] = (await self.ask("exchanges"))["received"]
+        """The requests that it received, with its answers."""
+        exchanges: list[dict[str, Any]] = (await self.control("exchanges"))["received"]
         return exchanges
 
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """Everything that runs."""
+    """The clients of all processes."""
 
     sessions: "SessionServiceAsyncStub"
     wallet: "WalletServiceAsyncStub"
-    providers: Sequence[Simulated]
+    providers: Sequence[SimulatedProvider]
 
 
 @asynccontextmanager
-async def world(examples: Sequence[Example], started: Started) -> AsyncIterator[DemoEnvironment]:
-    """Connect to what has started, and tell each simulator where its callbacks go. Raises aiohttp.ClientError."""
-    async with aiohttp.ClientSession() as http, aio.insecure_channel(started.gateway["grpc"]) as channel:
-        simulated = [Simulated(example, started.simulators[example.adapter], http) for example in examples]
-        for one in simulated:
-            if url := started.callbacks.get(one.example.adapter):
-                await one.ask("callback-url", {"url": url})
-        yield DemoEnvironment(SessionServiceStub(channel), WalletServiceStub(channel), simulated)
+async def connect(examples: Sequence[Example], addresses: Addresses) -> AsyncIterator[DemoEnvironment]:
+    """Connect to the processes, and give each simulator its callback URL. Raises aiohttp.ClientError."""
+    async with aiohttp.ClientSession() as http, aio.insecure_channel(addresses.gateway["grpc"]) as channel:
+        providers = [SimulatedProvider(example, addresses.simulators[example.adapter], http) for example in examples]
+        for provider in providers:
+            if url := addresses.callbacks.get(provider.example.adapter):
+                await provider.control("callback-url", {"url": url})
+        yield DemoEnvironment(SessionServiceStub(channel), WalletServiceStub(channel), providers)

@@ -1,4 +1,4 @@
-"""What the demo plays: each dialect's account and call, as its goldens show them."""
+"""One account and one call per adapter, taken from its goldens."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from adapters.registry import Registry, RegistryError, find
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A dialect with what its document's example says."""
+    """An adapter with the account and the call of its example."""
 
     adapter: str
     display_name: str
     settings: Mapping[str, object]
-    """What the adapter adds to a provider's configuration."""
+    """The adapter's own keys of a provider's configuration."""
     user_id: str
     session_id: str
     game_id: str
@@ -26,14 +26,14 @@ class Example:
     accepts_game: bool
     accepts_clear_history: bool
     expiry_path: str
-    """The callback that tells of an expired session; '' where the dialect has none."""
+    """The path of the callback for an expired session; empty if the dialect has none."""
     result_path: str
-    """The callback that brings a win; '' where the dialect has none."""
+    """The path of the callback for a win; empty if the dialect has none."""
 
 
-def examples(registry: Registry | None = None) -> tuple[Example, ...]:
-    """Every adapter that loads, has a simulator and can close sessions, with its first golden of a close."""
-    registry = registry or find()
+def find_examples() -> tuple[Example, ...]:
+    """An example of every adapter that loads, has a simulator and can close sessions."""
+    registry = find()
     return tuple(example for name in registry.names() for example in _example(registry, name))
 
 
@@ -42,7 +42,7 @@ def _example(registry: Registry, name: str) -> Iterator[Example]:
         adapter, package = registry.load(name), registry.package(name)
         registry.simulator(name)
     except RegistryError:
-        return  # a third party's broken adapter is fatal only where it is configured
+        return  # a broken adapter matters only to those that configure it
     close = adapter.close_session
     golden = next(_closes(adapter, package), None)
     if close is None or golden is None:
@@ -64,7 +64,7 @@ def _example(registry: Registry, name: str) -> Iterator[Example]:
 
 
 def _closes(adapter: Adapter[Any], package: str) -> Iterator[CallGolden]:
-    """Goldens of a close that succeeds; those that the provider's document prints come first."""
+    """Goldens of a successful close; those printed in the provider's document come first."""
     goldens = [parse(file, content, adapter) for file, content in files_of(package).items()]
     closes = [
         golden
@@ -76,12 +76,12 @@ def _closes(adapter: Adapter[Any], package: str) -> Iterator[CallGolden]:
     yield from sorted(closes, key=lambda golden: golden.printed is None)
 
 
-def _path_of(callbacks: Mapping[str, Callback[Any, Notification]], told: type[Notification]) -> str:
-    return next((path for path, callback in callbacks.items() if callback.notification is told), "")
+def _path_of(callbacks: Mapping[str, Callback[Any, Notification]], kind: type[Notification]) -> str:
+    return next((path for path, callback in callbacks.items() if callback.notification is kind), "")
 
 
 def _revealed(value: object) -> object:
-    """A golden's secrets are made up, and go into the demo's own configuration."""
+    """A golden's secrets are invented, so the demo's configuration may hold them."""
     if isinstance(value, Secret):
         return value.reveal()
     raise NotImplementedError(f"no TOML for {type(value).__name__}")

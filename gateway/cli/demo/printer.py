@@ -1,4 +1,4 @@
-"""What the demo prints: a heading a step, and under it what travelled, as it travelled."""
+"""What the demo prints: a heading for each step, and below it each request and answer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,91 +7,80 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.cli.demo.children import Started
 from gateway.cli.demo.examples import Example
+from gateway.cli.demo.processes import Addresses
 
-
-class StepFailed(Exception):
-    """A step did not show what it is there to show; the message says what was seen instead."""
-
-    def __init__(self, step: str, why: str) -> None:
-        super().__init__(why)
-        self.step = step
+_HIDDEN_HEADERS = frozenset({"host", "accept-encoding", "content-length", "connection", "accept", "user-agent"})
 
 
 class DemoPrinter:
-    """Prints to a console, plainly enough to be read in a log."""
+    """Prints the demo to standard output."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
         self._began = monotonic()
         self._steps = 0
 
-    def print_header(self, started: Started, examples: Sequence[Example]) -> None:
-        """Say what runs, and where."""
-        self._console.rule("session gateway: the main job, end to end")
-        self._line("gateway", ", ".join(f"{name} {address}" for name, address in started.gateway.items()))
+    def print_header(self, addresses: Addresses, examples: Sequence[Example]) -> None:
+        """The processes and their addresses."""
+        self._console.rule("session gateway demo")
+        self._line("gateway", ", ".join(f"{name} {address}" for name, address in addresses.gateway.items()))
         for example in examples:
-            self._line(example.display_name, f"simulated, at {started.simulators[example.adapter]}")
+            self._line(example.display_name, f"simulated provider at {addresses.simulators[example.adapter]}")
 
-    def step(self, what: str) -> None:
-        """Begin a step."""
+    def step(self, title: str) -> None:
+        """The heading of a step."""
         self._steps += 1
-        self._console.print(f"\n[bold]{self._steps}. {what}[/bold]")
+        self._console.print(f"\n[bold]{self._steps}. {title}[/bold]")
 
     def call(self, method: str, request: Mapping[str, object]) -> None:
-        """A microservice's call."""
+        """A gRPC call to the gateway."""
         self._line("microservice → gateway", f"{method} {_json(request)}")
 
-    def answer(self, answer: Mapping[str, object]) -> None:
-        """The gateway's answer to it."""
-        self._line("gateway → microservice", _json(answer))
+    def response(self, response: Mapping[str, object]) -> None:
+        """The response to a gRPC call."""
+        self._line("gateway → microservice", _json(response))
 
-    def refusal(self, code: str, reason: str, metadata: Mapping[str, str], message: str) -> None:
-        """The gateway's failure."""
+    def error(self, code: str, reason: str, metadata: Mapping[str, str], message: str) -> None:
+        """The error of a gRPC call."""
         self._line("gateway → microservice", f"{code} {reason} {_json(metadata)}: {message}")
 
-    def exchange(self, asks: str, answers: str, exchange: Mapping[str, Any]) -> None:
+    def exchange(self, client: str, server: str, exchange: Mapping[str, Any]) -> None:
         """One HTTP request and its answer."""
-        headers = ", ".join(f"{name}: {value}" for name, value in exchange["headers"] if name.lower() not in _DULL)
-        self._line(
-            f"{asks} → {answers}",
-            f"{exchange['method']} {exchange['path']}  {_squeezed(exchange['body'])}"
-            + (f"  ({headers})" if headers else ""),
+        headers = ", ".join(
+            f"{name}: {value}" for name, value in exchange["headers"] if name.lower() not in _HIDDEN_HEADERS
         )
+        request = f"{exchange['method']} {exchange['path']}  {_on_one_line(exchange['body'])}"
+        self._line(f"{client} → {server}", f"{request}  ({headers})" if headers else request)
         reply = exchange["reply"]
-        told = f"HTTP {reply['status']}  {_squeezed(reply['body'])}" if reply else exchange["note"] or "no answer"
-        self._line(f"{answers} → {asks}", told)
+        answer = f"HTTP {reply['status']}  {_on_one_line(reply['body'])}" if reply else exchange["note"] or "no answer"
+        self._line(f"{server} → {client}", answer)
 
     def event(self, event: Mapping[str, object]) -> None:
-        """An event at a subscriber."""
+        """An event that a subscriber received."""
         self._line("gateway → subscriber", _json(event))
 
-    def observed(self, what: str) -> None:
-        """What the step was there to show."""
-        self._console.print(f"   [green]✓[/green] {what}")
+    def checked(self, result: str) -> None:
+        """What the step has checked."""
+        self._console.print(f"   [green]✓[/green] {result}")
 
-    def failed(self, step: str, why: str) -> None:
-        """The demo ends here."""
-        self._console.print(f"\n[bold red]FAILED[/bold red] at step: {step}", markup=True)
-        self._console.print(f"   {why}", markup=False)
+    def failed(self, step: str, error: str) -> None:
+        """The end of a demo that failed."""
+        self._console.print(f"\n[bold red]FAILED[/bold red] at step: {step}")
+        self._console.print(f"   {error}", markup=False)
 
     def succeeded(self) -> None:
-        """All of it was observed."""
+        """The end of a demo that succeeded."""
         seconds = monotonic() - self._began
-        self._console.print(f"\n[bold green]All {self._steps} steps observed[/bold green] in {seconds:.1f} s.")
+        self._console.print(f"\n[bold green]All {self._steps} steps succeeded[/bold green] in {seconds:.1f} s.")
 
-    def _line(self, who: str, what: str) -> None:
-        self._console.print(f"   {who:<24} {what}", markup=False)
-
-
-_DULL = frozenset({"host", "accept-encoding", "content-length", "connection", "accept", "user-agent"})
+    def _line(self, label: str, text: str) -> None:
+        self._console.print(f"   {label:<24} {text}", markup=False)
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _squeezed(body: str) -> str:
-    """A body on one line. White space between JSON's tokens is all that goes."""
+def _on_one_line(body: str) -> str:
     return " ".join(line.strip() for line in body.splitlines())

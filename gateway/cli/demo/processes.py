@@ -1,99 +1,163 @@
-"""Children of the demo: each says on its first line where it listens, and is ended with the demo."""
+"""The demo's processes: one simulator per provider, and a gateway that is configured with all of them."""
 
 import asyncio
+import contextlib
+import json
+import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-STARTING_S = 20
-STOPPING_S = 12
+from gateway.cli.demo.examples import Example
+
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 12
 
 
-class ChildFailed(Exception):
-    """A child did not start, or did not end as it should; the message holds what it said."""
+class ProcessFailed(Exception):
+    """A process did not start, or did not exit 0. The message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the processes listen."""
+
+    gateway: Mapping[str, str]
+    """By listener: grpc, callbacks, admin."""
+    simulators: Mapping[str, str]
+    """Base URL by adapter."""
+    callbacks: Mapping[str, str]
+    """The gateway's callback URL by adapter, for those that deliver callbacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoProcess:
+    """A `session-gateway` process. It prints one line of JSON when it listens."""
+
+    name: str
+    log: Path
+    process: asyncio.subprocess.Process
+
+    async def listening(self) -> dict[str, Any]:
+        """Wait for that line. Raises ProcessFailed if there is none."""
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                line = await self.process.stdout.readline()
+            return msgspec.json.decode(line, type=dict[str, Any])
+        except (TimeoutError, msgspec.MsgspecError):
+            raise ProcessFailed(f"{self.name} did not start: {self._end_of_log()}") from None
+
+    async def exited(self) -> None:
+        """Wait for its end, and kill it if it takes too long. Raises ProcessFailed if it does not exit 0."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                code = await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            code = await self.process.wait()
+        if code != 0:
+            raise ProcessFailed(f"{self.name} exited {code} on SIGTERM, not 0: {self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        return self.log.read_text(errors="replace").strip()[-2000:] or "its log is empty"
 
 
 class ProcessGroup:
-    """The children, so that all can be told to end at once."""
+    """Starts processes in a folder and ends them together."""
 
-    def __init__(self) -> None:
-        self._running: list[asyncio.subprocess.Process] = []
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: list[DemoProcess] = []
 
-    def joined(self, process: asyncio.subprocess.Process) -> None:
-        """Take one more in."""
-        self._running.append(process)
+    async def start(self, name: str, *arguments: str) -> DemoProcess:
+        """Start `session-gateway` with these arguments. Its log goes to a file."""
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "gateway", *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                cwd=self._folder,
+            )
+        started = DemoProcess(name, log, process)
+        self._processes.append(started)
+        return started
 
-    def end(self) -> None:
-        """Tell all to end."""
-        while self._running:
-            self.end_one(self._running[-1])
-
-    def end_one(self, process: asyncio.subprocess.Process) -> None:
-        """Tell one to end, unless it was told: a second SIGTERM could meet a process that no longer handles it."""
-        if process in self._running:
-            self._running.remove(process)
-            if process.returncode is None:
-                process.terminate()
+    async def stop(self) -> None:
+        """Send SIGTERM to all and wait for them. Raises ProcessFailed if one does not exit 0."""
+        for each in self._processes:
+            if each.process.returncode is None:
+                each.process.terminate()
+        results = await asyncio.gather(*(each.exited() for each in self._processes), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
 
-@asynccontextmanager
-async def child(
-    family: ProcessGroup, name: str, folder: Path, *arguments: str, reads: Awaitable[str] | None = None
-) -> AsyncIterator[dict[str, Any]]:
-    """Run `session-gateway` with these arguments; yields its first line, and ends it with SIGTERM.
-
-    `reads` is what it finds on its standard input, once that is known. Raises ChildFailed where there is no first line,
-    or where the child does not exit 0.
-    """
-    log = folder / f"{name}.log"
-    with log.open("wb") as errors:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE if reads else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            cwd=folder,
-        )
-    family.joined(process)
+@contextlib.asynccontextmanager
+async def run_processes(
+    examples: Sequence[Example], folder: Path, faults: Mapping[str, str]
+) -> AsyncIterator[Addresses]:
+    """Start all processes on free ports, and end them; `faults` by adapter. Raises ProcessFailed."""
+    group = ProcessGroup(folder)
     try:
-        if reads and process.stdin:
-            process.stdin.write((await reads).encode())
-            process.stdin.close()
-        yield await _first_line(name, process, log)
+        yield await _start_all(group, examples, folder, faults)
     except BaseException:
-        await _ended(family, process)
+        with contextlib.suppress(ProcessFailed):  # the first error is the one to report
+            await group.stop()
         raise
-    code = await _ended(family, process)
-    if code != 0:
-        raise ChildFailed(f"{name} exited {code} on SIGTERM, where 0 was due: {_said(log)}")
+    await group.stop()
 
 
-async def _first_line(name: str, process: asyncio.subprocess.Process, log: Path) -> dict[str, Any]:
-    assert process.stdout is not None  # noqa: S101 - it was asked for
-    try:
-        async with asyncio.timeout(STARTING_S):
-            line = await process.stdout.readline()
-        return msgspec.json.decode(line, type=dict[str, Any])
-    except (TimeoutError, msgspec.MsgspecError):
-        raise ChildFailed(f"{name} did not say where it listens: {_said(log)}") from None
+async def _start_all(
+    group: ProcessGroup, examples: Sequence[Example], folder: Path, faults: Mapping[str, str]
+) -> Addresses:
+    keys = {example.adapter: secrets.token_urlsafe(32) for example in examples if example.result_path}
+    draft, config = folder / "simulators.toml", folder / "gateway.toml"
+    draft.write_text(_configuration(folder, examples, keys, {}))
+    simulators = {
+        example.adapter: await group.start(
+            f"{example.adapter}-simulator", "simulate", *_simulator_options(example, draft, faults)
+        )
+        for example in examples
+    }
+    urls = {adapter: str((await simulator.listening())["listening"]) for adapter, simulator in simulators.items()}
+    config.write_text(_configuration(folder, examples, keys, urls))
+    gateway = await group.start("gateway", "serve", "--config", str(config))
+    line = await gateway.listening()
+    listeners = {name: str(line[name]) for name in ("grpc", "callbacks", "admin")}
+    callbacks = {adapter: f"http://{listeners['callbacks']}/callbacks/{adapter}/{key}" for adapter, key in keys.items()}
+    return Addresses(listeners, urls, callbacks)
 
 
-async def _ended(family: ProcessGroup, process: asyncio.subprocess.Process) -> int:
-    family.end_one(process)
-    try:
-        async with asyncio.timeout(STOPPING_S):
-            return await process.wait()
-    except TimeoutError:
-        process.kill()
-        return await process.wait()
+def _simulator_options(example: Example, config: Path, faults: Mapping[str, str]) -> list[str]:
+    session = f"{example.user_id}:{example.session_id}:{example.game_id}"
+    options = ["--config", str(config), "--provider", example.adapter, "--session", session]
+    if fault := faults.get(example.adapter):
+        options += ["--fault", fault]
+    return options
 
 
-def _said(log: Path) -> str:
-    return log.read_text(errors="replace").strip()[-2000:] or "it said nothing"
+def _configuration(folder: Path, examples: Sequence[Example], keys: Mapping[str, str], urls: Mapping[str, str]) -> str:
+    """One configuration for the gateway and the simulators. A JSON string is a TOML string."""
+    lines = [f'[{section}]\nlisten = "127.0.0.1:0"' for section in ("grpc", "callbacks", "admin")]
+    lines.append(f"[store]\nurl = {json.dumps(f'sqlite:///{folder}/gateway.db')}")
+    for example in examples:
+        settings = {
+            "adapter": example.adapter,
+            "base_url": urls.get(example.adapter, "http://127.0.0.1:1"),
+            "allow_plain_http": True,
+            "allow_private_addresses": True,
+            "token": "demo-token",
+            **example.settings,
+            **({"callback_keys": [keys[example.adapter]]} if example.adapter in keys else {}),
+        }
+        lines.append(f"[providers.{example.adapter}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    return "\n".join(lines) + "\n"

@@ -1,39 +1,28 @@
-"""The demo from its first process to its last: starts the processes, has the steps performed, says how it went."""
+"""Runs the demo: starts the processes, runs the steps, reports the result."""
 
-import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.cli.demo.children import Started, started
 from gateway.cli.demo.examples import Example
-from gateway.cli.demo.printer import DemoPrinter, StepFailed
-from gateway.cli.demo.processes import ChildFailed
+from gateway.cli.demo.printer import DemoPrinter
+from gateway.cli.demo.processes import ProcessFailed, run_processes
+from gateway.cli.demo.steps import StepFailed, run_steps
 
-Perform = Callable[[DemoPrinter, Sequence[Example], Started], Awaitable[None]]
 
-
-async def run_demo(examples: Sequence[Example], faults: Mapping[str, str], stage: DemoPrinter) -> bool:
-    """Show the main job; `faults` puts one into a simulator, by adapter. True if all of it was observed."""
+async def run_demo(examples: Sequence[Example], faults: Mapping[str, str]) -> bool:
+    """Run the demo; `faults` by adapter, for the simulators. Returns whether every step succeeded."""
+    printer = DemoPrinter()
     try:
         with tempfile.TemporaryDirectory(prefix="session-gateway-demo-") as folder:
-            loading = asyncio.create_task(asyncio.to_thread(_load))
-            async with started(examples, Path(folder), faults) as running:
-                perform = await loading
-                stage.print_header(running, examples)
-                await perform(stage, examples, running)
+            async with run_processes(examples, Path(folder), faults) as addresses:
+                printer.print_header(addresses, examples)
+                await run_steps(printer, examples, addresses)
     except StepFailed as failed:
-        stage.failed(failed.step, str(failed))
+        printer.failed(failed.step, str(failed))
         return False
-    except ChildFailed as failed:
-        stage.failed("starting and stopping the gateway and the simulated providers", str(failed))
+    except ProcessFailed as failed:
+        printer.failed("start and stop the gateway and the simulated providers", str(failed))
         return False
-    stage.succeeded()
+    printer.succeeded()
     return True
-
-
-def _load() -> Perform:
-    """What the steps call with takes as long to load as the processes take to start: it is loaded meanwhile."""
-    from gateway.cli.demo.steps import perform
-
-    return perform

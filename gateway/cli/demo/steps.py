@@ -1,4 +1,4 @@
-"""The demo's steps: each shows what travelled and checks it. What was not observed raises NotObserved."""
+"""The demo's steps. Each makes calls, prints them, and checks the result."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -14,111 +14,124 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.cli.demo.children import Started
-from gateway.cli.demo.environment import DemoEnvironment, Simulated, world
+from gateway.cli.demo.environment import DemoEnvironment, SimulatedProvider, connect
 from gateway.cli.demo.examples import Example
-from gateway.cli.demo.printer import DemoPrinter, StepFailed
+from gateway.cli.demo.printer import DemoPrinter
+from gateway.cli.demo.processes import Addresses
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1 import wallet_service_pb2 as wallet
 
-CALL_S = 2.0
-"""The deadline of the demo's calls, in seconds."""
+CALL_TIMEOUT_S = 2.0
+STEP_TIMEOUT_S = 4 * CALL_TIMEOUT_S
 
 CURRENCY = "USD"
-OPENING = Decimal("99889.99")
+OPENING_BALANCE = Decimal("99889.99")
 WIN = Decimal("10.00")
 DELIVERIES = 3
 
 
-class NotObserved(Exception):
-    """What the step is there to show did not happen."""
+class CheckFailed(Exception):
+    """A step had another result than expected."""
+
+
+class StepFailed(Exception):
+    """A step failed. The message says what happened instead."""
+
+    def __init__(self, step: str, error: str) -> None:
+        super().__init__(error)
+        self.step = step
 
 
 Step = tuple[str, Callable[[DemoPrinter, DemoEnvironment], Awaitable[None]]]
 
 
-async def perform(stage: DemoPrinter, examples: Sequence[Example], started: Started) -> None:
-    """Go through the steps. Raises StepFailed at the first that does not show what it is there to show."""
-    step = "reaching the simulated providers"
+async def run_steps(printer: DemoPrinter, examples: Sequence[Example], addresses: Addresses) -> None:
+    """Run all steps. Raises StepFailed at the first that fails."""
+    title = "connect to the simulated providers"
     try:
-        async with world(examples, started) as running:
-            for step, act in steps(running):
-                stage.step(step)
-                async with asyncio.timeout(4 * CALL_S):
-                    await act(stage, running)
+        async with connect(examples, addresses) as environment:
+            for title, run in _steps(environment):
+                printer.step(title)
+                async with asyncio.timeout(STEP_TIMEOUT_S):
+                    await run(printer, environment)
     except grpc.aio.AioRpcError as error:
-        raise StepFailed(step, f"the call failed with {error.code().name}: {error.details()}") from error
-    except (NotObserved, ClientError, TimeoutError) as error:
-        raise StepFailed(step, str(error) or type(error).__name__) from error
+        raise StepFailed(title, f"the call failed with {error.code().name}: {error.details()}") from error
+    except (CheckFailed, ClientError, TimeoutError) as error:
+        raise StepFailed(title, str(error) or type(error).__name__) from error
 
 
-def steps(world: DemoEnvironment) -> Iterator[Step]:
-    """The steps in order, for the providers that there are."""
-    for provider in world.providers:
-        yield f"a close through {provider.example.display_name}", partial(_close, provider)
-    for provider in world.providers:
+def _steps(environment: DemoEnvironment) -> Iterator[Step]:
+    """The steps in order, for the providers that are installed."""
+    for provider in environment.providers:
+        yield f"CloseSession through {provider.example.display_name}", partial(_close, provider)
+    for provider in environment.providers:
         if not provider.example.accepts_clear_history:
             name = provider.example.display_name
-            yield f"a close that {name} cannot express is refused, and nothing is sent", partial(_refused, provider)
+            yield (
+                f"CloseSession with clear_history, which {name} does not support, is rejected",
+                partial(_reject, provider),
+            )
             break
-    for provider in world.providers:
+    for provider in environment.providers:
         name = provider.example.display_name
         if provider.example.expiry_path:
-            yield f"{name} says that a session expired", partial(_expired, provider)
+            yield f"{name} reports an expired session", partial(_expire, provider)
         if provider.example.result_path:
-            yield f"Auto Closing: {name} delivers one win {DELIVERIES} times", partial(_paid_once, provider)
+            yield (
+                f"Auto Closing: {name} delivers one win {DELIVERIES} times, and it is credited once",
+                partial(_credit_once, provider),
+            )
 
 
-async def _close(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
-    request = _close_request(provider)
-    stage.call("CloseSession", _shown(request))
-    response = await world.sessions.CloseSession(request, timeout=CALL_S)
-    exchange = (await provider.received())[-1]
-    stage.exchange("gateway", provider.example.display_name, exchange)
-    stage.answer(_shown(response))
-    _expect(response.outcome == pb.OUTCOME_CLOSED, f"the outcome is {pb.Outcome.Name(response.outcome)}, not CLOSED")
-    open_still = {session["session_id"] for session in (await provider.ask("sessions"))["sessions"]}
-    closed = provider.example.session_id
-    _expect(closed not in open_still, f"the provider still has {closed} open")
-    stage.observed("the provider has closed it, and the microservice has the provider's own answer as evidence")
+async def _close(provider: SimulatedProvider, printer: DemoPrinter, environment: DemoEnvironment) -> None:
+    request = _close_request(provider.example)
+    printer.call("CloseSession", _fields(request))
+    response = await environment.sessions.CloseSession(request, timeout=CALL_TIMEOUT_S)
+    printer.exchange("gateway", provider.example.display_name, (await provider.received())[-1])
+    printer.response(_fields(response))
+    _check(response.outcome == pb.OUTCOME_CLOSED, f"the outcome is {pb.Outcome.Name(response.outcome)}, not CLOSED")
+    open_sessions = {session["session_id"] for session in (await provider.control("sessions"))["sessions"]}
+    session_id = provider.example.session_id
+    _check(session_id not in open_sessions, f"session {session_id} is still open at the provider")
+    printer.checked("the provider has closed the session; the response holds the provider's answer")
 
 
-async def _refused(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
-    before = len(await provider.received())
-    request = _close_request(provider)
+async def _reject(provider: SimulatedProvider, printer: DemoPrinter, environment: DemoEnvironment) -> None:
+    received = len(await provider.received())
+    request = _close_request(provider.example)
     request.clear_history = True
-    stage.call("CloseSession", _shown(request))
+    printer.call("CloseSession", _fields(request))
     try:
-        await world.sessions.CloseSession(request, timeout=CALL_S)
+        await environment.sessions.CloseSession(request, timeout=CALL_TIMEOUT_S)
     except grpc.aio.AioRpcError as error:
         info = _error_info(error)
-        stage.refusal(error.code().name, info.reason, dict(info.metadata), error.details() or "")
-        _expect(info.reason == "UNSUPPORTED_BY_PROVIDER", f"the reason is {info.reason}")
+        printer.error(error.code().name, info.reason, dict(info.metadata), error.details() or "")
+        _check(info.reason == "UNSUPPORTED_BY_PROVIDER", f"the reason is {info.reason}, not UNSUPPORTED_BY_PROVIDER")
     else:
-        raise NotObserved("the call succeeded, and must not: the dialect has no way to say clear_history")
-    _expect(len(await provider.received()) == before, "the provider received something")
-    stage.observed("the caller knows why, and that nothing was sent")
+        raise CheckFailed("the call succeeded, although the provider does not support clear_history")
+    _check(len(await provider.received()) == received, "the provider received a request")
+    printer.checked("the error names the unsupported field, and nothing was sent to the provider")
 
 
-async def _expired(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
-    subscription = await _subscribe(world, provider, pb.EVENT_TYPE_SESSION_EXPIRED)
+async def _expire(provider: SimulatedProvider, printer: DemoPrinter, environment: DemoEnvironment) -> None:
+    subscription = await _subscribe(environment, provider, pb.EVENT_TYPE_SESSION_EXPIRED)
     session_id = await _open_session(provider)
-    told = await provider.ask("happen", {"expire": {"session_id": session_id}})
-    _show_callbacks(stage, provider, told)
-    event = await _next(subscription)
-    stage.event(_shown(event))
-    _expect(event.session_id == session_id, f"the event is about session {event.session_id}, not {session_id}")
-    stage.observed("the callback is answered in the provider's words, and the event has reached a subscriber")
+    result = await provider.control("happen", {"expire": {"session_id": session_id}})
+    _print_callbacks(printer, provider, result)
+    event = await _next_event(subscription)
+    printer.event(_fields(event))
+    _check(event.session_id == session_id, f"the event is about session {event.session_id}, not {session_id}")
+    printer.checked("the callback is answered in the provider's dialect, and a subscriber received the event")
 
 
-async def _paid_once(provider: Simulated, stage: DemoPrinter, world: DemoEnvironment) -> None:
+async def _credit_once(provider: SimulatedProvider, printer: DemoPrinter, environment: DemoEnvironment) -> None:
     user_id = provider.example.user_id
-    account = wallet.OpenAccountRequest(user_id=user_id, currency=CURRENCY, opening_balance=str(OPENING))
-    stage.call("OpenAccount", _shown(account))
-    stage.answer(_shown(await world.wallet.OpenAccount(account, timeout=CALL_S)))
-    question = wallet.GetBalanceRequest(user_id=user_id, currency=CURRENCY)
-    before = Decimal((await world.wallet.GetBalance(question, timeout=CALL_S)).cash)
-    subscription = await _subscribe(world, provider, pb.EVENT_TYPE_RESULT_CREDITED)
+    account = wallet.OpenAccountRequest(user_id=user_id, currency=CURRENCY, opening_balance=str(OPENING_BALANCE))
+    printer.call("OpenAccount", _fields(account))
+    printer.response(_fields(await environment.wallet.OpenAccount(account, timeout=CALL_TIMEOUT_S)))
+    get_balance = wallet.GetBalanceRequest(user_id=user_id, currency=CURRENCY)
+    before = Decimal((await environment.wallet.GetBalance(get_balance, timeout=CALL_TIMEOUT_S)).cash)
+    subscription = await _subscribe(environment, provider, pb.EVENT_TYPE_RESULT_CREDITED)
     win = {
         "session_id": await _open_session(provider),
         "round_id": "5103188801",
@@ -126,21 +139,20 @@ async def _paid_once(provider: Simulated, stage: DemoPrinter, world: DemoEnviron
         "currency": CURRENCY,
         "amount": str(WIN),
     }
-    told = await provider.ask("happen", {"win": win, "times": DELIVERIES})
-    _show_callbacks(stage, provider, told)
-    bodies = [exchange["reply"]["body"] for exchange in told["exchanges"] if exchange["reply"]]
-    _expect(len(bodies) == DELIVERIES, f"{len(bodies)} of {DELIVERIES} deliveries were answered")
-    _expect(len(set(bodies)) == 1, "the answers differ: each must name the one transaction and the balance")
-    stage.event(_shown(await _next(subscription)))
-    balance = await world.wallet.GetBalance(question, timeout=CALL_S)
-    stage.call("GetBalance", _shown(question))
-    stage.answer(_shown(balance))
-    _expect(Decimal(balance.cash) == before + WIN, f"the balance is {balance.cash}, not {before + WIN}")
-    stage.observed(f"delivered {DELIVERIES} times, paid once: {before} + {WIN} = {balance.cash}")
+    result = await provider.control("happen", {"win": win, "times": DELIVERIES})
+    _print_callbacks(printer, provider, result)
+    answers = [exchange["reply"]["body"] for exchange in result["exchanges"] if exchange["reply"]]
+    _check(len(answers) == DELIVERIES, f"{len(answers)} of {DELIVERIES} deliveries were answered")
+    _check(len(set(answers)) == 1, "the answers differ: each must name the same transaction and balance")
+    printer.event(_fields(await _next_event(subscription)))
+    balance = await environment.wallet.GetBalance(get_balance, timeout=CALL_TIMEOUT_S)
+    printer.call("GetBalance", _fields(get_balance))
+    printer.response(_fields(balance))
+    _check(Decimal(balance.cash) == before + WIN, f"the balance is {balance.cash}, not {before + WIN}")
+    printer.checked(f"delivered {DELIVERIES} times, credited once: {before} + {WIN} = {balance.cash}")
 
 
-def _close_request(provider: Simulated) -> pb.CloseSessionRequest:
-    example = provider.example
+def _close_request(example: Example) -> pb.CloseSessionRequest:
     return pb.CloseSessionRequest(
         provider=example.adapter,
         user_id=example.user_id,
@@ -150,11 +162,12 @@ def _close_request(provider: Simulated) -> pb.CloseSessionRequest:
     )
 
 
-async def _open_session(provider: Simulated) -> str:
-    """A session of its own for a step, for a close by user has ended those that were open."""
+async def _open_session(provider: SimulatedProvider) -> str:
+    """Open a session for one step. A close by user has ended the earlier ones."""
     example = provider.example
     session_id = f"session-{uuid4().hex[:8]}"
-    await provider.ask("sessions", {"session_id": session_id, "user_id": example.user_id, "game_id": example.game_id})
+    session = {"session_id": session_id, "user_id": example.user_id, "game_id": example.game_id}
+    await provider.control("sessions", session)
     return session_id
 
 
@@ -162,28 +175,29 @@ if TYPE_CHECKING:  # generic in the stubs only
     Subscription = grpc.aio.UnaryStreamCall[pb.WatchEventsRequest, pb.WatchEventsResponse]
 
 
-async def _subscribe(world: DemoEnvironment, provider: Simulated, kind: pb.EventType) -> "Subscription":
-    call = world.sessions.WatchEvents(
-        pb.WatchEventsRequest(provider=provider.example.adapter, types=[kind]), timeout=4 * CALL_S
-    )
+async def _subscribe(
+    environment: DemoEnvironment, provider: SimulatedProvider, event_type: pb.EventType
+) -> "Subscription":
+    request = pb.WatchEventsRequest(provider=provider.example.adapter, types=[event_type])
+    call = environment.sessions.WatchEvents(request, timeout=STEP_TIMEOUT_S)
     await call.initial_metadata()
     return call
 
 
-async def _next(subscription: "Subscription") -> pb.Event:
+async def _next_event(subscription: "Subscription") -> pb.Event:
     response = await subscription.read()
     subscription.cancel()
     if not isinstance(response, pb.WatchEventsResponse):
-        raise NotObserved("the subscription ended before the event came")
+        raise CheckFailed("the subscription ended before the event came")
     return response.event
 
 
-def _show_callbacks(stage: DemoPrinter, provider: Simulated, told: dict[str, Any]) -> None:
-    for exchange in told["exchanges"]:
-        stage.exchange(provider.example.display_name, "gateway", exchange)
+def _print_callbacks(printer: DemoPrinter, provider: SimulatedProvider, result: dict[str, Any]) -> None:
+    for exchange in result["exchanges"]:
+        printer.exchange(provider.example.display_name, "gateway", exchange)
 
 
-def _shown(message: Message) -> dict[str, Any]:
+def _fields(message: Message) -> dict[str, Any]:
     return MessageToDict(message, preserving_proto_field_name=True)
 
 
@@ -196,6 +210,6 @@ def _error_info(error: grpc.aio.AioRpcError) -> ErrorInfo:
     return info
 
 
-def _expect(held: bool, otherwise: str) -> None:
-    if not held:
-        raise NotObserved(otherwise)
+def _check(passed: bool, failure: str) -> None:
+    if not passed:
+        raise CheckFailed(failure)

@@ -1,58 +1,58 @@
-"""Adapters broken on purpose, each in one way: small variations of the made-up one, and the check that tells each."""
+"""Broken adapters: each varies the example adapter in one place, and names the check that must fail for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from adapters.conformance import Subject
-from tests.adapters.madeup import ADAPTER
+from adapters.conformance import Case
+from tests.adapters.example import ADAPTER
 
-GOOD = Subject.of("tests.adapters.madeup")
+GOOD = Case.of("tests.adapters.example")
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A broken adapter, the check that must fail for it, and a word of what that failure must say."""
+    """A broken adapter, the check that must fail for it, and a part of that failure's message."""
 
     name: str
-    subject: Subject
-    caught_by: str
-    saying: str
+    case: Case
+    check: str
+    message: str
 
     def __str__(self) -> str:
         return self.name
 
 
-def with_adapter(**changes: Any) -> Subject:
-    """The good one with another adapter value."""
+def with_adapter(**changes: Any) -> Case:
+    """The example with another adapter value."""
     return replace(GOOD, adapter=replace(ADAPTER, **changes))
 
 
-def with_call(**changes: Any) -> Subject:
-    """The good one with another close."""
+def with_call(**changes: Any) -> Case:
+    """The example with another close."""
     assert ADAPTER.close_session is not None
     return with_adapter(close_session=replace(ADAPTER.close_session, **changes))
 
 
-def with_callback(path: str, **changes: Any) -> Subject:
-    """The good one with another callback."""
+def with_callback(path: str, **changes: Any) -> Case:
+    """The example with another callback."""
     changed = {path: replace(ADAPTER.callbacks[path], **changes)}
     return with_adapter(callbacks=MappingProxyType({**ADAPTER.callbacks, **changed}))
 
 
-def with_simulator(**changes: Any) -> Subject:
-    """The good one with another simulator."""
+def with_simulator(**changes: Any) -> Case:
+    """The example with another simulator."""
     return replace(GOOD, simulator=replace(GOOD.simulator, **changes))
 
 
-def with_golden(name: str, change: Callable[[str], str]) -> Subject:
-    """The good one with another text in one golden."""
+def with_golden(name: str, change: Callable[[str], str]) -> Case:
+    """The example with another text in one golden."""
     text = change(GOOD.golden_files[name].decode())
     return replace(GOOD, golden_files={**GOOD.golden_files, name: text.encode()})
 
 
-def without_goldens(subject: Subject, *names: str) -> Subject:
-    """A subject that lacks these goldens."""
-    left = {name: content for name, content in subject.golden_files.items() if name not in names}
-    return replace(subject, golden_files=left)
+def without_goldens(case: Case, *names: str) -> Case:
+    """The case without these goldens."""
+    left = {name: content for name, content in case.golden_files.items() if name not in names}
+    return replace(case, golden_files=left)

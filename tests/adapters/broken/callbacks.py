@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 
-from adapters.conformance.responses import CREDITED
+from adapters.conformance.callbacks import CREDITED
 from adapters.contract import (
     Account,
     CallbackAnswer,
@@ -20,13 +20,13 @@ from adapters.contract import (
     SessionExpired,
 )
 from tests.adapters.broken import Broken, with_adapter, with_callback
-from tests.adapters.madeup import ADAPTER, Settings, decode_left, decode_paid, encode_reply, seal
+from tests.adapters.example import ADAPTER, Settings, decode_left, decode_paid, encode_reply, seal
 
 _Account = Account[Settings]
 
 
-def _lets_all_pass(account: _Account, request: HttpRequest) -> None:
-    """Judges nothing, and does not say so."""
+def _accepts_everything(account: _Account, request: HttpRequest) -> None:
+    """Verifies nothing, and is not `unsigned`."""
 
 
 def _compares_texts(account: _Account, request: HttpRequest) -> None:
@@ -70,18 +70,18 @@ def _writes_money_as_float(account: _Account, answer: CallbackAnswer) -> HttpRep
     return encode_reply(account, answer)
 
 
-def _thanks_for_the_odd(account: _Account, answer: CallbackAnswer) -> HttpReply:
+def _thanks_for_a_malformed_field(account: _Account, answer: CallbackAnswer) -> HttpReply:
     reply = encode_reply(account, answer)
     return replace(reply, body=reply.body.replace(b"said=odd", b"said=thanks"))
 
 
-def _never_says_again(account: _Account, answer: CallbackAnswer) -> HttpReply:
+def _never_asks_again(account: _Account, answer: CallbackAnswer) -> HttpReply:
     if answer == Rejected(CallbackFault.TRY_AGAIN):
         answer = Rejected(CallbackFault.REFERENCE_REUSED)
     return encode_reply(account, answer)
 
 
-def _says_no_again(account: _Account, answer: CallbackAnswer) -> HttpReply:
+def _asks_again_with_another_code(account: _Account, answer: CallbackAnswer) -> HttpReply:
     reply = encode_reply(account, answer)
     return replace(reply, body=reply.body.replace(b"said=again", b"said=later"))
 
@@ -96,7 +96,7 @@ def _knows_no_coin(account: _Account, answer: CallbackAnswer) -> HttpReply:
     return encode_reply(account, answer)
 
 
-def _is_down_in_http(account: _Account, answer: CallbackAnswer) -> HttpReply:
+def _answers_503(account: _Account, answer: CallbackAnswer) -> HttpReply:
     reply = encode_reply(account, answer)
     return replace(reply, status=503) if answer == Rejected(CallbackFault.TRY_AGAIN) else reply
 
@@ -113,88 +113,91 @@ def _forgets_the_slip(account: _Account, answer: CallbackAnswer) -> HttpReply:
 
 
 BROKEN = (
-    Broken("lets_all_pass", with_callback("left", verify=_lets_all_pass), "signatures_are_judged", "another body"),
+    Broken(
+        "accepts_everything",
+        with_callback("left", verify=_accepts_everything),
+        "signatures_are_verified",
+        "another body",
+    ),
     Broken(
         "compares_texts",
         with_callback("left", verify=_compares_texts),
-        "any_callback_is_understood_or_refused",
+        "any_callback_is_decoded_or_refused",
         "verify of left raises TypeError",
     ),
     Broken(
         "swaps_house_and_seat",
         with_callback("left", decode=_swaps_house_and_seat),
-        "callbacks_are_understood",
-        "something else of the callback",
+        "callbacks_are_decoded",
+        "another result of the callback",
     ),
     Broken(
         "calculates_early",
         with_callback("paid", decode=_calculates_early),
-        "any_callback_is_understood_or_refused",
+        "any_callback_is_decoded_or_refused",
         "decode of paid raises",
     ),
     Broken(
         "takes_any_number",
         with_callback("paid", decode=_takes_any_number),
-        "any_callback_is_understood_or_refused",
+        "any_callback_is_decoded_or_refused",
         "as an amount",
     ),
     Broken(
         "reads_money_as_float",
         with_callback("paid", decode=_reads_money_as_float),
-        "simulator_callbacks_are_understood",
-        "not what happened",
+        "simulator_callbacks_are_decoded",
+        "not decoded as the event",
     ),
     Broken(
         "writes_money_as_float",
         with_callback("paid", encode_reply=_writes_money_as_float),
-        "money_is_told_exactly",
-        "not told exactly",
+        "balances_are_encoded_exactly",
+        "the balance is not exact",
     ),
     Broken(
-        "thanks_for_the_odd",
-        with_callback("paid", encode_reply=_thanks_for_the_odd),
-        "no_rejection_reads_as_a_success",
-        "FIELD_MALFORMED is told as a success",
+        "thanks_for_a_malformed_field",
+        with_callback("paid", encode_reply=_thanks_for_a_malformed_field),
+        "rejections_differ_from_success",
+        "FIELD_MALFORMED is encoded as a success",
     ),
     Broken(
         "thanks_and_mentions_the_coin",
         with_callback("paid", encode_reply=_thanks_and_mentions_the_coin),
-        "no_rejection_reads_as_a_success",
-        "CURRENCY_MISMATCH is told as a success",
+        "rejections_differ_from_success",
+        "CURRENCY_MISMATCH is encoded as a success",
     ),
-    Broken(
-        "is_down_in_http", with_callback("left", encode_reply=_is_down_in_http), "every_answer_can_be_told", "HTTP 503"
-    ),
+    Broken("answers_503", with_callback("left", encode_reply=_answers_503), "every_answer_is_encoded", "HTTP 503"),
     Broken(
         "compares_the_beginning",
         with_callback("left", verify=_compares_the_beginning),
-        "every_character_of_a_signature_counts",
+        "whole_signature_is_compared",
         "character 41 of X-Seal",
     ),
-    Broken("knows_no_coin", with_callback("paid", encode_reply=_knows_no_coin), "every_answer_can_be_told", "KeyError"),
+    Broken("knows_no_coin", with_callback("paid", encode_reply=_knows_no_coin), "every_answer_is_encoded", "KeyError"),
     Broken(
         "forgets_the_slip",
         with_callback("paid", encode_reply=_forgets_the_slip),
-        "money_is_told_exactly",
+        "balances_are_encoded_exactly",
         "lacks transaction",
     ),
     Broken(
-        "never_says_again",
-        with_callback("left", encode_reply=_never_says_again),
-        "every_answer_can_be_told",
+        "never_asks_again",
+        with_callback("left", encode_reply=_never_asks_again),
+        "every_answer_is_encoded",
         "whether to send again",
     ),
     Broken(
-        "says_no_again",
-        with_callback("left", encode_reply=_says_no_again),
-        "simulator_hears_our_answers",
+        "asks_again_with_another_code",
+        with_callback("left", encode_reply=_asks_again_with_another_code),
+        "simulator_follows_our_replies",
         "settles what was answered",
     ),
     Broken(
         "has_no_content_type",
         with_callback("left", encode_reply=_has_no_content_type),
-        "answers_are_exact",
-        "another answer",
+        "callback_replies_are_exact",
+        "another reply",
     ),
     Broken(
         "declares_no_token",
@@ -203,5 +206,5 @@ BROKEN = (
         "the header X-Desk of a request",
     ),
     Broken("can_be_changed", with_adapter(callbacks=dict(ADAPTER.callbacks)), "adapter_is_well_formed", "be changed"),
-    Broken("has_another_name", with_adapter(name="parlour"), "adapter_is_well_formed", "lives in 'madeup'"),
+    Broken("has_another_name", with_adapter(name="parlour"), "adapter_is_well_formed", "its package is 'example'"),
 )

@@ -23,7 +23,7 @@ from adapters.contract import (
     Unsupported,
 )
 from tests.adapters.broken import GOOD, Broken, with_call, without_goldens
-from tests.adapters.madeup import FORM, OUTCOMES, Settings, decode, encode, read_form
+from tests.adapters.example import FORM, OUTCOMES, Settings, decode, encode, read_form
 
 _Account = Account[Settings]
 
@@ -99,7 +99,7 @@ def _sends_no_token(account: _Account, call: CloseSession, attempt: Attempt) -> 
     return replace(encode(account, call, attempt), headers=(("Content-Type", FORM),))
 
 
-def _tells_the_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+def _shows_the_token(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
     if call.session_id:
         token = account.token.reveal() if account.token else ""
         raise Unsupported("session_id", f"The desk {token} clears by player and game, not by session.")
@@ -127,8 +127,8 @@ def _trusts_the_form(account: _Account, reply: HttpReply) -> Closed:
     except ProviderRefused as refused:
         if refused.kind is not RefusalKind.MALFORMED or reply.status != 200:
             raise
-        said = dict(pair.split("=") for pair in reply.body.decode().split("&"))["said"]
-        return Closed(OUTCOMES[said], ProviderAnswer(said, "", 200))
+        code = dict(pair.split("=") for pair in reply.body.decode().split("&"))["said"]
+        return Closed(OUTCOMES[code], ProviderAnswer(code, "", 200))
 
 
 def _reads_error_pages(account: _Account, reply: HttpReply) -> Closed:
@@ -154,7 +154,7 @@ def _refuses_the_empty(account: _Account, reply: HttpReply) -> Closed:
     return closed
 
 
-def _hands_on_an_echo(account: _Account, reply: HttpReply) -> Closed:
+def _returns_an_echo(account: _Account, reply: HttpReply) -> Closed:
     closed = decode(account, reply)
     return replace(closed, answer=replace(closed.answer, description=read_form(reply.body)["words"]))
 
@@ -175,24 +175,24 @@ def _keeps_the_first_uuid(account: _Account, call: CloseSession, attempt: Attemp
     return encode(account, call, replace(attempt, uuid=_FIRST.setdefault(call, attempt.uuid)))
 
 
-def _tidies_the_player(tidy: Callable[[str], str]) -> Callable[[_Account, CloseSession, Attempt], HttpRequest]:
-    """Asks for the player by a tidied name."""
+def _normalizes_the_player(normalize: Callable[[str], str]) -> Callable[[_Account, CloseSession, Attempt], HttpRequest]:
+    """Sends a normalized player id."""
 
-    def tidied(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
-        return encode(account, replace(call, user_id=tidy(call.user_id)), attempt)
+    def normalized(account: _Account, call: CloseSession, attempt: Attempt) -> HttpRequest:
+        return encode(account, replace(call, user_id=normalize(call.user_id)), attempt)
 
-    return tidied
+    return normalized
 
 
-def _is_content_with(*statuses: int, empty: bool) -> Callable[[_Account, HttpReply], Closed]:
-    """Takes these statuses for a success, with an empty body or with any other."""
+def _accepts_statuses(*statuses: int, empty: bool) -> Callable[[_Account, HttpReply], Closed]:
+    """Decodes these statuses as a success, with an empty body or with any other."""
 
-    def content(account: _Account, reply: HttpReply) -> Closed:
+    def accept(account: _Account, reply: HttpReply) -> Closed:
         if reply.status in statuses and empty is not bool(reply.body.strip()):
             return Closed(Outcome.CLOSED, ProviderAnswer(str(reply.status), "", reply.status))
         return decode(account, reply)
 
-    return content
+    return accept
 
 
 def _trusts_the_unlisted(account: _Account, reply: HttpReply) -> Closed:
@@ -208,17 +208,17 @@ BROKEN = (
     Broken("wrong_path", with_call(encode=_wrong_path), "requests_are_exact", "another path"),
     Broken("forgets_a_field", with_call(encode=_forgets_a_field), "requests_are_exact", "another body"),
     Broken(
-        "forgets_what_is_required", with_call(encode=_forgets_a_field), "simulator_asks_for_what_is_required", "call"
+        "forgets_what_is_required", with_call(encode=_forgets_a_field), "simulator_enforces_required_fields", "call"
     ),
-    Broken("has_a_clock", with_call(encode=_has_a_clock), "functions_depend_on_their_arguments_alone", "time.time"),
-    Broken("has_the_date", with_call(encode=_has_the_date), "functions_depend_on_their_arguments_alone", "now"),
-    Broken("has_randomness", with_call(encode=_has_randomness), "functions_depend_on_their_arguments_alone", "random."),
-    Broken("counts", with_call(encode=_counts), "functions_depend_on_their_arguments_alone", "the second time"),
+    Broken("has_a_clock", with_call(encode=_has_a_clock), "functions_depend_on_arguments_only", "time.time"),
+    Broken("has_the_date", with_call(encode=_has_the_date), "functions_depend_on_arguments_only", "now"),
+    Broken("has_randomness", with_call(encode=_has_randomness), "functions_depend_on_arguments_only", "random."),
+    Broken("counts", with_call(encode=_counts), "functions_depend_on_arguments_only", "the second time"),
     Broken(
         "imports_a_logger",
-        replace(GOOD, sources={**GOOD.sources, "madeup.log": "import logging\n"}),
+        replace(GOOD, sources={**GOOD.sources, "example.log": "import logging\n"}),
         "sources_are_pure",
-        "madeup.log imports logging",
+        "example.log imports logging",
     ),
     Broken(
         "accepts_a_game_and_ignores_it",
@@ -243,100 +243,112 @@ BROKEN = (
     Broken(
         "needs_a_game_and_does_not_ask",
         with_call(required_fields=frozenset({"token", "game_id"}), ends_all_sessions=False),
-        "needed_fields_are_asked_for",
+        "required_fields_are_enforced",
         "without game_id is not refused",
     ),
     Broken(
         "ends_all_and_needs_a_game",
         with_call(encode=_asks_for_a_game, required_fields=frozenset({"game_id"}), optional_fields=frozenset()),
-        "needed_fields_are_asked_for",
-        "ends_all_sessions is claimed",
+        "required_fields_are_enforced",
+        "ends_all_sessions is True",
     ),
     Broken(
         "prefers_the_configured_token",
         with_call(encode=_prefers_the_configured_token),
-        "either_token_is_enough",
-        "does not win",
+        "caller_token_overrides_account_token",
+        "replaces the caller's",
     ),
-    Broken("takes_any_token", with_call(encode=_takes_any_token), "any_call_is_sent_or_refused", "header X-Desk"),
+    Broken("takes_any_token", with_call(encode=_takes_any_token), "any_call_is_encoded_or_refused", "header X-Desk"),
     Broken(
         "forgets_with_a_game",
         without_goldens(with_call(encode=_forgets_with_a_game), "closed_one_game.toml"),
-        "fields_do_not_speak_for_each_other",
+        "fields_are_encoded_independently",
         "clear_history changes nothing in a request that has game_id",
     ),
     Broken(
         "is_only_sure_when_asked",
         without_goldens(with_call(encode=_is_only_sure_when_asked), "closed_one_game.toml"),
-        "fields_do_not_speak_for_each_other",
-        "giving game_id alone says ['forget'] as clear_history does",
+        "fields_are_encoded_independently",
+        "game_id alone adds ['forget'], as clear_history does",
     ),
     Broken(
         "keeps_the_first_uuid",
         with_call(encode=_keeps_the_first_uuid),
-        "each_attempt_has_its_own_uuid",
-        "does not send a uuid of its own",
+        "each_attempt_sends_its_uuid",
+        "does not send its uuid",
     ),
     Broken(
         "lowers_the_player",
-        with_call(encode=_tidies_the_player(str.casefold)),
-        "ids_travel_as_they_are",
+        with_call(encode=_normalizes_the_player(str.casefold)),
+        "ids_are_sent_unchanged",
         "'Tester' and 'tester' become the same",
     ),
     Broken(
         "numbers_the_player",
-        with_call(encode=_tidies_the_player(lambda player: player.lstrip("0") or player)),
-        "ids_travel_as_they_are",
+        with_call(encode=_normalizes_the_player(lambda player: player.lstrip("0") or player)),
+        "ids_are_sent_unchanged",
         "'007' and '7' become the same",
     ),
     Broken(
         "trims_the_player",
-        with_call(encode=_tidies_the_player(lambda player: player.strip() or player)),
-        "ids_travel_as_they_are",
+        with_call(encode=_normalizes_the_player(lambda player: player.strip() or player)),
+        "ids_are_sent_unchanged",
         "' x ' and 'x' become the same",
     ),
     Broken(
-        "is_content_with_nothing",
-        with_call(decode=_is_content_with(202, 204, empty=True)),
-        "garbage_is_no_success",
+        "accepts_an_empty_body",
+        with_call(decode=_accepts_statuses(202, 204, empty=True)),
+        "garbage_is_malformed",
         "an answer with HTTP 202",
     ),
     Broken(
-        "is_content_with_anything",
-        with_call(decode=_is_content_with(206, empty=False)),
-        "garbage_is_no_success",
+        "accepts_any_body",
+        with_call(decode=_accepts_statuses(206, empty=False)),
+        "garbage_is_malformed",
         "an answer with HTTP 206",
     ),
     Broken(
         "trusts_the_unlisted",
         without_goldens(with_call(decode=_trusts_the_unlisted), "refused_maybe.toml"),
-        "an_unknown_code_is_no_success",
-        "stays a success whatever stands in",
+        "unknown_codes_are_refused",
+        "stays a success with any value in",
     ),
-    Broken("names_no_field", with_call(encode=_names_no_field), "any_call_is_sent_or_refused", "'session'"),
-    Broken("escapes_nothing", with_call(encode=_escapes_nothing), "any_id_reaches_the_provider", "does not close"),
-    Broken("tells_the_token", with_call(encode=_tells_the_token), "no_secret_shows", "the encoder's refusal"),
-    Broken("takes_anything", with_call(decode=_takes_anything), "garbage_is_no_success", "taken for an answer"),
-    Broken("trusts_the_form", with_call(decode=_trusts_the_form), "any_reply_is_understood_or_refused", "Error"),
-    Broken("reads_error_pages", with_call(decode=_reads_error_pages), "http_failures_are_failures", "not taken as"),
-    Broken("loses_the_words", with_call(decode=_loses_the_words), "replies_are_understood", "of the reply"),
-    Broken("writes_latin", with_call(encode=_writes_latin), "any_call_is_sent_or_refused", "raises UnicodeEncodeError"),
-    Broken("sends_no_token", with_call(encode=_sends_no_token), "either_token_is_enough", "same with another token"),
+    Broken("names_no_field", with_call(encode=_names_no_field), "any_call_is_encoded_or_refused", "'session'"),
+    Broken("escapes_nothing", with_call(encode=_escapes_nothing), "any_id_closes_its_session", "does not close"),
+    Broken(
+        "shows_the_token",
+        with_call(encode=_shows_the_token),
+        "secrets_are_not_exposed",
+        "a refusal of encode shows a token",
+    ),
+    Broken("takes_anything", with_call(decode=_takes_anything), "garbage_is_malformed", "accepted as an answer"),
+    Broken("trusts_the_form", with_call(decode=_trusts_the_form), "any_reply_is_decoded_or_refused", "Error"),
+    Broken("reads_error_pages", with_call(decode=_reads_error_pages), "http_failures_are_refusals", "not decoded as"),
+    Broken("loses_the_words", with_call(decode=_loses_the_words), "replies_are_decoded", "of the reply"),
+    Broken(
+        "writes_latin", with_call(encode=_writes_latin), "any_call_is_encoded_or_refused", "raises UnicodeEncodeError"
+    ),
+    Broken(
+        "sends_no_token",
+        with_call(encode=_sends_no_token),
+        "caller_token_overrides_account_token",
+        "same with another token",
+    ),
     Broken(
         "claims_a_color",
         with_call(optional_fields=frozenset({"color"})),
-        "needed_fields_are_asked_for",
+        "required_fields_are_enforced",
         "name ['color']",
     ),
     Broken(
-        "forgets_the_status", with_call(decode=_forgets_the_status), "any_reply_is_understood_or_refused", "well-typed"
+        "forgets_the_status", with_call(decode=_forgets_the_status), "any_reply_is_decoded_or_refused", "well-typed"
     ),
-    Broken("refuses_the_empty", with_call(decode=_refuses_the_empty), "simulator_understands_the_encoder", "is closed"),
+    Broken("refuses_the_empty", with_call(decode=_refuses_the_empty), "simulator_accepts_encoded_calls", "is closed"),
     Broken(
         "ends_more_than_asked",
         without_goldens(with_call(encode=_ignores_the_game), "closed_one_game.toml"),
-        "any_id_reaches_the_provider",
+        "any_id_closes_its_session",
         "does not close",
     ),
-    Broken("hands_on_an_echo", with_call(decode=_hands_on_an_echo), "no_secret_shows", "in a success"),
+    Broken("returns_an_echo", with_call(decode=_returns_an_echo), "secrets_are_not_exposed", "a success shows a token"),
 )

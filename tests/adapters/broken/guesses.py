@@ -1,4 +1,4 @@
-"""Broken decoders of callbacks that guess, tidy or forget where they should refuse."""
+"""Broken decoders of callbacks that guess, normalize or drop values where they should refuse."""
 
 import re
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from adapters.contract import (
     SessionExpired,
 )
 from tests.adapters.broken import Broken, with_callback
-from tests.adapters.madeup import Settings, decode_left, decode_paid, read_form
+from tests.adapters.example import Settings, decode_left, decode_paid, read_form
 
 _Account = Account[Settings]
 _DecodePaid = Callable[[_Account, HttpRequest], Result]
 
 
-def _tidies(tidy: Callable[[Result], Result]) -> _DecodePaid:
-    """Hands on a payment, tidied."""
-    return lambda account, request: tidy(decode_paid(account, request))
+def _normalizes(normalize: Callable[[Result], Result]) -> _DecodePaid:
+    """Returns a payment with a normalized value."""
+    return lambda account, request: normalize(decode_paid(account, request))
 
 
 def _lowers_the_seat(account: _Account, request: HttpRequest) -> SessionExpired:
@@ -32,8 +32,8 @@ def _lowers_the_seat(account: _Account, request: HttpRequest) -> SessionExpired:
     return replace(expired, session_id=expired.session_id.lower())
 
 
-def _forgets_what_was_readable(fault: CallbackFault) -> _DecodePaid:
-    """Refuses a payment with this fault as if nothing of it could be read."""
+def _drops_readable_values(fault: CallbackFault) -> _DecodePaid:
+    """Refuses a payment with this fault, without its readable values."""
 
     def decode(account: _Account, request: HttpRequest) -> Result:
         try:
@@ -47,7 +47,7 @@ def _forgets_what_was_readable(fault: CallbackFault) -> _DecodePaid:
 
 
 def _reads_as_money(form: str) -> _DecodePaid:
-    """Takes for an amount what has this form, too."""
+    """Accepts a text of this form as an amount too."""
 
     def decode(account: _Account, request: HttpRequest) -> Result:
         try:
@@ -62,19 +62,19 @@ def _reads_as_money(form: str) -> _DecodePaid:
     return decode
 
 
-def _takes_euro_for_granted(account: _Account, request: HttpRequest) -> Result:
+def _assumes_euro(account: _Account, request: HttpRequest) -> Result:
     more = b"" if b"coin=" in request.body else b"&coin=EUR"
     return decode_paid(account, replace(request, body=request.body + more))
 
 
-def _takes_the_last(account: _Account, request: HttpRequest) -> Result:
+def _keeps_the_last(account: _Account, request: HttpRequest) -> Result:
     pairs = dict(parse_qsl(request.body.decode("ascii", "replace"), keep_blank_values=True))
     return decode_paid(account, replace(request, body=urlencode(pairs).encode()))
 
 
-_TIDIED: dict[str, Callable[[Result], Result]] = {
+_NORMALIZED: dict[str, Callable[[Result], Result]] = {
     "lowers_the_slip": lambda result: replace(result, reference=result.reference.lower()),
-    "lowers_who_won": lambda result: replace(result, user_id=result.user_id.casefold()),
+    "lowers_the_winner": lambda result: replace(result, user_id=result.user_id.casefold()),
     "trims_the_game": lambda result: replace(result, game_id=result.game_id.strip()),
     "cuts_the_slip": lambda result: replace(result, reference=result.reference[:24]),
     "cuts_the_round": lambda result: replace(result, round_id=result.round_id[:20]),
@@ -91,41 +91,46 @@ _READ_AS_MONEY = {
 }
 BROKEN = (
     *(
-        Broken(name, with_callback("paid", decode=_tidies(tidy)), "what_is_told_is_not_tidied", "not what happened")
-        for name, tidy in _TIDIED.items()
+        Broken(
+            name,
+            with_callback("paid", decode=_normalizes(normalize)),
+            "callback_ids_are_unchanged",
+            "not decoded as the event",
+        )
+        for name, normalize in _NORMALIZED.items()
     ),
     Broken(
         "lowers_the_seat",
         with_callback("left", decode=_lowers_the_seat),
-        "what_is_told_is_not_tidied",
-        "not what happened",
+        "callback_ids_are_unchanged",
+        "not decoded as the event",
     ),
     *(
-        Broken(name, with_callback("paid", decode=_reads_as_money(form)), "amounts_are_read_strictly", "as an amount")
+        Broken(name, with_callback("paid", decode=_reads_as_money(form)), "amounts_are_parsed_strictly", "as an amount")
         for name, form in _READ_AS_MONEY.items()
     ),
     Broken(
-        "forgets_the_slip_of_a_bad_sum",
-        with_callback("paid", decode=_forgets_what_was_readable(CallbackFault.AMOUNT_INVALID)),
+        "drops_the_slip_of_a_bad_sum",
+        with_callback("paid", decode=_drops_readable_values(CallbackFault.AMOUNT_INVALID)),
         "refusals_keep_the_reference",
-        "a Result refused over won has lost",
+        "a Result refused over won loses",
     ),
     Broken(
-        "forgets_the_slip_of_a_gap",
-        with_callback("paid", decode=_forgets_what_was_readable(CallbackFault.FIELD_MISSING)),
+        "drops_the_slip_of_a_missing_field",
+        with_callback("paid", decode=_drops_readable_values(CallbackFault.FIELD_MISSING)),
         "refusals_keep_the_reference",
-        "a Result refused without player has lost",
+        "a Result refused without player loses",
     ),
     Broken(
-        "takes_euro_for_granted",
-        with_callback("paid", decode=_takes_euro_for_granted),
-        "what_is_required_is_asked_for",
-        "paid without coin is taken",
+        "assumes_euro",
+        with_callback("paid", decode=_assumes_euro),
+        "required_callback_fields_are_enforced",
+        "paid without coin is accepted",
     ),
     Broken(
-        "takes_the_last",
-        with_callback("paid", decode=_takes_the_last),
-        "what_comes_twice_is_refused",
-        "slip comes twice",
+        "keeps_the_last",
+        with_callback("paid", decode=_keeps_the_last),
+        "duplicate_fields_are_refused",
+        "slip occurs twice",
     ),
 )

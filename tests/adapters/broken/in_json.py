@@ -1,20 +1,20 @@
-"""Broken variations of an adapter that speaks JSON, where the made-up one speaks in forms."""
+"""Broken variations of Kyren's adapter, for faults that need JSON: the example's dialect has forms."""
 
 import json
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from adapters.conformance import Subject
+from adapters.conformance import Case
 from adapters.contract import Account, CallbackAnswer, CallbackFault, HttpReply, HttpRequest, Rejected, Result
 from adapters.kyren import ADAPTER
 from tests.adapters.broken import Broken
 
-GOOD = Subject.of("adapters.kyren")
+GOOD = Case.of("adapters.kyren")
 RESULT = ADAPTER.callbacks["v1/Result"]
 
 
-def _with_result(**changes: Any) -> Subject:
+def _with_result(**changes: Any) -> Case:
     callbacks = {**ADAPTER.callbacks, "v1/Result": replace(RESULT, **changes)}
     return replace(GOOD, adapter=replace(ADAPTER, callbacks=MappingProxyType(callbacks)))
 
@@ -26,7 +26,7 @@ def _decode(account: Account[Any], request: HttpRequest) -> Result:
 
 
 def _members(request: HttpRequest) -> dict[str, Any]:
-    """The members as a lenient reader has them, numbers as they are spelt; none where there is no object."""
+    """The members as a lenient parser reads them, numbers as text; none where there is no object."""
     try:
         members = json.loads(request.body, parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
@@ -34,7 +34,7 @@ def _members(request: HttpRequest) -> dict[str, Any]:
     return members if isinstance(members, dict) else {}
 
 
-def _takes_the_last(account: Account[Any], request: HttpRequest) -> Result:
+def _keeps_the_last(account: Account[Any], request: HttpRequest) -> Result:
     members = _members(request)
     return _decode(account, replace(request, body=json.dumps(members).encode()) if members else request)
 
@@ -51,7 +51,7 @@ def _cuts_the_session(account: Account[Any], request: HttpRequest) -> Result:
     return replace(result, session_id=result.session_id[:32])
 
 
-def _says_zero_in_other_words(account: Account[Any], answer: CallbackAnswer) -> HttpReply:
+def _rejects_with_code_zero(account: Account[Any], answer: CallbackAnswer) -> HttpReply:
     if isinstance(answer, Rejected) and answer.fault is CallbackFault.CURRENCY_MISMATCH:
         return HttpReply(200, (), b'{"error":0,"description":"Currency is not the player\'s"}')
     return RESULT.encode_reply(account, answer)
@@ -59,22 +59,27 @@ def _says_zero_in_other_words(account: Account[Any], answer: CallbackAnswer) -> 
 
 BROKEN = (
     Broken(
-        "takes_the_last_member",
-        _with_result(decode=_takes_the_last),
-        "what_comes_twice_is_refused",
-        "comes twice, and one of its values is taken",
+        "keeps_the_last_member",
+        _with_result(decode=_keeps_the_last),
+        "duplicate_fields_are_refused",
+        "occurs twice, and one of its values is accepted",
     ),
-    Broken("calculates", _with_result(decode=_calculates), "amounts_are_read_strictly", "'1.5e1' is read as an amount"),
+    Broken(
+        "calculates",
+        _with_result(decode=_calculates),
+        "amounts_are_parsed_strictly",
+        "'1.5e1' in amount is accepted as an amount",
+    ),
     Broken(
         "cuts_the_session",
         _with_result(decode=_cuts_the_session),
-        "what_is_told_is_not_tidied",
-        "not what happened",
+        "callback_ids_are_unchanged",
+        "not decoded as the event",
     ),
     Broken(
-        "says_zero_in_other_words",
-        _with_result(encode_reply=_says_zero_in_other_words),
-        "no_rejection_reads_as_a_success",
-        "CURRENCY_MISMATCH is told as a success",
+        "rejects_with_code_zero",
+        _with_result(encode_reply=_rejects_with_code_zero),
+        "rejections_differ_from_success",
+        "CURRENCY_MISMATCH is encoded as a success",
     ),
 )

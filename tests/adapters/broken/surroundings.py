@@ -1,4 +1,4 @@
-"""Broken goldens and simulators of a good adapter."""
+"""Broken goldens and simulators of the correct example adapter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Any
 from adapters.contract import Account, Attempt, HttpReply, HttpRequest
 from adapters.simulation import Delivery, NotInThisDialect, PlayerSession, SimulatedEvent
 from tests.adapters.broken import GOOD, Broken, with_golden, with_simulator, without_goldens
-from tests.adapters.madeup import seal, simulator
+from tests.adapters.example import seal, simulator
 
 _WITHOUT_GAME = tuple(golden.name for _, golden in GOOD.sent if not golden.call.game_id)
 _PAID = tuple(name for name in GOOD.golden_files if name.startswith("paid"))
@@ -22,61 +22,61 @@ def _printed_otherwise(text: str) -> str:
     return text.replace("[reply]", "printed = 'player=somebody'\n[reply]")
 
 
-def _takes_anybody(state: simulator.Parlour, request: HttpRequest) -> tuple[simulator.Parlour, HttpReply]:
+def _accepts_any_desk(state: simulator.State, request: HttpRequest) -> tuple[simulator.State, HttpReply]:
     return simulator.answer(state, replace(request, headers=(*request.headers, ("X-Desk", state.token))))
 
 
-def _never_fails(state: simulator.Parlour, code: str) -> simulator.Parlour:
+def _never_fails(state: simulator.State, code: str) -> simulator.State:
     return state
 
 
 @dataclass
-class _Board:
-    """A state that changes under the hands of whoever holds it."""
+class _MutableState:
+    """A state that changes in place."""
 
-    parlour: simulator.Parlour
-
-
-def _start_a_board(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> _Board:
-    return _Board(simulator.start(account, sessions))
+    inner: simulator.State
 
 
-def _answer_from_a_board(state: _Board, request: HttpRequest) -> tuple[_Board, HttpReply]:
-    state.parlour, reply = simulator.answer(state.parlour, request)
+def _start_mutable(account: Account[Any], sessions: tuple[PlayerSession, ...]) -> _MutableState:
+    return _MutableState(simulator.start(account, sessions))
+
+
+def _answer_mutable(state: _MutableState, request: HttpRequest) -> tuple[_MutableState, HttpReply]:
+    state.inner, reply = simulator.answer(state.inner, request)
     return state, reply
 
 
-def _open_on_a_board(state: _Board) -> tuple[PlayerSession, ...]:
-    return state.parlour.seats
+def _open_mutable(state: _MutableState) -> tuple[PlayerSession, ...]:
+    return state.inner.seats
 
 
-def _due_on_a_board(state: _Board) -> tuple[Delivery, ...]:
-    return state.parlour.untold
+def _pending_mutable(state: _MutableState) -> tuple[Delivery, ...]:
+    return state.inner.queue
 
 
 _COUNT = count()
 
 
-def _tells_otherwise(path: str = "", *, counting: bool = False) -> Callable[..., simulator.Parlour]:
-    """A `happen` that tells at another path, or something else each time."""
+def _emits_otherwise(path: str = "", *, counting: bool = False) -> Callable[..., simulator.State]:
+    """An `emit` that sends to another path, or another body each time."""
 
-    def happen(state: simulator.Parlour, happening: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
-        after = simulator.happen(state, happening, attempt)
-        delivery = after.untold[-1]
+    def emit(state: simulator.State, event: SimulatedEvent, attempt: Attempt) -> simulator.State:
+        after = simulator.emit(state, event, attempt)
+        delivery = after.queue[-1]
         more = f"&n={next(_COUNT)}".encode() if counting else b""
         sealed = ("X-Seal", seal(state.token, delivery.request.body + more))
         request = replace(delivery.request, body=delivery.request.body + more, headers=(sealed,))
-        told = replace(delivery, request=replace(request, path=path or request.path))
-        return replace(after, untold=(*after.untold[:-1], told))
+        changed = replace(delivery, request=replace(request, path=path or request.path))
+        return replace(after, queue=(*after.queue[:-1], changed))
 
-    return happen
-
-
-def _tells_nothing(state: simulator.Parlour, happening: SimulatedEvent, attempt: Attempt) -> simulator.Parlour:
-    raise NotInThisDialect("the Parlour is silent")
+    return emit
 
 
-def _demands_a_game(state: simulator.Parlour, request: HttpRequest) -> tuple[simulator.Parlour, HttpReply]:
+def _emits_nothing(state: simulator.State, event: SimulatedEvent, attempt: Attempt) -> simulator.State:
+    raise NotInThisDialect("the Parlour has no callbacks")
+
+
+def _requires_a_game(state: simulator.State, request: HttpRequest) -> tuple[simulator.State, HttpReply]:
     return simulator.answer(state, request if b"game=" in request.body else replace(request, body=b""))
 
 
@@ -86,57 +86,60 @@ BROKEN = (
     Broken(
         "is_printed_otherwise",
         with_golden("closed.toml", _printed_otherwise),
-        "printed_forms_say_the_same",
+        "printed_bodies_are_equivalent",
         "printed body",
     ),
     Broken(
-        "takes_anybody", with_simulator(answer=_takes_anybody), "simulator_asks_for_what_is_required", "without X-Desk"
+        "accepts_any_desk",
+        with_simulator(answer=_accepts_any_desk),
+        "simulator_enforces_required_fields",
+        "without X-Desk",
     ),
     Broken("never_fails", with_simulator(fail_with=_never_fails), "simulator_failures_are_refusals", "fails with"),
     Broken(
-        "knows_nobody",
+        "starts_without_sessions",
         with_simulator(start=lambda account, sessions: simulator.start(account, ())),
-        "simulator_understands_the_encoder",
+        "simulator_accepts_encoded_calls",
         "does not close",
     ),
     Broken(
-        "opens_for_nobody",
+        "opens_no_session",
         with_simulator(open_session=lambda state, session: state),
         "simulator_opens_sessions",
         "is not open",
     ),
     Broken(
-        "tells_elsewhere",
-        with_simulator(happen=_tells_otherwise("/gone")),
-        "simulator_callbacks_are_understood",
+        "sends_elsewhere",
+        with_simulator(emit=_emits_otherwise("/gone")),
+        "simulator_callbacks_are_decoded",
         "/gone, which no callback serves",
     ),
-    Broken("tells_nothing", with_simulator(happen=_tells_nothing), "simulator_callbacks_are_understood", "Expire is"),
+    Broken("sends_nothing", with_simulator(emit=_emits_nothing), "simulator_callbacks_are_decoded", "Expire is"),
     Broken(
-        "tells_too_little",
+        "sends_too_little",
         with_simulator(required={**simulator.SIMULATOR.required, "left": frozenset({"door"})}),
-        "simulator_callbacks_are_understood",
+        "simulator_callbacks_are_decoded",
         "lacks ['door']",
     ),
     Broken(
-        "tells_each_time_anew",
-        with_simulator(happen=_tells_otherwise(counting=True)),
+        "sends_another_body_each_time",
+        with_simulator(emit=_emits_otherwise(counting=True)),
         "simulator_is_pure",
-        "told in two ways",
+        "two different callbacks",
     ),
     Broken(
-        "demands_what_is_optional",
-        without_goldens(with_simulator(answer=_demands_a_game), *_WITHOUT_GAME),
-        "simulator_asks_for_what_is_required",
+        "requires_what_is_optional",
+        without_goldens(with_simulator(answer=_requires_a_game), *_WITHOUT_GAME),
+        "simulator_enforces_required_fields",
         "refuses a request without game",
     ),
     Broken(
-        "keeps_a_board",
+        "changes_its_state_in_place",
         with_simulator(
-            start=_start_a_board,
-            answer=_answer_from_a_board,
-            open_sessions=_open_on_a_board,
-            pending=_due_on_a_board,
+            start=_start_mutable,
+            answer=_answer_mutable,
+            open_sessions=_open_mutable,
+            pending=_pending_mutable,
         ),
         "simulator_is_pure",
         "changes the state",

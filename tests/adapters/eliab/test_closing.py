@@ -1,7 +1,6 @@
 """Eliab's close: headers exactly as its document wants them, and every answer's meaning."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from adapters.contract import (
     Account,
-    Attempt,
     Closed,
     CloseSession,
     Device,
@@ -25,9 +23,8 @@ from adapters.contract import (
     Unsupported,
 )
 from adapters.eliab import ADAPTER, EliabSettings
+from tests.adapters.eliab.messages import ACCOUNT, ATTEMPT
 
-ACCOUNT = Account("p", EliabSettings(), Secret("t0ken"))
-ATTEMPT = Attempt(1, "0" * 32, datetime(2026, 11, 1, tzinfo=UTC))
 INFO = {"type": "success", "title": "Closed", "message": "Done", "sessionId": "s-1"}
 _VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255)
 
@@ -51,7 +48,7 @@ def _meaning(body: object, status: int = 200) -> Outcome | RefusalKind:
     return decoded.outcome if isinstance(decoded, Closed) else decoded.kind
 
 
-def test_it_says_what_it_is() -> None:
+def test_its_declarations() -> None:
     """Name, secrets and capabilities; it has no callbacks and no warning."""
     assert ADAPTER.name == "eliab"
     assert ADAPTER.masked == SensitiveFields(headers=frozenset({"authorization"}))
@@ -102,8 +99,8 @@ def test_the_device_travels_where_it_is_given(device: Device, headers: tuple[tup
         (CloseSession("u", game_id="g"), "game_id"),
     ],
 )
-def test_what_it_has_no_word_for_is_refused(asked: CloseSession, field: str) -> None:
-    """No caller can mend it, which is said before what a caller can mend."""
+def test_fields_that_it_cannot_express_are_refused(asked: CloseSession, field: str) -> None:
+    """game_id and clear_history are refused as unsupported, before any field that the caller can fix."""
     with pytest.raises(Unsupported) as refused:
         _encode(asked)
     assert refused.value.field == field
@@ -178,7 +175,7 @@ def test_no_token_at_all_is_the_callers_to_mend(token: Secret | None) -> None:
     ],
 )
 def test_status_and_type_have_their_meaning(statuses: list[int], kind: str, meaning: Outcome | RefusalKind) -> None:
-    """What the document says, and our reading where it is silent."""
+    """Each status and type has its documented meaning, or our reading where the document has none."""
     assert {_meaning({"info": {**INFO, "type": kind}}, status) for status in statuses} == {meaning}
 
 
@@ -266,6 +263,6 @@ def test_the_answer_is_kept_in_the_providers_words(status: int, body: Any, code:
     ),
 )
 def test_decode_never_raises_anything_else(status: int, body: bytes) -> None:
-    """Every answer is a close or a refusal, and every refusal has words for a person."""
+    """Every answer is a close or a refusal, and every refusal has a message."""
     decoded = _decode(HttpReply(status, body=body))
     assert isinstance(decoded, Closed) or decoded.message

@@ -10,7 +10,7 @@ from adapters.contract import Account, Closed, CloseSession, Device, HttpReply, 
 from adapters.eliab import ADAPTER, EliabSettings
 from adapters.eliab.simulator import SIMULATOR, State
 from adapters.simulation import Delivery, Expire, NotInThisDialect, PlayerSession, Win
-from tests.adapters.eliab.test_closing import ACCOUNT, ATTEMPT
+from tests.adapters.eliab.messages import ACCOUNT, ATTEMPT
 
 SESSIONS = (PlayerSession("s-1", "u-1", "g"), PlayerSession("c951985e4043091155c660f11ac4c28d4", "u-1", "g"))
 REQUEST = HttpRequest(
@@ -46,7 +46,7 @@ def _with(name: str, value: str | None) -> HttpRequest:
 
 
 def test_the_tables_are_the_documents() -> None:
-    """Required and optional, headers and body, as the document's RULE column says."""
+    """Required and optional, headers and body, as in the document's RULE column."""
     assert SIMULATOR.required == {"close_session": {"Content-Type", "Authorization", "SessionID", "requestContent"}}
     assert SIMULATOR.optional == {"close_session": {"OS", "AppVersion"}}
 
@@ -153,17 +153,17 @@ def test_it_fails_on_demand(code: str, status: int, kind: str, closes: bool) -> 
 
 @pytest.mark.parametrize("code", ["200", "17", "done", "5000"])
 def test_only_codes_of_the_dialect_can_be_asked_for(code: str) -> None:
-    """What Eliab could never answer is a mistake of whoever asks."""
+    """A code that Eliab cannot answer is a ValueError."""
     with pytest.raises(ValueError, match="no code of this dialect"):
         SIMULATOR.fail_with(_start(), code)
 
 
-def test_it_never_tells_anything() -> None:
-    """The document knows no callback."""
+def test_it_sends_no_callbacks() -> None:
+    """The document has no callback: each event raises NotInThisDialect."""
     state = _start()
-    for happening in (Expire("s-1"), Win("s-1", "r", "ref", "USD", Decimal(1))):
+    for event in (Expire("s-1"), Win("s-1", "r", "ref", "USD", Decimal(1))):
         with pytest.raises(NotInThisDialect):
-            SIMULATOR.happen(state, happening, ATTEMPT)
+            SIMULATOR.emit(state, event, ATTEMPT)
     assert SIMULATOR.pending(state) == ()
     assert SIMULATOR.on_reply(state, Delivery(1, REQUEST), None) == state
 

@@ -1,4 +1,4 @@
-"""What is Kyren's own: version v1, no clearHistory, and a warning."""
+"""What is specific to Kyren: version v1, no clearHistory, and a warning."""
 
 import json
 
@@ -11,8 +11,8 @@ from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT, RESULT,
 CALL = ADAPTER.close_session
 
 
-def test_it_says_what_it_is() -> None:
-    """Name, secrets, callbacks, capabilities and warning, so that the core never asks for a name."""
+def test_its_declarations() -> None:
+    """Name, masked fields, callbacks, capabilities and warning are declared."""
     assert ADAPTER.name == "kyren"
     assert ADAPTER.masked == SensitiveFields(fields=frozenset({"token"}))
     notifications = {path: callback.notification for path, callback in ADAPTER.callbacks.items()}
@@ -36,8 +36,8 @@ def test_clear_history_is_never_sent() -> None:
     ("asked", "field"),
     [(CloseSession("u", session_id="s"), "session_id"), (CloseSession("u", clear_history=True), "clear_history")],
 )
-def test_what_it_has_no_word_for_is_refused(asked: CloseSession, field: str) -> None:
-    """More, or less, would be done than was asked: no caller can mend that."""
+def test_fields_that_it_cannot_express_are_refused(asked: CloseSession, field: str) -> None:
+    """clear_history and session_id are refused as unsupported: more or less than asked would be closed."""
     assert CALL is not None
     with pytest.raises(Unsupported) as refused:
         CALL.encode(ACCOUNT, asked, ATTEMPT)

@@ -1,4 +1,4 @@
-"""What is LuckyMonaco's own: version V4, and a round's history that can be cleared."""
+"""What is specific to LuckyMonaco: version V4, and a round's history that can be cleared."""
 
 import json
 
@@ -11,8 +11,8 @@ from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
 CALL = ADAPTER.close_session
 
 
-def test_it_says_what_it_is() -> None:
-    """Name, secrets, callbacks and capabilities, so that the core never asks for a name."""
+def test_its_declarations() -> None:
+    """Name, masked fields, callbacks and capabilities are declared."""
     assert ADAPTER.name == "luckymonaco"
     assert ADAPTER.masked == SensitiveFields(fields=frozenset({"token"}))
     notifications = {path: callback.notification for path, callback in ADAPTER.callbacks.items()}
@@ -34,7 +34,7 @@ def test_clear_history_is_always_sent_as_a_number(clear_history: bool, sent: str
 
 
 def test_a_session_is_not_closed_by_closing_more() -> None:
-    """The dialect closes by player: asked for one session it refuses, and no caller can mend that."""
+    """A session_id is refused as unsupported, since the dialect closes by player."""
     assert CALL is not None
     with pytest.raises(Unsupported) as refused:
         CALL.encode(ACCOUNT, CloseSession("u", session_id="s"), ATTEMPT)

@@ -1,11 +1,18 @@
-"""Accounts and messages that the family's tests start from."""
+"""Accounts, messages and amounts that the family's tests start from."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import strategies as st
+
 from adapters.contract import Account, Attempt, HttpRequest, Secret
 from adapters.luckymonaco_common.settings import FamilySettings
+
+_WHOLE = st.integers(0, 10**14 - 1).map(str)
+_FRACTION = st.text("0123456789", min_size=1, max_size=18)
+AMOUNTS = _WHOLE | st.integers(0, 10**32 - 1).map(str) | st.builds("{}.{}".format, _WHOLE, _FRACTION)
+"""Amounts of the dialect's form."""
 
 ACCOUNT = Account("p", FamilySettings(secure_login="partner"), Secret("t0ken"))
 ATTEMPT = Attempt(1, "0123456789abcdef0123456789abcdef", datetime(2026, 11, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""The family's callbacks, read: the order of judgement, every field's form, and money that is never rounded."""
+"""The family's callbacks: the order of checks, every field's form, and money that is never rounded."""
 
 import contextlib
 import json
@@ -26,8 +26,7 @@ from adapters.kyren import ADAPTER as KYREN
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from adapters.luckymonaco_common.callbacks import result, session_expired
 from adapters.luckymonaco_common.settings import FamilySettings
-from tests.adapters.luckymonaco_common.messages import ACCOUNT, RESULT, SESSION_EXPIRED, posted
-from tests.adapters.luckymonaco_common.test_money import AMOUNTS
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, AMOUNTS, RESULT, SESSION_EXPIRED, posted
 
 EXPIRED_REQUIRED = ["providerId", "sessionId", "userId"]
 RESULT_REQUIRED = list(RESULT)
@@ -50,7 +49,7 @@ def _refused(decode: Any, message: dict[str, Any] | bytes, *more: Any) -> tuple[
 
 
 def test_neither_member_signs() -> None:
-    """The dialect has no signature, and says so."""
+    """The dialect has no signature: every `verify` is `unsigned`."""
     for adapter in (LUCKYMONACO, KYREN):
         assert {callback.verify for callback in adapter.callbacks.values()} == {unsigned}
 
@@ -131,24 +130,24 @@ def test_a_token_in_result_is_an_unknown_member() -> None:
 
 
 def test_no_refusal_shows_a_credential() -> None:
-    """Neither theirs nor ours stands in the words of a refusal."""
+    """A refusal shows neither their credential nor ours."""
     account = replace(COMPARING, token=Secret("s3cr3t-ours"))
     with pytest.raises(CallbackRefused) as refused:
         _expired({**SESSION_EXPIRED, "token": "s3cr3t-theirs"}, account)
     assert "s3cr3t" not in f"{refused.value!r} {refused.value.message} {refused.value.readable}"
 
 
-# --- The order of judgement -------------------------------------------------------------------------------------------
+# --- The order of checks ----------------------------------------------------------------------------------------------
 
 
 def test_credentials_go_before_fields() -> None:
-    """Who has the wrong credentials learns nothing of the fields."""
+    """A message with wrong credentials is refused for them, whatever its fields."""
     assert _refused(_expired, {"secureLogin": "x"})[0] == CallbackFault.CREDENTIALS_WRONG
     assert _refused(_result, {"secureLogin": "x"})[0] == CallbackFault.CREDENTIALS_WRONG
 
 
 def test_missing_goes_before_malformed_and_that_before_the_amount() -> None:
-    """64 before 57 before 59, wherever the fields stand."""
+    """64 comes before 57 and 57 before 59, in any order of the fields."""
     wrong = {**RESULT, "uuid": 1, "amount": "-1", "promoWinAmount": "-1", "promoWinReference": "p"}
     assert _refused(_result, {**wrong, "roundDetails": None}) == (CallbackFault.FIELD_MISSING, "roundDetails")
     assert _refused(_result, {**wrong, "promoWinReference": ""}) == (CallbackFault.FIELD_MISSING, "promoWinReference")
@@ -297,7 +296,7 @@ def test_a_prize_needs_both_of_its_fields() -> None:
             assert _refused(_result, {**both, absent: nothing}) == (CallbackFault.FIELD_MISSING, absent)
 
 
-# --- What a person can still read -------------------------------------------------------------------------------------
+# --- The readable values of a refusal ---------------------------------------------------------------------------------
 
 
 def test_a_refusal_carries_what_could_be_read() -> None:

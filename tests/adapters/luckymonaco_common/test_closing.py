@@ -104,7 +104,7 @@ def test_the_callers_token_goes_before_the_configured_one(
         (CloseSession("u", token=Secret("s3cr3t\udc80")), "token"),
     ],
 )
-def test_what_cannot_be_written_is_the_callers_to_mend(call: Any, asked: CloseSession, field: str) -> None:
+def test_what_cannot_be_written_is_field_invalid(call: Any, asked: CloseSession, field: str) -> None:
     """Half a character, or no user, is refused by the field's name, and no token shows."""
     with pytest.raises(FieldInvalid) as refused:
         call.encode(ACCOUNT, asked, ATTEMPT)
@@ -114,7 +114,7 @@ def test_what_cannot_be_written_is_the_callers_to_mend(call: Any, asked: CloseSe
 
 @pytest.mark.parametrize("call", MEMBERS)
 @pytest.mark.parametrize("token", [None, Secret("")])
-def test_no_token_at_all_is_the_callers_to_mend(call: Any, token: Secret | None) -> None:
+def test_no_token_at_all_is_field_invalid(call: Any, token: Secret | None) -> None:
     """Both documents require a token."""
     with pytest.raises(FieldInvalid) as refused:
         call.encode(replace(ACCOUNT, token=token), CloseSession("u"), ATTEMPT)
@@ -127,7 +127,7 @@ LISTED = {
     **dict.fromkeys(["9", "12", "22", "62"], RefusalKind.USER_UNKNOWN),
     **dict.fromkeys(["54", "401"], RefusalKind.CREDENTIALS_REJECTED),
     **dict.fromkeys(["997", "998"], RefusalKind.FAILED),
-    **dict.fromkeys(["999"], RefusalKind.FAILED_FOR_GOOD),
+    **dict.fromkeys(["999"], RefusalKind.FAILED_PERMANENTLY),
     **dict.fromkeys(["14", "15", "16", "17", "19", "18", "20", "21", "4", "7", "71"], RefusalKind.REFUSED),
     **dict.fromkeys(["52", "53", "55", "56", "57", "99", "59", "61", "64", "404"], RefusalKind.REFUSED),
 }
@@ -141,7 +141,7 @@ def test_the_table_is_the_vendors_list() -> None:
 
 @pytest.mark.parametrize(("code", "kind"), [*LISTED.items(), ("1", RefusalKind.REFUSED_UNLISTED)])
 def test_every_code_has_its_meaning(code: str, kind: RefusalKind) -> None:
-    """A code means the same as number and as text, with status 200 and with a refusal's status of its own."""
+    """A code means the same as number and as text, with status 200 and with another status of a refusal."""
     account = replace(ACCOUNT, settings=FamilySettings(secure_login="p", no_session_codes=()))
     for status in (200, 400, 404, 422, 499):
         assert _meaning({"error": int(code)}, status, account) == kind
@@ -150,14 +150,14 @@ def test_every_code_has_its_meaning(code: str, kind: RefusalKind) -> None:
 
 @pytest.mark.parametrize("code", LISTED)
 def test_a_configured_no_session_code_goes_before_its_other_meaning(code: str) -> None:
-    """What the operator configures as 'no active session' is success, whatever the list says."""
+    """What the operator configures as 'no active session' is success, with any code of the list."""
     account = replace(ACCOUNT, settings=FamilySettings(secure_login="p", no_session_codes=(code,)))
     assert _meaning({"error": code}, 200, account) == Outcome.NO_ACTIVE_SESSION
 
 
 @given(st.integers(-(10**17), 10**17).filter(lambda code: str(code) not in {*LISTED, "0"}))
 def test_an_unlisted_code_is_never_success(code: int) -> None:
-    """A number that nobody documents leaves it unknown what the provider did."""
+    """An undocumented number is a refusal with an unknown result."""
     assert _meaning({"error": code}) == RefusalKind.REFUSED_UNLISTED
 
 
@@ -203,14 +203,14 @@ def test_no_close_fails_over_its_description(description: object) -> None:
     ],
 )
 def test_success_needs_status_200(statuses: list[int], kind: RefusalKind) -> None:
-    """'error 0' with any other status is what the status says, and never a close."""
+    """'error 0' with any other status has the status's meaning, and is never a close."""
     for status in statuses:
         assert _meaning({"error": 0}, status) == kind
         assert _meaning(b"", status) == kind
 
 
-def test_no_active_session_may_come_with_a_status_of_its_own() -> None:
-    """404 with code 17 is no active session; 404 in a web server's words is not."""
+def test_no_active_session_may_have_another_status() -> None:
+    """404 with code 17 is no active session; 404 with a web server's body is not."""
     assert _meaning({"error": 17}, 404) == Outcome.NO_ACTIVE_SESSION
     assert _meaning(b"Not Found", 404) == RefusalKind.MALFORMED
 
@@ -231,6 +231,6 @@ def test_the_answer_keeps_the_code_that_was_read(body: bytes, status: int, code:
     | st.dictionaries(st.text(), st.text() | st.integers()).map(lambda members: json.dumps(members).encode()),
 )
 def test_decode_never_raises_anything_else(status: int, body: bytes) -> None:
-    """Every answer is a close or a refusal, and every refusal has words for a person."""
+    """Every answer is a close or a refusal, and every refusal has a message."""
     decoded = _decode(HttpReply(status, body=body))
     assert isinstance(decoded, Closed) or decoded.message

@@ -9,10 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.luckymonaco_common.money import NotMoney, plain, read_money
-
-_WHOLE = st.integers(0, 10**14 - 1).map(str)
-_FRACTION = st.text("0123456789", min_size=1, max_size=18)
-AMOUNTS = _WHOLE | st.integers(0, 10**32 - 1).map(str) | st.builds("{}.{}".format, _WHOLE, _FRACTION)
+from tests.adapters.luckymonaco_common.messages import AMOUNTS
 
 
 @given(AMOUNTS)
@@ -26,7 +23,7 @@ def test_every_digit_survives_both_ways(text: str) -> None:
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=0).filter(lambda d: abs(d.adjusted()) < 60))
 def test_no_exponent_is_ever_written(amount: Decimal) -> None:
-    """Whatever a Decimal carries inside, it is written as plain digits of the same value."""
+    """Any Decimal is written as plain digits of the same value."""
     written = plain(amount)
     assert re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", written)
     assert Decimal(written) == amount

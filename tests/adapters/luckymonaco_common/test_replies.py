@@ -1,4 +1,4 @@
-"""What we answer: HTTP 200, the dialect's code, and money with every digit."""
+"""Our replies: HTTP 200, the dialect's code, and money with every digit."""
 
 import json
 from decimal import Decimal
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.contract import Accepted, CallbackAnswer, CallbackFault, Credited, Rejected
 from adapters.luckymonaco_common.replies import encode_reply
-from tests.adapters.luckymonaco_common.messages import ACCOUNT
-from tests.adapters.luckymonaco_common.test_money import AMOUNTS
+from tests.adapters.luckymonaco_common.messages import ACCOUNT, AMOUNTS
 
 CODES = {
     CallbackFault.UNREADABLE: 57,
@@ -39,14 +38,14 @@ def test_accepted() -> None:
 @pytest.mark.parametrize("fault", CallbackFault)
 @pytest.mark.parametrize("field", ["", "userId"])
 def test_every_fault_has_its_code(fault: CallbackFault, field: str) -> None:
-    """Each fault is told by its code, with a description, and with nothing else."""
-    said = json.loads(_body(Rejected(fault, field)))
-    assert (said.pop("error"), bool(said.pop("description")), said) == (CODES[fault], True, {})
+    """Each fault has its code and a description, and no other member."""
+    members = json.loads(_body(Rejected(fault, field)))
+    assert (members.pop("error"), bool(members.pop("description")), members) == (CODES[fault], True, {})
 
 
 @pytest.mark.parametrize("fault", [CallbackFault.FIELD_MISSING, CallbackFault.FIELD_MALFORMED])
 def test_the_field_at_fault_is_named(fault: CallbackFault) -> None:
-    """The provider's people are told which field it was."""
+    """The description names the field at fault."""
     assert "'roundDetails'" in _body(Rejected(fault, "roundDetails"))
 
 
@@ -62,11 +61,11 @@ def test_the_field_at_fault_is_named(fault: CallbackFault) -> None:
         ("promo_reference", "promoWinReference"),
     ],
 )
-def test_a_reused_reference_is_told_in_the_dialects_word(core: str, dialect: str) -> None:
-    """What differed is named as the provider calls it."""
-    said = json.loads(_body(Rejected(CallbackFault.REFERENCE_REUSED, core)))
-    assert f"'{dialect}'" in said["description"]
-    assert core == dialect or core not in said["description"]
+def test_a_reused_reference_names_the_dialects_field(core: str, dialect: str) -> None:
+    """The field that differs has the dialect's name."""
+    members = json.loads(_body(Rejected(CallbackFault.REFERENCE_REUSED, core)))
+    assert f"'{dialect}'" in members["description"]
+    assert core == dialect or core not in members["description"]
 
 
 @given(AMOUNTS, st.none() | AMOUNTS)

@@ -1,4 +1,4 @@
-"""The family's simulators: strict about what the documents require, and as persistent as they say."""
+"""The family's simulators enforce what the documents require."""
 
 import json
 from dataclasses import replace
@@ -22,10 +22,10 @@ from tests.adapters.luckymonaco_common.messages import ACCOUNT, ATTEMPT
 from tests.adapters.luckymonaco_common.simulated import REQUIRED, SESSIONS, close_posted, members
 
 
-def _said(reply: HttpReply) -> tuple[int, str]:
-    said = json.loads(reply.body)
-    assert (reply.status, said.keys()) == (200, {"error", "description"})
-    return said["error"], said["description"]
+def _code_and_description(reply: HttpReply) -> tuple[int, str]:
+    members = json.loads(reply.body)
+    assert (reply.status, members.keys()) == (200, {"error", "description"})
+    return members["error"], members["description"]
 
 
 def _ids(simulator: Simulator[State], state: State) -> list[str]:
@@ -36,7 +36,7 @@ def _ids(simulator: Simulator[State], state: State) -> list[str]:
 
 
 def test_the_tables_are_luckymonacos_documents() -> None:
-    """Required and optional, parameter by parameter, as the documents' Remark columns say."""
+    """Required and optional, parameter by parameter, as in the documents' Remark columns."""
     assert LUCKYMONACO_SIMULATOR.required == {
         "close_session": {"secureLogin", "userId", "token", "uuid"},
         "V4/SessionExpired": {"secureLogin", "providerId", "sessionId", "userId", "token", "uuid"},
@@ -84,11 +84,15 @@ def test_it_understands_our_encoder_and_we_its_answer(
 
 
 @members
-def test_a_player_who_never_was_is_unknown(adapter: Any, simulator: Simulator[State], version: str) -> None:
-    """62 for a stranger, 17 for a player without a session in that game."""
+def test_a_player_without_any_session_is_unknown(adapter: Any, simulator: Simulator[State], version: str) -> None:
+    """62 for an unknown player, 17 for a player without a session in that game."""
     state = simulator.start(ACCOUNT, SESSIONS)
-    assert _said(simulator.answer(state, close_posted(version, {**REQUIRED, "userId": "u-9"}))[1])[0] == 62
-    assert _said(simulator.answer(state, close_posted(version, {**REQUIRED, "gameId": "g_9"}))[1])[0] == 17
+    assert (
+        _code_and_description(simulator.answer(state, close_posted(version, {**REQUIRED, "userId": "u-9"}))[1])[0] == 62
+    )
+    assert (
+        _code_and_description(simulator.answer(state, close_posted(version, {**REQUIRED, "gameId": "g_9"}))[1])[0] == 17
+    )
 
 
 @members
@@ -100,7 +104,7 @@ def test_each_required_parameter_is_required(
     without = {key: value for key, value in REQUIRED.items() if key != name}
     for body in (without, {**REQUIRED, name: None}, {**REQUIRED, name: ""}):
         state, reply = simulator.answer(simulator.start(ACCOUNT, SESSIONS), close_posted(version, body))
-        assert _said(reply) == (64, f"Empty mandatory field '{name}'")
+        assert _code_and_description(reply) == (64, f"Empty mandatory field '{name}'")
         assert _ids(simulator, state) == ["s-1", "s-2", "s-3"]
 
 
@@ -130,7 +134,7 @@ def test_it_refuses_what_the_document_does_not_allow(
 ) -> None:
     """Wrong types, unknown members, bad JSON and wrong credentials earn their code, and close nothing."""
     state, reply = simulator.answer(simulator.start(ACCOUNT, SESSIONS), close_posted(version, body))
-    assert _said(reply)[0] == code
+    assert _code_and_description(reply)[0] == code
     assert len(_ids(simulator, state)) == 3
 
 
@@ -142,7 +146,10 @@ def test_only_luckymonaco_knows_clear_history(flag: int) -> None:
         simulator.answer(simulator.start(ACCOUNT, SESSIONS), close_posted(version, body))[1]
         for simulator, version in ((LUCKYMONACO_SIMULATOR, "V4"), (KYREN_SIMULATOR, "v1"))
     ]
-    assert [_said(answer) for answer in answers] == [(0, "Success"), (57, "Invalid parameters: clearHistory")]
+    assert [_code_and_description(answer) for answer in answers] == [
+        (0, "Success"),
+        (57, "Invalid parameters: clearHistory"),
+    ]
 
 
 @members
@@ -168,14 +175,14 @@ def test_the_content_type_is_the_documents(
     """The header is the one that the example shows."""
     headers = () if content_type is None else (("content-type", content_type),)
     request = replace(close_posted(version, REQUIRED), headers=headers)
-    assert _said(simulator.answer(simulator.start(ACCOUNT, SESSIONS), request)[1])[0] == 57
+    assert _code_and_description(simulator.answer(simulator.start(ACCOUNT, SESSIONS), request)[1])[0] == 57
 
 
 @members
 def test_a_query_is_not_in_the_document(adapter: Any, simulator: Simulator[State], version: str) -> None:
     """Everything travels in the body."""
     request = replace(close_posted(version, REQUIRED), query=(("userId", "u-1"),))
-    assert _said(simulator.answer(simulator.start(ACCOUNT, SESSIONS), request)[1])[0] == 57
+    assert _code_and_description(simulator.answer(simulator.start(ACCOUNT, SESSIONS), request)[1])[0] == 57
 
 
 @members
@@ -185,7 +192,7 @@ def test_a_uuid_serves_once(adapter: Any, simulator: Simulator[State], version: 
         simulator.start(ACCOUNT, SESSIONS), close_posted(version, {**REQUIRED, "userId": "u-9"})
     )
     state, reply = simulator.answer(state, close_posted(version, REQUIRED))
-    assert _said(reply) == (57, "Invalid parameters: uuid was used before")
+    assert _code_and_description(reply) == (57, "Invalid parameters: uuid was used before")
     for number in range(REMEMBERED_UUIDS + 1):
         state, _ = simulator.answer(state, close_posted(version, {**REQUIRED, "uuid": str(number)}))
     assert len(state.uuids) == REMEMBERED_UUIDS
@@ -195,8 +202,10 @@ def test_a_uuid_serves_once(adapter: Any, simulator: Simulator[State], version: 
 def test_without_a_token_of_its_own_it_takes_any(adapter: Any, simulator: Simulator[State], version: str) -> None:
     """It cannot know the player's token; an empty one is still missing."""
     state = simulator.start(replace(ACCOUNT, token=None), SESSIONS)
-    assert _said(simulator.answer(state, close_posted(version, {**REQUIRED, "token": "any"}))[1])[0] == 0
-    assert _said(simulator.answer(state, close_posted(version, {**REQUIRED, "token": ""}))[1])[0] == 64
+    assert (
+        _code_and_description(simulator.answer(state, close_posted(version, {**REQUIRED, "token": "any"}))[1])[0] == 0
+    )
+    assert _code_and_description(simulator.answer(state, close_posted(version, {**REQUIRED, "token": ""}))[1])[0] == 64
 
 
 @members
@@ -204,11 +213,11 @@ def test_it_fails_on_demand(adapter: Any, simulator: Simulator[State], version: 
     """Every well-formed request gets the code that was asked for, and closes nothing, until it is stopped."""
     state = simulator.fail_with(simulator.start(ACCOUNT, SESSIONS), "998")
     state, reply = simulator.answer(state, close_posted(version, REQUIRED))
-    assert _said(reply)[0] == 998
+    assert _code_and_description(reply)[0] == 998
     assert len(_ids(simulator, state)) == 3
-    assert _said(simulator.answer(state, close_posted(version, {}))[1])[0] == 64
+    assert _code_and_description(simulator.answer(state, close_posted(version, {}))[1])[0] == 64
     state = simulator.fail_with(state, "")
-    assert _said(simulator.answer(state, close_posted(version, {**REQUIRED, "uuid": "1"}))[1])[0] == 0
+    assert _code_and_description(simulator.answer(state, close_posted(version, {**REQUIRED, "uuid": "1"}))[1])[0] == 0
     for code in ("0", "error", "-1"):
         with pytest.raises(ValueError, match="error code"):
             simulator.fail_with(state, code)
@@ -217,5 +226,5 @@ def test_it_fails_on_demand(adapter: Any, simulator: Simulator[State], version: 
 def test_neither_state_nor_delivery_shows_the_token() -> None:
     """The state may be printed."""
     state = KYREN_SIMULATOR.start(ACCOUNT, SESSIONS)
-    state = KYREN_SIMULATOR.happen(state, Expire("s-1"), ATTEMPT)
+    state = KYREN_SIMULATOR.emit(state, Expire("s-1"), ATTEMPT)
     assert "t0ken" not in repr(state)

@@ -1,4 +1,4 @@
-"""What the family's simulators tell, and how often they try."""
+"""The callbacks of the family's simulators, and their retransmission."""
 
 import json
 from collections.abc import Callable
@@ -35,15 +35,13 @@ WIN = Win("s-1", "r-1", "ref-1", "USD", Decimal("10.0"))
 
 
 @members
-def test_what_it_tells_is_what_we_read(
-    adapter: Adapter[FamilySettings], simulator: Simulator[State], version: str
-) -> None:
-    """An expiry and a win arrive under the document's paths and say what happened, credentials included."""
+def test_its_callbacks_are_decoded(adapter: Adapter[FamilySettings], simulator: Simulator[State], version: str) -> None:
+    """An expiry and a win are sent to the document's paths and are decoded as the events, credentials included."""
     provider = "luckymonaco" if version == "V4" else "kyren"
     account = replace(ACCOUNT, settings=FamilySettings(secure_login="partner", verify_token=True))
     state = simulator.start(account, SESSIONS)
-    state = simulator.happen(state, Expire("s-2"), ATTEMPT)
-    state = simulator.happen(state, replace(WIN, promo=PromoPrize(Decimal("2.50"), "p-1")), ATTEMPT)
+    state = simulator.emit(state, Expire("s-2"), ATTEMPT)
+    state = simulator.emit(state, replace(WIN, promo=PromoPrize(Decimal("2.50"), "p-1")), ATTEMPT)
     assert [session.session_id for session in simulator.open_sessions(state)] == ["s-1", "s-3"]
     expired, won = (delivery.request for delivery in simulator.pending(state))
     assert (expired.path, won.path) == (f"/{version}/SessionExpired", f"/{version}/Result")
@@ -62,11 +60,11 @@ def test_what_it_tells_is_what_we_read(
 
 
 @members
-def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simulator[State], version: str) -> None:
+def test_its_callbacks_have_what_the_table_requires(adapter: Any, simulator: Simulator[State], version: str) -> None:
     """Every required parameter is there, the round by the example's spelling, and none that the table does not know."""
     state = simulator.start(replace(ACCOUNT, token=None), SESSIONS)
-    for happening in (Expire("s-1"), WIN):
-        state = simulator.happen(state, happening, ATTEMPT)
+    for event in (Expire("s-1"), WIN):
+        state = simulator.emit(state, event, ATTEMPT)
     for delivery in simulator.pending(state):
         names = {"roundId" if name == "roundid" else name for name in json.loads(delivery.request.body)}
         operation = delivery.request.path[1:]
@@ -74,10 +72,10 @@ def test_what_it_tells_has_what_the_table_requires(adapter: Any, simulator: Simu
         assert names <= simulator.required[operation] | simulator.optional[operation]
 
 
-def test_a_win_is_told_in_the_examples_form() -> None:
+def test_a_win_has_the_examples_form() -> None:
     """Auto Closing's example, member by member in its order, the amount's digits as they were."""
     state = LUCKYMONACO_SIMULATOR.start(ACCOUNT, SESSIONS)
-    (delivery,) = LUCKYMONACO_SIMULATOR.pending(LUCKYMONACO_SIMULATOR.happen(state, WIN, ATTEMPT))
+    (delivery,) = LUCKYMONACO_SIMULATOR.pending(LUCKYMONACO_SIMULATOR.emit(state, WIN, ATTEMPT))
     assert json.loads(delivery.request.body, object_pairs_hook=list, parse_float=str) == [
         ("providerId", "luckymonaco"),
         ("userId", "u-1"),
@@ -99,9 +97,9 @@ def test_a_closed_session_still_wins_and_an_unknown_one_never(
 ) -> None:
     """An unfinished round outlives its session; a session that never was is a KeyError."""
     state, _ = simulator.answer(simulator.start(ACCOUNT, SESSIONS), close_posted(version, REQUIRED))
-    assert len(simulator.pending(simulator.happen(state, WIN, ATTEMPT))) == 1
+    assert len(simulator.pending(simulator.emit(state, WIN, ATTEMPT))) == 1
     with pytest.raises(KeyError):
-        simulator.happen(state, Expire("s-9"), ATTEMPT)
+        simulator.emit(state, Expire("s-9"), ATTEMPT)
 
 
 # --- Retransmission ---------------------------------------------------------------------------------------------------
@@ -136,10 +134,10 @@ TEMPORARY = [
 ]
 
 
-def _tries(happening: Expire | Win, reply: Callable[[int], HttpReply | None]) -> int:
-    """How often it sends, when it hears this each time."""
+def _tries(event: Expire | Win, reply: Callable[[int], HttpReply | None]) -> int:
+    """How often it sends, with this reply each time."""
     simulator = LUCKYMONACO_SIMULATOR
-    state = simulator.happen(simulator.start(ACCOUNT, SESSIONS), happening, ATTEMPT)
+    state = simulator.emit(simulator.start(ACCOUNT, SESSIONS), event, ATTEMPT)
     sent = 0
     while simulator.pending(state):
         (delivery,) = simulator.pending(state)
@@ -174,7 +172,7 @@ def test_an_accepted_expiry_settles_it() -> None:
     assert _tries(Expire("s-1"), lambda _: _json(error="0")) == 1
 
 
-def test_silence_and_refusals_are_counted_apart() -> None:
+def test_missing_replies_and_refusals_are_counted_separately() -> None:
     """Three refusals end it whenever they come, and ten tries end it in any case."""
     refusal = _answered(Rejected(CallbackFault.TRY_AGAIN))
     assert _tries(WIN, lambda sent: None if sent < 5 else refusal) == 8
@@ -182,20 +180,20 @@ def test_silence_and_refusals_are_counted_apart() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, CREDITED, HttpReply(500)])), max_size=25))
-def test_the_queue_keeps_its_order_and_forgets_nothing(heard: list[tuple[int, HttpReply | None]]) -> None:
-    """Whatever is heard, in any order and more than once, what is due stays oldest first, and only the settled go."""
+def test_the_queue_keeps_its_order_and_loses_nothing(replies: list[tuple[int, HttpReply | None]]) -> None:
+    """After any replies, in any order and repeated, pending deliveries stay oldest first and only settled ones go."""
     simulator = KYREN_SIMULATOR
     state = simulator.start(ACCOUNT, SESSIONS)
     for number in range(4):
-        state = simulator.happen(state, replace(WIN, reference=f"ref-{number}"), ATTEMPT)
+        state = simulator.emit(state, replace(WIN, reference=f"ref-{number}"), ATTEMPT)
     all_of_them = simulator.pending(state)
     settled: set[int] = set()
     tries = dict.fromkeys((delivery.id for delivery in all_of_them), 0)
-    for index, reply in heard:
+    for index, reply in replies:
         delivery: Delivery = all_of_them[index]
         state = simulator.on_reply(state, delivery, reply)
         tries[delivery.id] += 1
         if reply is CREDITED or tries[delivery.id] == 10:
             settled.add(delivery.id)
-        due = [delivery.id for delivery in simulator.pending(state)]
-        assert due == [delivery.id for delivery in all_of_them if delivery.id not in settled]
+        pending = [delivery.id for delivery in simulator.pending(state)]
+        assert pending == [delivery.id for delivery in all_of_them if delivery.id not in settled]

@@ -112,7 +112,7 @@ def test_a_long_run_of_one_pattern_is_refused(pattern: bytes) -> None:
 
 
 def test_the_refusal_quotes_nothing_of_the_body() -> None:
-    """The reason is safe to keep: it says where, and not what."""
+    """The reason names the position and quotes nothing of the body."""
     for body in (b'{"token":"s3cr3t" x', b'{"s3cr3t":1,"s3cr3t":2}', b"s3cr3t"):
         with pytest.raises(NotStrictJson) as refused:
             read_object(body)

@@ -1,10 +1,12 @@
-"""The commands, as processes: what they print, how they end, and what survives their end."""
+"""The commands as processes: their output, their exit codes, and what a restarted gateway remembers."""
 
 import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,18 @@ from tests.support.results import result_body
 
 RESULT = result_body()
 
+UNEXPECTED_ERROR = """
+import gateway.cli
+from gateway.cli import commands
+
+def load_or_exit(config):
+    secret = "".join(["con", "figured"])
+    raise RuntimeError("unexpected")
+
+commands.load_or_exit = load_or_exit
+gateway.cli.main()
+"""
+
 
 @pytest.fixture
 async def provider() -> AsyncIterator[ScriptedProvider]:
@@ -30,13 +44,13 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 async def deliver(gateway: Serving) -> Any:
-    """Deliver the Result once, over a connection of its own, and answer what the gateway says."""
+    """Deliver the Result once, over its own connection, and return the gateway's answer."""
     async with aiohttp.ClientSession() as http:
         return await gateway.deliver(http, RESULT)
 
 
-async def test_killed_between_two_deliveries_it_pays_once(tmp_path: Path, provider: ScriptedProvider) -> None:
-    """Killed with SIGKILL after acknowledging a Result, and started again, the gateway answers it and pays nothing."""
+async def test_a_kill_between_two_deliveries_credits_once(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """A gateway that is killed after it acknowledged a Result answers the same after a restart, and credits once."""
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     async with serving(config) as gateway:
         await gateway.open_account()
@@ -49,8 +63,8 @@ async def test_killed_between_two_deliveries_it_pays_once(tmp_path: Path, provid
         assert await gateway.cash() == 11
 
 
-async def test_killed_before_it_answers_it_pays_once(tmp_path: Path, provider: ScriptedProvider) -> None:
-    """Killed at any moment of a burst of deliveries, the gateway has paid what it acknowledged, and never twice."""
+async def test_a_kill_during_deliveries_credits_once(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """A gateway that is killed during a burst of deliveries has credited what it acknowledged, and nothing twice."""
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     async with serving(config) as gateway:
         await gateway.open_account()
@@ -66,8 +80,8 @@ async def test_killed_before_it_answers_it_pays_once(tmp_path: Path, provider: S
         assert {answer["transactionId"] for answer in answered} == {last["transactionId"]}
 
 
-async def test_sigterm_finishes_what_is_in_flight_and_exits_0(tmp_path: Path, provider: ScriptedProvider) -> None:
-    """Told to stop, the gateway answers the calls that it has taken, ends its streams, and exits 0."""
+async def test_sigterm_finishes_calls_in_flight_and_exits_0(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """On SIGTERM the gateway answers the calls in flight, ends its streams, and exits 0."""
     release = asyncio.Event()
     provider.behaviour = answering_after(release)
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
@@ -92,7 +106,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_0(tmp_path: Path, pr
 
 
 async def test_no_secret_reaches_the_log(tmp_path: Path, provider: ScriptedProvider) -> None:
-    """Neither a token nor a callback key is in what the gateway writes, whatever it is asked."""
+    """The log of a debug gateway holds neither tokens nor callback keys."""
     table = family_table("lucky", "luckymonaco", provider.base_url)
     config = configuration(tmp_path, table)
     config.write_text(config.read_text() + '[log]\nlevel = "debug"\n')
@@ -110,8 +124,8 @@ async def test_no_secret_reaches_the_log(tmp_path: Path, provider: ScriptedProvi
         assert secret not in written
 
 
-async def test_check_accepts_a_good_file(tmp_path: Path, provider: ScriptedProvider) -> None:
-    """`check` exits 0 for a configuration that can be served, and makes no database."""
+async def test_check_accepts_a_valid_file(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """`check` exits 0 for a valid configuration, and creates no database."""
     config = configuration(
         tmp_path,
         family_table("lucky", "luckymonaco", provider.base_url),
@@ -138,19 +152,19 @@ async def test_check_accepts_a_good_file(tmp_path: Path, provider: ScriptedProvi
 async def test_check_names_the_key_that_is_wrong(
     tmp_path: Path, provider: ScriptedProvider, old: str, new: str, path: str
 ) -> None:
-    """`check` refuses a configuration that cannot be served, and prints the path of the key."""
+    """`check` exits 2 for an invalid configuration, and prints the path of the key."""
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
     text = config.read_text()
     assert old in text
     config.write_text(text.replace(old, new))
     ended = await run_here("check", "--config", str(config))
-    assert ended.code != 0
+    assert ended.code == 2
     assert f"{path}:" in ended.err
     assert "Traceback" not in ended.err
 
 
-async def test_serve_refuses_what_check_refuses(tmp_path: Path) -> None:
-    """`serve` does not start with a configuration that `check` would refuse, and says the same."""
+async def test_serve_rejects_what_check_rejects(tmp_path: Path) -> None:
+    """`serve` prints the same problem as `check`, and does not start."""
     config = configuration(tmp_path, family_table("lucky", "luckymonako", "http://127.0.0.1:1"))
     ended = await run("serve", "--config", str(config))
     assert ended.code != 0
@@ -158,8 +172,8 @@ async def test_serve_refuses_what_check_refuses(tmp_path: Path) -> None:
     assert "Traceback" not in ended.err
 
 
-async def test_a_name_whose_references_are_known_is_not_forgotten(tmp_path: Path, provider: ScriptedProvider) -> None:
-    """A provider that the store holds references of cannot vanish from the configuration, unless marked retired."""
+async def test_a_provider_with_stored_references_cannot_be_removed(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """A provider whose references are stored must stay in the configuration, at least as retired."""
     lucky, kyren = (family_table(name, name, provider.base_url) for name in ("luckymonaco", "kyren"))
     async with running_gateway(tmp_path, lucky, kyren) as gateway:
         await gateway.wallet.OpenAccount(wallet.OpenAccountRequest(user_id="421", currency="USD"))
@@ -175,23 +189,23 @@ async def test_a_name_whose_references_are_known_is_not_forgotten(tmp_path: Path
     assert "providers.luckymonaco:" in ended.err
 
 
-async def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
-    """The demo exits 0 when it has observed every step, and a close through each provider is among them."""
-    ended = await run("demo", environ={**os.environ, "COLUMNS": "200"})
+async def test_the_demo_succeeds() -> None:
+    """The demo exits 0 and shows a close through each provider, also on a terminal that can show only ASCII."""
+    ended = await run("demo", environ={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "ascii"})
     assert ended.code == 0, ended.out + ended.err
-    for shown in ("LuckyMonaco", "Kyren", "Eliab", "OUTCOME_CLOSED", "paid once", "SESSION_EXPIRED"):
+    for shown in ("LuckyMonaco", "Kyren", "Eliab", "OUTCOME_CLOSED", "credited once", "SESSION_EXPIRED"):
         assert shown in ended.out
 
 
 @pytest.mark.parametrize(
     ("fault", "step"),
     [
-        ("eliab:status:503", "a close through Eliab"),
-        ("luckymonaco:code:17", "a close through LuckyMonaco"),  # the call succeeds, and has closed nothing
+        ("eliab:status:503", "CloseSession through Eliab"),
+        ("luckymonaco:code:17", "CloseSession through LuckyMonaco"),  # the call succeeds but closes nothing
     ],
 )
-async def test_the_demo_fails_where_a_provider_does(fault: str, step: str) -> None:
-    """With a fault in one simulator the demo exits 1 and names the step."""
+async def test_the_demo_fails_if_a_provider_fails(fault: str, step: str) -> None:
+    """With a fault in one simulator the demo exits 1 and prints the step."""
     ended = await run("demo", environ={**os.environ, "DEMO_FAULT": fault})
     assert ended.code == 1
     assert "FAILED" in ended.out
@@ -200,10 +214,59 @@ async def test_the_demo_fails_where_a_provider_does(fault: str, step: str) -> No
 
 @pytest.mark.parametrize("command", ["check", "serve", "wallet"])
 @pytest.mark.parametrize("url", ["postgresql://u:5/hidden@h/db", "postgresql://u:a hidden@h/db", "postgresql://h/db?x"])
-async def test_a_url_that_cannot_be_read_is_told_by_its_key(tmp_path: Path, command: str, url: str) -> None:
-    """No traceback, and no part of the url: what to write instead."""
+async def test_an_invalid_store_url_is_reported_without_its_password(tmp_path: Path, command: str, url: str) -> None:
+    """The message names the key and says what to write; it holds no part of the url, and no traceback."""
     ended = await run(command, "--config", str(configuration(tmp_path, store=url)))
     assert (ended.code, ended.out) == (2, "")
     assert "store.url: the postgresql url" in ended.err
     assert len(ended.err.splitlines()) == 1
     assert "hidden" not in ended.err
+
+
+async def test_help_keeps_square_brackets() -> None:
+    """The section names in a help text are printed, not read as markup."""
+    ended = await run_here("serve", "--help")
+    assert ended.code == 0
+    assert "[grpc]" in ended.out
+    assert "[admin]" in ended.out
+
+
+async def test_the_version_is_printed() -> None:
+    """`--version` prints the version of the installed package."""
+    ended = await run_here("--version")
+    assert (ended.code, ended.out) == (0, f"session-gateway {version('session-gateway')}\n")
+
+
+async def test_commands_are_completed() -> None:
+    """The shell completes a command's name."""
+    completing = {"_SESSION_GATEWAY_COMPLETE": "complete_bash", "COMP_WORDS": "session-gateway pro", "COMP_CWORD": "1"}
+    ended = await run(environ={**os.environ, **completing})
+    assert ended.out.split() == ["provider"]
+
+
+async def test_a_traceback_shows_no_local_variables() -> None:
+    """An unexpected error is a plain traceback: the values of local variables may be secrets."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", UNEXPECTED_ERROR, "verify", "--config", "gateway.toml"), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b"RuntimeError: unexpected" in err
+    assert b"configured" not in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--session", "tester", "'tester' is not USER:SESSION:GAME"),
+        ("--fault", "hagn", "there is no fault 'hagn'"),
+        ("--listen", "here", "must be host:port"),
+        ("--provider", "unknown", "unknown"),
+    ],
+)
+async def test_simulate_rejects_invalid_options(tmp_path: Path, option: str, value: str, message: str) -> None:
+    """`simulate` exits 2 with the invalid value, and does not listen."""
+    config = configuration(tmp_path, family_table("lucky", "luckymonaco", "http://127.0.0.1:1"))
+    ended = await run_here("simulate", "--config", str(config), "--provider", "lucky", option, value)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err

@@ -14,7 +14,7 @@ from adapters.contract import Secret
 from gateway.config import (
     CallbackSettings,
     ClientTls,
-    FrontEnd,
+    GrpcServerKind,
     GrpcSettings,
     JournalSettings,
     Listen,
@@ -54,7 +54,7 @@ SETTINGS = st.builds(
         listen=LISTEN,
         tls=st.none() | st.builds(TlsFiles, FILES, FILES, st.none() | FILES),
         default_deadline_s=st.sampled_from([1.0, 2.0]),
-        front_end=st.sampled_from(FrontEnd),
+        server=st.sampled_from(GrpcServerKind),
         max_calls=st.integers(1, 2),
         max_message_bytes=st.integers(1024, 1025),
     ),
@@ -151,6 +151,6 @@ def test_what_takes_a_restart_is_what_was_made_at_the_start(pair: tuple[Settings
         path
         for path in changes(before, after).changed
         if path.startswith(
-            ("grpc.listen", "grpc.tls", "grpc.front_end", "grpc.max_message", "callbacks.listen", "wallet.")
+            ("grpc.listen", "grpc.tls", "grpc.server", "grpc.max_message", "callbacks.listen", "wallet.")
         )
     }

@@ -1,4 +1,4 @@
-"""A provider below HTTP: it counts every byte that it receives, and answers with whatever bytes it is told to."""
+"""A provider without an HTTP library: it keeps every byte that it receives, and answers with any bytes."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ class Peer:
     writer: asyncio.StreamWriter
 
     async def request(self) -> bytes:
-        """The next request in whole. Raises IncompleteReadError where the gateway hangs up."""
+        """The whole next request. Raises IncompleteReadError where the gateway disconnects."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         whole = head + await self.reader.readexactly(int(length[1]) if length else 0)
@@ -33,7 +33,7 @@ class Peer:
         await self.writer.drain()
 
     async def hang(self) -> None:
-        """Say nothing more until the gateway hangs up."""
+        """Send nothing until the gateway disconnects."""
         while await self.reader.read(65536):
             pass
 
@@ -49,7 +49,7 @@ Behaviour = Callable[[Peer], Awaitable[None]]
 
 @dataclass
 class RawProvider:
-    """What reached the provider."""
+    """What the provider has received."""
 
     port: int = 0
     tls: bool = False
@@ -72,7 +72,7 @@ async def raw_provider(behaviour: Behaviour, tls: ssl.SSLContext | None = None) 
         try:
             await behaviour(Peer(provider, reader, writer))
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the gateway hung up, as it may
+            pass  # the gateway disconnected
         finally:
             writer.close()
 
@@ -93,5 +93,5 @@ async def raw_provider(behaviour: Behaviour, tls: ssl.SSLContext | None = None) 
 
 
 def answer(body: bytes = b"{}", head: bytes = b"HTTP/1.1 200 OK\r\n") -> bytes:
-    """An answer with its length."""
+    """An answer with its Content-Length."""
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body

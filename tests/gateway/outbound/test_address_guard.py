@@ -1,8 +1,8 @@
-"""Only public hosts are providers, unless the configuration says otherwise."""
+"""Only public hosts may be providers, unless the configuration allows others."""
 
 import pytest
 
-from gateway.outbound.address_guard import AddressRefused, PublicResolver, is_private, literal_private_address
+from gateway.outbound.address_guard import AddressRefused, is_private, literal_private_address, resolve_public
 
 PRIVATE = [
     "127.0.0.1",
@@ -11,7 +11,7 @@ PRIVATE = [
     "192.168.1.1",
     "100.64.0.1",
     "169.254.169.254",
-    "0.0.0.0",  # noqa: S104  # an address to be refused, not one to bind
+    "0.0.0.0",  # noqa: S104  # an address to reject, not one to bind
     "224.0.0.1",
     "240.0.0.1",
     "255.255.255.255",
@@ -31,14 +31,14 @@ PUBLIC = ["8.8.8.8", "159.203.93.24", "2606:4700::1111", "::ffff:8.8.8.8", "64:f
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_refuses_what_is_not_a_public_host(address: str) -> None:
-    """Private, loopback, link-local, unspecified, multicast and reserved addresses are refused in every disguise."""
+def test_private_addresses(address: str) -> None:
+    """Private, loopback, link-local, unspecified, multicast and reserved addresses are private in every notation."""
     assert is_private(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_lets_public_hosts_pass(address: str) -> None:
-    """A public address is no less public for being written as IPv6."""
+def test_public_addresses(address: str) -> None:
+    """A public address is public in IPv6 notation too."""
     assert not is_private(address)
 
 
@@ -56,12 +56,12 @@ def test_lets_public_hosts_pass(address: str) -> None:
         ("https://bücher.example/", None),
     ],
 )
-def test_finds_private_literals_in_a_base_url(base_url: str, found: str | None) -> None:
-    """An address literal in the base URL is judged without a look-up; a name is left to the resolver."""
+def test_private_literals_in_a_base_url(base_url: str, found: str | None) -> None:
+    """An address in the base URL is checked without a DNS query; a name is left to the resolver."""
     assert literal_private_address(base_url) == found
 
 
-async def test_the_resolver_refuses_a_name_of_this_host() -> None:
-    """A name that resolves to nothing but loopback is refused, and the error names both."""
+async def test_the_resolver_rejects_a_name_of_this_host() -> None:
+    """A name that resolves only to loopback is rejected, and the error names both."""
     with pytest.raises(AddressRefused, match=r"localhost resolves to (127\.0\.0\.1|::1)"):
-        await PublicResolver().resolve("localhost", 80)
+        await resolve_public("localhost", 80)

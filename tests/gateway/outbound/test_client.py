@@ -1,15 +1,15 @@
-"""One exchange: what goes out and what comes back is what was said, without anything that we add."""
+"""One exchange: request and answer travel unchanged."""
 
 import pytest
 from aiohttp import web
 
 from adapters.contract import HttpRequest
-from tests.gateway.outbound.calling import client, exchange
+from tests.gateway.outbound.harness import client, exchange
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
 
-async def test_what_travels_is_what_was_given() -> None:
-    """The provider receives the request byte for byte, with nothing added but what frames the message."""
+async def test_request_and_answer_are_unchanged() -> None:
+    """The provider receives the request byte for byte; only the headers that frame the message are added."""
 
     async def provider(peer: Peer) -> None:
         await peer.request()
@@ -30,8 +30,8 @@ async def test_what_travels_is_what_was_given() -> None:
         assert reply.headers == (("X-Odd", "é"), ("Content-Length", "11"))
 
 
-async def test_a_get_has_no_body_and_no_type() -> None:
-    """A request without a body is sent without a length and without a type."""
+async def test_a_get_has_no_content_headers() -> None:
+    """A request without a body is sent without length and type."""
 
     async def provider(peer: Peer) -> None:
         await peer.request()
@@ -42,8 +42,8 @@ async def test_a_get_has_no_body_and_no_type() -> None:
         assert provided.requests[0].lower().count(b"content-") == 0
 
 
-async def test_a_real_server_is_understood_over_one_connection() -> None:
-    """Exchanges one after the other share a connection, chunked answers and cookies notwithstanding."""
+async def test_exchanges_with_a_real_server_share_a_connection() -> None:
+    """Chunked answers and cookies make no difference."""
     peers, cookies = set(), []
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -73,8 +73,8 @@ async def test_a_real_server_is_understood_over_one_connection() -> None:
         await runner.cleanup()
 
 
-async def test_a_redirect_is_an_answer() -> None:
-    """A redirect comes back as it is, and nobody goes where it points to."""
+async def test_a_redirect_is_not_followed() -> None:
+    """It is returned as an answer."""
 
     async def trap(peer: Peer) -> None:
         await peer.hang()
@@ -91,7 +91,7 @@ async def test_a_redirect_is_an_answer() -> None:
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY and its like change nothing: credentials never pass through a stranger."""
+    """HTTP_PROXY and similar variables have no effect: credentials must not pass a third party."""
 
     async def trap(peer: Peer) -> None:
         await peer.hang()

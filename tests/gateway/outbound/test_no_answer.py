@@ -1,4 +1,4 @@
-"""Where a request was sent and no answer can be taken in, the outcome is unknown, and nobody asks twice."""
+"""A request that was sent and has no valid answer has an unknown outcome, and is not sent again."""
 
 import asyncio
 import gzip
@@ -9,48 +9,52 @@ import pytest
 from adapters.contract import HttpRequest
 from gateway.outbound.client import ExchangeFailed, ExchangeFault
 from gateway.outbound.deadline import Deadline
-from tests.gateway.outbound.calling import CLOSE, ENOUGH, SOON, client, exchange, failure
+from tests.gateway.outbound.harness import CLOSE, LONG, SHORT, client, exchange, failure, failure_at, run_loop
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
-SOONER_THAN_IDLE = 5.0
-"""Seconds: a connection that nobody needs would be closed later."""
+BEFORE_IDLE_TIMEOUT = 10.0
+"""Seconds: an idle connection is closed later than this."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nX-Be", HEAD, HEAD + b"{"])
-async def test_no_answer_in_time_is_a_time_out_after_sending(begun: bytes) -> None:
-    """Whatever part of an answer came, without the rest the outcome is unknown when the deadline passes."""
+async def test_an_incomplete_answer_at_the_deadline_is_a_timeout(begun: bytes) -> None:
+    """The outcome is unknown, whatever part of an answer was received."""
+    answered = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
         await peer.send(begun)
+        answered.set()
         await peer.hang()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        failed = await failure(c, seconds=SOON)
+        failed = await failure_at(c, answered)
         assert (failed.fault, failed.sent) == (ExchangeFault.TIMEOUT, True)
         assert len(provided.requests) == 1
 
 
-@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\nX-Drip: ", HEAD])
-async def test_an_answer_that_drips_is_cut(begun: bytes) -> None:
-    """A header or a body that never stops coming does not outlive the deadline."""
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\nX-Slow: ", HEAD])
+async def test_a_slow_answer_ends_at_the_deadline(begun: bytes) -> None:
+    """A header or a body that arrives byte by byte does not extend the deadline."""
+    sending = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
         await peer.send(begun)
         while not peer.reader.at_eof():
             await peer.send(b"x")
+            sending.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(peer.reader.read(1), 0.01)
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        failed = await failure(c, seconds=SOON)
+        failed = await failure_at(c, sending)
     assert (failed.fault, failed.sent) == (ExchangeFault.TIMEOUT, True)
 
 
-async def test_an_extended_deadline_lets_the_answer_arrive() -> None:
-    """A second caller's later deadline keeps the exchange of the first alive."""
+async def test_an_extended_deadline_extends_the_exchange() -> None:
+    """The answer is received after the first deadline."""
     extended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -60,37 +64,37 @@ async def test_an_extended_deadline_lets_the_answer_arrive() -> None:
         await peer.send(answer(b"late"))
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        at = loop.time() + SOON
+        at = loop.time() + SHORT
         deadline = Deadline(at)
         call = loop.create_task(c.send(CLOSE, deadline))
-        deadline.extend(at + ENOUGH)
-        loop.call_at(at + SOON, extended.set)
+        deadline.extend(at + LONG)
+        loop.call_at(at + SHORT, extended.set)
         assert (await call).body == b"late"
-    assert not deadline._waits, "it forgets who has its answer"
+    assert not deadline.watchers
 
 
-async def test_a_deadline_that_is_moved_earlier_cuts_what_is_under_way() -> None:
+async def test_a_capped_deadline_ends_an_exchange_in_progress() -> None:
     """A gateway that stops does not wait for the deadline that a call began with."""
-    asked = asyncio.Event()
+    received = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
-        asked.set()
+        received.set()
         await peer.hang()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        deadline = Deadline.after(ENOUGH)
+        deadline = Deadline.after(LONG)
         call = asyncio.get_running_loop().create_task(c.send(CLOSE, deadline))
-        await asked.wait()
+        await received.wait()
         deadline.cap(asyncio.get_running_loop().time())
         with pytest.raises(ExchangeFailed, match="in time") as failed:
-            await asyncio.wait_for(call, SOONER_THAN_IDLE)
+            await asyncio.wait_for(call, BEFORE_IDLE_TIMEOUT)
         assert (failed.value.fault, failed.value.sent) == (ExchangeFault.TIMEOUT, True)
 
 
-@pytest.mark.parametrize(("first", "second"), [(ENOUGH, SOON), (SOON, ENOUGH)], ids=["shorter", "longer"])
+@pytest.mark.parametrize(("first", "second"), [(LONG, SHORT), (SHORT, LONG)], ids=["shorter", "longer"])
 async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, second: float) -> None:
-    """What was waited for on a connection before neither lengthens the next wait nor cuts it."""
+    """The deadline of the previous exchange neither extends nor shortens it."""
     loop = asyncio.get_running_loop()
 
     async def provider(peer: Peer) -> None:
@@ -99,7 +103,7 @@ async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, 
         await peer.request()
         if second > first:
             late = asyncio.Event()
-            loop.call_later(2 * SOON, late.set)
+            loop.call_later(2 * SHORT, late.set)
             await late.wait()
             await peer.send(answer(b"second"))
         await peer.hang()
@@ -109,13 +113,13 @@ async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, 
         if second > first:
             assert (await exchange(c, seconds=second)).body == b"second"
         else:
-            failed = await asyncio.wait_for(failure(c, seconds=second), SOONER_THAN_IDLE)
+            failed = await asyncio.wait_for(failure(c, seconds=second), BEFORE_IDLE_TIMEOUT)
             assert failed.fault is ExchangeFault.TIMEOUT
         assert provided.connections == 1
 
 
-async def test_a_deadline_that_passes_between_two_exchanges_is_nobodys() -> None:
-    """An exchange after it is bounded by its own."""
+async def test_a_deadline_that_passes_between_two_exchanges_has_no_effect() -> None:
+    """The next exchange ends at its own deadline."""
     passed = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
@@ -125,23 +129,23 @@ async def test_a_deadline_that_passes_between_two_exchanges_is_nobodys() -> None
         await peer.hang()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        deadline = Deadline.after(SOON)
+        deadline = Deadline.after(SHORT)
         assert (await c.send(CLOSE, deadline)).body == b"first"
         asyncio.get_running_loop().call_at(deadline.at + 0.01, passed.set)
         await passed.wait()
-        failed = await asyncio.wait_for(failure(c, seconds=SOON), SOONER_THAN_IDLE)
+        failed = await asyncio.wait_for(failure(c, seconds=SHORT), BEFORE_IDLE_TIMEOUT)
         assert (failed.fault, provided.connections) == (ExchangeFault.TIMEOUT, 1)
 
 
 BEGUN = [
     *((begun, reset) for begun in (b"", b"HTTP/1.1 200 OK\r\nX-Be", HEAD, HEAD + b"{") for reset in (False, True)),
-    (b"HTTP/1.1 200 OK\r\n\r\n{", True),  # without a length: in order, its end would complete it
+    (b"HTTP/1.1 200 OK\r\n\r\n{", True),  # without a length, a regular end would complete it
 ]
 
 
 @pytest.mark.parametrize(("begun", "reset"), BEGUN)
-async def test_a_connection_that_ends_before_the_answer_is_lost(begun: bytes, reset: bool) -> None:
-    """A connection closed or reset after sending leaves the outcome unknown, and the request is not sent again."""
+async def test_a_connection_that_ends_early_is_lost(begun: bytes, reset: bool) -> None:
+    """The outcome is unknown, and the request is not sent again."""
 
     async def provider(peer: Peer) -> None:
         await peer.request()
@@ -155,8 +159,8 @@ async def test_a_connection_that_ends_before_the_answer_is_lost(begun: bytes, re
         assert len(provided.requests) == 1
 
 
-async def test_a_reset_in_the_middle_of_the_request_is_lost() -> None:
-    """A provider that hangs up while the request is still being written may have acted on what it had."""
+async def test_a_reset_during_the_request_is_lost() -> None:
+    """The outcome is unknown: the provider may have executed what it had received."""
 
     async def provider(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
@@ -170,8 +174,8 @@ async def test_a_reset_in_the_middle_of_the_request_is_lost() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-async def test_a_keep_alive_race_is_lost_and_never_sent_again(method: str) -> None:
-    """A provider that closes an idle connection as we ask on it may have acted: no method is sent a second time."""
+async def test_a_keep_alive_race_is_lost(method: str) -> None:
+    """A provider that closes an idle connection as a request arrives may have executed it: no method is sent again."""
 
     async def provider(peer: Peer) -> None:
         await peer.request()
@@ -185,92 +189,92 @@ async def test_a_keep_alive_race_is_lost_and_never_sent_again(method: str) -> No
         assert (provided.connections, len(provided.requests)) == (1, 2)
 
 
-async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
-    """What a provider says on an idle connection answers nothing: the next request goes out on another connection."""
+async def test_an_unrequested_answer_is_ignored() -> None:
+    """After bytes on an idle connection the next request uses another connection."""
     first_is_read = asyncio.Event()
-    unasked_is_sent = asyncio.Event()
+    unrequested_is_sent = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
         if peer.provider.connections == 1:
             await peer.send(answer(b"first"))
             await first_is_read.wait()
-            await peer.send(answer(b"unasked"))
-            unasked_is_sent.set()
+            await peer.send(answer(b"unrequested"))
+            unrequested_is_sent.set()
             await peer.hang()
         await peer.send(answer(b"second"))
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
         assert (await exchange(c)).body == b"first"
         first_is_read.set()
-        await unasked_is_sent.wait()
-        for _ in range(10):
-            await asyncio.sleep(0)  # loopback: what was sent is there to be read at the next turns of the loop
+        await unrequested_is_sent.wait()
+        await run_loop()
         assert (await exchange(c)).body == b"second"
         assert len(provided.requests) == 2
 
 
-async def test_closing_the_client_ends_an_exchange_under_way() -> None:
-    """Stopping the gateway does not leave a caller waiting: the exchange was sent and has no answer."""
-    asked = asyncio.Event()
+async def test_closing_the_client_ends_an_exchange_in_progress() -> None:
+    """It was sent and has no answer."""
+    received = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
-        asked.set()
+        received.set()
         await peer.hang()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        under_way = asyncio.get_running_loop().create_task(failure(c))
-        await asked.wait()
+        in_progress = asyncio.get_running_loop().create_task(failure(c))
+        await received.wait()
         await c.close()
-        failed = await under_way
+        failed = await in_progress
         assert (failed.fault, failed.sent) == (ExchangeFault.CONNECTION_LOST, True)
 
 
-async def test_a_cancelled_caller_is_cancelled() -> None:
-    """Cancellation passes through, closes the connection, and the next exchange is not disturbed by the late answer."""
-    asked, hung_up = asyncio.Event(), asyncio.Event()
+async def test_a_cancelled_exchange_closes_its_connection() -> None:
+    """Cancellation passes through, and a late answer does not affect the next exchange."""
+    received, disconnected = asyncio.Event(), asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
         if len(peer.provider.requests) == 1:
-            asked.set()
+            received.set()
             await peer.hang()
-            hung_up.set()
+            disconnected.set()
         else:
             await peer.send(answer(b"second"))
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
         cancelled = asyncio.get_running_loop().create_task(exchange(c))
-        await asked.wait()
+        await received.wait()
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-        await asyncio.wait_for(hung_up.wait(), SOONER_THAN_IDLE)
+        await asyncio.wait_for(disconnected.wait(), BEFORE_IDLE_TIMEOUT)
         assert (await exchange(c)).body == b"second"
 
 
 @pytest.mark.parametrize("begun", [b"", HEAD, b"garbage", HEAD.replace(b"1000", b"9999999")])
-async def test_whatever_fails_ends_its_connection(begun: bytes) -> None:
-    """What may still come on the connection of a failure is heard by nobody, and the provider knows at once."""
-    hung_up = asyncio.Event()
+async def test_a_failure_closes_its_connection(begun: bytes) -> None:
+    """Nothing more is read from it, and the provider notices at once."""
+    answered, disconnected = asyncio.Event(), asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         await peer.request()
         await peer.send(begun)
+        answered.set()
         await peer.hang()
-        hung_up.set()
+        disconnected.set()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        await failure(c, seconds=SOON)
-        await asyncio.wait_for(hung_up.wait(), SOONER_THAN_IDLE)
+        await failure_at(c, answered)
+        await asyncio.wait_for(disconnected.wait(), BEFORE_IDLE_TIMEOUT)
 
 
-# --- It answered, but not in a way that can be taken in ---------------------------------------------------------------
+# --- Invalid answers --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         b"garbage\r\n\r\n",
         b"\x15\x03\x01\x00\x02\x02\x46",
@@ -281,12 +285,12 @@ async def test_whatever_fails_ends_its_connection(begun: bytes) -> None:
         b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 1000 + b"\r\n",
     ],
 )
-async def test_what_is_not_http_is_malformed(said: bytes) -> None:
-    """Garbage, broken framing and oversized headers are no answer; whether the request was carried out is unknown."""
+async def test_an_answer_that_is_not_http_is_malformed(sent: bytes) -> None:
+    """Garbage, broken framing and oversized headers leave the outcome unknown."""
 
     async def provider(peer: Peer) -> None:
         await peer.request()
-        await peer.send(said)
+        await peer.send(sent)
         await peer.hang()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
@@ -295,8 +299,8 @@ async def test_what_is_not_http_is_malformed(said: bytes) -> None:
 
 
 @pytest.mark.parametrize("framed", [True, False])
-async def test_an_answer_is_read_up_to_the_limit_and_no_further(framed: bool) -> None:
-    """An answer of the largest size is taken in; one byte more is refused without reading the rest."""
+async def test_the_size_of_an_answer_is_limited(framed: bool) -> None:
+    """An answer of the maximum size is accepted; one byte more is rejected without reading the rest."""
     limit = 100_000
 
     async def provider(peer: Peer) -> None:
@@ -314,8 +318,8 @@ async def test_an_answer_is_read_up_to_the_limit_and_no_further(framed: bool) ->
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"GZIP", b"deflate", b"identity, gzip", b"br"])
-async def test_an_encoded_answer_is_not_inflated(encoding: bytes) -> None:
-    """A small answer that would be a huge one is refused for its encoding, before it is read."""
+async def test_an_encoded_answer_is_rejected(encoding: bytes) -> None:
+    """It is rejected before its body is read, which could be huge when decoded."""
     bomb = gzip.compress(b"x" * 10_000_000)
 
     async def provider(peer: Peer) -> None:

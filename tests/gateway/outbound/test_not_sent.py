@@ -1,32 +1,33 @@
-"""Where an exchange fails before its first byte, that is what it says: nothing was sent, and nothing arrived."""
+"""An exchange that fails before its first byte reports that nothing was sent."""
 
 import asyncio
 import errno
 import re
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
-from gateway.outbound.connection_pool import ConnectionPool
+from gateway.outbound.connection_pool import ConnectionPool, load_ssl_context
 from gateway.outbound.deadline import Deadline
-from tests.gateway.outbound.calling import CLOSE, ENOUGH, SECRET, SOON, client, exchange, failure
+from tests.gateway.outbound.harness import (
+    CLOSE,
+    LONG,
+    SECRET,
+    SHORT,
+    client,
+    exchange,
+    failure,
+    failure_at,
+    free_port,
+    full_backlog,
+)
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
-
-
 async def test_a_closed_port_is_unreachable() -> None:
-    """Where nobody listens nothing was sent, and the error names the place and what to do."""
+    """Nothing was sent, and the error names the address and what to do."""
     port = free_port()
     async with client(f"http://127.0.0.1:{port}") as c:
         failed = await failure(c)
@@ -36,69 +37,49 @@ async def test_a_closed_port_is_unreachable() -> None:
 
 
 async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
-    """A name that nobody knows is as good as a closed port."""
+    """An unknown name is reported like a closed port."""
     async with client("http://provider.invalid") as c:
         failed = await failure(c)
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
 
 
-@asynccontextmanager
-async def full_backlog() -> AsyncIterator[int]:
-    """A port where connecting takes for ever: it listens, its backlog is full and it never accepts."""
-    loop = asyncio.get_running_loop()
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        pending = []
-        for filler in fillers:
-            filler.setblocking(False)
-            pending.append(loop.create_task(loop.sock_connect(filler, listening.getsockname())))
-        await asyncio.wait(pending, timeout=SOON)
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-            for filler in fillers:
-                filler.close()
-
-
-async def test_connecting_has_a_time_limit_of_its_own() -> None:
-    """A connection that does not come about is given up after the connect time-out, long before the deadline."""
-    async with full_backlog() as port, client(f"http://127.0.0.1:{port}", connect_timeout_s=SOON) as c:
+async def test_connecting_has_a_separate_timeout() -> None:
+    """It ends the attempt to connect long before the deadline."""
+    async with full_backlog() as port, client(f"http://127.0.0.1:{port}", connect_timeout_s=SHORT) as c:
         failed = await failure(c)
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
     assert "0.3 s" in failed.detail
 
 
-async def test_a_deadline_while_connecting_means_that_nothing_was_sent() -> None:
-    """A deadline that passes before there is a connection is no time-out of the provider."""
+async def test_a_deadline_while_connecting_means_not_sent() -> None:
+    """It is not reported as a timeout of the provider."""
     async with full_backlog() as port, client(f"http://127.0.0.1:{port}") as c:
-        failed = await failure(c, seconds=SOON)
+        failed = await failure(c, seconds=SHORT)
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
 
 
-@pytest.mark.parametrize("connect_timeout_s", [SOON, ENOUGH])
-async def test_a_tls_handshake_that_never_comes_means_that_nothing_was_sent(connect_timeout_s: float) -> None:
-    """Until TLS stands not one byte of the request leaves, whichever of the two limits ends the wait."""
-    received = bytearray()
+@pytest.mark.parametrize("connect_timeout_s", [1.0, LONG], ids=["connect timeout", "deadline"])
+async def test_a_hanging_tls_handshake_means_not_sent(connect_timeout_s: float) -> None:
+    """No byte of the request is sent before it ends, whether the connect timeout or the deadline ends the wait."""
+    received, begun = bytearray(), asyncio.Event()
 
     async def provider(peer: Peer) -> None:
         while data := await peer.reader.read(4096):
             received.extend(data)
+            begun.set()
+
+    await load_ssl_context()  # its time does not count
 
     async with raw_provider(provider) as provided:
         async with client(f"https://127.0.0.1:{provided.port}", connect_timeout_s=connect_timeout_s) as c:
-            failed = await failure(c, seconds=ENOUGH if connect_timeout_s == SOON else SOON)
+            failed = await (failure_at(c, begun) if connect_timeout_s == LONG else failure(c))
         assert received, "the handshake was begun"
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
     assert SECRET.encode() not in received
 
 
-async def test_a_provider_that_speaks_no_tls_is_unreachable() -> None:
-    """A handshake that fails means that nothing was sent."""
+async def test_a_provider_without_tls_is_unreachable() -> None:
+    """A failed handshake means that nothing was sent."""
 
     async def provider(peer: Peer) -> None:
         await peer.reader.read(1)
@@ -110,27 +91,27 @@ async def test_a_provider_that_speaks_no_tls_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "text"),
     [
         (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "Connection timed out; check base_url"),
         (ValueError("server_hostname cannot start with a dot"), r"no usable connection \(ValueError\)"),
     ],
 )
-async def test_what_ends_connecting_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
-    """A time-out of the system's is not taken for one of ours, and an odd failure to connect is no bug."""
+async def test_a_connect_error_is_reported(monkeypatch: pytest.MonkeyPatch, error: Exception, text: str) -> None:
+    """A timeout by the system is not reported as the gateway's, and an unusual error is not a bug."""
 
-    async def take(_: ConnectionPool) -> Connection:
+    async def acquire(_: ConnectionPool) -> Connection:
         raise error
 
-    monkeypatch.setattr(ConnectionPool, "take", take)
+    monkeypatch.setattr(ConnectionPool, "acquire", acquire)
     async with client("http://127.0.0.1:1") as c:
         failed = await failure(c)
     assert (failed.fault, failed.sent) == (ExchangeFault.UNREACHABLE, False)
-    assert re.search(words, failed.detail)
+    assert re.search(text, failed.detail)
 
 
 async def test_waiting_for_a_free_connection_counts_as_connecting() -> None:
-    """A call that gets no connection out of the pool in time was not sent."""
+    """A call that does not get a connection from the pool in time was not sent."""
     asked = asyncio.Event()
 
     async def provider(peer: Peer) -> None:
@@ -139,7 +120,7 @@ async def test_waiting_for_a_free_connection_counts_as_connecting() -> None:
         await peer.hang()
 
     async with raw_provider(provider) as provided:
-        async with client(provided.base_url, connections=1, connect_timeout_s=SOON) as c:
+        async with client(provided.base_url, connections=1, connect_timeout_s=SHORT) as c:
             first = asyncio.get_running_loop().create_task(exchange(c))
             await asked.wait()
             failed = await failure(c)
@@ -152,7 +133,7 @@ async def test_waiting_for_a_free_connection_counts_as_connecting() -> None:
 
 
 async def test_a_deadline_that_has_passed_sends_nothing() -> None:
-    """With no time left nothing is sent, even where a connection is at hand."""
+    """This is so also where an idle connection exists."""
 
     async def provider(peer: Peer) -> None:
         while await peer.request():
@@ -166,8 +147,8 @@ async def test_a_deadline_that_has_passed_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "127.1", "localhost"])
-async def test_private_addresses_are_refused(host: str) -> None:
-    """A literal and a name that resolve to this machine are refused before anything connects, saying what to set."""
+async def test_private_addresses_are_rejected(host: str) -> None:
+    """Addresses and names of this host are rejected before connecting, and the error says what to configure."""
 
     async def provider(peer: Peer) -> None:
         await peer.hang()
@@ -184,14 +165,14 @@ async def test_private_addresses_are_refused(host: str) -> None:
         assert provided.connections == 0
 
 
-async def test_a_request_that_http_cannot_carry_is_an_error_of_ours() -> None:
-    """A header with a line break is refused as a bug, before anything connects."""
+async def test_a_request_that_http_cannot_represent_raises_value_error() -> None:
+    """A header with a line break is a bug, and is rejected before connecting."""
     async with client(f"http://127.0.0.1:{free_port()}") as c:
         with pytest.raises(ValueError, match="header 'X'"):
             await exchange(c, HttpRequest("POST", "/x", headers=(("X", "a\r\nb"),)))
 
 
-async def test_a_client_that_was_not_started_says_so() -> None:
-    """Using a client before start is a bug, and is told as one."""
+async def test_a_client_that_is_not_started_raises_runtime_error() -> None:
+    """The error names the provider."""
     with pytest.raises(RuntimeError, match="acme"):
-        await ProviderClient(Endpoint("acme", "https://p.example")).send(CLOSE, Deadline.after(ENOUGH))
+        await ProviderClient(Endpoint("acme", "https://p.example")).send(CLOSE, Deadline.after(LONG))

@@ -1,4 +1,4 @@
-"""An answer is read the same in whatever pieces it comes, and nothing else is taken for one."""
+"""A response is parsed the same in pieces of any size, and nothing else is accepted."""
 
 from itertools import pairwise
 
@@ -16,16 +16,16 @@ CUT = "cut"
 Read = tuple[HttpReply | str, bool]
 
 
-def read(*pieces: bytes, to_head: bool = False) -> Read:
-    """What becomes of an answer that comes in these pieces, and whether its connection can be used again."""
-    reader = ResponseParser(LIMIT, to_head=to_head)
+def parse(*pieces: bytes, to_head: bool = False) -> Read:
+    """The result of a response in these pieces, and whether its connection can be reused."""
+    parser = ResponseParser(LIMIT, to_head=to_head)
     try:
         for position, piece in enumerate(pieces):
-            if (reply := reader.feed(piece)) is not None:
-                return reply, reader.reusable and not any(pieces[position + 1 :])
-    except RemoteProtocolError as refused:
-        return str(refused), reader.reusable
-    return reader.end() or CUT, False
+            if (reply := parser.feed(piece)) is not None:
+                return reply, parser.reusable and not any(pieces[position + 1 :])
+    except RemoteProtocolError as rejected:
+        return str(rejected), parser.reusable
+    return parser.end() or CUT, False
 
 
 def one_by_one(data: bytes) -> list[bytes]:
@@ -36,7 +36,7 @@ def chunked(*chunks: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
 
 
-TAKEN = {
+ACCEPTED = {
     "with a length": (OK + b"Content-Length: 2\r\n\r\n{}", b"{}", True),
     "without a body": (OK + b"Content-Length: 0\r\n\r\n", b"", True),
     "in chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"one ", b"two"), b"one two", True),
@@ -56,38 +56,38 @@ TAKEN = {
         True,
     ),
     "as identity": (OK + b"Content-Encoding: Identity\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
-    "of the largest size": (OK + b"Content-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT, b"x" * LIMIT, True),
-    "of the longest line": (OK + b"X: " + b"a" * 8189 + b"\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
-    "of the most lines": (OK + b"X: a\r\n" * 127 + b"Content-Length: 2\r\n\r\n{}", b"{}", True),
+    "of the maximum size": (OK + b"Content-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT, b"x" * LIMIT, True),
+    "of the maximum line length": (OK + b"X: " + b"a" * 8189 + b"\r\nContent-Length: 2\r\n\r\n{}", b"{}", True),
+    "of the maximum number of lines": (OK + b"X: a\r\n" * 127 + b"Content-Length: 2\r\n\r\n{}", b"{}", True),
 }
 
 
-@pytest.mark.parametrize(("said", "body", "reusable"), TAKEN.values(), ids=TAKEN)
-def test_what_is_http_is_taken_in(said: bytes, body: bytes, reusable: bool) -> None:
-    """Every way to frame an answer is understood, whole and byte by byte, and says whether the connection is kept."""
-    for pieces in ([said], one_by_one(said)):
-        reply, kept = read(*pieces)
+@pytest.mark.parametrize(("sent", "body", "reusable"), ACCEPTED.values(), ids=ACCEPTED)
+def test_valid_responses_are_accepted(sent: bytes, body: bytes, reusable: bool) -> None:
+    """Every framing is parsed, whole and byte by byte, and decides whether the connection is kept."""
+    for pieces in ([sent], one_by_one(sent)):
+        reply, kept = parse(*pieces)
         assert isinstance(reply, HttpReply), reply
         assert (reply.status, reply.body, kept) == (200, body, reusable)
-        assert reply.header("X-Sum") is reply.header("Link") is None, "a trailer's and an interim answer's are not its"
+        assert reply.header("X-Sum") is reply.header("Link") is None, "a header of a trailer or an interim response"
 
 
-@given(st.sampled_from(sorted(TAKEN)), st.data())
-def test_where_an_answer_is_split_does_not_matter(which: str, data: st.DataObject) -> None:
-    """However the network cuts an answer, the same reply comes of it."""
-    said = TAKEN[which][0]
-    cuts = sorted({0, len(said), *data.draw(st.lists(st.integers(0, len(said)), max_size=8))})
-    assert read(*(said[start:end] for start, end in pairwise(cuts))) == read(said)
+@given(st.sampled_from(sorted(ACCEPTED)), st.data())
+def test_the_split_does_not_matter(which: str, data: st.DataObject) -> None:
+    """Any split into pieces gives the same reply."""
+    sent = ACCEPTED[which][0]
+    cuts = sorted({0, len(sent), *data.draw(st.lists(st.integers(0, len(sent)), max_size=8))})
+    assert parse(*(sent[start:end] for start, end in pairwise(cuts))) == parse(sent)
 
 
-REFUSED = {
+REJECTED = {
     "garbage": b"garbage\r\n\r\n",
     "nothing but a space": b" ",
     "two lengths": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "a negative length": OK + b"Content-Length: -1\r\n\r\n",
     "a length with a sign": OK + b"Content-Length: +1\r\n\r\na",
     "a length beyond all bounds": OK + b"Content-Length: 99999999999999999999\r\n\r\n",
-    "a length beside chunks": OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a length with chunks": OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "no chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "another transfer encoding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "another transfer encoding at last": OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n{}",
@@ -113,18 +113,18 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", REFUSED.values(), ids=REFUSED)
-def test_what_is_not_http_is_refused(said: bytes) -> None:
-    """No broken, oversized, encoded or switched answer becomes a reply, whole or byte by byte."""
-    for pieces in ([said], one_by_one(said)):
-        reply, kept = read(*pieces)
+@pytest.mark.parametrize("sent", REJECTED.values(), ids=REJECTED)
+def test_invalid_responses_are_rejected(sent: bytes) -> None:
+    """Broken, oversized, encoded and switched responses give no reply, whole or byte by byte."""
+    for pieces in ([sent], one_by_one(sent)):
+        reply, kept = parse(*pieces)
         assert isinstance(reply, str)
         assert reply != CUT
         assert not kept
 
 
 @pytest.mark.parametrize(
-    "drip",
+    "endless",
     [
         b"HTTP/1.1 200 " + b"O" * 40_000,
         OK + b"X: " + b"a" * 40_000,
@@ -133,25 +133,25 @@ def test_what_is_not_http_is_refused(said: bytes) -> None:
         OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 40_000,
     ],
 )
-def test_a_line_without_an_end_is_refused(drip: bytes) -> None:
-    """What never becomes a line is not kept for ever, in the head, between chunks and behind them."""
-    for pieces in ([drip[:100], drip[100:]], one_by_one(drip)):
-        assert read(*pieces)[0] == "answered with something that is not HTTP"
+def test_a_line_without_an_end_is_rejected(endless: bytes) -> None:
+    """This limits the memory in the head, between chunks and after them."""
+    for pieces in ([endless[:100], endless[100:]], one_by_one(endless)):
+        assert parse(*pieces)[0] == "answered with something that is not HTTP"
 
 
 @pytest.mark.parametrize("status", [204, 304])
 @pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_a_status_without_a_body_is_complete_with_its_head(status: int, framing: bytes) -> None:
-    """A 204 and a 304 have no body, whatever they announce."""
-    reply, kept = read(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, framing))
+    """A 204 and a 304 have no body, whatever their headers say."""
+    reply, kept = parse(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, framing))
     assert isinstance(reply, HttpReply)
     assert (reply.status, reply.body, kept) == (status, b"", True)
 
 
 @pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_the_answer_to_head_has_no_body(framing: bytes) -> None:
-    """The length that a HEAD is told is another answer's."""
-    reply, kept = read(OK + framing + b"\r\n", to_head=True)
+def test_the_response_to_head_has_no_body(framing: bytes) -> None:
+    """Its Content-Length is that of the response to GET."""
+    reply, kept = parse(OK + framing + b"\r\n", to_head=True)
     assert isinstance(reply, HttpReply)
     assert (reply.status, reply.body, kept) == (200, b"", False)
 
@@ -165,32 +165,32 @@ def test_the_answer_to_head_has_no_body(framing: bytes) -> None:
         b"\r\n" + b"x" * 9999,
     ],
 )
-def test_a_status_that_says_it_all_needs_no_body(status: int, rest: bytes) -> None:
-    """What is decided by its status is an answer, even where its body cannot be taken in."""
-    said = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\n" % status + rest
-    for pieces in ([said], one_by_one(said)):
-        reply, kept = read(*pieces)
+def test_a_status_that_decides_the_outcome_needs_no_body(status: int, rest: bytes) -> None:
+    """The response is accepted even where its body is not."""
+    sent = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\n" % status + rest
+    for pieces in ([sent], one_by_one(sent)):
+        reply, kept = parse(*pieces)
         assert isinstance(reply, HttpReply)
         assert (reply.status, reply.header("Retry-After"), reply.body, kept) == (status, "7", b"", False)
 
 
 @pytest.mark.parametrize("more", [b"H", b"garbage", OK + b"Content-Length: 1\r\n\r\n!", b"\x00"])
-def test_what_comes_behind_an_answer_spoils_only_the_connection(more: bytes) -> None:
-    """The answer stands, and what follows it in the same piece can never answer the next request."""
-    for said in (TAKEN["with a length"][0], TAKEN["in chunks"][0], TAKEN["and then closes"][0]):
-        whole, _ = read(said)
-        assert read(said + more) == (whole, False)
+def test_bytes_after_a_response_end_only_the_connection(more: bytes) -> None:
+    """The response is valid, and the bytes after it never answer the next request."""
+    for sent in (ACCEPTED["with a length"][0], ACCEPTED["in chunks"][0], ACCEPTED["and then closes"][0]):
+        whole, _ = parse(sent)
+        assert parse(sent + more) == (whole, False)
 
 
-def test_headers_are_kept_as_they_came() -> None:
-    """Names keep their letters, values lose only the space around them, and what comes twice is there twice."""
-    reply, _ = read(OK + b"X-Odd:\t \xe9 x \t\r\nset-cookie: a\r\nSet-Cookie:\r\nContent-Length: 0\r\n\r\n")
+def test_headers_are_unchanged() -> None:
+    """Names keep their case, values lose only the space around them, and repeated headers are kept."""
+    reply, _ = parse(OK + b"X-Odd:\t \xe9 x \t\r\nset-cookie: a\r\nSet-Cookie:\r\nContent-Length: 0\r\n\r\n")
     assert isinstance(reply, HttpReply)
     assert reply.headers == (("X-Odd", "é x"), ("set-cookie", "a"), ("Set-Cookie", ""), ("Content-Length", "0"))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         b"",
         b"HTTP/1.1 200 OK\r\nX-Be",
@@ -198,17 +198,17 @@ def test_headers_are_kept_as_they_came() -> None:
         OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}",
     ],
 )
-def test_an_answer_that_is_cut_is_none(said: bytes) -> None:
-    """Only an answer that tells no length is complete at the end of its connection."""
-    assert read(said) == (CUT, False)
+def test_a_truncated_response_is_none(sent: bytes) -> None:
+    """Only a response without a length is complete at the end of its connection."""
+    assert parse(sent) == (CUT, False)
 
 
 @given(
     st.lists(st.one_of(st.binary(max_size=50), st.sampled_from([OK, b"\r\n", b"\r\n\r\n", b"Content-Length: 2\r\n"])))
 )
-def test_whatever_comes_is_read_or_refused(pieces: list[bytes]) -> None:
-    """No sequence of bytes raises anything else, and what makes a reply began as HTTP does."""
-    reply, _ = read(*pieces)
+def test_any_bytes_are_parsed_or_rejected(pieces: list[bytes]) -> None:
+    """No sequence of bytes raises another error, and a reply begins as HTTP does."""
+    reply, _ = parse(*pieces)
     if isinstance(reply, HttpReply):
         assert b"".join(pieces).lstrip(b"\r\n").startswith(b"HTTP/")
         assert reply.status >= 200

@@ -1,4 +1,4 @@
-"""All calls to a provider together have a budget of second attempts, and none comes back at the same moment."""
+"""All calls to a provider share a retry budget, and their delays are random."""
 
 import pytest
 from hypothesis import given
@@ -7,69 +7,69 @@ from hypothesis import strategies as st
 from adapters.contract import HttpReply
 from gateway.outbound.limits import RetryLimits
 from gateway.outbound.retry import (
-    LONGEST_RETRY_AFTER_S,
     MAX_BALANCE,
-    PER_CALL,
-    PER_S,
+    MAX_RETRY_AFTER_S,
+    RETRIES_PER_CALL,
+    RETRIES_PER_S,
     RetryBudget,
     backoff_s,
     retry_after_s,
 )
-from tests.gateway.outbound.clocks import Hands
+from tests.gateway.outbound.harness import ManualClock
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from([0.0, 0.001, 0.1, 2.0]), st.integers(0, 30)), max_size=120))
-def test_second_attempts_stay_within_the_budget(steps: list[tuple[float, int]]) -> None:
-    """Where every call fails and asks for all it can get, at most a fifth of the calls and ten a second are granted."""
-    hands = Hands()
-    budget = RetryBudget(hands)
-    begun, calls, granted = hands.now, 0, 0
+def test_retries_stay_within_the_budget(steps: list[tuple[float, int]]) -> None:
+    """Where every call fails, at most a fifth of the calls and ten a second are retried."""
+    clock = ManualClock()
+    budget = RetryBudget(clock)
+    begun, calls, granted = clock.now, 0, 0
     for seconds, number in steps:
-        hands.pass_(seconds)
+        clock.advance(seconds)
         for _ in range(number):
             calls += 1
             budget.deposit()
             while budget.try_withdraw():
                 granted += 1
-        assert granted <= PER_CALL * calls + PER_S * max(1.0, hands.now - begun) + 1e-6
+        assert granted <= RETRIES_PER_CALL * calls + RETRIES_PER_S * max(1.0, clock.now - begun) + 1e-6
 
 
-def test_a_quiet_hour_is_not_spent_in_a_second() -> None:
-    """What is saved up is bounded."""
-    hands = Hands()
-    budget = RetryBudget(hands)
-    hands.pass_(3600)
+def test_the_balance_is_limited() -> None:
+    """An hour without failures does not allow a burst."""
+    clock = ManualClock()
+    budget = RetryBudget(clock)
+    clock.advance(3600)
     assert sum(budget.try_withdraw() for _ in range(100)) == MAX_BALANCE
 
 
-def test_the_rare_call_is_tried_again() -> None:
-    """A gateway that has just begun grants it too, and each second as much as it should."""
-    hands = Hands()
-    budget = RetryBudget(hands)
-    assert sum(budget.try_withdraw() for _ in range(100)) == PER_S
-    hands.pass_(2)
-    assert sum(budget.try_withdraw() for _ in range(100)) == PER_S
-    hands.pass_(1.5)
-    assert sum(budget.try_withdraw() for _ in range(100)) == PER_S / 2
+def test_rare_calls_are_retried() -> None:
+    """The budget is full at the start, and each second adds its share."""
+    clock = ManualClock()
+    budget = RetryBudget(clock)
+    assert sum(budget.try_withdraw() for _ in range(100)) == RETRIES_PER_S
+    clock.advance(2)
+    assert sum(budget.try_withdraw() for _ in range(100)) == RETRIES_PER_S
+    clock.advance(1.5)
+    assert sum(budget.try_withdraw() for _ in range(100)) == RETRIES_PER_S / 2
 
 
-def test_what_a_quiet_hour_left_is_not_on_top_of_what_the_seconds_bring() -> None:
-    """From the first failure on, each second has its ten, and the first has them once."""
-    hands = Hands()
-    budget = RetryBudget(hands)
-    hands.pass_(3600)
+def test_a_full_balance_is_not_in_addition_to_the_first_second() -> None:
+    """From the first failure on, each second allows ten retries, also the first one."""
+    clock = ManualClock()
+    budget = RetryBudget(clock)
+    clock.advance(3600)
     granted = 0
     for tenth in range(50):
         budget.deposit()
         granted += sum(budget.try_withdraw() for _ in range(100))
-        assert granted <= PER_CALL * (tenth + 1) + PER_S * max(1.0, tenth / 10) + 1e-6
-        hands.pass_(0.1)
-    assert granted >= PER_S * 4
+        assert granted <= RETRIES_PER_CALL * (tenth + 1) + RETRIES_PER_S * max(1.0, tenth / 10) + 1e-6
+        clock.advance(0.1)
+    assert granted >= RETRIES_PER_S * 4
 
 
 @given(attempts=st.integers(1, 10))
-def test_a_backoff_is_any_part_of_a_bound_that_doubles(attempts: int) -> None:
-    """It never exceeds the most, and two are not alike."""
+def test_backoff_is_a_random_part_of_a_doubling_limit(attempts: int) -> None:
+    """It never exceeds `max_backoff_s`, and differs from call to call."""
     limits = RetryLimits(backoff_s=0.1, max_backoff_s=1.0)
     waits = [backoff_s(limits, attempts) for _ in range(20)]
     assert all(0 <= wait <= min(1.0, 0.1 * 2 ** (attempts - 1)) for wait in waits)
@@ -81,13 +81,13 @@ def test_a_backoff_is_any_part_of_a_bound_that_doubles(attempts: int) -> None:
     [
         ((("Retry-After", "7"),), 7.0),
         ((("retry-after", "0"),), 0.0),
-        ((("Retry-After", "99999999999999999999"),), LONGEST_RETRY_AFTER_S),
+        ((("Retry-After", "99999999999999999999"),), MAX_RETRY_AFTER_S),
         ((("Retry-After", "-1"),), None),
         ((("Retry-After", "²"),), None),
         ((("Retry-After", "Sat, 21 Nov 2026 13:00:00 GMT"),), None),
         ((), None),
     ],
 )
-def test_what_a_provider_asks_for_is_heard(headers: tuple[tuple[str, str], ...], seconds: float | None) -> None:
-    """Whole seconds are; a date, and what is no number, is not."""
+def test_retry_after(headers: tuple[tuple[str, str], ...], seconds: float | None) -> None:
+    """Whole seconds are accepted; a date and what is not a number are ignored."""
     assert retry_after_s(HttpReply(429, headers)) == seconds

@@ -1,33 +1,31 @@
-"""A gateway whose providers are all one, which does as it is told; and one that nobody answers for."""
+"""A gateway with providers of each dialect, and one scripted provider that answers for them."""
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
-from tests.support.provider import (
-    ScriptedProvider,
-    scripted_provider,
-)
+from tests.support.provider import ScriptedProvider, scripted_provider
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A gateway and the one provider behind all of its configured ones."""
+class RpcHarness:
+    """The gateway, and the provider that answers for `lucky`, `kyren` and `eliab`; nothing answers for `dead`."""
 
     gateway: Running
     provider: ScriptedProvider
 
     async def fails(self, timeout_s: float = 5, **fields: Any) -> Told:
-        """Call CloseSession, which must fail."""
+        """Call CloseSession, which must fail. Returns the failure."""
         fields = {"provider": "lucky", "user_id": "tester", **fields}
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await self.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields), timeout=timeout_s)
@@ -35,10 +33,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO, grpc: str = "") -> AsyncIterator[Scene]:
-    """Set it up in this folder, and take it down; `grpc` holds more lines of that section."""
+async def rpc_harness(
+    folder: Path, server: GrpcServerKind = GrpcServerKind.GRPCIO, grpc: str = ""
+) -> AsyncIterator[RpcHarness]:
+    """Start a gateway in this folder, and stop it. `grpc` holds more lines of that section."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
         async with scripted_provider() as provider:
             sections = (
@@ -48,6 +48,24 @@ async def a_scene(folder: Path, front_end: FrontEnd = FrontEnd.GRPCIO, grpc: str
                 family_table("dead", "kyren", dead),
                 family_table("private", "kyren", "http://localhost:9", allow_private_addresses="false"),
             )
-            lines = f'front_end = "{front_end}"\n{grpc}'
+            lines = f'server = "{server}"\n{grpc}'
             async with running_gateway(folder, *sections, grpc=lines) as gateway:
-                yield Scene(gateway, provider)
+                yield RpcHarness(gateway, provider)
+
+
+async def settled(value: Callable[[], int]) -> int:
+    """Wait until a counter has not changed for a while. Returns it."""
+    before = None
+    while before != (current := value()):
+        before = current
+        await asyncio.sleep(0.3)
+    return current
+
+
+def replace_close(gateway: Running, **functions: Any) -> None:
+    """Replace the encoder or the decoder of CloseSession in the adapter of `lucky`."""
+    providers = gateway.gateway.providers
+    lucky = providers["lucky"]
+    assert lucky.adapter.close_session is not None
+    adapter = replace(lucky.adapter, close_session=replace(lucky.adapter.close_session, **functions))
+    providers.replace({**providers, "lucky": replace(lucky, adapter=adapter)})

@@ -1,8 +1,6 @@
 """Bugs and bad bytes: what a caller is told of them, and what neither a caller nor the log is."""
 
 import json
-from dataclasses import replace
-from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -10,21 +8,22 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
-from tests.gateway.rpc.harness import Scene
+from gateway.sessions import close_execution
+from tests.gateway.rpc.harness import RpcHarness, replace_close
 from tests.support.gateway import told
 from tests.support.provider import (
     answering,
 )
 
 
-async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_becomes_an_error_id_and_nothing_else(harness: RpcHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody foresaw is INTERNAL with an error id: its text, which may hold a secret, stays here."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(scene.gateway.gateway.close_service._carrying, "_clock", broken)
-    failure = await scene.fails()
+    monkeypatch.setattr(close_execution, "new_id", broken)
+    failure = await harness.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.INTERNAL,
         "GATEWAY_ERROR",
@@ -34,7 +33,7 @@ async def test_a_bug_becomes_an_error_id_and_nothing_else(scene: Scene, monkeypa
     assert "secret detail" not in failure.message
 
 
-async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
+async def test_no_secret_is_in_a_failure(harness: RpcHarness) -> None:
     """A provider that echoes the caller's or the configured token does not make the gateway repeat it."""
 
     async def echo(request: web.Request) -> web.StreamResponse:
@@ -43,46 +42,37 @@ async def test_no_secret_is_in_a_failure(scene: Scene) -> None:
             {"error": 56, "description": f"{body.get('gameId', '')} {body['token']} configured-token"}
         )
 
-    scene.provider.behaviour = echo
+    harness.provider.behaviour = echo
     for padding in (0, 190):  # the second where the words are cut
-        failure = await scene.fails(token="callers-token", game_id="x" * padding)
+        failure = await harness.fails(token="callers-token", game_id="x" * padding)
         assert failure.reason == "PROVIDER_REFUSED"
         assert "***" in failure.message
         assert "callers" not in repr(failure)
         assert "configured" not in repr(failure)
-    await scene.gateway.gateway.close_service.drain()
-    for line in await scene.gateway.store.exchanges():
+    await harness.gateway.gateway.close_service.drain()
+    for line in await harness.gateway.store.exchanges():
         assert b"***" in line.reply.body
         assert "callers" not in repr(line)
         assert "configured" not in repr(line)
 
 
-async def test_a_token_in_a_providers_code_is_masked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_in_a_providers_code_is_masked(harness: RpcHarness) -> None:
     """A dialect whose codes are free text cannot smuggle the caller's token into an error's metadata."""
 
     def echo(_: object, reply: HttpReply) -> Closed:
         answer = ProviderAnswer("E-callers-token", "", reply.status)
         raise ProviderRefused(RefusalKind.REFUSED, answer, "refused callers-token")
 
-    replace_close(scene, monkeypatch, decode=echo)
-    failure = await scene.fails(token="callers-token")
+    replace_close(harness.gateway, decode=echo)
+    failure = await harness.fails(token="callers-token")
     assert failure.metadata["provider_code"] == "E-***"
     assert "callers" not in repr(failure)
 
 
-def replace_close(scene: Scene, monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
-    """Give the provider's adapter another encoder or decoder."""
-    providers = scene.gateway.gateway.providers
-    call = providers["lucky"].adapter.close_session
-    assert call is not None
-    adapter = replace(providers["lucky"].adapter, close_session=replace(call, **functions))
-    monkeypatch.setitem(providers._served, "lucky", replace(providers["lucky"], adapter=adapter))
-
-
-async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:
+async def test_a_request_that_is_no_message_is_refused(harness: RpcHarness) -> None:
     """Bytes that are not the method's message are INVALID_ARGUMENT with details, as any other bad input."""
     method = "/gateway.v1.SessionService/CloseSession"
-    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = scene.gateway.channel.unary_unary(method)
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = harness.gateway.channel.unary_unary(method)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(b"\xff\xff\xff")
     failure = told(raised.value)
@@ -90,25 +80,25 @@ async def test_a_request_that_is_no_message_is_refused(scene: Scene) -> None:
     assert "DecodeError" not in failure.message
 
 
-async def test_a_field_at_fault_comes_with_the_ids_that_are_not(scene: Scene) -> None:
+async def test_a_field_at_fault_comes_with_the_ids_that_are_not(harness: RpcHarness) -> None:
     """A refusal over a field names the provider and the request_id, the gateway's own where the caller gave none."""
     request_id = str(uuid4())
-    failure = await scene.fails(request_id=request_id, user_id="")
+    failure = await harness.fails(request_id=request_id, user_id="")
     assert (failure.metadata["provider"], failure.metadata["request_id"]) == ("lucky", request_id)
-    failure = await scene.fails(user_id="")
+    failure = await harness.fails(user_id="")
     assert len(failure.metadata["request_id"]) == 36
 
 
-async def test_a_status_stands_whatever_the_body(scene: Scene) -> None:
+async def test_a_status_stands_whatever_the_body(harness: RpcHarness) -> None:
     """A provider that is overloaded and says so in a body that cannot be read has refused all the same."""
-    scene.provider.behaviour = answering(429, b"\x1f\x8b", {"Content-Encoding": "gzip"})
-    failure = await scene.fails()
+    harness.provider.behaviour = answering(429, b"\x1f\x8b", {"Content-Encoding": "gzip"})
+    failure = await harness.fails()
     assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "REFUSED")
 
 
 @pytest.mark.parametrize("sent", [False, True])
 async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sent: bool
+    harness: RpcHarness, capsys: pytest.CaptureFixture[str], sent: bool
 ) -> None:
     """A request that HTTP cannot carry was not sent; a decoder that fails leaves the outcome unknown, no token told."""
 
@@ -121,11 +111,11 @@ async def test_an_adapters_bug_is_certain_and_keeps_its_secret(
     async def echo(request: web.Request) -> web.StreamResponse:
         return web.Response(body=await request.read())
 
-    scene.provider.behaviour = echo
-    replace_close(scene, monkeypatch, **({"decode": broken} if sent else {"encode": unsendable}))
-    failure = await scene.fails(token="callers-token")
+    harness.provider.behaviour = echo
+    replace_close(harness.gateway, **({"decode": broken} if sent else {"encode": unsendable}))
+    failure = await harness.fails(token="callers-token")
     assert (failure.reason, failure.certainty) == ("GATEWAY_ERROR", "UNKNOWN" if sent else "NOT_SENT")
-    assert len(scene.provider.received) == sent
+    assert len(harness.provider.received) == sent
     logged = capsys.readouterr().out
     assert failure.metadata["error_id"] in logged
     assert "callers-token" not in logged

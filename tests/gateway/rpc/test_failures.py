@@ -1,4 +1,4 @@
-"""The table of failures, row by row, through a real gRPC server and a real provider."""
+"""Each row of the table of failures, with a real gRPC server and an HTTP provider."""
 
 import asyncio
 import json
@@ -15,28 +15,22 @@ from gateway.rpc.status import TABLE, ApiReason, status_of
 from gateway.sessions.errors import REASON_BY_FAULT, REASON_BY_REFUSAL, GatewayError, Reason
 from gateway.store.models import PostingFault
 from gateway.v1 import session_service_pb2 as pb
-from tests.gateway.rpc.harness import Scene
+from tests.gateway.rpc.harness import RpcHarness
 from tests.support.gateway import locked
-from tests.support.provider import (
-    Behaviour,
-    answering,
-    answering_after,
-    hanging,
-    resetting,
-)
+from tests.support.provider import Behaviour, answering, answering_after, hanging, resetting
 
 INFO = b'{"info":{"type":"%s","title":"T","message":"M","sessionId":"s"}}'
 
 
-def test_everything_an_adapter_or_the_way_out_can_say_has_a_reason() -> None:
-    """No refusal of an adapter's and no fault of an exchange is without its reason."""
+def test_every_refusal_and_every_exchange_fault_has_a_reason() -> None:
+    """The tables from them to reasons are complete."""
     assert set(REASON_BY_REFUSAL) == set(RefusalKind)
     assert set(REASON_BY_FAULT) == set(ExchangeFault)
 
 
 @pytest.mark.parametrize("table", [Reason, PostingFault, ApiReason])
 def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
-    """No failure can occur that the table does not know, and each builds a Status within what a trailer may hold."""
+    """Its Status has the row's code, and is small enough for a trailer."""
     for reason in table:
         status = status_of(GatewayError(reason, "x" * 5000, provider="p" * 5000))
         assert status.code == TABLE[reason].code.value[0]
@@ -65,19 +59,19 @@ def test_every_reason_has_a_row(table: type[StrEnum]) -> None:
         ({"provider": "eliab", "session_id": "s", "token": "to ken"}, ("token",)),
     ],
 )
-async def test_a_field_at_fault_is_named(scene: Scene, fields: dict[str, Any], named: tuple[str, ...]) -> None:
-    """A field that is missing, too long or not of its form is named, all of them at once, and nothing is sent."""
-    failure = await scene.fails(**fields)
+async def test_invalid_fields_are_named(harness: RpcHarness, fields: dict[str, Any], named: tuple[str, ...]) -> None:
+    """All fields that are missing, too long or malformed are named in one failure, and nothing is sent."""
+    failure = await harness.fails(**fields)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert failure.certainty == "NOT_SENT"
     assert failure.fields == named
     assert all(field in failure.message for field in named)
-    assert not scene.provider.received
+    assert not harness.provider.received
 
 
-async def test_an_unknown_provider_is_not_found(scene: Scene) -> None:
-    """A provider that is not configured is NOT_FOUND, and the message says how to learn which are."""
-    failure = await scene.fails(provider="nobody")
+async def test_an_unknown_provider_is_not_found(harness: RpcHarness) -> None:
+    """The message names ListProviders."""
+    failure = await harness.fails(provider="nobody")
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.NOT_FOUND,
         "PROVIDER_UNKNOWN",
@@ -96,15 +90,15 @@ async def test_an_unknown_provider_is_not_found(scene: Scene) -> None:
         {"provider": "eliab", "session_id": "s", "clear_history": True},
     ],
 )
-async def test_what_the_dialect_cannot_express_is_refused(scene: Scene, fields: dict[str, Any]) -> None:
-    """What a dialect cannot express is UNIMPLEMENTED before anything is sent, never silently left out."""
-    failure = await scene.fails(**fields)
+async def test_a_field_that_the_dialect_cannot_express_is_rejected(harness: RpcHarness, fields: dict[str, Any]) -> None:
+    """It is UNIMPLEMENTED, and nothing is sent."""
+    failure = await harness.fails(**fields)
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.UNIMPLEMENTED,
         "UNSUPPORTED_BY_PROVIDER",
         "NOT_SENT",
     )
-    assert not scene.provider.received
+    assert not harness.provider.received
 
 
 @pytest.mark.parametrize(
@@ -117,11 +111,11 @@ async def test_what_the_dialect_cannot_express_is_refused(scene: Scene, fields: 
         ("reason", "another"),
     ],
 )
-async def test_a_reused_request_id_is_refused(scene: Scene, changed: str, value: Any) -> None:
-    """The same request_id with other content is ALREADY_EXISTS, names the field, and sends nothing."""
+async def test_a_reused_request_id_is_rejected(harness: RpcHarness, changed: str, value: Any) -> None:
+    """The same request_id with other content is ALREADY_EXISTS, naming the field, and nothing is sent."""
     fields: dict[str, Any] = {"request_id": str(uuid4()), "provider": "lucky", "user_id": "u"}
-    await scene.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields))
-    failure = await scene.fails(**{**fields, changed: value})
+    await harness.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields))
+    failure = await harness.fails(**{**fields, changed: value})
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.ALREADY_EXISTS,
         "REQUEST_ID_REUSED",
@@ -129,12 +123,12 @@ async def test_a_reused_request_id_is_refused(scene: Scene, changed: str, value:
     )
     assert failure.fields == (changed,)
     assert failure.metadata["request_id"] == fields["request_id"]
-    assert len(scene.provider.received) == 1
+    assert len(harness.provider.received) == 1
 
 
-async def test_no_connection_is_unreachable(scene: Scene) -> None:
-    """Where no connection comes about, nothing was sent, and the caller may try again."""
-    failure = await scene.fails(provider="dead")
+async def test_a_refused_connection_is_unreachable(harness: RpcHarness) -> None:
+    """Nothing was sent, and the caller may retry."""
+    failure = await harness.fails(provider="dead")
     assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
         grpc.StatusCode.UNAVAILABLE,
         "PROVIDER_UNREACHABLE",
@@ -143,9 +137,9 @@ async def test_no_connection_is_unreachable(scene: Scene) -> None:
     )
 
 
-async def test_a_private_address_is_not_connected_to(scene: Scene) -> None:
-    """A name that resolves to a loopback address is refused unless the configuration allows it."""
-    failure = await scene.fails(provider="private")
+async def test_a_private_address_is_not_connected_to(harness: RpcHarness) -> None:
+    """A host name that resolves to a loopback address is rejected unless the configuration allows it."""
+    failure = await harness.fails(provider="private")
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.UNAVAILABLE,
         "PROVIDER_UNREACHABLE",
@@ -154,10 +148,10 @@ async def test_a_private_address_is_not_connected_to(scene: Scene) -> None:
     assert "private" in failure.message
 
 
-async def test_no_answer_in_time_is_a_timeout_before_the_deadline(scene: Scene) -> None:
-    """A provider that hangs costs the caller no more than its deadline, answered before it with details."""
-    scene.provider.behaviour = hanging
-    failure = await scene.fails(timeout_s=0.5)
+async def test_no_answer_in_time_is_a_timeout_before_the_deadline(harness: RpcHarness) -> None:
+    """The gateway answers with details before the caller's deadline when a provider hangs."""
+    harness.provider.behaviour = hanging
+    failure = await harness.fails(timeout_s=0.5)
     assert (failure.code, failure.reason, failure.certainty, failure.retry) == (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "PROVIDER_TIMEOUT",
@@ -167,10 +161,10 @@ async def test_no_answer_in_time_is_a_timeout_before_the_deadline(scene: Scene) 
     assert failure.metadata["provider"] == "lucky"
 
 
-async def test_a_connection_lost_after_sending_is_unknown(scene: Scene) -> None:
-    """A connection that ends without an answer leaves the outcome unknown."""
-    scene.provider.behaviour = resetting
-    failure = await scene.fails()
+async def test_a_connection_lost_after_sending_is_unknown(harness: RpcHarness) -> None:
+    """A connection that ends without an answer is PROVIDER_CONNECTION_LOST."""
+    harness.provider.behaviour = resetting
+    failure = await harness.fails()
     assert (failure.code, failure.reason, failure.certainty) == (
         grpc.StatusCode.UNAVAILABLE,
         "PROVIDER_CONNECTION_LOST",
@@ -179,7 +173,7 @@ async def test_a_connection_lost_after_sending_is_unknown(scene: Scene) -> None:
 
 
 def _dialect(code: object) -> bytes:
-    return json.dumps({"error": code, "description": "told"}).encode()
+    return json.dumps({"error": code, "description": "text"}).encode()
 
 
 UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
@@ -218,8 +212,8 @@ ANSWERS: list[tuple[str, Behaviour, grpc.StatusCode, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("provider", "behaviour", "code", "reason", "certainty", "provider_code"), ANSWERS)
-async def test_what_a_provider_answers_becomes_a_status(
-    scene: Scene,
+async def test_a_providers_answer_becomes_a_status(
+    harness: RpcHarness,
     provider: str,
     behaviour: Behaviour,
     code: grpc.StatusCode,
@@ -227,9 +221,9 @@ async def test_what_a_provider_answers_becomes_a_status(
     certainty: str,
     provider_code: str,
 ) -> None:
-    """Each answer that is not a success becomes the table's code, reason and certainty, with the provider's code."""
-    scene.provider.behaviour = behaviour
-    failure = await scene.fails(provider=provider, session_id="s" if provider == "eliab" else "")
+    """A failure has the table's code, reason and certainty, and the provider's code."""
+    harness.provider.behaviour = behaviour
+    failure = await harness.fails(provider=provider, session_id="s" if provider == "eliab" else "")
     assert (failure.code, failure.reason, failure.certainty) == (code, reason, certainty)
     assert failure.metadata.get("provider_code", "") == provider_code
     assert failure.retry is (code is UNAVAILABLE)
@@ -243,37 +237,39 @@ async def test_what_a_provider_answers_becomes_a_status(
         ("eliab", answering(410, INFO % b"error"), "410"),
     ],
 )
-async def test_no_active_session_is_success(scene: Scene, provider: str, behaviour: Behaviour, code: str) -> None:
-    """Where there was nothing to close the call succeeds, and keeps the provider's code."""
-    scene.provider.behaviour = behaviour
+async def test_no_active_session_is_success(
+    harness: RpcHarness, provider: str, behaviour: Behaviour, code: str
+) -> None:
+    """The call succeeds with NO_ACTIVE_SESSION and the provider's code."""
+    harness.provider.behaviour = behaviour
     session = "s" if provider == "eliab" else ""
-    answer = await scene.gateway.sessions.CloseSession(
+    answer = await harness.gateway.sessions.CloseSession(
         pb.CloseSessionRequest(provider=provider, user_id="u", session_id=session)
     )
     assert answer.outcome == pb.OUTCOME_NO_ACTIVE_SESSION
     assert answer.provider_answer.code == code
 
 
-async def test_a_store_that_is_down_before_sending_sends_nothing(scene: Scene) -> None:
-    """An intent that cannot be made durable is not sent, and the caller learns that."""
-    with locked(scene.gateway.database):
-        failure = await scene.fails(timeout_s=1)
+async def test_a_store_that_is_down_before_sending_sends_nothing(harness: RpcHarness) -> None:
+    """An intent that cannot be stored is STORE_UNAVAILABLE and NOT_SENT."""
+    with locked(harness.gateway.database):
+        failure = await harness.fails(timeout_s=1)
     assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "NOT_SENT")
-    assert not scene.provider.received
+    assert not harness.provider.received
 
 
-async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(scene: Scene) -> None:
-    """A success that cannot be made durable is not acknowledged; the same request_id resolves it later."""
+async def test_a_store_that_is_down_after_sending_leaves_the_outcome_unknown(harness: RpcHarness) -> None:
+    """A success that cannot be stored is UNKNOWN; the same request_id succeeds later."""
     release = asyncio.Event()
-    scene.provider.behaviour = answering_after(release)
+    harness.provider.behaviour = answering_after(release)
     request_id = str(uuid4())
-    calling = asyncio.create_task(scene.fails(timeout_s=4, request_id=request_id))
-    await scene.provider.arrived.wait()
-    with locked(scene.gateway.database):
+    calling = asyncio.create_task(harness.fails(timeout_s=4, request_id=request_id))
+    await harness.provider.arrived.wait()
+    with locked(harness.gateway.database):
         release.set()
         failure = await calling
     assert (failure.code, failure.reason, failure.certainty) == (UNAVAILABLE, "STORE_UNAVAILABLE", "UNKNOWN")
-    again = await scene.gateway.sessions.CloseSession(
+    again = await harness.gateway.sessions.CloseSession(
         pb.CloseSessionRequest(request_id=request_id, provider="lucky", user_id="tester")
     )
     assert again.outcome == pb.OUTCOME_CLOSED

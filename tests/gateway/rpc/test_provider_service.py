@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.v1 import provider_service_pb2 as pb
 from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import wallet_service_pb2 as wallet
-from tests.gateway.rpc.harness import Scene
+from tests.gateway.rpc.harness import RpcHarness
 from tests.gateway.rpc.switching import (
     NOT_SERVING,
     SERVING,
@@ -47,9 +47,9 @@ async def refused(call: Awaitable[object]) -> Told:
     return told(raised.value)
 
 
-async def test_who_switches_a_provider_is_told_and_shown(scene: Scene) -> None:
+async def test_who_switches_a_provider_is_told_and_shown(harness: RpcHarness) -> None:
     """The answer, the list of providers, the history and the health service say who, why, and since when."""
-    gateway = scene.gateway
+    gateway = harness.gateway
     before = datetime.now(UTC)
     answer = await switch_off(gateway)
     off = answer.state_change
@@ -75,28 +75,28 @@ async def test_who_switches_a_provider_is_told_and_shown(scene: Scene) -> None:
     assert await history(gateway) == [on, off]
 
 
-async def test_what_stands_is_answered_and_not_kept_again(scene: Scene) -> None:
+async def test_what_stands_is_answered_and_not_kept_again(harness: RpcHarness) -> None:
     """Switching to what it is already answers the switch that stands; of one never switched there is none."""
-    never = await switch_on(scene.gateway)
+    never = await switch_on(harness.gateway)
     assert (never.HasField("state_change"), never.changed) == (False, False)
-    first = await switch_off(scene.gateway)
-    again = await switch_off(scene.gateway, by="eve", why="me too")
+    first = await switch_off(harness.gateway)
+    again = await switch_off(harness.gateway, by="eve", why="me too")
     assert (again.state_change, again.changed) == (first.state_change, False)
-    assert await history(scene.gateway) == [first.state_change]
+    assert await history(harness.gateway) == [first.state_change]
 
 
-async def test_health_watchers_learn_of_a_switch_at_once(scene: Scene) -> None:
+async def test_health_watchers_learn_of_a_switch_at_once(harness: RpcHarness) -> None:
     """Whoever watches a provider's health is told as it is switched, and nothing else is."""
-    health = health_pb2_grpc.HealthStub(scene.gateway.channel)
+    health = health_pb2_grpc.HealthStub(harness.gateway.channel)
     watch = health.Watch(health_pb2.HealthCheckRequest(service="lucky"))
     async with asyncio.timeout(5):
         assert (await watch.read()).status == SERVING
-        await switch_off(scene.gateway)
+        await switch_off(harness.gateway)
         assert (await watch.read()).status == NOT_SERVING
-        await switch_on(scene.gateway)
+        await switch_on(harness.gateway)
         assert (await watch.read()).status == SERVING
         whole = await health.Check(health_pb2.HealthCheckRequest(service=""))
-        async with scene.gateway.http.get(f"http://{scene.gateway.listening.admin}/readyz") as ready:
+        async with harness.gateway.http.get(f"http://{harness.gateway.listening.admin}/readyz") as ready:
             assert (whole.status, ready.status) == (SERVING, 200)
     watch.cancel()
 
@@ -124,15 +124,15 @@ async def test_callbacks_of_a_switched_off_provider_are_taken_in(gateway: Runnin
     ],
 )
 async def test_what_cannot_be_switched_says_why(
-    scene: Scene, method: str, fields: dict[str, str], reason: str, at_fault: tuple[str, ...]
+    harness: RpcHarness, method: str, fields: dict[str, str], reason: str, at_fault: tuple[str, ...]
 ) -> None:
     """Who, why and a configured provider are needed; nothing is kept otherwise."""
     request = {"provider": "lucky", "actor": "ada", "reason": "repairs", **fields}
-    call: Any = getattr(scene.gateway.providers, method)
+    call: Any = getattr(harness.gateway.providers, method)
     failed = await refused(call(getattr(pb, f"{method}Request")(**request)))
     assert (failed.reason, failed.fields, failed.certainty) == (reason, at_fault, "NOT_SENT")
-    assert await history(scene.gateway) == []
-    assert not (await health_of(scene.gateway)).HasField("disabled")
+    assert await history(harness.gateway) == []
+    assert not (await health_of(harness.gateway)).HasField("disabled")
 
 
 async def test_pages_of_switches_together_are_the_whole_list(gateway: Running) -> None:
@@ -215,12 +215,12 @@ async def test_metrics_tell_which_are_switched_off(gateway: Running) -> None:
     await switch_off(gateway)
     async with gateway.http.get(f"http://{gateway.listening.admin}/metrics") as response:
         lines = (await response.text()).splitlines()
-    assert 'session_gateway_provider_switched_off{provider="lucky"} 1.0' in lines
-    assert 'session_gateway_provider_switched_off{provider="kyren"} 0.0' in lines
+    assert 'session_gateway_provider_disabled{provider="lucky"} 1.0' in lines
+    assert 'session_gateway_provider_disabled{provider="kyren"} 0.0' in lines
 
 
-async def test_a_switch_leaves_what_is_known_of_a_providers_answers(scene: Scene) -> None:
+async def test_a_switch_leaves_what_is_known_of_a_providers_answers(harness: RpcHarness) -> None:
     """Its state is judged by the calls that it was really sent: a switch is none."""
-    await scene.gateway.sessions.CloseSession(sessions.CloseSessionRequest(provider="lucky", user_id="u"))
-    await switch_off(scene.gateway)
-    assert (await health_of(scene.gateway)).state == sessions.HEALTH_STATE_ANSWERING
+    await harness.gateway.sessions.CloseSession(sessions.CloseSessionRequest(provider="lucky", user_id="u"))
+    await switch_off(harness.gateway)
+    assert (await health_of(harness.gateway)).state == sessions.HEALTH_STATE_ANSWERING

@@ -1,25 +1,28 @@
-"""What surrounds the services: what is configured, health, reflection, TLS, and who owns the port."""
+"""The gRPC server around the services: the list of providers, health, reflection, readiness, a stop, and its port."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
-from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from adapters.registry import find
-from gateway.config import load
+from gateway.config import GrpcServerKind, load
+from gateway.rpc.interceptor import RpcInterceptor
+from gateway.rpc.server import RpcServer
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.buf import buf_curl
 from tests.support.gateway import Running, configuration, family_table, locked, provider_table, running_gateway
-from tests.support.provider import ScriptedProvider, answering, hanging, scripted_provider
+from tests.support.provider import ScriptedProvider, answering, scripted_provider
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+SERVICES = ("Session", "Wallet", "Reconciliation", "Transaction", "Provider")
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -30,18 +33,27 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, provider: ScriptedProvider) -> AsyncIterator[Running]:
+def server() -> GrpcServerKind:
+    return GrpcServerKind.GRPCIO
+
+
+both = pytest.mark.parametrize("server", list(GrpcServerKind))
+"""For tests of what the gRPC server itself does."""
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, provider: ScriptedProvider, server: GrpcServerKind) -> AsyncIterator[Running]:
     sections = (
         family_table("lucky-brand-2", "luckymonaco", provider.base_url),
         family_table("kyren", "kyren", provider.base_url),
         provider_table("eliab", "eliab", provider.base_url),
     )
-    async with running_gateway(tmp_path, *sections) as gateway:
+    async with running_gateway(tmp_path, *sections, grpc=f'server = "{server}"') as gateway:
         yield gateway
 
 
-async def test_providers_are_listed_with_what_they_can_do(gateway: Running) -> None:
-    """Every configured provider is listed by its own name, with its adapter's capabilities."""
+async def test_providers_are_listed_with_their_capabilities(gateway: Running) -> None:
+    """Every configured provider is listed by its name, with its adapter's capabilities."""
     listed = await gateway.sessions.ListProviders(pb.ListProvidersRequest())
     eliab, kyren, lucky = listed.providers
     assert (eliab.name, kyren.name, lucky.name) == ("eliab", "kyren", "lucky-brand-2")
@@ -57,8 +69,9 @@ async def test_providers_are_listed_with_what_they_can_do(gateway: Running) -> N
     assert lucky.health.state == pb.HEALTH_STATE_UNTRIED
 
 
+@both
 async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedProvider) -> None:
-    """A provider's health is that of its last call, over gRPC health and in ListProviders; the gateway's own stays."""
+    """A provider's last call decides its health in gRPC health and in ListProviders, and does not affect others."""
     health = health_pb2_grpc.HealthStub(gateway.channel)
 
     async def states() -> tuple[int, int, int]:
@@ -84,36 +97,65 @@ async def test_health_follows_live_traffic(gateway: Running, provider: ScriptedP
     assert (await listed()).health.state == pb.HEALTH_STATE_ANSWERING
 
 
-@pytest.mark.parametrize("service", ["Session", "Wallet", "Reconciliation", "Transaction", "Provider"])
-async def test_each_service_has_a_health_of_its_own(gateway: Running, service: str) -> None:
-    """A load balancer that asks for one service's health is answered by its full name."""
+@both
+@pytest.mark.parametrize("service", SERVICES)
+async def test_each_service_has_its_health(gateway: Running, service: str) -> None:
+    """gRPC health knows each service by its full name."""
     request = health_pb2.HealthCheckRequest(service=f"gateway.v1.{service}Service")
     assert (await health_pb2_grpc.HealthStub(gateway.channel).Check(request)).status == SERVING
 
 
-async def test_an_open_health_watch_does_not_hold_up_stopping(gateway: Running) -> None:
-    """A watcher of health is a stream without an end: stopping ends it."""
+@both
+@pytest.mark.usefixtures("long_stop_grace")
+async def test_a_health_watch_does_not_delay_a_stop(gateway: Running) -> None:
+    """A stop ends watches of health without waiting for them."""
     watch = health_pb2_grpc.HealthStub(gateway.channel).Watch(health_pb2.HealthCheckRequest(service=""))
     assert (await watch.read()).status == SERVING
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await gateway.gateway.stop()
 
 
-async def test_what_lingers_does_not_hold_up_stopping(gateway: Running) -> None:
-    """A stream of reflection and a connection that says nothing are ended, and not waited for."""
+@both
+@pytest.mark.usefixtures("long_stop_grace")
+async def test_reflection_and_silent_connections_do_not_delay_a_stop(gateway: Running) -> None:
+    """A stop ends them without waiting for them."""
     stub = reflection_pb2_grpc.ServerReflectionStub(gateway.channel)
     stream = stub.ServerReflectionInfo()
     await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     assert (await stream.read()).list_services_response.service
     host, port = gateway.listening.grpc.split(":")
     _, silent = await asyncio.open_connection(host, int(port))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await gateway.gateway.stop()
     silent.close()
 
 
+@both
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_both_versions_of_reflection_list_the_services(gateway: Running, version: str) -> None:
+    """Reflection v1 and v1alpha list the same services."""
+    call: Any = gateway.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    stream = call(timeout=30)
+    await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    listed = (await stream.read()).list_services_response.service
+    stream.cancel()
+    ours = {f"gateway.v1.{name}Service" for name in SERVICES}
+    assert {one.name for one in listed} == ours | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+async def test_a_servicer_outside_the_table_of_services_is_rejected() -> None:
+    """The error names its class."""
+    with pytest.raises(TypeError, match="object"):
+        RpcServer([object()])
+
+
+@both
 async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> None:
-    """A person with `buf curl` and no proto file can list methods and call one."""
+    """An operator with `buf curl` and no proto file can list methods and call one."""
     methods = await buf_curl(f"http://{gateway.listening.grpc}", "--list-methods")
     assert "gateway.v1.SessionService/CloseSession" in methods.out
     assert "gateway.v1.WalletService/ApplyResult" in methods.out
@@ -127,8 +169,9 @@ async def test_reflection_serves_a_call_without_the_protos(gateway: Running) -> 
     assert json.loads(answer.out)["outcome"] == "OUTCOME_CLOSED"
 
 
-async def test_a_taken_port_is_refused(gateway: Running, tmp_path: Path) -> None:
-    """A second gateway on the same port does not start, rather than take half of the calls."""
+@both
+async def test_a_port_in_use_is_rejected(gateway: Running, tmp_path: Path) -> None:
+    """A second gateway on the same port does not start."""
     other = tmp_path / "other"
     other.mkdir()
     path = configuration(other)
@@ -138,7 +181,7 @@ async def test_a_taken_port_is_refused(gateway: Running, tmp_path: Path) -> None
 
 
 async def test_a_gateway_that_cannot_write_is_not_ready(gateway: Running) -> None:
-    """While the store takes nothing /readyz is 503 and says why; a provider's sickness does not count."""
+    """While the store cannot be written, /readyz is 503 and its text says so."""
     with locked(gateway.database):
         async with gateway.http.get(f"http://{gateway.listening.admin}/readyz") as response:
             assert response.status == 503
@@ -147,30 +190,30 @@ async def test_a_gateway_that_cannot_write_is_not_ready(gateway: Running) -> Non
         assert response.status == 200
 
 
-async def test_readiness_and_liveness(gateway: Running) -> None:
-    """/healthz and /readyz are 200 while the gateway serves, and /metrics is an exposition."""
+async def test_a_serving_gateway_is_live_and_ready(gateway: Running) -> None:
+    """/healthz, /readyz and /metrics are 200 while the gateway serves."""
     for path, expected in (("healthz", "ok"), ("readyz", "ready"), ("metrics", "gateway_")):
         async with gateway.http.get(f"http://{gateway.listening.admin}/{path}") as response:
             assert response.status == 200
             assert expected in await response.text()
 
 
-async def test_it_is_idle_only_when_no_call_is_under_way(gateway: Running, provider: ScriptedProvider) -> None:
-    """A stop need not wait its whole grace for what is not a call, and does wait for what is."""
-    calls = gateway.gateway.rpc_server._calls
-    await asyncio.wait_for(calls.idle(), 1)
-    asked = asyncio.Event()
+async def test_it_is_idle_only_when_no_call_is_in_flight() -> None:
+    """`idle` returns at once without calls, and otherwise when the last call has ended."""
+    interceptor, started, may_end = RpcInterceptor(), asyncio.Event(), asyncio.Event()
 
-    async def never(request: web.Request) -> web.StreamResponse:
-        asked.set()
-        return await hanging(request)
+    async def behavior(request: bytes, context: Any) -> bytes:
+        started.set()
+        await may_end.wait()
+        return request
 
-    provider.behaviour = never
-    request = pb.CloseSessionRequest(provider="kyren", user_id="u")
-    call = asyncio.ensure_future(gateway.sessions.CloseSession(request, timeout=5))
-    await asyncio.wait_for(asked.wait(), 5)
-    idle = asyncio.create_task(calls.idle())
+    handler = interceptor.wrap("/a.Service/Method", grpc.unary_unary_rpc_method_handler(behavior, bytes, bytes))
+    await interceptor.idle()
+    call = asyncio.ensure_future(cast("Any", handler).unary_unary(b"", None))
+    await started.wait()
+    idle = asyncio.ensure_future(interceptor.idle())
     await asyncio.sleep(0)
-    assert not idle.done()
-    call.cancel()
-    await asyncio.wait_for(idle, 5)
+    assert (idle.done(), interceptor.in_flight) == (False, 1)
+    may_end.set()
+    await asyncio.gather(call, idle)
+    assert interceptor.in_flight == 0

@@ -1,4 +1,4 @@
-"""WatchEvents: what is kept, then what happens, in order and without a gap."""
+"""WatchEvents: the stored events, then the new ones, in order and without a gap."""
 
 import asyncio
 import sqlite3
@@ -17,6 +17,7 @@ from gateway.store.base import Store
 from gateway.store.models import Event, EventBatch, EventFilter
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.gateway.rpc.harness import settled
 from tests.gateway.store import samples
 from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
 from tests.support.provider import ScriptedProvider, answering, scripted_provider
@@ -38,7 +39,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @asynccontextmanager
 async def serving(folder: Path, url: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
-    """A gateway whose providers are all this one."""
+    """A gateway with providers of each dialect, for all of which this provider answers."""
     sections = (
         family_table("lucky", "luckymonaco", provider.base_url),
         family_table("kyren", "kyren", provider.base_url),
@@ -55,6 +56,7 @@ async def gateway(tmp_path: Path, store_url: str, provider: ScriptedProvider) ->
 
 
 async def close(gateway: Running, provider: str = "lucky", user_id: str = "u") -> str:
+    """Close a player's sessions. Returns the request_id."""
     answer = await gateway.sessions.CloseSession(pb.CloseSessionRequest(provider=provider, user_id=user_id))
     return str(answer.request_id)
 
@@ -65,7 +67,7 @@ if TYPE_CHECKING:  # generic in the stubs only
     Subscription = grpc.aio.UnaryStreamCall[pb.WatchEventsRequest, pb.WatchEventsResponse]
 
 
-async def following(call: "Subscription") -> pb.Event:
+async def next_event(call: "Subscription") -> pb.Event:
     """The stream's next event."""
     response = await call.read()
     assert isinstance(response, pb.WatchEventsResponse)
@@ -73,27 +75,27 @@ async def following(call: "Subscription") -> pb.Event:
 
 
 async def read(gateway: Running, count: int, **request: object) -> list[pb.Event]:
-    """The first events of a stream."""
+    """Read the first `count` events of a stream, and cancel it."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(**request))  # type: ignore[arg-type]
-    async with asyncio.timeout(10):
-        events = [await following(call) for _ in range(count)]
+    async with asyncio.timeout(60):
+        events = [await next_event(call) for _ in range(count)]
     call.cancel()
     return events
 
 
-async def test_a_subscriber_sees_the_kept_events_and_then_the_ones_that_happen(gateway: Running) -> None:
-    """A stream begins with the oldest kept event and goes on with what happens, in order."""
-    before = [await close(gateway) for _ in range(3)]
+async def test_a_stream_sends_stored_events_and_then_new_ones(gateway: Running) -> None:
+    """It begins with the oldest stored event and continues with new ones, in order."""
+    stored = [await close(gateway) for _ in range(3)]
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     await call.initial_metadata()
-    after = [await close(gateway) for _ in range(3)]
-    seen = [(await following(call)).request_id for _ in range(6)]
-    assert seen == before + after
+    new = [await close(gateway) for _ in range(3)]
+    seen = [(await next_event(call)).request_id for _ in range(6)]
+    assert seen == stored + new
     call.cancel()
 
 
-async def test_a_subscriber_resumes_without_a_gap(gateway: Running) -> None:
-    """From behind any event, the rest follows, each once."""
+async def test_a_stream_resumes_without_a_gap(gateway: Running) -> None:
+    """A stream after any event sends the later ones, each once."""
     ids = [await close(gateway) for _ in range(5)]
     events = await read(gateway, 5)
     for position, event in enumerate(events[:-1]):
@@ -101,8 +103,8 @@ async def test_a_subscriber_resumes_without_a_gap(gateway: Running) -> None:
         assert [one.request_id for one in rest] == ids[position + 1 :]
 
 
-async def test_filters_leave_out_the_others(gateway: Running) -> None:
-    """A filter by user, provider or type leaves out the rest, also of what happens later."""
+async def test_a_filter_selects_events(gateway: Running) -> None:
+    """A filter by user, provider or type applies to stored events and to new ones."""
     await close(gateway, "lucky", "a")
     await close(gateway, "kyren", "b")
     expired = b'{"providerId":"p","sessionId":"s1","userId":"b"}'
@@ -116,12 +118,12 @@ async def test_filters_leave_out_the_others(gateway: Running) -> None:
     await call.initial_metadata()
     await close(gateway)
     await gateway.callback("lucky", "V4/SessionExpired", expired.replace(b"s1", b"s2"))
-    assert (await following(call)).session_id == "s2"
+    assert (await next_event(call)).session_id == "s2"
     call.cancel()
 
 
-async def test_an_event_that_is_not_kept_is_out_of_range(gateway: Running) -> None:
-    """Resuming from an unknown id is OUT_OF_RANGE, never a silent start elsewhere."""
+async def test_resuming_after_an_unknown_event_is_out_of_range(gateway: Running) -> None:
+    """The reason is EVENT_UNKNOWN."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id="nowhere"), timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
@@ -129,16 +131,16 @@ async def test_an_event_that_is_not_kept_is_out_of_range(gateway: Running) -> No
     assert told(raised.value).reason == "EVENT_UNKNOWN"
 
 
-async def test_a_type_that_does_not_exist_is_named(gateway: Running) -> None:
-    """A filter by a type that is none is INVALID_ARGUMENT."""
+async def test_a_filter_by_an_unknown_type_is_rejected(gateway: Running) -> None:
+    """The failure names the field `types`."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]), timeout=5)  # type: ignore[list-item]
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert told(raised.value).fields == ("types",)
 
 
-async def test_a_close_that_found_nothing_is_no_event(gateway: Running, provider: ScriptedProvider) -> None:
-    """Only what really ended a session is told: NO_ACTIVE_SESSION is not."""
+async def test_a_close_without_an_active_session_is_no_event(gateway: Running, provider: ScriptedProvider) -> None:
+    """Only a close that ended a session is an event."""
     provider.behaviour = answering(200, b'{"error":17}')
     await close(gateway)
     provider.behaviour = answering()
@@ -147,12 +149,13 @@ async def test_a_close_that_found_nothing_is_no_event(gateway: Running, provider
     assert event.request_id == request_id
 
 
-async def test_stopping_ends_the_streams(gateway: Running) -> None:
-    """When the gateway stops, a subscriber is told to watch again, at once."""
+@pytest.mark.usefixtures("long_stop_grace")
+async def test_a_stop_ends_a_stream_at_rest(gateway: Running) -> None:
+    """A stream that waits for new events ends with GATEWAY_STOPPING."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     await call.initial_metadata()
     reading = asyncio.ensure_future(call.read())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await gateway.gateway.stop()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await reading
@@ -160,13 +163,16 @@ async def test_stopping_ends_the_streams(gateway: Running) -> None:
     assert told(raised.value).reason == "GATEWAY_STOPPING"
 
 
-# --- Slow subscribers, many subscribers, and a store that goes away ---------------------------------------------------
+# --- Slow subscribers, many subscribers, and a store that is unavailable ----------------------------------------------
 
 MANY = 50_000
 
+FIXED_WINDOW = (("grpc.http2.bdp_probe", 0),)
+"""Without it a client's flow-control window grows to megabytes, which the client buffers before they are read."""
+
 
 async def fill(url: str, count: int = MANY) -> list[str]:
-    """Have the store keep many events, and answer their ids in order."""
+    """Store `count` events. Returns their ids in order."""
     if url.startswith("sqlite:"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
             file.executemany(
@@ -186,7 +192,7 @@ async def fill(url: str, count: int = MANY) -> list[str]:
 
 
 class Reads:
-    """What is read from a store for subscribers, counted as it goes by."""
+    """Counts reads of events from a store, and the events read."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
@@ -211,51 +217,46 @@ class Reads:
         self.events += len(events)
 
     async def at_rest(self) -> int:
-        """Wait until nothing is read any more, and answer how many events were."""
-        before = -1
-        while before != self.events:
-            before = self.events
-            await asyncio.sleep(0.3)
-        return before
+        """Wait until no more events are read. Returns how many were read."""
+        return await settled(lambda: self.events)
 
 
-async def test_a_slow_subscriber_does_not_fill_the_memory(
+async def test_a_subscriber_that_does_not_read_is_not_read_ahead_for(
     gateway: Running, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a subscriber that does not read, no more is read than its own side takes; once it reads, all follows."""
+    """The gateway reads no more than the client buffers, and all events once the client reads."""
     ids = await fill(store_url)
     reads = Reads(gateway.store, monkeypatch)
-    # By itself a client takes megabytes that nobody reads, into its own memory.
-    fixed_window = [("grpc.http2.bdp_probe", 0)]
-    async with grpc.aio.insecure_channel(gateway.listening.grpc, options=fixed_window) as channel:
+    async with grpc.aio.insecure_channel(gateway.listening.grpc, options=FIXED_WINDOW) as channel:
         stub: SessionServiceAsyncStub = SessionServiceStub(channel)
         calls = [stub.WatchEvents(pb.WatchEventsRequest()) for _ in range(3)]
         for call in calls:
             await call.initial_metadata()
         ahead = await reads.at_rest()
         assert 0 < ahead <= len(calls) * MANY // 15
-        assert [(await following(calls[0])).id for _ in range(3000)] == ids[:3000]
+        assert [(await next_event(calls[0])).id for _ in range(3000)] == ids[:3000]
         for call in calls:
             call.cancel()
 
 
-async def test_stopping_ends_a_stream_in_the_middle(gateway: Running, store_url: str) -> None:
-    """A subscriber that has much to read still is told to watch again, too, and knows from where."""
+@pytest.mark.usefixtures("long_stop_grace")
+async def test_a_stop_ends_a_stream_that_sends(gateway: Running, store_url: str) -> None:
+    """A stream with events left to send ends with GATEWAY_STOPPING, without a gap before."""
     ids = await fill(store_url)
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
-    seen = [(await following(call)).id]
+    seen = [(await next_event(call)).id]
     reading = asyncio.ensure_future(ended(call, seen))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await gateway.gateway.stop()
         assert (await reading).reason == "GATEWAY_STOPPING"
     assert seen == ids[: len(seen)]
     assert len(seen) < len(ids)
 
 
-async def test_what_happens_meanwhile_does_not_either(
+async def test_a_slow_subscriber_misses_no_new_event(
     tmp_path: Path, store_url: str, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the newest go faster than a subscriber reads, few are held for it, and it misses none."""
+    """New events that arrive faster than a client reads are not held in memory for it, and it misses none."""
     monkeypatch.setattr(recent_events, "MOST", 20)
     async with serving(tmp_path, store_url, provider) as gateway:
         slow = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
@@ -265,31 +266,31 @@ async def test_what_happens_meanwhile_does_not_either(
         for _ in range(10):
             closed += await asyncio.gather(*(close(gateway) for _ in range(10)))
             for _ in range(10):
-                await following(quick)
+                await next_event(quick)
         held = gateway.gateway.event_streams._recent
         assert len(held._events) <= 2 * recent_events.MOST
         assert len(held._numbers) <= 2 * recent_events.MOST + 1
-        assert sorted([(await following(slow)).request_id for _ in closed]) == sorted(closed)
+        assert sorted([(await next_event(slow)).request_id for _ in closed]) == sorted(closed)
         slow.cancel()
         quick.cancel()
 
 
-async def test_subscribers_at_rest_cost_nothing(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty subscribers that have caught up read nothing, and what happens is read once for all, wanted or not."""
+async def test_streams_at_rest_do_not_read_the_store(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty streams that have caught up read nothing, and one read of a new event serves all of them."""
     await close(gateway)
     unwanted = [gateway.sessions.WatchEvents(pb.WatchEventsRequest(user_id="nobody")) for _ in range(25)]
     wanted = [gateway.sessions.WatchEvents(pb.WatchEventsRequest(user_id="u")) for _ in range(25)]
     for call in unwanted:
         await call.initial_metadata()
     for call in wanted:
-        await following(call)
+        await next_event(call)
     reads = Reads(gateway.store, monkeypatch)
     await reads.at_rest()
     assert reads.times == 0
     for round_ in range(1, 4):
         request_id = await close(gateway)
         for call in wanted:
-            assert (await following(call)).request_id == request_id
+            assert (await next_event(call)).request_id == request_id
         assert await reads.at_rest() == round_
         assert reads.times == round_
     for call in (*unwanted, *wanted):
@@ -297,53 +298,60 @@ async def test_subscribers_at_rest_cost_nothing(gateway: Running, monkeypatch: p
 
 
 async def test_under_load_many_events_are_read_at_once(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast commits come, a stream looks for what is new no more often than its pace allows."""
+    """A stream reads no more often than its interval allows, at any rate of commits."""
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
     await call.initial_metadata()
     reads = Reads(gateway.store, monkeypatch)
     began = asyncio.get_running_loop().time()
     for _ in range(100):
-        told = samples.event()
-        await gateway.store.record_exchange(samples.exchange(), samples.item(reference=told.id), told)
+        event = samples.event()
+        await gateway.store.record_exchange(samples.exchange(), samples.item(reference=event.id), event)
     assert reads.times <= (asyncio.get_running_loop().time() - began) / event_stream.PACE_S + 2
     for _ in range(100):
-        await following(call)
+        await next_event(call)
     call.cancel()
 
 
-async def test_a_stream_says_where_to_go_on_when_the_server_is_away(
+async def test_a_stream_ends_when_the_database_is_unavailable(
     tmp_path: Path, provider: ScriptedProvider, postgres_url: str
 ) -> None:
-    """A stream that reads ends with STORE_UNAVAILABLE, and from its last event all follows; one at rest goes on."""
-    async with serving(tmp_path, postgres_url, provider) as gateway, asyncio.timeout(60):
-        ids = await fill(postgres_url, 5000)
+    """A stream that reads the store is STORE_UNAVAILABLE and resumes without a gap; a stream at rest continues."""
+    async with (
+        serving(tmp_path, postgres_url, provider) as gateway,
+        grpc.aio.insecure_channel(gateway.listening.grpc, options=FIXED_WINDOW) as channel,
+        asyncio.timeout(120),
+    ):
+        ids = await fill(postgres_url, 10_000)
         resting = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id=ids[-1]))
         await resting.initial_metadata()
-        reading = gateway.sessions.WatchEvents(pb.WatchEventsRequest())
-        seen = [(await following(reading)).id]
-        async with away(postgres_url):
-            end = await ended(reading, seen)
-        assert end.reason == "STORE_UNAVAILABLE"
-        assert "from behind the last event" in end.message
+        # The channel buffers a few of the events, so that the gateway must read others from the database.
+        stub: SessionServiceAsyncStub = SessionServiceStub(channel)
+        reading = stub.WatchEvents(pb.WatchEventsRequest())
+        seen = [(await next_event(reading)).id]
+        async with unavailable(postgres_url):
+            failure = await ended(reading, seen)
+        assert failure.reason == "STORE_UNAVAILABLE"
+        assert "from behind the last event" in failure.message
+        assert len(seen) < len(ids)
         seen += [one.id for one in await read(gateway, len(ids) - len(seen), after_event_id=seen[-1])]
         assert seen == ids
         request_id = await close(gateway)
-        assert (await following(resting)).request_id == request_id
+        assert (await next_event(resting)).request_id == request_id
         resting.cancel()
 
 
 async def ended(call: "Subscription", seen: list[str]) -> Told:
-    """Read on until the stream fails, and answer how."""
+    """Read until the stream fails. Returns the failure."""
     try:
         while True:
-            seen.append((await following(call)).id)
+            seen.append((await next_event(call)).id)
     except grpc.aio.AioRpcError as error:
         return told(error)
 
 
 @asynccontextmanager
-async def away(url: str) -> AsyncIterator[None]:
-    """All connections to a database end, and none can be made."""
+async def unavailable(url: str) -> AsyncIterator[None]:
+    """End all connections to a database, and reject new ones."""
     name = urlsplit(url).path.removeprefix("/")
     db = await asyncpg.connect(urlsplit(url)._replace(path="/postgres").geturl())
     await db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")

@@ -77,13 +77,13 @@ async def test_what_takes_a_restart(gateway: Reloadable, good: str) -> None:
     text = gateway.config.read_text()
     for port, section in enumerate(("callbacks", "admin"), 1):
         text = text.replace(f'[{section}]\nlisten = "127.0.0.1:0"', f'[{section}]\nlisten = "127.0.0.1:{port}"')
-    text = text.replace('[grpc]\nlisten = "127.0.0.1:0"', '[grpc]\nfront_end = "http2"\nlisten = "127.0.0.3:0"')
+    text = text.replace('[grpc]\nlisten = "127.0.0.1:0"', '[grpc]\nserver = "native"\nlisten = "127.0.0.3:0"')
     gateway.config.write_text(text.replace("gateway.db", "another.db").replace("[store]", "[store]\npool_size = 5"))
     (line,) = await gateway.hang_up()
     paths = [problem["path"] for problem in line["problems"] if RESTART in problem["message"]]
     assert paths == [
         "grpc.listen",
-        "grpc.front_end",
+        "grpc.server",
         "callbacks.listen",
         "admin.listen",
         "store.url",

@@ -128,7 +128,7 @@ async def test_limits_of_the_listeners_are_taken_on(tmp_path: Path) -> None:
         text = config.read_text().replace("[callbacks]", "[callbacks]\nmax_connections = 9\nreceive_timeout_s = 1.5")
         config.write_text(text)
         await gateway.gateway.reload(load(config, {}))
-        calls, connections = gateway.gateway.rpc_server._calls.limits, gateway.gateway.callback_server.limits
+        calls, connections = gateway.gateway.rpc_server.limits, gateway.gateway.callback_server.limits
         assert (calls.calls, calls.event_streams) == (7, 8)
         assert (connections.connections, connections.receive_s) == (9, 1.5)
 

@@ -11,7 +11,7 @@ import aiohttp
 import grpc
 import pytest
 
-from gateway.config import FrontEnd
+from gateway.config import GrpcServerKind
 from gateway.store.factory import open_store
 from gateway.store.models import Balance, Direction
 from gateway.v1 import session_service_pb2 as pb
@@ -77,12 +77,12 @@ async def under_fire(gateway: Serving, provider: ScriptedProvider) -> AsyncItera
             await asyncio.gather(*calls, *drippers, return_exceptions=True)
 
 
-@pytest.mark.parametrize("front_end", list(FrontEnd))
-async def test_it_ends_within_ten_seconds(tmp_path: Path, front_end: FrontEnd) -> None:
+@pytest.mark.parametrize("server", list(GrpcServerKind))
+async def test_it_ends_within_ten_seconds(tmp_path: Path, server: GrpcServerKind) -> None:
     """With exit code 0; each caller is told that the outcome is unknown, and nothing acknowledged is lost."""
     async with scripted_provider() as provider:
         section = family_table("lucky", "luckymonaco", provider.base_url)
-        config = configuration(tmp_path, section, grpc=f'front_end = "{front_end}"')
+        config = configuration(tmp_path, section, grpc=f'server = "{server}"')
         async with serving(config) as gateway, aiohttp.ClientSession() as http:
             await gateway.open_account()
             provider.behaviour = hanging

@@ -6,7 +6,6 @@ import ssl
 from pathlib import Path
 
 import grpc
-import pytest
 import trustme
 
 from gateway.v1.session_service_pb2 import ListProvidersRequest
@@ -17,7 +16,6 @@ from tests.support.reloadable import Reloadable
 
 TLS = 'tls = { cert = "cert.pem", key = "key.pem" }'
 MUTUAL = 'tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }'
-HTTP2 = 'front_end = "http2"\n'
 
 
 def issue(folder: Path, authority: trustme.CA) -> int:
@@ -50,11 +48,10 @@ async def shown(at: str, authority: trustme.CA, *protocols: str) -> int:
     return await asyncio.to_thread(connect)
 
 
-@pytest.mark.parametrize("front_end", ["", HTTP2], ids=["grpcio", "http2"])
-async def test_certificates_are_renewed(tmp_path: Path, front_end: str) -> None:
-    """On both listeners, by both front ends, for who connects from then on."""
+async def test_certificates_are_renewed(tmp_path: Path) -> None:
+    """On both listeners, for who connects from then on."""
     authority = trustme.CA()
-    config = configuration(tmp_path, grpc=front_end + TLS)
+    config = configuration(tmp_path, grpc=TLS)
     config.write_text(config.read_text().replace("[callbacks]", f"[callbacks]\n{TLS}"))
     first = issue(tmp_path, authority)
     trusted = grpc.ssl_channel_credentials(root_certificates=authority.cert_pem.bytes())
@@ -88,13 +85,12 @@ async def test_certificates_are_renewed(tmp_path: Path, front_end: str) -> None:
         assert await both() == [third, third]
 
 
-@pytest.mark.parametrize("front_end", ["", HTTP2], ids=["grpcio", "http2"])
-async def test_callers_authorities_are_renewed(tmp_path: Path, front_end: str) -> None:
+async def test_callers_authorities_are_renewed(tmp_path: Path) -> None:
     """Who has a certificate of the authority that was exchanged is not let in any more; who has one of the other is."""
     authority, before, after = trustme.CA(), trustme.CA(), trustme.CA()
     issue(tmp_path, authority)
     before.cert_pem.write_to_path(tmp_path / "ca.pem")
-    config = configuration(tmp_path, grpc=front_end + MUTUAL)
+    config = configuration(tmp_path, grpc=MUTUAL)
 
     async def served(at: str, issuer: trustme.CA) -> bool:
         own = issuer.issue_cert("microservice.example")

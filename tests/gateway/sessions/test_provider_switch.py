@@ -1,4 +1,4 @@
-"""Switches as a gateway holds them: what others switch is seen, what was overtaken is not believed."""
+"""Provider states in a gateway: changes by other gateways apply, outdated reads do not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,6 +14,7 @@ from gateway.sessions.provider_switch import Disabled, ProviderSwitches
 from gateway.store.base import ProviderSwitchStore, Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.models import ProviderState, ProviderStateChange
+from tests.support.waiting import until
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 OFF, ON = ProviderState.DISABLED, ProviderState.ENABLED
@@ -27,8 +28,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-class Held:
-    """A store whose looks are counted, and can be held up or made to fail."""
+class HeldStore:
+    """A store whose reads are counted, and can be held up or made to fail."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -37,27 +38,25 @@ class Held:
         self.release = asyncio.Event()
         self.release.set()
         self.error: Exception | None = None
-        self.looks = 0
+        self.reads = 0
 
     async def current_provider_states(self) -> Sequence[ProviderStateChange]:
-        self.looks += 1
+        self.reads += 1
         if self.error:
             raise self.error
-        standing = await self._store.current_provider_states()
+        states = await self._store.current_provider_states()
         self.read.set()
         await self.release.wait()
-        return standing
+        return states
 
-    async def more_looks(self, count: int) -> None:
-        until = self.looks + count
-        async with asyncio.timeout(5):
-            while self.looks < until:  # noqa: ASYNC110 - looks wake nobody
-                await asyncio.sleep(0.002)
+    async def more_reads(self, count: int) -> None:
+        target = self.reads + count
+        await until(lambda: self.reads >= target)
 
 
 @asynccontextmanager
-async def looking(book: object, every_s: float = 0.005) -> AsyncIterator[ProviderSwitches]:
-    switches = ProviderSwitches(cast("ProviderSwitchStore", book), lambda: NOW, every_s=every_s)
+async def polling(store: object, poll_interval_s: float = 0.005) -> AsyncIterator[ProviderSwitches]:
+    switches = ProviderSwitches(cast("ProviderSwitchStore", store), lambda: NOW, poll_interval_s=poll_interval_s)
     await switches.start()
     try:
         yield switches
@@ -65,88 +64,91 @@ async def looking(book: object, every_s: float = 0.005) -> AsyncIterator[Provide
         await switches.stop()
 
 
-async def test_what_stands_is_known_from_the_start(store: Store) -> None:
-    """Also of a provider that is configured only later: its switch is the same whenever it is asked for."""
-    await store.change_provider_state("acme", OFF, "ada", "repairs", NOW)
-    async with looking(store, every_s=60) as switches:
-        assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
+async def test_stored_states_apply_from_the_start(store: Store) -> None:
+    """The state of a provider is always the same object, also of one that is configured later."""
+    await store.change_provider_state("acme", OFF, "ada", "maintenance", NOW)
+    async with polling(store, poll_interval_s=60) as switches:
+        assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
         assert switches.of("bolt").disabled is None
         assert switches.of("acme") is switches.of("acme")
 
 
-async def test_a_switch_holds_here_at_once(store: Store) -> None:
-    """Who switches does not wait for a look; each change is told to listeners, and only changes are."""
-    told: list[bool] = []
-    async with looking(store, every_s=60) as switches:
-        switches.of("acme").listeners.append(lambda: told.append(switches.of("acme").disabled is None))
-        await switches.change("acme", OFF, "ada", "repairs")
-        assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
+async def test_a_change_applies_here_at_once(store: Store) -> None:
+    """It does not wait for a poll. Listeners are called after each change, and only then."""
+    seen: list[bool] = []
+    async with polling(store, poll_interval_s=60) as switches:
+        switches.of("acme").listeners.append(lambda: seen.append(switches.of("acme").disabled is None))
+        await switches.change("acme", OFF, "ada", "maintenance")
+        assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
         await switches.change("acme", OFF, "bob", "me too")
-        assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
-        await switches.change("acme", ON, "bob", "repaired")
+        assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
+        await switches.change("acme", ON, "bob", "maintained")
         assert switches.of("acme").disabled is None
-    assert told == [False, True]
+    assert seen == [False, True]
 
 
-async def test_what_another_gateway_switches_is_seen(store: Store) -> None:
-    """Each look applies what stands, and says who it was in the log, once."""
-    book = Held(store)
+async def test_changes_by_another_gateway_apply(store: Store) -> None:
+    """Each poll applies what is stored, and logs each change once."""
+    held = HeldStore(store)
     with capture_logs() as lines:
-        async with looking(book) as switches:
-            await store.change_provider_state("acme", OFF, "ada", "repairs", NOW)
-            await book.more_looks(3)
-            assert switches.of("acme").disabled == Disabled("ada", "repairs", NOW)
-            await store.change_provider_state("acme", ON, "bob", "repaired", NOW)
-            await book.more_looks(3)
+        async with polling(held) as switches:
+            await store.change_provider_state("acme", OFF, "ada", "maintenance", NOW)
+            await held.more_reads(3)
+            assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
+            await store.change_provider_state("acme", ON, "bob", "maintained", NOW)
+            await held.more_reads(3)
             assert switches.of("acme").disabled is None
-    said = [(line["provider"], line["to"], line["by"], line["why"]) for line in lines]
-    assert said == [("acme", OFF, "ada", "repairs"), ("acme", ON, "bob", "repaired")]
+    logged = [(line["provider"], line["to"], line["actor"], line["reason"]) for line in lines]
+    assert logged == [("acme", OFF, "ada", "maintenance"), ("acme", ON, "bob", "maintained")]
 
 
-async def test_a_look_that_was_overtaken_is_not_believed(store: Store) -> None:
-    """What was read before a switch here, and comes after it, does not undo it."""
-    book = Held(store)
-    async with looking(book) as switches:
-        await switches.change("acme", OFF, "ada", "repairs")
-        book.read.clear()
-        book.release.clear()
-        await asyncio.wait_for(book.read.wait(), 5)
-        await switches.change("acme", ON, "bob", "repaired")
-        told: list[None] = []
-        switches.of("acme").listeners.append(lambda: told.append(None))
-        book.release.set()
-        await book.more_looks(2)
+async def test_an_outdated_read_is_ignored(store: Store) -> None:
+    """States that were read before a change here, and arrive after it, do not undo it."""
+    held = HeldStore(store)
+    async with polling(held) as switches:
+        await switches.change("acme", OFF, "ada", "maintenance")
+        held.read.clear()
+        held.release.clear()
+        await asyncio.wait_for(held.read.wait(), 60)
+        await switches.change("acme", ON, "bob", "maintained")
+        changes: list[None] = []
+        switches.of("acme").listeners.append(lambda: changes.append(None))
+        held.release.set()
+        await held.more_reads(2)
         assert switches.of("acme").disabled is None
-        assert not told
+        assert not changes
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
-    [(StoreUnavailable("the disk is full"), "not known"), (RuntimeError("a bug"), "gateway error")],
+    ("error", "event"),
+    [
+        (StoreUnavailable("the disk is full"), "provider switch refresh failed"),
+        (RuntimeError("a bug"), "gateway error"),
+    ],
     ids=["outage", "bug"],
 )
-async def test_looks_go_on_after_trouble(store: Store, error: Exception, said: str) -> None:
-    """Neither an outage nor a bug ends them, and what was known stands meanwhile."""
-    book = Held(store)
+async def test_polling_goes_on_after_an_error(store: Store, error: Exception, event: str) -> None:
+    """Neither an outage nor a bug ends it. The known states stay meanwhile, and an outage is logged once."""
+    held = HeldStore(store)
     with capture_logs() as lines:
-        async with looking(book) as switches:
-            await switches.change("acme", OFF, "ada", "repairs")
-            book.error = error
-            await book.more_looks(3)
+        async with polling(held) as switches:
+            await switches.change("acme", OFF, "ada", "maintenance")
+            held.error = error
+            await held.more_reads(3)
             assert switches.of("acme").disabled
-            book.error = None
-            await store.change_provider_state("acme", ON, "bob", "repaired", NOW)
-            await book.more_looks(3)
+            held.error = None
+            await store.change_provider_state("acme", ON, "bob", "maintained", NOW)
+            await held.more_reads(3)
             assert switches.of("acme").disabled is None
-    assert any(said in line["event"] for line in lines)
-    assert isinstance(error, RuntimeError) or sum(said in line["event"] for line in lines) == 1
+    logged = sum(event in line["event"] for line in lines)
+    assert logged == 1 if isinstance(error, StoreUnavailable) else logged >= 1
 
 
-async def test_it_does_not_start_where_the_store_is_down(store: Store) -> None:
-    """A gateway that cannot know what is off asks nobody; stopped it is all the same."""
-    book = Held(store)
-    book.error = StoreUnavailable("the disk is full")
-    switches = ProviderSwitches(cast("ProviderSwitchStore", book), lambda: NOW)
+async def test_start_fails_where_the_store_is_down(store: Store) -> None:
+    """A gateway that does not know which providers are disabled must not call any. `stop` has no effect then."""
+    held = HeldStore(store)
+    held.error = StoreUnavailable("the disk is full")
+    switches = ProviderSwitches(cast("ProviderSwitchStore", held), lambda: NOW)
     with pytest.raises(StoreUnavailable):
         await switches.start()
     await switches.stop()

@@ -49,13 +49,13 @@ async def test_what_is_committed_together_is_one_commit_of_that_size(
 ) -> None:
     """Each operation is counted once, and the commits are fewer than they."""
     before = counted(metrics, "session_gateway_commit_operations_sum", engine)
-    commits = counted(metrics, "session_gateway_commit_seconds_count", engine)
+    commits = counted(metrics, "session_gateway_commit_duration_seconds_count", engine)
     await asyncio.gather(*(store.open_account(f"player-{n}", "EUR", Decimal(0), NOW) for n in range(50)))
     assert counted(metrics, "session_gateway_commit_operations_sum", engine) == before + 50
-    made = counted(metrics, "session_gateway_commit_seconds_count", engine) - commits
+    made = counted(metrics, "session_gateway_commit_duration_seconds_count", engine) - commits
     assert 1 <= made < 50
     assert counted(metrics, "session_gateway_commit_operations_count", engine) == commits + made
-    assert counted(metrics, "session_gateway_commit_seconds_sum", engine) > 0
+    assert counted(metrics, "session_gateway_commit_duration_seconds_sum", engine) > 0
 
 
 async def test_a_refused_operation_is_no_failed_commit(store: Store, metrics: Metrics, engine: str) -> None:
@@ -72,8 +72,8 @@ async def test_a_commit_that_the_database_does_not_take_is_counted_as_failed(
 ) -> None:
     """And not among the commits."""
     await store.ping()
-    commits = counted(metrics, "session_gateway_commit_seconds_count", engine)
+    commits = counted(metrics, "session_gateway_commit_duration_seconds_count", engine)
     with locked(tmp_path / "gateway.db"), pytest.raises(StoreUnavailable):
         await store.ping()
     assert counted(metrics, "session_gateway_commit_failures_total", engine) == 1
-    assert counted(metrics, "session_gateway_commit_seconds_count", engine) == commits
+    assert counted(metrics, "session_gateway_commit_duration_seconds_count", engine) == commits

@@ -1,4 +1,4 @@
-"""What the tests of this room stand on."""
+"""Fixtures of the telemetry tests."""
 
 import io
 import json
@@ -10,12 +10,12 @@ import structlog
 
 from adapters.contract import Secret
 from gateway.telemetry import logs
-from tests.gateway.telemetry.lines import SECRET, Lines
+from tests.gateway.telemetry.harness import SECRET, LogLines
 
 
 @pytest.fixture
-def written() -> Iterator[Lines]:
-    """The log as configured for a gateway that knows SECRET; the process's own logging is put back afterwards."""
+def log_lines() -> Iterator[LogLines]:
+    """The log of a gateway that masks SECRET. Logging is restored afterwards."""
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
     before = (root.handlers[:], root.level, access.level)
     stream = io.StringIO()

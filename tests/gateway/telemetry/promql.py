@@ -1,4 +1,4 @@
-"""What a PromQL expression names: its metrics, the labels that it matches, and those that it groups by."""
+"""Parses the names in a PromQL expression: its metrics, its label matchers, and the labels it groups by."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _WORDS = frozenset({"and", "or", "unless", "bool", "offset", "Inf", "NaN"})
 
 @dataclass(frozen=True)
 class Matcher:
-    """One condition on a metric's label."""
+    """One label matcher of a metric."""
 
     metric: str
     label: str
@@ -22,22 +22,22 @@ class Matcher:
 
 
 @dataclass(frozen=True)
-class Named:
-    """All that one expression names."""
+class Names:
+    """The names in one expression."""
 
     metrics: frozenset[str]
     matchers: tuple[Matcher, ...]
     groups: frozenset[str]
 
 
-def named(expression: str) -> Named:
-    """Read an expression. Raises ValueError for a selector that is not understood."""
+def parse(expression: str) -> Names:
+    """Return the names in an expression. Raises ValueError for a selector that it cannot parse."""
     groups = frozenset(label.strip() for found in _GROUPING.findall(expression) for label in found.split(","))
     matchers: list[Matcher] = []
     for metric, conditions in _SELECTOR.findall(expression):
         found = _MATCHER.findall(conditions)
         if _MATCHER.sub("", conditions).strip():
-            raise ValueError(f"the conditions {conditions!r} are not understood")
+            raise ValueError(f"cannot parse the matchers {conditions!r}")
         matchers += (Matcher(metric, *each) for each in found)
     bare = _RANGE.sub("", _SELECTOR.sub(r"\1 ", _GROUPING.sub(" ", expression)))
     metrics = frozenset(
@@ -45,9 +45,9 @@ def named(expression: str) -> Named:
         for found in _NAME.finditer(bare)
         if found[0] not in _WORDS and not bare[found.end() :].lstrip().startswith("(") and not _in_a_number(bare, found)
     )
-    return Named(metrics, tuple(matchers), groups)
+    return Names(metrics, tuple(matchers), groups)
 
 
 def _in_a_number(bare: str, found: re.Match[str]) -> bool:
-    """Whether it is no name but a part of a number such as 1e9."""
+    """Whether it is part of a number such as 1e9."""
     return found.start() > 0 and bare[found.start() - 1].isdigit()

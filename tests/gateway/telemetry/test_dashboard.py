@@ -1,4 +1,4 @@
-"""The dashboard, and the alerts of its page, ask for nothing that a gateway does not tell."""
+"""The dashboard and the documented alerts query only metrics that a gateway exports."""
 
 import json
 import re
@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from tests.gateway.telemetry.harness import a_stage
-from tests.gateway.telemetry.promql import Matcher, named
+from tests.gateway.telemetry.harness import telemetry_harness
+from tests.gateway.telemetry.promql import Matcher, parse
 
 DOCS = Path(__file__).parents[3] / "docs"
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_text())
 
 NOT_SHOWN = {
-    "process_virtual_memory_bytes": "says nothing of a process that maps files; the resident memory is shown",
+    "process_virtual_memory_bytes": "means nothing for a process that maps files; resident memory has a panel",
     "process_start_time_seconds": "is for alerts on restarts",
 }
-"""Families that have no panel, and why."""
+"""Metrics without a panel, and the reason."""
 
 
 def panels() -> Iterator[dict[str, Any]]:
-    """All panels but the rows."""
+    """All panels except rows."""
     return (panel for panel in DASHBOARD["panels"] if panel["type"] != "row")
 
 
@@ -34,28 +34,28 @@ def queries() -> list[str]:
 
 
 def alerts() -> list[str]:
-    """All queries of the page."""
+    """All queries of the alerts in the documentation."""
     blocks = re.findall(r"```promql\n(.*?)```", (DOCS / "observability.md").read_text(), re.DOTALL)
     lines = (line.partition("#")[0].strip() for block in blocks for line in block.splitlines())
     return [line for line in lines if line]
 
 
 @pytest.fixture(scope="module")
-async def told(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
-    """What a real gateway tells after real traffic."""
-    async with a_stage(tmp_path_factory.mktemp("stage")) as stage:
-        await stage.traffic()
-        return await stage.exposition()
+async def exposition(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
+    """The metrics of a gateway after traffic."""
+    async with telemetry_harness(tmp_path_factory.mktemp("telemetry")) as harness:
+        await harness.traffic()
+        return await harness.exposition()
 
 
-def wrong(expression: str, told: list[Metric]) -> list[str]:
-    """What an expression names that is not there."""
+def unknown_names(expression: str, exposition: list[Metric]) -> list[str]:
+    """The metrics, labels and label values of an expression that the exposition does not have."""
     values: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for sample in (sample for family in told for sample in family.samples):
+    for sample in (sample for family in exposition for sample in family.samples):
         for label, value in sample.labels.items():
             values[sample.name][label].add(value)
         values[sample.name].setdefault("", set())
-    names = named(expression)
+    names = parse(expression)
     problems = [f"no metric {metric}" for metric in names.metrics if metric not in values]
     problems += [f"{m.metric} has no {m.label}={m.value!r}" for m in names.matchers if not matches(m, values[m.metric])]
     problems += [
@@ -68,18 +68,19 @@ def wrong(expression: str, told: list[Metric]) -> list[str]:
 
 
 def matches(matcher: Matcher, labels: dict[str, set[str]]) -> bool:
-    """Whether the label is there, and a value that the condition picks out, or sorts out."""
-    among = labels.get(matcher.label, set())
+    """Whether the label exists with a value that the matcher selects or excludes."""
+    values = labels.get(matcher.label, set())
     if matcher.operator in {"=", "!="}:
-        return matcher.value in among
-    return any(re.fullmatch(matcher.value, value) for value in among)
+        return matcher.value in values
+    return any(re.fullmatch(matcher.value, value) for value in values)
 
 
-def test_all_queries_name_what_a_gateway_tells(told: list[Metric]) -> None:
-    """Metrics, labels, and the labels' values: each of them was seen after real traffic."""
+def test_queries_name_only_exported_metrics(exposition: list[Metric]) -> None:
+    """Each metric, label and label value of a query is in the exposition after traffic."""
     assert len(queries()) > 25
     assert len(alerts()) > 8
-    assert {query: wrong(query, told) for query in (*queries(), *alerts()) if wrong(query, told)} == {}
+    problems = {query: unknown_names(query, exposition) for query in (*queries(), *alerts())}
+    assert {query: names for query, names in problems.items() if names} == {}
 
 
 @pytest.mark.parametrize(
@@ -88,45 +89,52 @@ def test_all_queries_name_what_a_gateway_tells(told: list[Metric]) -> None:
         ("rate(session_gateway_cals_total[5m])", "no metric session_gateway_cals_total"),
         ("session_gateway_calls", "no metric session_gateway_calls"),
         ('session_gateway_calls_total{reason="CLOSED"}', "session_gateway_calls_total has no reason='CLOSED'"),
-        ('session_gateway_circuit{state="open"}', "session_gateway_circuit has no state='open'"),
-        ('session_gateway_circuit{state=~"open|ajar"}', "session_gateway_circuit has no state='open|ajar'"),
+        (
+            'session_gateway_circuit_breaker_state{state="open"}',
+            "session_gateway_circuit_breaker_state has no state='open'",
+        ),
+        (
+            'session_gateway_circuit_breaker_state{state=~"open|ajar"}',
+            "session_gateway_circuit_breaker_state has no state='open|ajar'",
+        ),
         ("sum by (reason) (session_gateway_calls_total)", "session_gateway_calls_total has no label reason"),
         (
-            "sum by (le) (rate(session_gateway_call_seconds_sum[5m]))",
-            "session_gateway_call_seconds_sum has no label le",
+            "sum by (le) (rate(session_gateway_call_duration_seconds_sum[5m]))",
+            "session_gateway_call_duration_seconds_sum has no label le",
         ),
         ("vector(1) > 1e9", "names no metric"),
     ],
 )
-def test_a_name_that_is_misspelt_is_found(told: list[Metric], expression: str, problem: str) -> None:
-    assert wrong(expression, told) == [problem]
+def test_a_misspelt_name_is_found(exposition: list[Metric], expression: str, problem: str) -> None:
+    """The check of queries reports it."""
+    assert unknown_names(expression, exposition) == [problem]
 
 
-def test_each_family_is_on_the_dashboard_or_says_why_not(told: list[Metric]) -> None:
-    """What nobody looks at need not be told."""
-    shown = {metric for query in queries() for metric in named(query).metrics}
+def test_each_metric_has_a_panel_or_a_reason_for_none(exposition: list[Metric]) -> None:
+    """Every exported metric is on the dashboard or in NOT_SHOWN."""
+    shown = {metric for query in queries() for metric in parse(query).metrics}
     hidden = {
-        family.name for family in told if not shown & ({sample.name for sample in family.samples} | {family.name})
+        family.name for family in exposition if not shown & ({sample.name for sample in family.samples} | {family.name})
     }
     assert hidden == NOT_SHOWN.keys()
 
 
-def test_each_family_is_told_of_on_the_page(told: list[Metric]) -> None:
-    """By the name that a query would use."""
+def test_each_metric_is_documented(exposition: list[Metric]) -> None:
+    """The documentation has each metric of the gateway by the name that queries use."""
     page = (DOCS / "observability.md").read_text()
-    ours = {family.name for family in told if family.name.startswith("session_gateway_")}
+    ours = {family.name for family in exposition if family.name.startswith("session_gateway_")}
     assert [name for name in sorted(ours) if f"`{name.removeprefix('session_gateway_')}" not in page] == []
 
 
-def test_legends_name_what_their_query_groups_by() -> None:
-    """A legend of another label would be empty."""
+def test_legends_use_labels_that_their_query_groups_by() -> None:
+    """A legend with another label would be empty."""
     for panel in panels():
         for target in panel["targets"]:
-            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= named(target["expr"]).groups
+            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= parse(target["expr"]).groups
 
 
-def test_it_can_be_imported() -> None:
-    """One variable for the data source, which every panel and every query uses; ids and places of their own."""
+def test_the_dashboard_can_be_imported() -> None:
+    """All panels and queries use one data source variable, and no two panels share an id or a position."""
     (variable,) = DASHBOARD["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
     assert DASHBOARD["id"] is None
@@ -142,10 +150,10 @@ def test_it_can_be_imported() -> None:
         assert len(references) == len(set(references))
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
-        at = panel["gridPos"]
-        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
-        assert at["x"] + at["w"] <= 24
-        assert not taken & cells
-        taken |= cells
+        position = panel["gridPos"]
+        cells = {(position["x"] + x, position["y"] + y) for x in range(position["w"]) for y in range(position["h"])}
+        assert position["x"] + position["w"] <= 24
+        assert not occupied & cells
+        occupied |= cells

@@ -1,4 +1,4 @@
-"""Every line of the log is JSON, whole, and without a secret."""
+"""Every line of the log is complete JSON without a secret."""
 
 import asyncio
 import io
@@ -20,15 +20,15 @@ from adapters.contract import Secret
 from gateway.masking.by_value import KnownSecrets
 from gateway.telemetry import logs
 from gateway.telemetry.logs import Rendered
-from tests.gateway.telemetry.lines import SECRET, Lines
+from tests.gateway.telemetry.harness import SECRET, LogLines
 
 
-def test_an_event_is_one_line_of_json(written: Lines) -> None:
-    """An event has its level, its logger, its time and what was said with it, escapes and line breaks included."""
+def test_an_event_is_one_line_of_json(log_lines: LogLines) -> None:
+    """It has its level, logger, time and fields, and its line breaks and control characters are escaped."""
     structlog.get_logger("gateway.sessions").warning(
         "it\nhappened \x1b[31m", provider="acme", tries=2, odd={"a": (1, None)}
     )
-    (line,) = written()
+    (line,) = log_lines()
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "event": "it\nhappened \x1b[31m",
@@ -40,8 +40,8 @@ def test_an_event_is_one_line_of_json(written: Lines) -> None:
     }
 
 
-def test_lines_carry_what_is_bound_to_the_context(written: Lines) -> None:
-    """Behind `bind` every line of the context, a library's too, carries the request and the provider; no other does."""
+def test_bound_fields_are_in_every_line_of_the_context(log_lines: LogLines) -> None:
+    """After `bind` the context's lines, also a library's, have the bound fields, and no other context's do."""
 
     def inside() -> None:
         logs.bind(request_id="r-1", provider="acme")
@@ -50,27 +50,27 @@ def test_lines_carry_what_is_bound_to_the_context(written: Lines) -> None:
 
     copy_context().run(inside)
     structlog.get_logger().info("after")
-    ours, theirs, after = written()
+    ours, theirs, after = log_lines()
     assert ours["request_id"] == theirs["request_id"] == "r-1"
     assert ours["provider"] == theirs["provider"] == "acme"
     assert "request_id" not in after
 
 
-def test_levels_below_the_threshold_are_not_written(written: Lines) -> None:
+def test_lines_below_the_level_are_not_written(log_lines: LogLines) -> None:
     """At `info` neither our debug lines nor a library's are written."""
     structlog.get_logger().debug("ours")
     logging.getLogger("aiohttp.server").debug("theirs")
-    assert written() == []
+    assert log_lines() == []
 
 
-def test_an_unknown_level_is_refused() -> None:
-    """A misspelt level is an error that says what there is."""
+def test_an_unknown_level_is_rejected() -> None:
+    """The error lists the levels."""
     with pytest.raises(ValueError, match="'loud' is not one of debug, info"):
         logs.configure("loud", ())
 
 
-def test_secrets_are_masked_by_key_and_by_value(written: Lines) -> None:
-    """At any depth, under any key that names a secret, and wherever a known secret stands, there is only the mask."""
+def test_secrets_are_masked_by_key_and_by_value(log_lines: LogLines) -> None:
+    """Values of keys that name a secret, and known secrets anywhere, are masked at any depth."""
     structlog.get_logger().info(
         f"called with {SECRET}",
         token="unknown",
@@ -81,7 +81,7 @@ def test_secrets_are_masked_by_key_and_by_value(written: Lines) -> None:
         given=Secret("unknown"),
         where=f"https://x/?k={SECRET}",
     )
-    (line,) = written()
+    (line,) = log_lines()
     text = json.dumps(line)
     assert "unknown" not in text
     assert SECRET not in text
@@ -91,18 +91,18 @@ def test_secrets_are_masked_by_key_and_by_value(written: Lines) -> None:
     assert line["where"] == "https://x/?k=***"
 
 
-def test_what_libraries_log_is_masked_too(written: Lines) -> None:
-    """A line of the standard library's logging goes through the same processors, its arguments included."""
+def test_lines_of_libraries_are_masked(log_lines: LogLines) -> None:
+    """A line of the standard library's logging is masked, also in its arguments."""
     logging.getLogger("asyncio").error("lost %s with %r", "acme", {"a": SECRET})
-    (line,) = written()
+    (line,) = log_lines()
     assert line["event"] == "lost acme with {'a': '***'}"
     assert (line["level"], line["logger"]) == ("error", "asyncio")
 
 
-def test_access_lines_are_not_written(written: Lines) -> None:
-    """aiohttp's access log would show the keys in callback URLs, wrong ones too."""
+def test_access_lines_are_not_written(log_lines: LogLines) -> None:
+    """aiohttp's access log, which has the callback keys of URLs, is off."""
     logging.getLogger("aiohttp.access").info("POST /callbacks/acme/a-wrong-key/V4/Result")
-    assert written() == []
+    assert log_lines() == []
 
 
 def failing(password: str) -> None:
@@ -111,33 +111,33 @@ def failing(password: str) -> None:
 
 
 @pytest.mark.parametrize("log", [lambda: structlog.get_logger("x"), lambda: logging.getLogger("x")])
-def test_a_traceback_has_no_locals_and_no_secret(written: Lines, log: Callable[[], Any]) -> None:
-    """An exception is written with its traceback, on one line, masked, and without the values of local variables."""
+def test_a_traceback_has_no_locals_and_no_secret(log_lines: LogLines, log: Callable[[], Any]) -> None:
+    """An exception is logged with its traceback on one line, masked, without values of local variables."""
     try:
         failing(SECRET)
     except RuntimeError as error:
         log().error("it failed", exc_info=error)
-    (line,) = written()
+    (line,) = log_lines()
     assert "RuntimeError: refused ***, at 14" in line["exception"]
     assert "in failing" in line["exception"]
     assert SECRET not in json.dumps(line)
     assert "local-17-local" not in json.dumps(line)
 
 
-def test_a_line_that_cannot_be_written_does_not_show_itself(written: Lines, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where a line's arguments do not fit, that is told, and neither message nor arguments leak on standard error."""
-    del logging.getLogger().handlers[1:]  # pytest's own, which fail the test where a line cannot be written
+def test_a_line_that_cannot_be_rendered_is_reported(log_lines: LogLines, capsys: pytest.CaptureFixture[str]) -> None:
+    """The report has neither the message nor the arguments, and nothing is on standard error."""
+    del logging.getLogger().handlers[1:]  # pytest's handlers fail the test where a line cannot be rendered
     logging.getLogger("x").error("%d times", SECRET)
     structlog.get_logger().info("next")
-    lost, following = written()
+    lost, following = log_lines()
     assert "was lost: TypeError" in lost["event"]
     assert following["event"] == "next"
     captured = capsys.readouterr()
     assert SECRET not in captured.err + captured.out
 
 
-def test_nothing_else_writes_the_same_lines(written: Lines, capsys: pytest.CaptureFixture[str]) -> None:
-    """A handler installed before would write unmasked: it is gone, and configuring again doubles nothing."""
+def test_a_line_is_written_once(log_lines: LogLines, capsys: pytest.CaptureFixture[str]) -> None:
+    """Handlers from before are removed, and configuring twice does not duplicate lines."""
     logging.getLogger().addHandler(logging.StreamHandler())
     stream = io.StringIO()
     logs.configure("info", (Secret(SECRET),), stream)
@@ -146,7 +146,7 @@ def test_nothing_else_writes_the_same_lines(written: Lines, capsys: pytest.Captu
     assert SECRET not in capsys.readouterr().err + stream.getvalue()
 
 
-DISGUISED = (
+ENCODED = (
     SECRET,
     f"x{SECRET}y",
     f"https://x/?k={SECRET}",
@@ -155,10 +155,10 @@ DISGUISED = (
     json.dumps(json.dumps(SECRET.replace("h", "\\u0068"))),
     b64encode(f"u:{SECRET}".encode()).decode(),
 )
-"""The secret as it may stand in words."""
+"""The secret in forms that occur in text."""
 
 NESTED = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.sampled_from(DISGUISED),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.sampled_from(ENCODED),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("token"), inner, max_size=3),
 )
 
@@ -167,53 +167,53 @@ NESTED = st.recursive(
 @example({"value": [float("nan"), float("-inf")]})
 @example({"value": float("nan"), "big": 2**70, "half": "\ud800"})
 def test_any_value_can_be_logged(values: dict[str, object]) -> None:
-    """Whatever is logged becomes one line of strict JSON, whose values, once read, hold no known secret."""
+    """Any values become one line of strict JSON without a known secret."""
     line = Rendered((Secret(SECRET),))(None, "info", {**values, "event": "x"})
     assert "\n" not in line
     read = json.loads(line, parse_constant=pytest.fail)
     assert read["event"] == "x"
-    words = list(_words(read))
-    assert not any(form in word for word in words for form in DISGUISED)
-    assert "***" in line or not any(form in str(values) for form in DISGUISED)
+    strings = list(_strings(read))
+    assert not any(form in text for text in strings for form in ENCODED)
+    assert "***" in line or not any(form in str(values) for form in ENCODED)
 
 
-def _words(value: object) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         for inner in value.values():
-            yield from _words(inner)
+            yield from _strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _words(inner)
+            yield from _strings(inner)
     else:
         yield str(value)
 
 
-@pytest.mark.parametrize("disguised", DISGUISED)
-def test_a_secret_among_plain_values_is_found(disguised: str) -> None:
-    """A line that is nearly all plain words and numbers is looked through as any other."""
+@pytest.mark.parametrize("encoded", ENCODED)
+def test_a_secret_among_plain_values_is_masked(encoded: str) -> None:
+    """A line of plain values is searched for secrets like any other."""
     plain = {"event": "callback", "provider": "acme", "tries": 3, "seconds": 0.5, "ok": True, "none": None}
-    line = Rendered((Secret(SECRET),))(None, "info", {**plain, "detail": disguised})
-    assert disguised not in json.loads(line)["detail"]
+    line = Rendered((Secret(SECRET),))(None, "info", {**plain, "detail": encoded})
+    assert encoded not in json.loads(line)["detail"]
     assert "***" in line
     assert json.loads(Rendered((Secret(SECRET),))(None, "info", dict(plain))) == plain
 
 
-def test_a_value_without_an_end_is_cut() -> None:
-    """A structure that holds itself is logged to a certain depth."""
+def test_a_cyclic_value_is_truncated() -> None:
+    """A structure that contains itself is logged to a maximum depth."""
     endless: list[Any] = [1]
     endless.append(endless)
     assert len(Rendered(())(None, "info", {"value": endless})) < 200
 
 
-def test_what_stands_under_a_secret_name_is_masked_whatever_it_is(written: Lines) -> None:
-    """Also in a line of plain values, none of which is known as a secret."""
+def test_plain_values_of_secret_keys_are_masked(log_lines: LogLines) -> None:
+    """A key that names a secret masks its value, also in a line of plain values."""
     structlog.get_logger().info("x", token="nobody-knows-it", callback_key="nor-this", other="plain")
-    (line,) = written()
+    (line,) = log_lines()
     assert (line["token"], line["callback_key"], line["other"]) == ("***", "***", "plain")
 
 
-class Counted(io.StringIO):
-    """Counts the writes."""
+class CountingStream(io.StringIO):
+    """Counts writes."""
 
     writes = 0
 
@@ -223,44 +223,44 @@ class Counted(io.StringIO):
 
 
 @pytest.fixture
-def counted(written: Lines) -> Counted:
-    """Where the log goes, told apart by writes; what `written` puts back is put back."""
-    stream = Counted()
+def stream(log_lines: LogLines) -> CountingStream:
+    """The stream of the log. The fixture `log_lines` restores logging."""
+    stream = CountingStream()
     logs.configure("info", (), stream)
     return stream
 
 
 def events(stream: io.StringIO) -> list[str]:
-    """What was written so far."""
+    """The events of all lines so far."""
     return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
 
 
-async def test_lines_of_one_turn_of_the_loop_are_one_write(counted: Counted) -> None:
-    """A busy gateway does not write once a call; the lines are whole, in their order, and there by the next turn."""
+async def test_lines_of_one_loop_iteration_are_one_write(stream: CountingStream) -> None:
+    """They are complete, in order, and written by the next iteration."""
     log = structlog.get_logger()
     for number in range(100):
         log.info("line", number=number)
-    assert counted.writes == 0
+    assert stream.writes == 0
     await asyncio.sleep(0)
-    assert counted.writes == 1
-    assert [json.loads(line)["number"] for line in counted.getvalue().splitlines()] == list(range(100))
+    assert stream.writes == 1
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == list(range(100))
     log.info("next turn")
     await asyncio.sleep(0)
-    assert events(counted)[100:] == ["next turn"]
+    assert events(stream)[100:] == ["next turn"]
 
 
-async def test_a_warning_is_written_at_once_behind_what_waits(counted: Counted) -> None:
-    """What is logged before a crash is there after it; a library's line keeps its place too."""
+async def test_a_warning_is_written_at_once_after_pending_lines(stream: CountingStream) -> None:
+    """A warning, and a line of a library, is written without waiting for the next loop iteration."""
     structlog.get_logger().info("first")
     structlog.get_logger().warning("second")
-    assert events(counted) == ["first", "second"]
+    assert events(stream) == ["first", "second"]
     structlog.get_logger().info("third")
     logging.getLogger("grpc").info("fourth")
-    assert events(counted) == ["first", "second", "third", "fourth"]
+    assert events(stream) == ["first", "second", "third", "fourth"]
 
 
-async def test_no_line_of_another_thread_is_lost(counted: Counted) -> None:
-    """The store's thread logs too."""
+async def test_no_line_of_another_thread_is_lost(stream: CountingStream) -> None:
+    """Lines of two threads are all written, each thread's in order."""
     log = structlog.get_logger()
 
     def other() -> None:
@@ -273,15 +273,15 @@ async def test_no_line_of_another_thread_is_lost(counted: Counted) -> None:
         await asyncio.sleep(0)
     await thread
     await asyncio.sleep(0)
-    said = [json.loads(line) for line in counted.getvalue().splitlines()]
-    for whose in ("ours", "theirs"):
-        assert [line["number"] for line in said if line["event"] == whose] == list(range(200))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for event in ("ours", "theirs"):
+        assert [line["number"] for line in lines if line["event"] == event] == list(range(200))
 
 
-def test_what_waits_when_a_loop_ends_is_written(counted: Counted) -> None:
-    """The last lines of a loop do not wait for ever: the next loop's lines, or the process's end, take them along."""
+def test_pending_lines_of_an_ended_loop_are_written(stream: CountingStream) -> None:
+    """The next loop's lines, or the end of the process, write them."""
 
-    async def say() -> None:
+    async def log_once() -> None:
         structlog.get_logger().info("another loop")
         await asyncio.sleep(0)
 
@@ -290,16 +290,16 @@ def test_what_waits_when_a_loop_ends_is_written(counted: Counted) -> None:
     loop.call_soon(loop.stop)
     loop.run_forever()
     loop.close()
-    assert events(counted) == []
-    asyncio.run(say())
-    assert events(counted) == ["last words", "another loop"]
+    assert events(stream) == []
+    asyncio.run(log_once())
+    assert events(stream) == ["last words", "another loop"]
 
 
-def test_what_is_logged_while_a_line_is_written_is_written_too(written: Lines) -> None:
-    """Garbage is collected at any moment, and asyncio logs what it finds there: nobody waits for himself."""
+def test_a_line_logged_during_a_write_is_written(log_lines: LogLines) -> None:
+    """A finalizer that logs while a line is being written causes no deadlock."""
 
-    class Collecting(io.StringIO):
-        """Logs as a finalizer would that runs while a line is written."""
+    class LoggingStream(io.StringIO):
+        """Logs during a write, as a finalizer can."""
 
         writes = 0
 
@@ -309,11 +309,11 @@ def test_what_is_logged_while_a_line_is_written_is_written_too(written: Lines) -
                 logging.getLogger("asyncio").error("found %d", self.writes)
             return super().write(text)
 
-    stream = Collecting()
+    stream = LoggingStream()
     logs.configure("info", (), stream)
     writing = threading.Thread(target=structlog.get_logger().warning, args=("a line",), daemon=True)
     writing.start()
-    writing.join(5)
+    writing.join(30)
     assert not writing.is_alive()
     assert events(stream) == ["a line", "found 1", "found 2"]
 
@@ -321,8 +321,8 @@ def test_what_is_logged_while_a_line_is_written_is_written_too(written: Lines) -
 # --- While the gateway runs -------------------------------------------------------------------------------------------
 
 
-async def test_the_level_changes_for_loggers_that_are_bound_already(counted: Counted) -> None:
-    """Ours and a library's; and a level that logging does not know changes nothing."""
+async def test_set_level_applies_to_bound_loggers(stream: CountingStream) -> None:
+    """It applies to ours and to a library's, and an unknown level changes nothing."""
     bound, library = structlog.get_logger().bind(of="before"), logging.getLogger("library")
     for level in ("warning", "info", "error", "debug"):
         logs.set_level(level)
@@ -333,8 +333,8 @@ async def test_the_level_changes_for_loggers_that_are_bound_already(counted: Cou
                 getattr(log, method)(f"{level}: {method}")
         library.info(f"{level}: info")
     await asyncio.sleep(0)
-    written = Counter(events(counted))
-    assert written == {
+    counts = Counter(events(stream))
+    assert counts == {
         "warning: warning": 2,
         "info: info": 3,
         "info: warning": 2,
@@ -344,11 +344,11 @@ async def test_the_level_changes_for_loggers_that_are_bound_already(counted: Cou
     }
 
 
-def test_secrets_that_are_learnt_are_masked(written: Lines) -> None:
-    """Beside those that were known when the log was configured, by loggers that are bound already too."""
+def test_secrets_learnt_later_are_masked(log_lines: LogLines) -> None:
+    """Secrets added after the log was configured are masked, also by bound loggers."""
     secrets, stream = KnownSecrets([Secret(SECRET)]), io.StringIO()
     logs.configure("info", secrets, stream)
     log = structlog.get_logger().bind()
     secrets.learn([Secret("learnt-later")])
-    log.info("said", words=f"{SECRET} and learnt-later")
-    assert json.loads(stream.getvalue())["words"] == "*** and ***"
+    log.info("event", text=f"{SECRET} and learnt-later")
+    assert json.loads(stream.getvalue())["text"] == "*** and ***"

@@ -1,7 +1,7 @@
-"""The trees of spans that a call and a callback make, in a whole gateway, and what never stands in them."""
+"""The spans of calls and callbacks in a gateway, and the secrets that are never in them."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.config import FrontEnd
-from gateway.server import gateway as app
+from gateway.config import GrpcServerKind
+from gateway.server import gateway as gateway_module
 from gateway.telemetry.otel import OtelTracer
-from tests.gateway.telemetry.harness import PROVIDER, Stage, a_stage
+from tests.gateway.telemetry.harness import PROVIDER, TelemetryHarness, telemetry_harness
 from tests.support.gateway import callback_key, locked
 from tests.support.provider import answering, hanging
 from tests.support.waiting import until
@@ -28,36 +28,36 @@ UNSAMPLED = CALLER[:-1] + "0"
 
 
 @pytest.fixture
-def told() -> InMemorySpanExporter:
-    """The spans that have ended."""
+def exporter() -> InMemorySpanExporter:
+    """Has the spans that have ended."""
     return InMemorySpanExporter()
 
 
 @pytest.fixture
 def ratio() -> float:
-    """Of the traces that begin here."""
+    """The sample ratio."""
     return 1.0
 
 
-@pytest.fixture(params=list(FrontEnd))
-async def stage(
+@pytest.fixture(params=list(GrpcServerKind))
+async def harness(
     tmp_path: Path,
     request: pytest.FixtureRequest,
-    told: InMemorySpanExporter,
+    exporter: InMemorySpanExporter,
     ratio: float,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Stage]:
-    """A gateway whose spans stay in this process."""
-    monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told), ratio))
-    async with a_stage(tmp_path, front_end=request.param) as stage:
-        yield stage
+) -> AsyncIterator[TelemetryHarness]:
+    """A gateway that exports its spans to `exporter`."""
+    monkeypatch.setattr(gateway_module, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(exporter), ratio))
+    async with telemetry_harness(tmp_path, server=request.param) as harness:
+        yield harness
 
 
 Tree = tuple[str, tuple["Tree", ...]]
 
 
 def trees(spans: tuple[ReadableSpan, ...], root: str) -> list[Tree]:
-    """The spans below each root of this name, in the order in which they began."""
+    """The tree of spans below each span with this name, in the order of their start."""
 
     def tree(span: ReadableSpan) -> Tree:
         children = [s for s in spans if s.parent and span.context and s.parent.span_id == span.context.span_id]
@@ -67,61 +67,57 @@ def trees(spans: tuple[ReadableSpan, ...], root: str) -> list[Tree]:
     return [tree(span) for span in spans if span.name == root]
 
 
-def named(told: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
-    """The spans of this name that have ended."""
-    return [span for span in told.get_finished_spans() if span.name == name]
+def named(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    """The ended spans with this name."""
+    return [span for span in exporter.get_finished_spans() if span.name == name]
 
 
-def one(told: InMemorySpanExporter, name: str) -> ReadableSpan:
-    """The one span of this name."""
-    (span,) = named(told, name)
+def one(exporter: InMemorySpanExporter, name: str) -> ReadableSpan:
+    """The only span with this name."""
+    (span,) = named(exporter, name)
     return span
-
-
-def strings(told: InMemorySpanExporter) -> Iterator[str]:
-    """All that was told."""
-    for span in told.get_finished_spans():
-        yield span.to_json()
 
 
 COMMIT: Tree = ("store commit", ())
 ATTEMPT: Tree = ("attempt", (("POST", ()),))
 
 
-async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter) -> None:
-    """The method, its attempts, the exchange of each; and each wait for the store, in its place."""
-    mine = str(uuid4())
-    assert await stage.close_in_two_attempts(mine) is grpc.StatusCode.OK
-    spans = told.get_finished_spans()
+async def test_a_close_with_a_retry_has_a_span_for_each_step(
+    harness: TelemetryHarness, exporter: InMemorySpanExporter
+) -> None:
+    """The spans are the RPC, its attempts, their exchanges, and the commits, in order."""
+    request_id = str(uuid4())
+    assert await harness.close_in_two_attempts(request_id) is grpc.StatusCode.OK
+    spans = exporter.get_finished_spans()
     assert trees(spans, CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT, COMMIT, ATTEMPT, COMMIT))]
-    call = one(told, CLOSE)
+    call = one(exporter, CLOSE)
     assert call.kind is SpanKind.SERVER
     assert call.attributes == {
         "rpc.system.name": "grpc",
         "rpc.method": CLOSE,
-        "rpc.response.status_code": "OK",
-        "request_id": mine,
+        "rpc.status_code": "OK",
+        "request_id": request_id,
         "provider": PROVIDER,
     }
     first, second = (span for span in spans if span.name == "attempt")
     assert first.kind is second.kind is SpanKind.CLIENT
     assert first.attributes == {
-        "request_id": mine,
+        "request_id": request_id,
         "provider": PROVIDER,
         "attempt": 1,
         "reason": "PROVIDER_FAILED",
         "certainty": "UNKNOWN",
     }
     assert first.status.status_code is StatusCode.ERROR
-    assert second.attributes == {"request_id": mine, "provider": PROVIDER, "attempt": 2, "outcome": "CLOSED"}
+    assert second.attributes == {"request_id": request_id, "provider": PROVIDER, "attempt": 2, "outcome": "CLOSED"}
     failed, answered = (span for span in spans if span.name == "POST")
     assert failed.attributes == {
         "http.request.method": "POST",
         "http.response.status_code": 503,
         "error.type": "503",
         "server.address": "127.0.0.1",
-        "server.port": int(stage.provider.base_url.rpartition(":")[2]),
-        "url.full": stage.provider.base_url + stage.provider.received[0].path,
+        "server.port": int(harness.provider.base_url.rpartition(":")[2]),
+        "url.full": harness.provider.base_url + harness.provider.received[0].path,
     }
     assert answered.attributes
     assert answered.attributes["http.response.status_code"] == 200
@@ -129,69 +125,73 @@ async def test_a_close_of_two_attempts(stage: Stage, told: InMemorySpanExporter)
     assert commit.attributes == {"db.system.name": "sqlite", "db.operation.name": "COMMIT"}
 
 
-async def test_a_callers_trace_is_taken_on_and_none_is_sent_to_a_provider(
-    stage: Stage, told: InMemorySpanExporter
+async def test_a_callers_trace_is_continued_and_not_sent_to_a_provider(
+    harness: TelemetryHarness, exporter: InMemorySpanExporter
 ) -> None:
-    """The caller sees our spans below its own; a provider sees nothing of them."""
-    assert await stage.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
-    call = one(told, CLOSE)
+    """Spans are children of the caller's span, and the provider receives no trace context."""
+    assert await harness.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
+    call = one(exporter, CLOSE)
     assert call.parent
     assert f"{call.parent.trace_id:032x}-{call.parent.span_id:016x}" == CALLER[3:52]
-    assert {span.context.trace_id for span in told.get_finished_spans() if span.context} == {call.parent.trace_id}
-    (received,) = stage.provider.received
+    assert {span.context.trace_id for span in exporter.get_finished_spans() if span.context} == {call.parent.trace_id}
+    (received,) = harness.provider.received
     assert {"traceparent", "tracestate", "baggage"}.isdisjoint(name.lower() for name in received.headers)
 
 
-async def test_what_a_caller_does_not_want_told_is_not_told(stage: Stage, told: InMemorySpanExporter) -> None:
-    """A traceparent without the sampled flag decides for the whole trace; what is no traceparent decides nothing."""
-    assert await stage.close(metadata=[("traceparent", UNSAMPLED)]) is grpc.StatusCode.OK
-    assert told.get_finished_spans() == ()
-    assert await stage.close(metadata=[("traceparent", "not one")]) is grpc.StatusCode.OK
-    assert one(told, CLOSE).parent is None
+async def test_a_callers_sampling_decision_applies(harness: TelemetryHarness, exporter: InMemorySpanExporter) -> None:
+    """An unsampled traceparent makes no spans, and an invalid one starts a new trace."""
+    assert await harness.close(metadata=[("traceparent", UNSAMPLED)]) is grpc.StatusCode.OK
+    assert exporter.get_finished_spans() == ()
+    assert await harness.close(metadata=[("traceparent", "not one")]) is grpc.StatusCode.OK
+    assert one(exporter, CLOSE).parent is None
 
 
 @pytest.mark.parametrize("ratio", [0.0])
-async def test_where_none_are_chosen_only_a_callers_are_told(stage: Stage, told: InMemorySpanExporter) -> None:
-    """The ratio is for traces that begin here."""
-    await stage.open_account()
-    assert await stage.close() is grpc.StatusCode.OK
-    assert await stage.result("r-1") == 0
-    assert told.get_finished_spans() == ()
-    assert await stage.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
-    assert one(told, CLOSE).parent is not None
+async def test_the_sample_ratio_applies_to_new_traces_only(
+    harness: TelemetryHarness, exporter: InMemorySpanExporter
+) -> None:
+    """At ratio 0 only a trace that the caller samples is exported."""
+    await harness.open_account()
+    assert await harness.close() is grpc.StatusCode.OK
+    assert await harness.result("r-1") == 0
+    assert exporter.get_finished_spans() == ()
+    assert await harness.close(metadata=[("traceparent", CALLER)]) is grpc.StatusCode.OK
+    assert one(exporter, CLOSE).parent is not None
 
 
-async def test_failures_say_their_reason_and_certainty(stage: Stage, told: InMemorySpanExporter) -> None:
-    """What is the caller's own fault is no error of this server's."""
-    stage.provider.behaviour = hanging
-    assert await stage.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(lambda: named(told, CLOSE))  # a failure is told before its span ends
-    late = one(told, CLOSE)
-    assert late.attributes
-    assert late.attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
-    assert (late.attributes["reason"], late.attributes["certainty"]) == ("PROVIDER_TIMEOUT", "UNKNOWN")
-    assert late.status.status_code is StatusCode.ERROR
-    asked = one(told, "POST").attributes
-    assert asked
-    assert asked["error.type"] == "TIMEOUT"
-    told.clear()
-    assert await stage.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
-    await until(lambda: named(told, CLOSE))
-    unknown = one(told, CLOSE)
+async def test_a_failed_rpc_has_its_reason_and_certainty(
+    harness: TelemetryHarness, exporter: InMemorySpanExporter
+) -> None:
+    """A failure of the gateway or the provider is an error of the span; an error of the caller is not."""
+    harness.provider.behaviour = hanging
+    assert await harness.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: named(exporter, CLOSE))  # the caller has the failure before the span ends
+    timed_out = one(exporter, CLOSE)
+    assert timed_out.attributes
+    assert timed_out.attributes["rpc.status_code"] == "DEADLINE_EXCEEDED"
+    assert (timed_out.attributes["reason"], timed_out.attributes["certainty"]) == ("PROVIDER_TIMEOUT", "UNKNOWN")
+    assert timed_out.status.status_code is StatusCode.ERROR
+    exchange = one(exporter, "POST").attributes
+    assert exchange
+    assert exchange["error.type"] == "TIMEOUT"
+    exporter.clear()
+    assert await harness.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
+    await until(lambda: named(exporter, CLOSE))
+    unknown = one(exporter, CLOSE)
     assert unknown.attributes
     assert unknown.attributes["reason"] == "PROVIDER_UNKNOWN"
     assert unknown.status.status_code is StatusCode.UNSET
 
 
-async def test_a_callback(stage: Stage, told: InMemorySpanExporter) -> None:
-    """The callback, its judgement, the wait for the store; each in a trace of its own, whatever the provider sends."""
-    await stage.open_account()
-    told.clear()
-    assert await stage.result("r-1") == 0
-    assert await stage.result("r-2", userId="nobody") == 62
+async def test_a_callback_is_a_separate_trace(harness: TelemetryHarness, exporter: InMemorySpanExporter) -> None:
+    """Its spans are the callback, its processing, and the commit."""
+    await harness.open_account()
+    exporter.clear()
+    assert await harness.result("r-1") == 0
+    assert await harness.result("r-2", userId="nobody") == 62
     expected = (RESULT, (("judge", (COMMIT,)),))
-    assert trees(told.get_finished_spans(), RESULT) == [expected, expected]
-    good, refused = (span for span in told.get_finished_spans() if span.name == RESULT)
+    assert trees(exporter.get_finished_spans(), RESULT) == [expected, expected]
+    good, refused = (span for span in exporter.get_finished_spans() if span.name == RESULT)
     assert good.context
     assert refused.context
     assert good.context.trace_id != refused.context.trace_id
@@ -201,63 +201,65 @@ async def test_a_callback(stage: Stage, told: InMemorySpanExporter) -> None:
     assert good.attributes["http.route"] == f"/callbacks/{PROVIDER}/{{callback_key}}/V4/Result"
     assert good.attributes["http.response.status_code"] == 200
     assert (good.attributes["provider"], good.attributes["verdict"]) == (PROVIDER, "CREDITED")
-    assert good.attributes["request_id"] == (await stage.gateway.store.exchanges(provider=PROVIDER))[0].id
+    assert good.attributes["request_id"] == (await harness.gateway.store.exchanges(provider=PROVIDER))[0].id
     assert refused.attributes
     assert refused.attributes["verdict"] == "ACCOUNT_UNKNOWN"
     assert refused.status.status_code is StatusCode.UNSET
-    told.clear()
-    with locked(stage.gateway.database):
-        assert await stage.result("r-3") == 998
-    assert one(told, RESULT).status.status_code is StatusCode.ERROR
+    exporter.clear()
+    with locked(harness.gateway.database):
+        assert await harness.result("r-3") == 998
+    assert one(exporter, RESULT).status.status_code is StatusCode.ERROR
 
 
-async def test_a_callback_on_postgresql(
-    tmp_path: Path, postgres_url: str, told: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+async def test_postgresql_has_the_same_spans(
+    tmp_path: Path, postgres_url: str, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same tree: the wait for a commit is the caller's, whoever makes it."""
-    monkeypatch.setattr(app, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(told)))
-    async with a_stage(tmp_path, store=postgres_url) as stage:
-        await stage.open_account()
-        assert await stage.result("r-1") == 0
-        assert await stage.close() is grpc.StatusCode.OK
-    assert trees(told.get_finished_spans(), RESULT) == [(RESULT, (("judge", (COMMIT,)),))]
-    assert trees(told.get_finished_spans(), CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT))]
-    commit = next(span for span in told.get_finished_spans() if span.name == "store commit")
+    """The wait for a group commit is a span of each caller."""
+    monkeypatch.setattr(gateway_module, "open_traces", lambda *_: OtelTracer(SimpleSpanProcessor(exporter)))
+    async with telemetry_harness(tmp_path, store=postgres_url) as harness:
+        await harness.open_account()
+        assert await harness.result("r-1") == 0
+        assert await harness.close() is grpc.StatusCode.OK
+    assert trees(exporter.get_finished_spans(), RESULT) == [(RESULT, (("judge", (COMMIT,)),))]
+    assert trees(exporter.get_finished_spans(), CLOSE) == [(CLOSE, (COMMIT, ATTEMPT, COMMIT))]
+    commit = next(span for span in exporter.get_finished_spans() if span.name == "store commit")
     assert commit.attributes == {"db.system.name": "postgresql", "db.operation.name": "COMMIT"}
 
 
-async def test_a_strangers_trace_is_not_taken_on(stage: Stage, told: InMemorySpanExporter) -> None:
-    """Whoever calls back cannot write into the operator's traces; who is turned away makes none at all."""
-    host = stage.gateway.listening.callbacks
+async def test_a_providers_trace_context_is_ignored(harness: TelemetryHarness, exporter: InMemorySpanExporter) -> None:
+    """A callback starts a new trace, and a rejected one makes no span."""
+    host = harness.gateway.listening.callbacks
     for key, traced in ((callback_key(PROVIDER), 1), ("wrong" * 9, 0)):
-        told.clear()
+        exporter.clear()
         url = f"http://{host}/callbacks/{PROVIDER}/{key}/V4/Result"
-        async with stage.gateway.http.post(url, data=b"{}", headers={"traceparent": CALLER}) as response:
+        async with harness.gateway.http.post(url, data=b"{}", headers={"traceparent": CALLER}) as response:
             await response.read()
-        roots = [span for span in told.get_finished_spans() if span.name == RESULT]
+        roots = [span for span in exporter.get_finished_spans() if span.name == RESULT]
         assert [span.parent for span in roots] == [None] * traced
 
 
-async def test_no_secret_is_told(stage: Stage, told: InMemorySpanExporter) -> None:
-    """Tokens that a provider repeats, its callback key, the operator's own token: of none a trace is in any span."""
-    stage.provider.behaviour = answering(
+async def test_no_secret_is_in_a_span(harness: TelemetryHarness, exporter: InMemorySpanExporter) -> None:
+    """Tokens that a provider repeats, callback keys and configured tokens are masked."""
+    harness.provider.behaviour = answering(
         200, json.dumps({"error": 56, "description": "no callers-token configured-token"}).encode()
     )
-    await stage.close(token="callers-token")
-    stage.provider.behaviour = answering()
-    await stage.traffic()
-    all_told = "".join(strings(told))
-    assert "***" in all_told
-    assert "V4/Result" in all_told
+    await harness.close(token="callers-token")
+    harness.provider.behaviour = answering()
+    await harness.traffic()
+    exported = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert "***" in exported
+    assert "V4/Result" in exported
     for secret in ("callers-token", "configured-token", callback_key(PROVIDER), "kkkk"):
-        assert secret not in all_told
+        assert secret not in exported
 
 
-async def test_a_call_without_a_request_says_none(stage: Stage, told: InMemorySpanExporter) -> None:
-    """An RPC that has neither request nor provider says neither."""
-    await stage.open_account()
+async def test_an_rpc_without_a_request_id_has_no_such_attribute(
+    harness: TelemetryHarness, exporter: InMemorySpanExporter
+) -> None:
+    """An RPC without request_id and provider has neither attribute."""
+    await harness.open_account()
     method = "gateway.v1.WalletService/OpenAccount"
-    assert trees(told.get_finished_spans(), method) == [(method, (COMMIT,))]
-    opened = one(told, method).attributes
+    assert trees(exporter.get_finished_spans(), method) == [(method, (COMMIT,))]
+    opened = one(exporter, method).attributes
     assert opened
     assert opened.keys().isdisjoint({"provider", "request_id"})

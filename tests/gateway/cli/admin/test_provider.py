@@ -1,105 +1,88 @@
-"""`session-gateway provider`, as a person types it, against a gateway's process."""
+"""`session-gateway provider` against a gateway's process."""
 
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.gateway.cli.admin.harness import AdminHarness
 from tests.support.gateway import configuration, family_table
-from tests.support.process import Ended, Serving, run_here, serving
+from tests.support.process import run_here, serving
 
-NOBODY = "http://127.0.0.1:1"
-TABLES = (family_table("lucky", "luckymonaco", NOBODY), family_table("kyren", "kyren", NOBODY))
-WHO = ("--by", "ada", "--why", "repairs \N{SNOWMAN}")
-
-
-@dataclass(frozen=True)
-class Operated:
-    """A gateway's process, and the commands that call it."""
-
-    serving: Serving
-
-    async def told(self, *arguments: str) -> Ended:
-        """Run a command of `provider` against it."""
-        return await run_here("provider", *arguments, "--target", self.serving.said["grpc"])
-
-    async def lines(self, *arguments: str) -> list[dict[str, Any]]:
-        """Run a command that succeeds, and read its lines of JSON."""
-        ended = await self.told(*arguments, "--json")
-        assert ended.code == 0, ended.err
-        return [json.loads(line) for line in ended.out.splitlines()]
+UNREACHABLE = "http://127.0.0.1:1"
+TABLES = (family_table("lucky", "luckymonaco", UNREACHABLE), family_table("kyren", "kyren", UNREACHABLE))
+ACTOR = ("--actor", "ada", "--reason", "repairs \N{SNOWMAN}")
+UNCHANGED = "already had this state"
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Operated]:
-    async with serving(configuration(tmp_path, *TABLES)) as process:
-        yield Operated(process)
+async def gateway(tmp_path: Path) -> AsyncIterator[AdminHarness]:
+    config = configuration(tmp_path, *TABLES)
+    async with serving(config) as process:
+        yield AdminHarness("provider", process, config)
 
 
-async def test_a_provider_is_switched_off_and_on(gateway: Operated) -> None:
-    """Each command answers the switch, the list shows who it was, and the history keeps both, newest first."""
-    (off,) = await gateway.lines("off", "lucky", *WHO)
-    assert (off["changed"], off["state_change"]["state"]) == (True, "PROVIDER_STATE_DISABLED")
-    assert (off["state_change"]["actor"], off["state_change"]["reason"]) == ("ada", "repairs \N{SNOWMAN}")
+async def test_a_provider_is_disabled_and_enabled(gateway: AdminHarness) -> None:
+    """Each command returns the state change, `list` shows it, and `history` lists the changes, newest first."""
+    (disabled,) = await gateway.lines("disable", "lucky", *ACTOR)
+    assert (disabled["changed"], disabled["state_change"]["state"]) == (True, "PROVIDER_STATE_DISABLED")
+    assert (disabled["state_change"]["actor"], disabled["state_change"]["reason"]) == ("ada", "repairs \N{SNOWMAN}")
     kyren, lucky = await gateway.lines("list")
     assert lucky["health"]["disabled"]["actor"] == "ada"
     assert "disabled" not in kyren["health"]
-    (on,) = await gateway.lines("on", "lucky", "--by", "bob", "--why", "repaired")
-    assert on["changed"]
-    await gateway.lines("off", "kyren", *WHO)
-    assert await gateway.lines("history", "lucky") == [on["state_change"], off["state_change"]]
+    (enabled,) = await gateway.lines("enable", "lucky", "--actor", "bob", "--reason", "repaired")
+    assert enabled["changed"]
+    await gateway.lines("disable", "kyren", *ACTOR)
+    assert await gateway.lines("history", "lucky") == [enabled["state_change"], disabled["state_change"]]
     assert len(await gateway.lines("history")) == 3
     assert (await gateway.lines("list"))[1]["health"]["state"] == "HEALTH_STATE_UNTRIED"
 
 
-async def test_people_read_tables(gateway: Operated) -> None:
-    """Without --json every command prints what a person looks for, and says where nothing was changed."""
-    off = await gateway.told("off", "lucky", *WHO)
-    for words in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
-        assert words in off.out
-    assert off.err == ""
-    again = await gateway.told("off", "lucky", "--by", "eve", "--why", "me too")
-    assert (again.code, again.out) == (0, off.out)
-    assert "stood so already" in again.err
-    listed = await gateway.told("list")
-    for words in ("provider", "lucky", "luckymonaco", "UNTRIED", "CLOSED", "by ada: repairs \N{SNOWMAN}", "kyren"):
-        assert words in listed.out
-    never = await gateway.told("on", "kyren", *WHO)
-    assert (never.code, never.out) == (0, "")
-    assert "stood so already" in never.err
-    history = await gateway.told("history", "lucky")
-    for words in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
-        assert words in history.out
-    nothing = await gateway.told("history", "kyren")
-    assert (nothing.code, nothing.out, nothing.err.strip()) == (0, "", "none")
+async def test_tables_are_printed(gateway: AdminHarness) -> None:
+    """Without --json every command prints a table, and reports on standard error if nothing was changed."""
+    disabled = await gateway.run("disable", "lucky", *ACTOR)
+    for text in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
+        assert text in disabled.out
+    assert disabled.err == ""
+    again = await gateway.run("disable", "lucky", "--actor", "eve", "--reason", "me too")
+    assert (again.code, again.out) == (0, disabled.out)
+    assert UNCHANGED in again.err
+    listed = await gateway.run("list")
+    for text in ("provider", "lucky", "luckymonaco", "UNTRIED", "CLOSED", "by ada: repairs \N{SNOWMAN}", "kyren"):
+        assert text in listed.out
+    never_disabled = await gateway.run("enable", "kyren", *ACTOR)
+    assert (never_disabled.code, never_disabled.out) == (0, "")
+    assert UNCHANGED in never_disabled.err
+    history = await gateway.run("history", "lucky")
+    for text in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
+        assert text in history.out
+    empty = await gateway.run("history", "kyren")
+    assert (empty.code, empty.out, empty.err.strip()) == (0, "", "none")
 
 
-async def test_what_the_gateway_refuses_exits_1(gateway: Operated) -> None:
-    """A failure that the gateway tells is printed with its reason and its message, and nothing is switched."""
-    for arguments, said in (
-        (("off", "nobody", *WHO), "PROVIDER_UNKNOWN: no provider 'nobody'"),
-        (("on", "lucky", "--by", " ", "--why", "x"), "FIELD_INVALID: actor is required"),
+async def test_a_rejected_call_exits_1(gateway: AdminHarness) -> None:
+    """The gateway's reason and message are printed, and no state is changed."""
+    for arguments, message in (
+        (("disable", "unknown", *ACTOR), "PROVIDER_UNKNOWN: no provider 'unknown'"),
+        (("enable", "lucky", "--actor", " ", "--reason", "x"), "FIELD_INVALID: actor is required"),
     ):
-        ended = await gateway.told(*arguments)
+        ended = await gateway.run(*arguments)
         assert (ended.code, ended.out) == (1, "")
-        assert ended.err.startswith(said)
+        assert ended.err.startswith(message)
     assert await gateway.lines("history") == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (("off", "lucky", "--by", "ada"), "--why"),
-        (("on", "lucky", "--why", "x"), "--by"),
-        (("off", *WHO), "NAME"),
+        (("disable", "lucky", "--actor", "ada"), "--reason"),
+        (("enable", "lucky", "--reason", "x"), "--actor"),
+        (("disable", *ACTOR), "NAME"),
         (("history", "--limit", "0"), "--limit"),
     ],
 )
-async def test_bad_usage_exits_2(arguments: tuple[str, ...], said: str) -> None:
-    """What nobody could carry out is refused before anything is called."""
+async def test_wrong_usage_exits_2(arguments: tuple[str, ...], message: str) -> None:
+    """Wrong arguments are reported before any call is made."""
     ended = await run_here("provider", *arguments, "--target", "127.0.0.1:1")
     assert (ended.code, ended.out) == (2, "")
-    assert said in ended.err
+    assert message in ended.err

@@ -1,60 +1,30 @@
-"""`session-gateway reconcile`, as a person types it, against a gateway's process."""
+"""`session-gateway reconcile` against a gateway's process."""
 
 import json
+import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import trustme
 
+from tests.gateway.cli.admin.harness import AdminHarness, result
 from tests.support.gateway import configuration, family_table
-from tests.support.process import Ended, Serving, run, run_here, serving
-from tests.support.results import result_body
+from tests.support.process import run, run_here, serving
 
 TABLE = family_table("lucky", "luckymonaco", "http://127.0.0.1:1")
 ONE_MORE_THAN_A_PAGE = 51
 
 
-@dataclass(frozen=True)
-class Operated:
-    """A gateway's process, and the commands that call it."""
-
-    serving: Serving
-    config: Path
-
-    async def told(self, *arguments: str) -> Ended:
-        """Run a command of `reconcile` against it."""
-        return await run_here("reconcile", *arguments, "--target", self.serving.said["grpc"])
-
-    async def lines(self, *arguments: str) -> list[dict[str, Any]]:
-        """Run a command that succeeds, and read its lines of JSON."""
-        ended = await self.told(*arguments, "--json")
-        assert ended.code == 0, ended.err
-        return [json.loads(line) for line in ended.out.splitlines()]
-
-    async def deliver(self, *references: str, **more: Any) -> None:
-        """Deliver Results, whatever becomes of them."""
-        async with aiohttp.ClientSession() as http:
-            for reference in references:
-                await self.serving.deliver(http, result(reference, **more))
-
-
-def result(reference: str, **more: Any) -> bytes:
-    return result_body(reference, amount="10.50", **more)
-
-
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Operated]:
+async def gateway(tmp_path: Path) -> AsyncIterator[AdminHarness]:
     config = configuration(tmp_path, TABLE)
     async with serving(config) as process:
-        yield Operated(process, config)
+        yield AdminHarness("reconcile", process, config)
 
 
-async def test_a_refused_result_is_found_mended_and_paid(gateway: Operated) -> None:
-    """The whole way: listed, shown, redelivered once its account is open, looked up, and settled by itself."""
+async def test_a_refused_result_is_found_and_redelivered(gateway: AdminHarness) -> None:
+    """It is listed, shown and redelivered once its account is open; then the item is resolved by the gateway."""
     await gateway.deliver("ref-1")
     (item,) = await gateway.lines("list")
     assert (item["kind"], item["fault"], item["reference"]) == ("ITEM_KIND_RESULT_REFUSED", "ACCOUNT_UNKNOWN", "ref-1")
@@ -62,10 +32,10 @@ async def test_a_refused_result_is_found_mended_and_paid(gateway: Operated) -> N
     assert shown["item"] == item
     assert shown["callback"]["body"].encode() == result("ref-1")
     assert await gateway.lines("callbacks") == [shown["callback"]]
-    early = await gateway.told("redeliver", item["exchange_id"], "--by", "ada", "--why", "perhaps", "--json")
+    early = await gateway.run("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "perhaps", "--json")
     assert (early.code, json.loads(early.out)["verdict"]) == (1, "ACCOUNT_UNKNOWN")
     await gateway.serving.open_account(opening_balance="0")
-    (answer,) = await gateway.lines("redeliver", item["exchange_id"], "--by", "ada", "--why", "account opened")
+    (answer,) = await gateway.lines("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "account opened")
     assert answer["verdict"] == "CREDITED"
     assert await gateway.lines("list") == []
     (settled,) = await gateway.lines("list", "--resolved")
@@ -76,91 +46,91 @@ async def test_a_refused_result_is_found_mended_and_paid(gateway: Operated) -> N
     assert await gateway.lines("transactions", "421") == [transaction]
 
 
-async def test_an_item_is_settled_with_who_and_why(gateway: Operated) -> None:
-    """`resolve` keeps who and why; done twice it exits 1 and says who did it first."""
+async def test_an_item_is_resolved_with_actor_and_reason(gateway: AdminHarness) -> None:
+    """`resolve` records both; a second one exits 1 and prints who resolved the item."""
     await gateway.deliver("ref-1", "ref-2")
     first, second = await gateway.lines("list", "--provider", "lucky", "--user", "421")
-    (settled,) = await gateway.lines("resolve", first["id"], "--by", "ada", "--why", "paid by hand")
+    (settled,) = await gateway.lines("resolve", first["id"], "--actor", "ada", "--reason", "paid by hand")
     assert (settled["resolution"]["resolved_by"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
     assert await gateway.lines("list") == [second]
-    again = await gateway.told("resolve", first["id"], "--by", "eve", "--why", "me too")
+    again = await gateway.run("resolve", first["id"], "--actor", "eve", "--reason", "me too")
     assert (again.code, again.out) == (1, "")
     assert again.err.startswith("ITEM_RESOLVED: ")
     assert "ada: paid by hand" in again.err
 
 
-async def test_people_read_tables(gateway: Operated) -> None:
-    """Without --json every command prints what a person looks for, and nothing that steers the terminal."""
+async def test_tables_are_printed(gateway: AdminHarness) -> None:
+    """Without --json every command prints a table, without characters that control the terminal."""
     await gateway.deliver("ref-1", gameName="[red]\u202e\x9b2J")
     (item,) = await gateway.lines("list")
-    listed = await gateway.told("list")
-    for words in (item["id"], "ACCOUNT_UNKNOWN user_id", "lucky", "421", "ref-1"):
-        assert words in listed.out
-    shown = await gateway.told("show", item["id"])
-    for words in (item["id"], item["detail"], "RESULT_REFUSED", "V4/Result", "127.0.0.1", "[red]"):
-        assert words in shown.out
-    callbacks = await gateway.told("callbacks")
-    for words in (item["exchange_id"], "ACCOUNT_UNKNOWN", "yes"):
-        assert words in callbacks.out
+    listed = await gateway.run("list")
+    for text in (item["id"], "ACCOUNT_UNKNOWN user_id", "lucky", "421", "ref-1"):
+        assert text in listed.out
+    shown = await gateway.run("show", item["id"])
+    for text in (item["id"], item["detail"], "RESULT_REFUSED", "V4/Result", "127.0.0.1", "[red]"):
+        assert text in shown.out
+    callbacks = await gateway.run("callbacks")
+    for text in (item["exchange_id"], "ACCOUNT_UNKNOWN", "yes"):
+        assert text in callbacks.out
     await gateway.serving.open_account(opening_balance="0")
-    redelivered = await gateway.told("redeliver", item["exchange_id"], "--by", "ada", "--why", "account opened")
-    for words in ("CREDITED", "transactionId"):
-        assert words in redelivered.out
+    redelivered = await gateway.run("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "account opened")
+    for text in ("CREDITED", "transactionId"):
+        assert text in redelivered.out
     for arguments in (("transactions", "421"), ("transaction", "lucky", "ref-1")):
-        looked_up = await gateway.told(*arguments)
-        for words in ("ref-1", "10.5 USD", "RESULT", "5103188801"):
-            assert words in looked_up.out
-    settled = await gateway.told("list", "--resolved")
+        looked_up = await gateway.run(*arguments)
+        for text in ("ref-1", "10.5 USD", "RESULT", "5103188801"):
+            assert text in looked_up.out
+    settled = await gateway.run("list", "--resolved")
     assert "by the gateway: credited" in settled.out
-    nothing = await gateway.told("list")
+    nothing = await gateway.run("list")
     assert (nothing.code, nothing.out, nothing.err.strip()) == (0, "", "none")
     for ended in (listed, shown, callbacks, redelivered, settled):
         assert ended.code == 0
         assert not {"\x1b", "\x9b", "\u202e"} & set(ended.out)
 
 
-async def test_a_callback_is_shown_whole(gateway: Operated) -> None:
-    """One that is longer than a line is folded, and no part of it is left out."""
+async def test_the_whole_callback_is_shown(gateway: AdminHarness) -> None:
+    """A callback that is longer than a line is folded."""
     await gateway.deliver("ref-1", gameName="".join(map(str, range(300))))
     (item,) = await gateway.lines("list")
     body = (await gateway.lines("show", item["id"]))[0]["callback"]["body"]
-    shown = (await gateway.told("show", item["id"])).out
+    shown = (await gateway.run("show", item["id"])).out
     assert "".join(body.split()) in "".join(shown.split())
 
 
-async def test_a_list_goes_on_to_its_limit(gateway: Operated) -> None:
-    """However many pages it takes, a list has up to --limit entries, and says where there are more."""
+async def test_a_list_ends_at_its_limit(gateway: AdminHarness) -> None:
+    """A list has up to --limit entries, over any number of pages, and reports if there are more."""
     await gateway.deliver(*(f"ref-{number}" for number in range(ONE_MORE_THAN_A_PAGE)))
     assert len(await gateway.lines("callbacks")) == ONE_MORE_THAN_A_PAGE
-    some = await gateway.told("list", "--limit", "3", "--json")
+    some = await gateway.run("list", "--limit", "3", "--json")
     assert [json.loads(line)["reference"] for line in some.out.splitlines()] == ["ref-0", "ref-1", "ref-2"]
     assert "--limit" in some.err
-    whole = await gateway.told("list", "--limit", str(ONE_MORE_THAN_A_PAGE), "--json")
+    whole = await gateway.run("list", "--limit", str(ONE_MORE_THAN_A_PAGE), "--json")
     assert (len(whole.out.splitlines()), whole.err) == (ONE_MORE_THAN_A_PAGE, "")
 
 
-async def test_what_the_gateway_refuses_exits_1(gateway: Operated) -> None:
-    """A failure that the gateway tells is printed with its reason and its message, and exits 1."""
+async def test_a_rejected_call_exits_1(gateway: AdminHarness) -> None:
+    """The gateway's reason and message are printed."""
     for arguments, reason in (
         (("show", "nothing"), "ITEM_UNKNOWN: there is no item nothing"),
-        (("resolve", "nothing", "--by", " ", "--why", "x"), "FIELD_INVALID: resolved_by is required"),
-        (("redeliver", "nothing", "--by", "ada", "--why", "x"), "CALLBACK_UNKNOWN: no callback nothing"),
+        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: resolved_by is required"),
+        (("redeliver", "nothing", "--actor", "ada", "--reason", "x"), "CALLBACK_UNKNOWN: no callback nothing"),
         (("transaction", "lucky", "nothing"), "TRANSACTION_UNKNOWN: nothing was credited"),
     ):
-        ended = await gateway.told(*arguments)
+        ended = await gateway.run(*arguments)
         assert (ended.code, ended.out) == (1, "")
         assert ended.err.startswith(reason)
 
 
-async def test_the_gateways_own_configuration_says_where(gateway: Operated, tmp_path: Path) -> None:
-    """--config calls the gateway that runs with it; a port that is another at each start cannot be called by it."""
+async def test_the_configuration_gives_the_address(gateway: AdminHarness, tmp_path: Path) -> None:
+    """--config calls the gateway that runs with that file, unless its port is chosen at each start."""
     await gateway.deliver("ref-1")
-    unknown = await run("reconcile", "list", "--config", str(gateway.config))
-    assert unknown.code == 2
-    assert "--target" in unknown.err
-    known = tmp_path / "known.toml"
-    known.write_text(gateway.config.read_text().replace("127.0.0.1:0", gateway.serving.said["grpc"], 1))
-    listed = await run("reconcile", "list", "--config", str(known), "--json")
+    free_port = await run("reconcile", "list", "--config", str(gateway.config))
+    assert free_port.code == 2
+    assert "--target" in free_port.err
+    fixed = tmp_path / "fixed.toml"
+    fixed.write_text(gateway.config.read_text().replace("127.0.0.1:0", gateway.serving.said["grpc"], 1))
+    listed = await run("reconcile", "list", "--config", str(fixed), "--json")
     assert json.loads(listed.out)["reference"] == "ref-1"
 
 
@@ -168,23 +138,23 @@ async def test_the_gateways_own_configuration_says_where(gateway: Operated, tmp_
     "arguments",
     [
         ("list",),
-        ("resolve", "i", "--why", "x", "--target", "127.0.0.1:1"),
-        ("resolve", "i", "--by", "x", "--target", "127.0.0.1:1"),
+        ("resolve", "i", "--reason", "x", "--target", "127.0.0.1:1"),
+        ("resolve", "i", "--actor", "x", "--target", "127.0.0.1:1"),
         ("list", "--limit", "0", "--target", "127.0.0.1:1"),
         ("list", "--target", "127.0.0.1:1", "--cert", "c"),
         ("list", "--config", "no-such-file.toml"),
     ],
 )
-async def test_bad_usage_exits_2(arguments: tuple[str, ...]) -> None:
-    """What nobody could carry out is refused before anything is called."""
+async def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
+    """Wrong arguments are reported before any call is made."""
     ended = await run_here("reconcile", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err
     assert "Traceback" not in ended.err
 
 
-async def test_a_gateway_that_does_not_answer_is_told_so() -> None:
-    """Where nobody listens the message says where it looked and what to check, and exits 1."""
+async def test_a_gateway_that_does_not_answer_is_reported() -> None:
+    """The message names the address and what to check, and the command exits 1."""
     ended = await run_here("reconcile", "list", "--target", "127.0.0.1:1")
     assert (ended.code, ended.out) == (1, "")
     assert "no gateway answers at 127.0.0.1:1" in ended.err
@@ -192,10 +162,10 @@ async def test_a_gateway_that_does_not_answer_is_told_so() -> None:
 
 
 async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
-    """Where certificates are demanded, the configuration's serve, and a person's own; without one nobody answers."""
+    """If certificates are required, those of the configuration and the operator's own are accepted, and none is not."""
     authority = trustme.CA()
-    ours, mine = authority.issue_cert("gateway.example.com"), authority.issue_cert("ada.example.com")
-    for name, certificate in (("", ours), ("my-", mine)):
+    server, client = authority.issue_cert("gateway.example.com"), authority.issue_cert("ada.example.com")
+    for name, certificate in (("", server), ("my-", client)):
         certificate.private_key_pem.write_to_path(str(tmp_path / f"{name}key.pem"))
         certificate.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}cert.pem"))
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -215,3 +185,19 @@ async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
             ended = await run_here(*refused)
             assert ended.code == 1
             assert "TLS" in ended.err
+
+
+async def test_a_name_beyond_the_terminals_encoding_is_escaped(gateway: AdminHarness) -> None:
+    """Letters that an ASCII terminal cannot show are escaped, in tables and in errors, and there is no traceback."""
+    await gateway.deliver("ref-1", userId="J\N{LATIN SMALL LETTER U WITH DIAERESIS}rgen\N{SNOWMAN}")
+    (item,) = await gateway.lines("list")
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    target = ("--target", gateway.serving.said["grpc"])
+    for arguments in (("list",), ("show", item["id"])):
+        ended = await run("reconcile", *arguments, *target, environ=environ)
+        assert (ended.code, ended.err) == (0, "")
+        assert r"J\xfcrgen\u2603" in ended.out
+    unknown = await run("reconcile", "show", "\N{SNOWMAN}", *target, environ=environ)
+    assert unknown.code == 1
+    assert unknown.err.startswith("ITEM_UNKNOWN")
+    assert r"\u2603" in unknown.err
