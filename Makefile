@@ -17,22 +17,22 @@ demo: .venv/run.stamp
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal
 
-# What happens to money, heavy: some twenty minutes. To try a part: make stress-money ARGS="--only storm --scale 0.1"
+# What happens to money, at full size: twenty minutes. To try a part: make stress-money ARGS="--only storm --scale 0.1"
 stress-money: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.stress.money $(ARGS)
 
-# What callers learn whatever a provider does, heavy: some thirty minutes, ten of them a soak. To try a part:
+# What callers are answered whatever a provider does, at full size: thirty minutes, ten of them a soak. To try a part:
 # make stress-resilience ARGS="--only matrix --scale 0.1"
 stress-resilience: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.stress.resilience $(ARGS)
 
-# What the gateway costs beside what it stands on and what would be used instead: some ten minutes on two cores that
-# are left alone. To try a part: make bench ARGS="--only outbound --servers floor,sqlite --rounds 3 --seconds 1"
+# What the gateway costs compared with its libraries alone and with other servers: some ten minutes on two idle cores.
+# To try a part: make bench ARGS="--only outbound --servers baseline,sqlite --rounds 3 --seconds 1"
 bench: .venv/bench.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m bench $(ARGS)
 
 # Whether a call costs the same with many providers and with ten million stored references: half an hour, and 8 GB of
-# disk meanwhile. To try a part: make bench-scale ARGS="--only sqlite --references 100000 --rounds 3"
+# disk in that time. To try a part: make bench-scale ARGS="--only sqlite --references 100000 --rounds 3"
 bench-scale: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m bench.scale $(ARGS)
 
@@ -58,6 +58,10 @@ release-contract: .venv/dev.stamp
 	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
 
 # The environment: a virtual environment without pip, uv inside it from a hashed lock, and from then on uv.
+# Wheels only, but for forbiddenfruit (which blockbuster needs): it is published as source alone, and built with the
+# locked setuptools.
+WHEELS := --only-binary :all: --no-binary forbiddenfruit --no-build-isolation
+
 .venv/boot.stamp: requirements/boot.txt
 	@python3 -m venv --without-pip --clear .venv
 	@python3 -m pip --python .venv/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements/boot.txt
@@ -69,11 +73,11 @@ release-contract: .venv/dev.stamp
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes $(WHEELS) -r requirements/dev.txt
 	@touch $@
 
 .venv/bench.stamp: .venv/dev.stamp requirements/bench.txt
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --only-binary :all: -r requirements/bench.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes $(WHEELS) -r requirements/bench.txt
 	@touch $@
 
 # Locks hold versions and hashes, never an address.

@@ -1,5 +1,5 @@
-"""`make bench`: everything, or some parts. It prints tables; the whole of it goes to `bench/results/`, with a plot, and
-is one line more of the trend.
+"""`make bench`: all parts, or some of them. It prints tables. A run of all parts is also written to `bench/results/`,
+with a plot, and adds a line to the trend.
 """
 
 import argparse
@@ -10,13 +10,13 @@ from pathlib import Path
 import uvloop
 
 from bench import inbound, memory, outbound, startup, workers
-from bench.environment import Ground, ground
+from bench.environment import BenchEnvironment, bench_environment
 from bench.plot import draw
 from bench.report import show
 from bench.results import RESULTS, Figure, append_trend, results_of, write
-from bench.rounds import Pace, Row
+from bench.rounds import Row, Timing
 
-Measure = Callable[[Ground, Pace], Awaitable[Sequence[Row] | Sequence[Figure]]]
+Measure = Callable[[BenchEnvironment, Timing], Awaitable[Sequence[Row] | Sequence[Figure]]]
 
 PARTS: Mapping[str, Measure] = {
     "outbound": outbound.measure,
@@ -28,32 +28,32 @@ PARTS: Mapping[str, Measure] = {
 
 
 async def run(
-    names: Sequence[str], pace: Pace, servers: Sequence[str] | None = None
+    names: Sequence[str], timing: Timing, servers: Sequence[str] | None = None
 ) -> dict[str, Sequence[Row] | Sequence[Figure]]:
-    """One part after the other, with these servers, or all."""
+    """Measure one part after the other; `servers` names the servers, None is all."""
     found = {}
-    async with ground(servers=servers) as on:
+    async with bench_environment(servers=servers) as environment:
         for name in names:
             print(f"{name} …", flush=True)
-            found[name] = await PARTS[name](on, pace)
+            found[name] = await PARTS[name](environment, timing)
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them")
-    parser.add_argument("--servers", help="of those parts that have others: names, with commas between them")
-    parser.add_argument("--rounds", type=int, default=Pace.rounds, help="times that each server has its turn")
-    parser.add_argument("--seconds", type=float, default=Pace.seconds, help="that each turn is measured for")
-    parser.add_argument("--results", type=Path, help="folder for the figures, bench/results where all is measured")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, comma-separated")
+    parser.add_argument("--servers", help="servers to measure, comma-separated, in the parts that compare several")
+    parser.add_argument("--rounds", type=int, default=Timing.rounds, help="how often each server is measured")
+    parser.add_argument("--seconds", type=float, default=Timing.seconds, help="how long each is measured in a round")
+    parser.add_argument("--results", type=Path, help="folder for the results; bench/results for all parts")
     asked = parser.parse_args(arguments)
     names = asked.only.split(",")
     for name in names:
         if name not in PARTS:
             parser.error(f"there is no part {name!r}: there are {', '.join(PARTS)}")
     load_before = round(os.getloadavg()[0], 2)
-    found = uvloop.run(run(names, Pace(asked.rounds, asked.seconds), asked.servers and asked.servers.split(",")))
+    found = uvloop.run(run(names, Timing(asked.rounds, asked.seconds), asked.servers and asked.servers.split(",")))
     results = results_of(found, load_before)
     show(results)
     whole = names == list(PARTS) and not asked.servers

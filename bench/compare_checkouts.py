@@ -1,6 +1,8 @@
 """`python -m bench.compare_checkouts CHECKOUT`: compares this checkout with another one, with the same libraries.
 
-Both gateways run in turns. The figures are ratios: this checkout divided by the other.
+Both gateways run at the same time and are put under load in turns. The figures are ratios: this checkout divided by the
+other. Both get the same configuration, whose keys any checkout since adapters have names understands, but for the line
+that selects the native gRPC server.
 """
 
 import argparse
@@ -12,80 +14,91 @@ from pathlib import Path
 
 import uvloop
 
-from bench.environment import ENGINES, SQLITE, Ground, ground
+from bench.environment import ENGINES, NATIVE_SERVER, SQLITE, BenchEnvironment, bench_environment
 from bench.inbound import delivering
-from bench.outbound import BY_NATIVE, UNDER_WAY, closing
-from bench.rounds import Drive, Load, Pace, Subject, in_turns
+from bench.outbound import IN_FLIGHT, closing
+from bench.rounds import Drive, Load, Subject, Timing, in_turns
 
 HERE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way through a gateway."""
+class Checkout:
+    """A gateway's source, and the line of [grpc] that selects its native server."""
+
+    folder: Path
+    native_server: str = NATIVE_SERVER
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared: one kind of call through one gRPC server."""
 
     name: str
     drive: Drive
-    grpc: str = ""
-    """More lines of [grpc], for this checkout."""
-    grpc_before: str = ""
-    """The same for the other checkout."""
+    native: bool = False
 
 
-def ways(native_before: str = BY_NATIVE) -> tuple[Way, ...]:
-    """Through both gRPC servers, and in."""
-    return (
-        Way("grpcio", closing()),
-        Way("native", closing(), BY_NATIVE, native_before),
-        Way("callbacks", delivering()),
-    )
+def cases() -> tuple[Case, ...]:
+    """Closes through both gRPC servers, and Results."""
+    return Case("grpcio", closing()), Case("native", closing(), native=True), Case("results", delivering())
 
 
-async def beside(checkout: Path, engines: Sequence[str], asked: Sequence[Way], pace: Pace) -> None:
-    """Measure and print. An odd number of rounds has a median that was seen."""
-    async with ground(engines) as on:
+async def compare(other: Checkout, engines: Sequence[str], only: Sequence[str], timing: Timing) -> None:
+    """Measure and print."""
+    async with bench_environment(engines) as environment:
         for engine in engines:
-            for way in asked:
-                rate, processor = await _parts(on, engine, way, checkout, pace)
-                print(f"{engine:<10}{way.name:<14}rate {rate:.3f}   processor time {processor:.3f}", flush=True)
+            for case in (each for each in cases() if each.name in only):
+                rate, processor = await _ratios(environment, engine, case, (other, Checkout(HERE)), timing)
+                print(f"{engine:<10}{case.name:<10}rate {rate:.3f}   processor time {processor:.3f}", flush=True)
 
 
-async def _parts(on: Ground, engine: str, way: Way, checkout: Path, pace: Pace) -> tuple[float, float]:
-    """This one's rate and processor time a call, by the other's: medians over the rounds."""
+async def _ratios(
+    environment: BenchEnvironment, engine: str, case: Case, checkouts: Sequence[Checkout], timing: Timing
+) -> tuple[float, float]:
+    """Of the second checkout's rate, and of its processor time for each call: medians over the rounds."""
     async with AsyncExitStack() as stack:
         subjects = [
-            Subject(
-                await stack.enter_async_context(
-                    on.gateway(engine, suffix, grpc=lines, checkout=where),
-                ),
-                way.drive,
+            Subject(await stack.enter_async_context(gateway), case.drive)
+            for gateway in (
+                environment.gateway(
+                    engine,
+                    f" {number}",
+                    grpc_lines=checkout.native_server if case.native else "",
+                    checkout=checkout.folder,
+                )
+                for number, checkout in enumerate(checkouts)
             )
-            for suffix, where, lines in ((" before", checkout, way.grpc_before), (" now", HERE, way.grpc))
         ]
         rates, processors = [], []
-        for turn in range(pace.rounds):
-            order = subjects if turn % 2 else subjects[::-1]
-            rows = await in_turns(order, [Load(UNDER_WAY)] * 2, Pace(1, pace.seconds, pace.warm_s))
-            before, now = rows if turn % 2 else rows[::-1]
+        for number in range(timing.rounds):
+            step = -1 if number % 2 else 1  # which of them goes first changes from round to round
+            rows = await in_turns(subjects[::step], [Load(IN_FLIGHT)] * 2, Timing(1, timing.seconds, timing.warm_s))
+            before, now = rows[::step]
             rates.append(now.rate / before.rate)
             processors.append(now.cpu_us / before.cpu_us)
         return statistics.median(rates), statistics.median(processors)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is asked for."""
+    """Compare what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench.compare_checkouts", description=__doc__)
     parser.add_argument("checkout", type=Path, help="folder of the other checkout")
-    parser.add_argument("--engines", default=SQLITE, help=f"with commas between them, of {', '.join(ENGINES)}")
-    names = [way.name for way in ways()]
-    parser.add_argument("--ways", default=",".join(names), help=f"with commas between them, of {', '.join(names)}")
-    parser.add_argument("--native-before", default=BY_NATIVE, help="the line of [grpc] that the other checkout knows")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    names = [case.name for case in cases()]
+    parser.add_argument("--only", default=",".join(names), help=f"comma-separated, of {', '.join(names)}")
+    parser.add_argument("--engines", default=SQLITE, help=f"comma-separated, of {', '.join(ENGINES)}")
+    parser.add_argument("--rounds", type=int, default=11, help="an odd number has a median that was seen")
+    parser.add_argument("--seconds", type=float, default=2.0, help="that each gateway is measured for in a round")
+    parser.add_argument(
+        "--other-native",
+        default=NATIVE_SERVER,
+        metavar="LINE",
+        help=f"the line of [grpc] that selects the other checkout's native server, by default {NATIVE_SERVER}",
+    )
     asked = parser.parse_args(arguments)
-    pace = Pace(asked.rounds, asked.seconds)
-    chosen = [way for way in ways(asked.native_before) if way.name in asked.ways.split(",")]
-    uvloop.run(beside(asked.checkout.absolute(), asked.engines.split(","), chosen, pace))
+    other = Checkout(asked.checkout.absolute(), asked.other_native)
+    timing = Timing(asked.rounds, asked.seconds)
+    uvloop.run(compare(other, asked.engines.split(","), asked.only.split(","), timing))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a process holds of memory: at rest, and for each thousand calls that a provider has not answered yet."""
+"""The memory of a process: at rest, and for a thousand calls that a provider has not answered yet."""
 
 import asyncio
 import resource
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from bench.environment import ENGINES, USERS, Ground, providers
-from bench.outbound import FLOOR
+from bench.environment import USERS, BenchEnvironment, providers
+from bench.outbound import BASELINE
 from bench.processes import Server
 from bench.results import Figure
-from bench.rounds import Pace
+from bench.rounds import Timing
 from bench.servers.provider import ANSWER
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 
 OPEN = 1000
 PROVIDERS = providers(20)
-"""So many that no provider's calls wait for a connection."""
+"""Enough that no provider's calls wait for a connection."""
 
-ASKING_S = 60.0
+CALL_TIMEOUT_S = 60.0
 SETTLING_S = 1.0
 
 
@@ -29,17 +29,17 @@ SETTLING_S = 1.0
 class _Holding:
     """A provider that answers its first request, and after it none."""
 
-    asked: int = 0
+    requests: int = 0
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take what comes on one connection."""
+        """Receive what comes on one connection."""
         try:
             while await reader.readuntil(b"}"):
-                self.asked += 1
-                if self.asked == 1:
+                self.requests += 1
+                if self.requests == 1:
                     writer.write(ANSWER)
-                if self.asked > OPEN:
+                if self.requests > OPEN:
                     self.enough.set()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -55,41 +55,43 @@ async def _provider() -> AsyncIterator[tuple[_Holding, str]]:
         server.close()
 
 
-async def measure(ground: Ground, _pace: Pace) -> list[Figure]:
-    """Each once: memory does not depend on who else is at work."""
+async def measure(environment: BenchEnvironment, _timing: Timing) -> list[Figure]:
+    """Each once: memory does not depend on what else runs."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # ours, and that of what we start
     figures = []
-    for name in (FLOOR, *ENGINES):
+    for name in (BASELINE, *environment.engines):
         async with (
             _provider() as (holding, address),
-            ground.serving(name, *await _command(ground, name, address)) as server,
+            environment.serving(name, *await _command(environment, name, address)) as server,
         ):
             figures.append(await _held(server, holding))
-    floor = figures[0]
+    baseline = figures[0]
     return [
-        Figure(name, what, value, "MiB", value / beside)
-        for name, held in zip((FLOOR, *ENGINES), figures, strict=True)
-        for what, value, beside in zip(("at rest", f"for {OPEN:,} open calls"), held, floor, strict=True)
+        Figure(name, what, value, "MiB", value / base)
+        for name, held in zip((BASELINE, *environment.engines), figures, strict=True)
+        for what, value, base in zip(("at rest", f"for {OPEN:,} open calls"), held, baseline, strict=True)
     ]
 
 
-async def _command(ground: Ground, name: str, provider: str) -> tuple[str, ...]:
-    if name == FLOOR:
+async def _command(environment: BenchEnvironment, name: str, provider: str) -> tuple[str, ...]:
+    if name == BASELINE:
         return "bench.servers.baseline", f"http://{provider}", str(OPEN)
-    config = ground.configuration(await ground.database(name), provider=provider, names=PROVIDERS)
+    config = environment.configuration(await environment.database(name), provider=provider, names=PROVIDERS)
     return "gateway", "serve", "--config", str(config)
 
 
 async def _held(server: Server, holding: _Holding) -> tuple[float, float]:
-    """MiB at rest, and what is added by so many open calls."""
+    """MiB at rest, and what the open calls add."""
     async with grpc.aio.insecure_channel(server.said["grpc"]) as channel:
         close = SessionServiceStub(channel).CloseSession
-        await close(_request(0), timeout=ASKING_S)
+        await close(_request(0), timeout=CALL_TIMEOUT_S)
         await asyncio.sleep(SETTLING_S)
         at_rest = server.resident_bytes()
-        calls = [asyncio.ensure_future(close(_request(number), timeout=ASKING_S)) for number in range(1, OPEN + 1)]
-        await asyncio.wait_for(holding.enough.wait(), ASKING_S)
+        calls = [
+            asyncio.ensure_future(close(_request(number), timeout=CALL_TIMEOUT_S)) for number in range(1, OPEN + 1)
+        ]
+        await asyncio.wait_for(holding.enough.wait(), CALL_TIMEOUT_S)
         await asyncio.sleep(SETTLING_S)
         loaded = server.resident_bytes()
         assert not any(call.done() for call in calls), "a call that the provider holds was answered"

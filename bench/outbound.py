@@ -1,25 +1,23 @@
-"""CloseSession, journal and idempotency durable, beside what is written or picked instead, which stores nothing."""
+"""CloseSession, journal and idempotency durable, compared with other servers for the same job, which store nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bench.environment import ENGINES, USERS, Ground
+from bench.environment import NATIVE_SERVER, USERS, BenchEnvironment
 from bench.load.requests import CLOSE_SESSION, closes, json_closes
-from bench.rounds import Drive, Pace, Row, Subject, at_full, at_less, calling, posting
+from bench.rounds import Drive, Row, Subject, Timing, at_full, at_less, calling, posting
 from bench.servers import envoy
 
-FLOOR = "floor"
+BASELINE = "baseline"
 """grpc.aio and an aiohttp client, and nothing else."""
-LEAN_FLOOR = "floor, our client"
-"""The same with the gateway's own client: its own parts' terms."""
-NATIVE = " native"
-"""Served by pygrpc-native."""
-BY_NATIVE = 'server = "native"'
-"""Its line of [grpc]."""
+BASELINE_OWN_CLIENT = "baseline-own-client"
+"""The same with the gateway's own HTTP client."""
+NATIVE = "-native"
+"""Behind an engine's name: the gateway with the native gRPC server."""
 FASTAPI = "FastAPI + httpx"
 THREADS = "grpcio + requests"
 ENVOY = "Envoy"
-UNDER_WAY = 64
+IN_FLIGHT = 64
 
 
 def closing(connections: int = 4) -> Drive:
@@ -28,31 +26,32 @@ def closing(connections: int = 4) -> Drive:
 
 
 @asynccontextmanager
-async def subjects(ground: Ground) -> AsyncIterator[list[Subject]]:
-    """The floor, the gateway on each engine, and the others."""
-    base_url = f"http://{ground.provider}"
+async def subjects(environment: BenchEnvironment) -> AsyncIterator[list[Subject]]:
+    """The baseline, the gateway on each engine, and the others."""
+    base_url = f"http://{environment.provider}"
+    serving, gateway, engines = environment.serving, environment.gateway, environment.engines
     drive = closing()
     json_drive = posting("http", json_closes(), b'"outcome":"CLOSED"')
-    envoy_drive = calling(envoy.CLOSE_SESSION, envoy.closes(ground.folder, USERS))
-    starting = {
-        FLOOR: (drive, ground.serving(FLOOR, "bench.servers.baseline", base_url)),
-        LEAN_FLOOR: (drive, ground.serving(LEAN_FLOOR, "bench.servers.baseline", base_url, "lean")),
-        **{engine: (drive, ground.gateway(engine)) for engine in ENGINES},
-        **{f"{each}{NATIVE}": (drive, ground.gateway(each, NATIVE, grpc=BY_NATIVE)) for each in ENGINES},
-        FASTAPI: (json_drive, ground.serving(FASTAPI, "bench.servers.fastapi_httpx", base_url)),
-        THREADS: (drive, ground.serving(THREADS, "bench.servers.grpc_requests", base_url)),
-        ENVOY: (envoy_drive, ground.serving(ENVOY, "bench.servers.envoy", ground.provider, str(ground.folder))),
+    envoy_drive = calling(envoy.CLOSE_SESSION, envoy.closes(environment.folder, USERS))
+    servers = {
+        BASELINE: (drive, serving(BASELINE, "bench.servers.baseline", base_url)),
+        BASELINE_OWN_CLIENT: (drive, serving(BASELINE_OWN_CLIENT, "bench.servers.baseline", base_url, "own")),
+        **{engine: (drive, gateway(engine)) for engine in engines},
+        **{engine + NATIVE: (drive, gateway(engine, NATIVE, grpc_lines=NATIVE_SERVER)) for engine in engines},
+        FASTAPI: (json_drive, serving(FASTAPI, "bench.servers.fastapi_httpx", base_url)),
+        THREADS: (drive, serving(THREADS, "bench.servers.grpc_requests", base_url)),
+        ENVOY: (envoy_drive, serving(ENVOY, "bench.servers.envoy", environment.provider, str(environment.folder))),
     }
     async with AsyncExitStack() as stack:
         yield [
             Subject(await stack.enter_async_context(server), how)
-            for name, (how, server) in starting.items()
-            if ground.wants(name)
+            for name, (how, server) in servers.items()
+            if environment.wants(name)
         ]
 
 
-async def measure(ground: Ground, pace: Pace) -> list[Row]:
-    """As fast as each can, then with less to do."""
-    async with subjects(ground) as under_test:
-        full = await at_full(under_test, UNDER_WAY, pace)
-        return full + await at_less(under_test, full, pace)
+async def measure(environment: BenchEnvironment, timing: Timing) -> list[Row]:
+    """As fast as each can, then at lower rates."""
+    async with subjects(environment) as under_test:
+        full = await at_full(under_test, IN_FLIGHT, timing)
+        return full + await at_less(under_test, full, timing)

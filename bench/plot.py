@@ -1,4 +1,4 @@
-"""The run as a picture: ratios out and in, how long answers take, and what more processes add."""
+"""The run as a picture: ratios of closes and Results, latencies, and what more processes add."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 
 from bench.environment import ENGINES, SQLITE
 from bench.inbound import ONE_BY_ONE
-from bench.outbound import FLOOR, NATIVE
+from bench.outbound import BASELINE, NATIVE
 from bench.results import Results
 from bench.rounds import Row
 
@@ -20,22 +20,23 @@ LATER = "#e08e45"
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Write the picture over the last one's."""
+    """Write the picture; it replaces the last one's."""
     mpl.use("agg")
     canvas = Canvas(figsize=(11, 8), layout="constrained")
     canvas.suptitle("Calls a second as a ratio, processor time of each call; the gateway's are durable")
-    out, inward, waits, workers = canvas.subplots(2, 2).flat
+    out, inward, latencies, workers = canvas.subplots(2, 2).flat
     rows = results.rows
-    _ratios(out, "CloseSession, by the floor", _full(rows.get("outbound", ())))
+    plotted = {BASELINE, *ENGINES, SQLITE + NATIVE}
+    _ratios(out, "CloseSession, by the baseline", _full(rows.get("outbound", ())))
     _ratios(inward, "Result, by an empty aiohttp handler", _full(rows.get("inbound", ())))
-    _waits(waits, [row for row in rows.get("outbound", ()) if row.name in {FLOOR, *ENGINES, SQLITE + NATIVE}])
+    _latencies(latencies, [row for row in rows.get("outbound", ()) if row.name in plotted])
     _ratios(workers, "Workers on PostgreSQL, by one worker", rows.get("workers", ()))
     canvas.savefig(folder / PICTURE, dpi=110)
 
 
 def _full(rows: Sequence[Row]) -> list[Row]:
-    """Without those that had less to do than they could."""
-    return [row for row in rows if row.load.rate is None and row.load.under_way > 1]
+    """The rows at full load."""
+    return [row for row in rows if row.load.rate is None and row.load.in_flight > 1]
 
 
 def _ratios(axes: Axes, title: str, rows: Sequence[Row]) -> None:
@@ -54,7 +55,7 @@ def _is_ours(row: Row) -> bool:
     return ONE_BY_ONE not in row.name and any(engine in row.name for engine in ENGINES)
 
 
-def _waits(axes: Axes, rows: Sequence[Row]) -> None:
+def _latencies(axes: Axes, rows: Sequence[Row]) -> None:
     names = [f"{row.name}, {row.load}" for row in rows]
     axes.scatter([row.p50_ms for row in rows], names, color=OURS, label="p50")
     axes.scatter([row.p99_ms for row in rows], names, color=LATER, label="p99")

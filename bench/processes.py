@@ -1,4 +1,4 @@
-"""Servers under test, each a process of its own: started, told apart by port, read for what they cost."""
+"""Servers under test, each a separate process: how they start and end, and what they cost."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 STARTING_S = 60.0
 ENDING_S = 3.0
-"""A server that is told to end has this long: a supervisor's workers end with it, others have nothing to save."""
+"""Between SIGTERM and SIGKILL. A supervisor's workers end in that time; other servers have nothing to save."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -35,19 +35,19 @@ class Server:
         return (self.pid, *(worker["pid"] for worker in self.said.get("workers", ())))
 
     def processor_s(self) -> float:
-        """Seconds of processor time that it has taken up to now, all its threads together."""
-        return sum(_processor_s(pid) for pid in self.pids())
+        """Seconds of processor time that its processes have used so far."""
+        return sum(processor_s(pid) for pid in self.pids())
 
     def resident_bytes(self) -> int:
-        """What it holds of memory, the libraries' pages included, whoever else has them in use."""
+        """The resident memory of its processes, shared pages included."""
         return sum(_resident_bytes(pid) for pid in self.pids())
 
 
 @asynccontextmanager
 async def serving(name: str, folder: Path, *command: str, checkout: Path | None = None) -> AsyncIterator[Server]:
-    """Start a program of Python's, and wait for its first line. What it logs is in the folder.
+    """Start a Python program, and wait for its first line of output. Its log is in the folder.
 
-    Its modules are those of `checkout`, where another one than this is meant.
+    Its modules come from `checkout`; None is this one. Raises RuntimeError if it does not start.
     """
     with (folder / f"{name.replace(' ', '-')}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -57,7 +57,7 @@ async def serving(name: str, folder: Path, *command: str, checkout: Path | None 
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), STARTING_S)
         if not line:
-            raise RuntimeError(f"{name} did not start: {_last_words(Path(log.name))}")
+            raise RuntimeError(f"{name} did not start: {_end_of(Path(log.name))}")
         yield Server(name, process.pid, json.loads(line))
     finally:
         await _end(process)
@@ -74,12 +74,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _last_words(log: Path) -> str:
+def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:]
 
 
-def _processor_s(pid: int) -> float:
-    # The clock of another process, as clock_getcpuclockid(3) names it: exact, where /proc counts in hundredths.
+def processor_s(pid: int) -> float:
+    """Seconds of processor time that a process has used so far, all its threads."""
+    # The clock of another process, as clock_getcpuclockid(3) names it: /proc counts in hundredths of a second.
     return time.clock_gettime(~pid << 3 | 2)
 
 

@@ -1,4 +1,4 @@
-"""What is printed: a table of servers under load, one of what is measured once, and the key ratios."""
+"""What is printed: a table of servers under load, one of figures measured once, and the key ratios."""
 
 from collections.abc import Iterator
 
@@ -64,7 +64,7 @@ def _measured_once(results: Results) -> Table:
 
 def _key_ratios(results: Results) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("key ratios, as the trend keeps them")
+    table.add_column("key ratios, as in the trend")
     table.add_column("", justify="right")
     for name, ratio in key_ratios(results).items():
         table.add_row(name, f"{ratio:.2f}")

@@ -1,4 +1,4 @@
-"""What a run found: kept as JSON, and its key ratios as one line more of the trend."""
+"""The results of a run: written as JSON, and its key ratios as one more line of the trend."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.environment import ENGINES
 from bench.inbound import EMPTY, WIDTHS
-from bench.outbound import ENVOY, FASTAPI, FLOOR, LEAN_FLOOR, NATIVE, UNDER_WAY
+from bench.outbound import BASELINE, BASELINE_OWN_CLIENT, ENVOY, FASTAPI, IN_FLIGHT, NATIVE
 from bench.rounds import Load, Row
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,7 +32,7 @@ class Figure:
     value: float
     unit: str
     ratio: float
-    """To the first one of its part."""
+    """Divided by the first one of its part."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Results:
     figures: Mapping[str, Sequence[Figure]]
     """By part: the others."""
 
-    def at_full(self, part: str, name: str, under_way: int) -> Row | None:
-        """How a server did with so much under way, where that was measured."""
+    def at_full(self, part: str, name: str, in_flight: int) -> Row | None:
+        """A server's row with that many requests in flight; None if that was not measured."""
         rows = self.rows.get(part, ())
-        return next((row for row in rows if row.name == name and row.load == Load(under_way)), None)
+        return next((row for row in rows if row.name == name and row.load == Load(in_flight)), None)
 
 
 def results_of(parts: Mapping[str, Sequence[Row] | Sequence[Figure]], load_before: float) -> Results:
-    """A run that has just ended, what it ran on, and how busy that was with other things before."""
+    """The results of a run that has just ended; `load_before` is the machine's load average before it."""
     return Results(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
@@ -70,23 +70,23 @@ def results_of(parts: Mapping[str, Sequence[Row] | Sequence[Figure]], load_befor
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write the JSON over the last one's."""
+    """Write the JSON; it replaces the last run's."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(json.dumps(asdict(results), indent=1) + "\n")
 
 
 def append_trend(results: Results, folder: Path) -> None:
-    """Add the key ratios to the trend: it is looked at, and holds nobody up."""
+    """Add the key ratios to the trend."""
     line = {"at": results.at, "commit": results.commit, "ratios": key_ratios(results)}
     with (folder / TREND).open("a") as trend:
         trend.write(json.dumps(line) + "\n")
 
 
 def key_ratios(results: Results) -> dict[str, float]:
-    """What a change is looked at by, as far as it was measured. More is better, but for time, memory and processor."""
+    """The ratios that a change is judged by, if measured. More is better, but for time, memory and processor."""
     ratios = dict(_of_engines(results))
     rows = results.rows.get("workers", ())
-    ratios |= {f"workers, {row.name}": row.ratio for row in rows if row.ratio != 1}  # the first of each company is
+    ratios |= {f"workers, {row.name}": row.ratio for row in rows if row.ratio != 1}
     for part in ("starting", "memory"):
         figures = results.figures.get(part, ())
         ratios |= {f"{part}, {each.name}, {each.what}": each.ratio for each in figures if each.ratio != 1}
@@ -94,20 +94,20 @@ def key_ratios(results: Results) -> dict[str, float]:
 
 
 def _of_engines(results: Results) -> Iterator[tuple[str, float]]:
-    """Each engine by each of the others that are worth a line, at full."""
-    pairs = [("outbound", name, UNDER_WAY) for name in (FLOOR, LEAN_FLOOR, FASTAPI, ENVOY)]
+    """Each engine at full load, divided by each of the servers that it is compared with."""
+    pairs = [("outbound", name, IN_FLIGHT) for name in (BASELINE, BASELINE_OWN_CLIENT, FASTAPI, ENVOY)]
     pairs += [("inbound", EMPTY, width) for width in WIDTHS]
     for engine in (*ENGINES, *(engine + NATIVE for engine in ENGINES)):
-        for part, name, under_way in pairs:
-            ours, theirs = results.at_full(part, engine, under_way), results.at_full(part, name, under_way)
+        for part, name, in_flight in pairs:
+            ours, theirs = results.at_full(part, engine, in_flight), results.at_full(part, name, in_flight)
             if ours is not None and theirs is not None:
-                what = f"{part}, {engine} by {name}, {under_way} under way"
+                what = f"{part}, {engine} by {name}, {in_flight} in flight"
                 yield what, ours.ratio / theirs.ratio
                 yield f"{what}: processor", ours.cpu_us / theirs.cpu_us
 
 
 def _commit() -> str:
-    """What is checked out, and whether more was measured than is committed."""
+    """The commit that is checked out, and whether files differ from it."""
     said = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607 - the developer's own
         cwd=Path(__file__).parent,

@@ -1,4 +1,4 @@
-"""Servers under load in turns, A B A B: what slows the machine slows all of them, and what is told is a ratio."""
+"""Servers under load in turns, A B A B: what slows the machine slows all of them. The results are ratios."""
 
 import statistics
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -7,15 +7,15 @@ from typing import Any
 
 from bench.load import grpc, http
 from bench.load.grpc import Call
-from bench.load.tally import Tally
+from bench.load.tally import Tally, percentile
 from bench.processes import Server
 
 HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How long is measured: so many rounds of so many seconds for each server, each load warmed up before."""
+class Timing:
+    """How many rounds, how many seconds each server is measured for in a round, and how long it is warmed up before."""
 
     rounds: int = 5
     seconds: float = 2.5
@@ -24,33 +24,33 @@ class Pace:
 
 @dataclass(frozen=True)
 class Load:
-    """So many requests under way, or as many each second as a rate says."""
+    """That many requests in flight, or that many each second."""
 
-    under_way: int
+    in_flight: int
     rate: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.rate:.0f} each second" if self.rate else f"{self.under_way} under way"
+        return f"{self.rate:.0f} each second" if self.rate else f"{self.in_flight} in flight"
 
 
-Drive = Callable[[Server, Load, Pace], Coroutine[Any, Any, Tally]]
+Drive = Callable[[Server, Load, Timing], Coroutine[Any, Any, Tally]]
 """Puts a server under a load for one round."""
 
 
 def calling(path: str, calls: Iterator[Call], connections: int = 4) -> Drive:
-    """Calls of one gRPC method, over so many connections."""
+    """Calls of one gRPC method, over that many connections."""
 
-    def drive(server: Server, load: Load, pace: Pace) -> Coroutine[Any, Any, Tally]:
+    def drive(server: Server, load: Load, timing: Timing) -> Coroutine[Any, Any, Tally]:
         return grpc.drive(
             HOST,
             server.port("grpc"),
             path,
             calls,
-            under_way=load.under_way,
+            in_flight=load.in_flight,
             connections=connections,
             rate=load.rate,
-            warm_s=pace.warm_s,
-            seconds=pace.seconds,
+            warm_s=timing.warm_s,
+            seconds=timing.seconds,
             processor=server.processor_s,
         )
 
@@ -60,15 +60,15 @@ def calling(path: str, calls: Iterator[Call], connections: int = 4) -> Drive:
 def posting(listener: str, requests: Iterator[bytes], expected: bytes) -> Drive:
     """HTTP requests to one listener, whose answers all hold the same."""
 
-    def drive(server: Server, load: Load, pace: Pace) -> Coroutine[Any, Any, Tally]:
+    def drive(server: Server, load: Load, timing: Timing) -> Coroutine[Any, Any, Tally]:
         return http.drive(
             HOST,
             server.port(listener),
             requests,
-            connections=load.under_way,
+            connections=load.in_flight,
             rate=load.rate,
-            warm_s=pace.warm_s,
-            seconds=pace.seconds,
+            warm_s=timing.warm_s,
+            seconds=timing.seconds,
             expected=expected,
             processor=server.processor_s,
         )
@@ -92,7 +92,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """One server under one load, beside the first one of its company: medians over the rounds."""
+    """One server under one load, compared with the first server: medians over the rounds."""
 
     name: str
     load: Load
@@ -101,20 +101,20 @@ class Row:
     cpu_us: float
     """Microseconds of its processor time for each answer."""
     ratio: float
-    """Its rate by that of the first one in the same round; says nothing where the rates were given."""
+    """Its rate divided by the first server's in the same round. Without meaning where the load has a rate."""
     p50_ms: float
     p99_ms: float
 
 
-async def in_turns(subjects: Sequence[Subject], loads: Sequence[Load], pace: Pace) -> list[Row]:
+async def in_turns(subjects: Sequence[Subject], loads: Sequence[Load], timing: Timing) -> list[Row]:
     """All under their loads, one at a time, round by round.
 
     Raises AssertionError for an answer that is not as expected.
     """
     tallies: list[list[Tally]] = [[] for _ in subjects]
-    for _ in range(pace.rounds):
+    for _ in range(timing.rounds):
         for subject, load, kept in zip(subjects, loads, tallies, strict=True):
-            tally = await subject.drive(subject.server, load, pace)
+            tally = await subject.drive(subject.server, load, timing)
             assert tally.wrong == 0 or subject.lenient, f"{subject.name} answered {tally.first_wrong!r}"
             assert tally.answered, f"{subject.name} answered nothing in time"
             kept.append(tally)
@@ -122,29 +122,28 @@ async def in_turns(subjects: Sequence[Subject], loads: Sequence[Load], pace: Pac
     return [_row(*each, first) for each in zip(subjects, loads, tallies, strict=True)]
 
 
-async def at_full(subjects: Sequence[Subject], under_way: int, pace: Pace) -> list[Row]:
-    """As fast as each can, with so much under way."""
-    return await in_turns(subjects, [Load(under_way)] * len(subjects), pace)
+async def at_full(subjects: Sequence[Subject], in_flight: int, timing: Timing) -> list[Row]:
+    """As fast as each can, with that many requests in flight."""
+    return await in_turns(subjects, [Load(in_flight)] * len(subjects), timing)
 
 
-async def at_less(subjects: Sequence[Subject], full: Sequence[Row], pace: Pace) -> list[Row]:
-    """One at a time, and half of what each can do: how long an answer takes where nothing is in its way."""
-    pace = replace(pace, seconds=pace.seconds / 2)
-    alone = await in_turns(subjects, [Load(1)] * len(subjects), pace)
-    halves = [Load(row.load.under_way, row.rate / 2) for row in full]
-    return alone + await in_turns(subjects, halves, pace)
+async def at_less(subjects: Sequence[Subject], full: Sequence[Row], timing: Timing) -> list[Row]:
+    """One at a time, and half of what each can do: how long an answer takes at a low load."""
+    timing = replace(timing, seconds=timing.seconds / 2)
+    alone = await in_turns(subjects, [Load(1)] * len(subjects), timing)
+    halves = [Load(row.load.in_flight, row.rate / 2) for row in full]
+    return alone + await in_turns(subjects, halves, timing)
 
 
 def _row(subject: Subject, load: Load, tallies: Sequence[Tally], first: Sequence[float]) -> Row:
-    waits = [sorted(tally.waits) for tally in tallies]
     return Row(
         name=subject.name,
         load=load,
         rate=statistics.median(map(_rate, tallies)),
         cpu_us=statistics.median(tally.processor_s / tally.answered * 1e6 for tally in tallies),
-        ratio=statistics.median(_rate(tally) / beside for tally, beside in zip(tallies, first, strict=True)),
-        p50_ms=statistics.median(each[len(each) // 2] for each in waits) * 1e3,
-        p99_ms=statistics.median(each[len(each) * 99 // 100] for each in waits) * 1e3,
+        ratio=statistics.median(_rate(tally) / base for tally, base in zip(tallies, first, strict=True)),
+        p50_ms=statistics.median(percentile(tally.latencies, 50) for tally in tallies) * 1e3,
+        p99_ms=statistics.median(percentile(tally.latencies, 99) for tally in tallies) * 1e3,
     )
 
 

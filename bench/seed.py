@@ -1,19 +1,21 @@
-"""Stores of any size, filled by SQL: what so many Results and closes of the past would have left in the tables.
+"""Stores of any size, filled by SQL: the rows that past Results and closes would have left in the tables.
 
-References and request ids lie all over their indexes, as the providers' own do; the gateway's ids are in their order.
-The journal's lines are left out: they are kept in their order too, and nothing looks for them.
+References and request ids are spread over their indexes, as the providers' are; the gateway's ids are in order. The
+journal is left empty: its lines are in order too, and no call reads them.
 """
 
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 
+from bench.environment import PROVIDERS
+
 ACCOUNTS = 10_000
+PROVIDER = PROVIDERS[0]
 RESULTS_A_CLOSE = 10
-"""Of the past: every so manieth Result comes with a close."""
+"""Every tenth Result comes with a close."""
 
 _KEYS = 1 << 44
 _TIME = "'2026-01-01T00:00:00.000000+00:00'"
@@ -27,13 +29,13 @@ _STATEMENTS = (
     f"""
     INSERT INTO transactions (provider, reference, kind, transaction_id, user_id, currency, amount, round_id, game_id,
         session_id, promo_reference, created_at)
-    SELECT 'monaco', {{reference}}, 'RESULT', {{id}}, 'player-' || (n % {ACCOUNTS}), 'USD', '10', '5103188801',
+    SELECT '{PROVIDER}', {{reference}}, 'RESULT', {{id}}, 'player-' || (n % {ACCOUNTS}), 'USD', '10', '5103188801',
         'Im_60_tumblefortune', '', '', {_TIME}
     FROM {{series}}
     """,  # noqa: S608 - fixed fragments and numbers, here and below
     f"""
     INSERT INTO events (position, id, type, time, provider, user_id, session_id, request_id, reference)
-    SELECT {{newest}} + n, {{id}}, 'RESULT_CREDITED', {_TIME}, 'monaco', 'player-' || (n % {ACCOUNTS}), '', '',
+    SELECT {{newest}} + n, {{id}}, 'RESULT_CREDITED', {_TIME}, '{PROVIDER}', 'player-' || (n % {ACCOUNTS}), '', '',
         {{reference}}
     FROM {{series}}
     """,  # noqa: S608
@@ -45,7 +47,7 @@ _STATEMENTS = (
     f"""
     INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, outcome, answer_code,
         answer_description, answer_http_status, end_time)
-    SELECT {{request_id}}, 1, 'monaco', '', '', 1, 'CLOSED', '0', 'Success', 200, {_TIME}
+    SELECT {{request_id}}, 1, '{PROVIDER}', '', '', 1, 'CLOSED', '0', 'Success', 200, {_TIME}
     FROM {{series}} WHERE n % {RESULTS_A_CLOSE} = 0
     """,  # noqa: S608
 )
@@ -67,7 +69,7 @@ _POSTGRES = {
 }
 
 _BY_USER = ("transactions_of_user", "events_of_user")
-"""PostgreSQL's indexes into which a fill would come in no order."""
+"""PostgreSQL's indexes into which the rows would go in random order."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,15 @@ class Part:
     high: int
 
     def key(self, number: int) -> int:
-        """Where it lies among the keys: the part lies all over them."""
+        """Its key: a part is spread over all keys."""
         return (number - self.low) * (_KEYS // (self.high - self.low))
 
     def reference(self, number: int) -> str:
-        """Of a Result in it."""
+        """Of a Result in this part."""
         return f"{self.key(number):011x}-{number:08x}"
 
     def request_id(self, number: int) -> str:
-        """Of a close in it; the number is a multiple of RESULTS_A_CLOSE."""
+        """Of a close in this part; the number is a multiple of RESULTS_A_CLOSE."""
         key = self.key(number)
         return f"{key >> 12:08x}-{key & 4095:04x}-4000-8000-{number:012x}"
 
@@ -97,10 +99,10 @@ class Part:
         return statement.format(newest=newest - self.low + 1, **parts)
 
 
-def fill_sqlite(path: Path, part: Part) -> None:
-    """Store it in a database that no gateway has open; the first part comes with the accounts."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        # Nothing here has to survive a crash, and a log would be as large as what is stored.
+def fill_sqlite(url: str, part: Part) -> None:
+    """Store a part in a database that no gateway has open; the first part brings the accounts."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as db:
+        # Nothing here must survive a crash, and a log would be as large as the rows.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -2000000"):
             db.execute(f"PRAGMA {pragma}")
         db.execute("BEGIN")
@@ -114,13 +116,13 @@ def fill_sqlite(path: Path, part: Part) -> None:
 
 
 async def fill_postgres(url: str, part: Part) -> None:
-    """Store it in a database with a gateway's tables; the first part comes with the accounts."""
+    """Store a part in a database with a gateway's tables; the first part brings the accounts."""
     db = await asyncpg.connect(url)
     try:
         if part.low == 0:
             await db.execute(Part(0, ACCOUNTS).sql(_ACCOUNT, _POSTGRES, 0))
         newest = await db.fetchval("SELECT coalesce(max(position), 0) FROM events")
-        # Millions of rows are looked up in no other table, and sorted into an index at once.
+        # No foreign keys are checked, and each index is built at once.
         await db.execute("SET session_replication_role = replica; SET maintenance_work_mem = '512MB'")
         indexes = await db.fetch("SELECT indexdef FROM pg_indexes WHERE indexname = ANY($1)", _BY_USER)
         await db.execute(f"DROP INDEX {', '.join(_BY_USER)}")
@@ -128,7 +130,7 @@ async def fill_postgres(url: str, part: Part) -> None:
             await db.execute(part.sql(statement, _POSTGRES, newest), timeout=1800)
         for (index,) in indexes:
             await db.execute(index, timeout=1800)
-        # As the server would in time: else the first calls pay for all that was stored.
+        # As the server does later: else the first calls pay for it.
         await db.execute("VACUUM ANALYZE", timeout=1800)
         await db.execute("CHECKPOINT", timeout=1800)
     finally:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import grpc
 
-from bench.environment import LISTENERS, SQLITE, Ground
+from bench.environment import LISTENERS, SQLITE, BenchEnvironment
 from bench.results import Figure
-from bench.rounds import Pace
+from bench.rounds import Timing
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 
@@ -30,9 +30,9 @@ ACCOUNT = OpenAccountRequest(user_id="player-1", currency="USD", opening_balance
 CALL_TIMEOUT_S = 10
 
 
-async def measure(_ground: Ground, pace: Pace) -> list[Figure]:
+async def measure(_environment: BenchEnvironment, timing: Timing) -> list[Figure]:
     """The median of several starts."""
-    seconds = await asyncio.to_thread(seconds_to_first_answer, pace.rounds)
+    seconds = await asyncio.to_thread(seconds_to_first_answer, timing.rounds)
     return [Figure(SQLITE, "start to first answer", seconds * 1e3, "ms", 1)]
 
 
@@ -66,4 +66,4 @@ def _start(config: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(f"{seconds_to_first_answer(Pace.rounds) * 1e3:.0f} ms from start to first answer")
+    print(f"{seconds_to_first_answer(Timing.rounds) * 1e3:.0f} ms from start to first answer")

@@ -1,4 +1,4 @@
-"""What every room's tests may use: a PostgreSQL server, started when the first test asks for it."""
+"""What all tests share: blocking calls fail; a PostgreSQL server, started when the first test asks for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from gateway.store.postgres import PostgresStore
+from tests.support.blocking import blocking_calls_raise
 from tests.support.postgres import PostgresServer, postgres_server
 
 EMPTY = """
@@ -26,16 +27,23 @@ INSERT INTO sequencer (one) VALUES (1);
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_blocking_calls() -> Iterator[None]:
+    """Code of the gateway that blocks the event loop raises blockbuster.BlockingError."""
+    with blocking_calls_raise():
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """The server of this run, with fsync on as in production. Gone with its data at the end."""
+    """The server of this run, with fsync on as in production. It is removed with its data at the end."""
     with postgres_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 async def migrated(postgres: PostgresServer) -> str:
-    """A database that a gateway has migrated and left: a template for others."""
+    """A database that a gateway has migrated: a template for others."""
     name = await postgres.create()
     store = PostgresStore(postgres.url(name))
     await store.open()
@@ -45,7 +53,7 @@ async def migrated(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 async def postgres_url(postgres: PostgresServer, migrated: str) -> str:
-    """The url of a migrated, empty database of this test's own."""
+    """The url of a migrated, empty database for one test."""
     return postgres.url(await postgres.create(template=migrated))
 
 

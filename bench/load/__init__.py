@@ -1,1 +1,1 @@
-"""Loads: clients that are so lean that they are not what is measured."""
+"""Load generators. They are lean, so that the server is what is measured."""

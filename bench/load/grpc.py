@@ -1,6 +1,6 @@
-"""The leanest honest gRPC load: HTTP/2 by hand, a few connections with many calls under way on each.
+"""A gRPC load: HTTP/2 by hand, a few connections with many calls in flight on each.
 
-A client library in Python takes longer for a call than many a server: it would be what is measured.
+A client library in Python takes longer for a call than some servers do: it would be what is measured.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from functools import partial
 from itertools import cycle
 from typing import NamedTuple, cast
 
-from bench.load.tally import Tally, counted, ended, paced
+from bench.load.tally import Tally, counted, ended, sent_at_rate
 
 DEADLINE = b"10S"
-"""What each call says of its caller's patience, in gRPC's words."""
+"""Of each call, as gRPC writes it."""
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM = _ACK = 1
 _END_HEADERS = 4
-_WIDEST = 2**31 - 1
+_MAX_WINDOW = 2**31 - 1
 _FIRST_WINDOW = 65_535
 
 _HEAD = struct.Struct(">HBBBI")
@@ -54,7 +54,7 @@ def _literal(name: bytes, value: bytes, index: int = 0) -> bytes:
 
 
 def _headers(path: str, authority: str) -> tuple[bytes, bytes]:
-    """The headers of a connection's first call, and of all after it, which name what the first one said."""
+    """The headers of a connection's first call, and of later ones, which refer to the first one's by index."""
     method_and_scheme = b"\x83\x86"  # POST, http
     first = (
         _literal(b":path", path.encode(), 4)
@@ -71,52 +71,52 @@ _OPENING = b"".join(
     (
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         # No table of headers, no push, and windows that no measurement fills.
-        _frame(_SETTINGS, 0, 0, struct.pack(">HIHIHI", 1, 0, 2, 0, 4, _WIDEST)),
-        _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WIDEST - _FIRST_WINDOW)),
+        _frame(_SETTINGS, 0, 0, struct.pack(">HIHIHI", 1, 0, 2, 0, 4, _MAX_WINDOW)),
+        _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _MAX_WINDOW - _FIRST_WINDOW)),
     )
 )
 
 
 class _Connection(asyncio.Protocol):
-    """Keeps so many calls under way, or makes those that it is told to; checks each answer."""
+    """Keeps `in_flight` calls in flight, or with 0 sends on `call` alone. Checks each answer."""
 
     def __init__(
         self,
         calls: Iterator[Call],
-        under_way: int,
+        in_flight: int,
         headers: tuple[bytes, bytes],
         tally: Tally,
         done: asyncio.Future[None],
     ) -> None:
         self._calls = calls
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._headers, self._later_headers = headers
         self._tally = tally
         self._done = done
         self._sent: dict[int, _Sent] = {}
         self._stream = 1
         self._window = _FIRST_WINDOW
-        """What may be sent before the server has taken in more."""
+        """Bytes that may be sent before the server's next WINDOW_UPDATE."""
         self._held_back = 0
         self._rest = b""
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop has a class of its own
+        self._transport = cast("asyncio.Transport", transport)  # uvloop has another class
         self._out.append(_OPENING)
         now = time.perf_counter()
-        for _ in range(self._under_way):
+        for _ in range(self._in_flight):
             self._call(now)
         self._flush()
 
     def call(self, at: float) -> None:
-        """Make one call more."""
+        """Make one more call."""
         self._call(at)
         self._flush()
 
     def end_when_idle(self) -> None:
-        """Close, once nothing is under way."""
+        """Close the connection if nothing is in flight."""
         if not self._sent and self._transport is not None:
             self._transport.close()
 
@@ -128,7 +128,7 @@ class _Connection(asyncio.Protocol):
             after = at + _HEAD.size + (high << 8 | low)
             if after > end:
                 break
-            self._take(kind, flags, stream, data[at + _HEAD.size : after])
+            self._on_frame(kind, flags, stream, data[at + _HEAD.size : after])
             at = after
         self._rest = data[at:]
         self._flush()
@@ -141,7 +141,7 @@ class _Connection(asyncio.Protocol):
         if not self._done.done():
             self._done.set_result(None)
 
-    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def _on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _DATA:
             self._sent[stream].received += payload
             if flags & _END_STREAM:
@@ -152,16 +152,16 @@ class _Connection(asyncio.Protocol):
         elif kind == _RST_STREAM and stream in self._sent:
             self._end(stream, b"reset: " + payload)
         elif stream == 0:
-            self._take_of_connection(kind, flags, payload)
+            self._on_connection_frame(kind, flags, payload)
 
-    def _take_of_connection(self, kind: int, flags: int, payload: bytes) -> None:
+    def _on_connection_frame(self, kind: int, flags: int, payload: bytes) -> None:
         if kind == _WINDOW_UPDATE:
             self._widen(int.from_bytes(payload, "big"))
         elif kind in {_SETTINGS, _PING}:
             if not flags & _ACK:
                 self._out.append(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
         elif kind == _GOAWAY and not self._tally.stopping:
-            self._tally.failed(b"told to go away: " + payload)
+            self._tally.failed(b"GOAWAY: " + payload)
 
     def _widen(self, by: int) -> None:
         self._window += by
@@ -174,10 +174,10 @@ class _Connection(asyncio.Protocol):
         sent = self._sent.pop(stream)
         message = sent.received[_PREFIX.size :]
         if sent.expected in message and _PREFIX.unpack_from(sent.received) == (0, len(message)):
-            self._tally.right(sent.at)
+            self._tally.succeeded(sent.at)
         else:
             self._tally.failed(sent.received + trailers)
-        if self._under_way and not self._tally.stopping:
+        if self._in_flight and not self._tally.stopping:
             self._call(time.perf_counter())
 
     def _call(self, at: float) -> None:
@@ -207,29 +207,29 @@ async def drive(
     path: str,
     calls: Iterator[Call],
     *,
-    under_way: int,
+    in_flight: int,
     connections: int,
     rate: float | None = None,
     warm_s: float,
     seconds: float,
     processor: Callable[[], float] = lambda: 0.0,
 ) -> Tally:
-    """Call the method for so long, with so many calls under way on all connections together; answers what came back.
+    """Call the method for that time, with `in_flight` calls in flight on all connections together.
 
-    With `rate`, so many calls a second are made instead, however many are under way.
+    With `rate`, that many calls a second are made instead, however many are in flight.
     """
     loop = asyncio.get_running_loop()
     tally = Tally()
-    connections = min(connections, under_way)
+    connections = min(connections, in_flight)
     done: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
     protocols = []
     for number in range(connections):
-        share = 0 if rate else len(range(number, under_way, connections))
+        share = 0 if rate else len(range(number, in_flight, connections))
         connect = partial(_Connection, calls, share, _headers(path, f"{host}:{port}"), tally, done[number])
         _, protocol = await loop.create_connection(connect, host, port)
         protocols.append(protocol)
     turns = cycle(protocols)
-    pacing = loop.create_task(paced(tally, rate, lambda at: next(turns).call(at))) if rate else None
+    pacing = loop.create_task(sent_at_rate(tally, rate, lambda at: next(turns).call(at))) if rate else None
     await counted(tally, warm_s=warm_s, seconds=seconds, processor=processor)
     if pacing is not None:
         await pacing

@@ -1,6 +1,6 @@
-"""The leanest honest HTTP load: keep-alive connections that each have one request under way, all of them prepared.
+"""An HTTP load: keep-alive connections, each with one request in flight.
 
-The client must not be what is measured: no library, no parsing beyond a length, no object a request.
+The client must not be what is measured: no library, no parsing beyond a length, no object for each request.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
-from bench.load.tally import Tally, counted, ended, paced
+from bench.load.tally import Tally, counted, ended, sent_at_rate
 
 END = b"\r\n\r\n"
 LENGTH = b"content-length: "
@@ -23,7 +23,7 @@ def request(path: str, body: bytes) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends the next request as soon as the last one is answered, or says that it is idle."""
+    """Sends the next request as soon as the last one is answered, or calls `idle`."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop has a class of its own
+        self._transport = cast("asyncio.Transport", transport)  # uvloop has another class
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ class _Connection(asyncio.Protocol):
         self._received = b""
         sent_at, self._sent_at = self._sent_at, None
         if self._expected in body and sent_at is not None:
-            self._tally.right(sent_at)
+            self._tally.succeeded(sent_at)
         else:
             self._tally.failed(head + END + body)
         self._go_on()
@@ -77,7 +77,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(next(self._requests))
 
     def end_when_idle(self) -> None:
-        """Close, once nothing is under way."""
+        """Close the connection if nothing is in flight."""
         if self._sent_at is None and self._transport is not None:
             self._transport.close()
 
@@ -90,8 +90,8 @@ class _Connection(asyncio.Protocol):
             self.send(time.perf_counter())
 
 
-class _Turns:
-    """Hands what is due to connections that are idle; what finds none waits, and its time runs."""
+class _Dispatcher:
+    """Sends what is due on idle connections. Without one it waits, and its latency counts from when it was due."""
 
     def __init__(self) -> None:
         self._idle: deque[_Connection] = deque()
@@ -105,7 +105,7 @@ class _Turns:
             self._due.append(at)
 
     def idle(self, connection: _Connection) -> None:
-        """A connection that can take the next request."""
+        """Accept a connection for the next request."""
         if self._due:
             connection.send(self._due.popleft())
         else:
@@ -124,19 +124,19 @@ async def drive(
     expected: bytes,
     processor: Callable[[], float] = lambda: 0.0,
 ) -> Tally:
-    """Send for so long, one request under way on each connection; answers what came back.
+    """Send for that time, with one request in flight on each connection.
 
-    With `rate`, so many requests a second are sent instead, on the connections that are idle.
+    With `rate`, that many requests a second are sent instead, on the connections that are idle.
     """
     loop = asyncio.get_running_loop()
-    tally, turns = Tally(), _Turns()
+    tally, dispatcher = Tally(), _Dispatcher()
     done: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
     protocols = []
     for each in done:
-        connect = partial(_Connection, requests, expected, tally, each, turns.idle if rate else None)
+        connect = partial(_Connection, requests, expected, tally, each, dispatcher.idle if rate else None)
         _, protocol = await loop.create_connection(connect, host, port)
         protocols.append(protocol)
-    pacing = loop.create_task(paced(tally, rate, turns.send)) if rate else None
+    pacing = loop.create_task(sent_at_rate(tally, rate, dispatcher.send)) if rate else None
     await counted(tally, warm_s=warm_s, seconds=seconds, processor=processor)
     if pacing is not None:
         await pacing

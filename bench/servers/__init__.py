@@ -1,1 +1,1 @@
-"""What is measured beside the gateway, and the provider behind it: programs that tell their port in a first line."""
+"""Servers that the gateway is compared with, and the provider: programs whose first line of output names their port."""

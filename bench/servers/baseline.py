@@ -1,7 +1,7 @@
-"""The floor: grpc.aio and an aiohttp client as they are, one POST a call, and nothing else. With `lean` behind the URL
-the gateway's own client takes aiohttp's place.
+"""The baseline: grpc.aio and an aiohttp client, one POST for each call, and nothing else. With `own` behind the URL the
+gateway's own client replaces aiohttp's.
 
-No journal, no idempotency, no time limit, no judgement of the answer: what the gateway's own libraries take.
+No journal, no idempotency, no time limit, no check of the answer: what the gateway's libraries alone cost.
 """
 
 import json
@@ -30,7 +30,7 @@ JSON = (("Content-Type", "application/json"),)
 TIMEOUT_S = 10
 
 
-class Floor(SessionServiceServicer):
+class Baseline(SessionServiceServicer):
     """Passes each call on."""
 
     def __init__(self, ask: Ask) -> None:
@@ -39,7 +39,7 @@ class Floor(SessionServiceServicer):
     async def CloseSession(  # noqa: N802 - the proto's name
         self, request: pb.CloseSessionRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> pb.CloseSessionResponse:
-        """Ask the provider, and believe its answer."""
+        """Ask the provider, and take its answer as it is."""
         status, answer = await self._ask(asked_of(request))
         return answered(request, status, answer)
 
@@ -56,7 +56,7 @@ def asked_of(request: pb.CloseSessionRequest) -> dict[str, Any]:
 
 
 def answered(request: pb.CloseSessionRequest, status: int, answer: Any) -> pb.CloseSessionResponse:
-    """What its answer is told as."""
+    """The response for the provider's answer."""
     end_time = Timestamp()
     end_time.GetCurrentTime()
     return pb.CloseSessionResponse(
@@ -70,10 +70,10 @@ def answered(request: pb.CloseSessionRequest, status: int, answer: Any) -> pb.Cl
 
 
 async def serve(ask: Ask) -> tuple[grpc.aio.Server, int]:
-    """Serve on a free port; answers the server, which ends when nobody holds it, and the port."""
+    """Serve on a free port; returns the server, which ends when it is garbage, and the port."""
     server = grpc.aio.server()
-    floor = Floor(ask)  # type: ignore[abstract]  # nothing else is called
-    add_SessionServiceServicer_to_server(floor, server)
+    baseline = Baseline(ask)  # type: ignore[abstract]  # nothing else is called
+    add_SessionServiceServicer_to_server(baseline, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, port
@@ -94,7 +94,7 @@ async def by_aiohttp(base_url: str, connections: int = 100) -> AsyncIterator[Ask
 @asynccontextmanager
 async def by_our_client(base_url: str) -> AsyncIterator[Ask]:
     """As the gateway uses it."""
-    client = ProviderClient(Endpoint("floor", base_url, allow_private_addresses=True))
+    client = ProviderClient(Endpoint("baseline", base_url, allow_private_addresses=True))
     await client.start()
 
     async def ask(asked: dict[str, Any]) -> tuple[int, Any]:
@@ -107,8 +107,8 @@ async def by_our_client(base_url: str) -> AsyncIterator[Ask]:
 
 
 async def main(base_url: str, client: str) -> None:
-    """Serve until killed. `client` is 'lean', or how many connections aiohttp's may have."""
-    async with by_our_client(base_url) if client == "lean" else by_aiohttp(base_url, int(client)) as ask:
+    """Serve until killed. `client` is 'own', or how many connections aiohttp's may have."""
+    async with by_our_client(base_url) if client == "own" else by_aiohttp(base_url, int(client)) as ask:
         server, port = await serve(ask)
         print(f'{{"grpc": "127.0.0.1:{port}"}}', flush=True)
         await server.wait_for_termination()

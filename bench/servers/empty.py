@@ -1,4 +1,4 @@
-"""An empty handler, as aiohttp is usually written: it reads JSON, answers JSON of the size of ours, and that is all."""
+"""An empty aiohttp handler: it reads JSON, and answers JSON of the size of the gateway's."""
 
 import asyncio
 

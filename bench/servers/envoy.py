@@ -42,7 +42,7 @@ def write_descriptors(folder: Path) -> Path:
 
 
 def closes(folder: Path, users: int) -> Iterator[Call]:
-    """Calls in the provider's own fields, spread over the users, each with an id of its own."""
+    """Calls in the provider's own fields, spread over the users, each with a new id."""
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(write_descriptors(folder).read_bytes()).file:
         pool.Add(file)

@@ -1,4 +1,4 @@
-"""The same job with threads: grpcio as it is first met, and requests with a pool as large as the threads are many."""
+"""The same job with threads: grpcio with its own threads, and requests with a connection for each thread."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ class Threaded(SessionServiceServicer):
     def CloseSession(  # noqa: N802 - the proto's name, and not for asyncio
         self, request: pb.CloseSessionRequest, context: "grpc.ServicerContext"
     ) -> pb.CloseSessionResponse:
-        """Ask the provider, and believe its answer."""
+        """Ask the provider, and take its answer as it is."""
         response = self._session.post(self._url, json=asked_of(request))
         return answered(request, response.status_code, response.json())
 

@@ -1,4 +1,4 @@
-"""The gateway with one operation in each transaction, with the arguments of `session-gateway`: what grouping buys."""
+"""The gateway without group commit, with the arguments of `session-gateway`."""
 
 from gateway import cli
 from gateway.store import batching

@@ -1,4 +1,4 @@
-"""A provider that closes whatever it is asked to, as fast as Python can: its answer must not be what is measured."""
+"""A provider that closes whatever it is asked to, as fast as Python can: its own time must not be what is measured."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop has a class of its own
+        self._transport = cast("asyncio.Transport", transport)  # uvloop has another class
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None

@@ -1,4 +1,4 @@
-"""What a run leaves behind."""
+"""The results of a run, as printed and as written."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def found() -> Results:
         {
             "outbound": [
                 row("sqlite", 7, half, cpu_us=900),
-                row("floor", 1, full, cpu_us=500),
+                row("baseline", 1, full, cpu_us=500),
                 row("sqlite", 0.9, full, cpu_us=1000),
                 row("FastAPI + httpx", 0.2, full, cpu_us=4000),
             ],
@@ -32,31 +32,31 @@ def found() -> Results:
 
 
 def test_key_ratios_are_of_what_was_measured_at_full() -> None:
-    """One server by another in the same part; what was not measured is left out."""
+    """A ratio is of two servers of the same part; what was not measured is left out."""
     assert key_ratios(found()) == {
-        "outbound, sqlite by floor, 64 under way": 0.9,
-        "outbound, sqlite by floor, 64 under way: processor": 2.0,
-        "outbound, sqlite by FastAPI + httpx, 64 under way": 4.5,
-        "outbound, sqlite by FastAPI + httpx, 64 under way: processor": 0.25,
+        "outbound, sqlite by baseline, 64 in flight": 0.9,
+        "outbound, sqlite by baseline, 64 in flight: processor": 2.0,
+        "outbound, sqlite by FastAPI + httpx, 64 in flight": 4.5,
+        "outbound, sqlite by FastAPI + httpx, 64 in flight: processor": 0.25,
         "memory, sqlite, at rest": 1.5,
     }
 
 
 def test_figures_are_written_over_and_the_trend_grows(tmp_path: Path) -> None:
-    """The last run's figures stand alone; the trend keeps a line of every run, with its commit."""
+    """The last run's figures replace those before; the trend keeps a line of every run, with its commit."""
     for _ in range(2):
         write(found(), tmp_path)
         append_trend(found(), tmp_path)
     written = json.loads((tmp_path / JSON).read_text())
-    assert [each["name"] for each in written["rows"]["outbound"]] == ["sqlite", "floor", "sqlite", "FastAPI + httpx"]
+    assert [each["name"] for each in written["rows"]["outbound"]] == ["sqlite", "baseline", "sqlite", "FastAPI + httpx"]
     lines = [json.loads(line) for line in (tmp_path / TREND).read_text().splitlines()]
     assert len(lines) == 2
-    assert lines[0]["ratios"]["outbound, sqlite by floor, 64 under way"] == 0.9
+    assert lines[0]["ratios"]["outbound, sqlite by baseline, 64 in flight"] == 0.9
     assert lines[0]["commit"]
 
 
 def test_a_ratio_is_shown_only_where_a_server_was_at_full(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the rate was given, a ratio says nothing."""
+    """A row whose load has a rate shows no ratio."""
     show(found())
     printed = capsys.readouterr().out
     assert "0.90" in printed

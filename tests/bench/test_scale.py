@@ -1,33 +1,28 @@
-"""What is filled in stands for what gateways would have kept, and what is measured is what was meant."""
-
-from pathlib import Path
+"""The rows that the benchmark fills in are those that a gateway would have stored."""
 
 import pytest
 
-from bench import scale, sized_gateways
+from bench import scale
+from bench.environment import ENGINES, bench_environment
+from bench.sized_gateways import SeededDatabase
 from gateway.store.factory import audit_kept
-from tests.support.postgres import PostgresServer
 
 STORED = 100
+SECONDS = 0.5
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer) -> sized_gateways.Filled:
-    return sized_gateways.Filled(tmp_path, "large", postgres if request.param == "postgres" else None)
-
-
-async def test_what_is_filled_in_is_known_to_a_gateway(filled: sized_gateways.Filled) -> None:
-    """Sent again, a Result is not credited and a close is not sent; with new ones, each is."""
-    async with sized_gateways.provider() as port:
-        await filled.grow(STORED, port)
-        await filled.grow(3 * STORED, port)
-        async with filled.serving(port) as server:
-            for load in (scale.results_again, scale.closes_again):
-                assert (await scale.cost(server, load, 0.2)).cpu_us > 0
-            before = await audit_kept(filled.url)
-            assert before.transactions == 3 * STORED
-            assert await scale.results(server, 0.2) > 0
-            assert await scale.closes(server, 0.2) > 0
-        after = await audit_kept(filled.url)
-    assert after.transactions > 3 * STORED
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_what_is_filled_in_is_known_to_a_gateway(engine: str) -> None:
+    """Sent again, a Result is not credited and a close is not sent; with new ids, each is."""
+    async with bench_environment((engine,)) as environment:
+        database = SeededDatabase(environment, "large", engine, scale.FEW_PROVIDERS)
+        await database.grow(STORED)
+        await database.grow(3 * STORED)
+        async with database.serving() as gateway:
+            for name, load in scale.LOADS.items():
+                before = await audit_kept(database.url)
+                assert (await scale.cost(gateway, load(gateway), SECONDS)).cpu_us > 0
+                after = await audit_kept(database.url)
+                assert (after.transactions > before.transactions) == (name == scale.RESULT)
+        after = await audit_kept(database.url)
     assert [each.field for each in after.discrepancies if each.field != "cash"] == []  # accounts are filled in empty

@@ -1,5 +1,5 @@
-"""Proofs of money: what happens to balances under storm, crash, restart and outage, with real processes and databases.
+"""Stress tests: money under storm, crash, restart and outage, and providers that fail, with real processes.
 
-Each proof is a function that does it for real and returns figures beside what is demanded of them. `make stress-money`
+Each is a function that returns figures, each with what is required of it. `make stress-money`
 runs them heavy and prints a table; the suite runs them small.
 """

@@ -1,4 +1,4 @@
-"""Certainty: faults come and go while calls are made and made again, and what callers are told stays true."""
+"""Certainty: faults come and go while calls are made and retried, and the certainty of each answer is true."""
 
 import asyncio
 import random
@@ -6,61 +6,69 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.stress.expected import TOLD_NOT_SENT, Told, in_time, told, truths
+from tests.stress.expected import MIN_NOT_SENT, ObservedCalls, certainty_figures, deadline_figures, observe
 from tests.stress.figures import Figures, stated
 from tests.stress.matrix import cases_at
-from tests.stress.money_harness import ADAPTERS, DEFAULTS, Farm, Farmed, Tables, farm, new_markers
-from tests.stress.resilience_harness import Stage
+from tests.stress.processes import StressEnvironment
+from tests.stress.providers_harness import (
+    ADAPTERS,
+    DEFAULTS,
+    FaultyProvider,
+    ProvidersHarness,
+    Tables,
+    new_markers,
+    providers_harness,
+)
 from tests.support.faults import Fault
 
-TRIED_AGAIN: Tables = {"breaker": {"min_requests": 1_000_000}}
-"""Retries, and nothing that keeps calls from being made."""
+RETRYING: Tables = {"breaker": {"min_requests": 1_000_000}}
+"""Retries, and a breaker that never opens."""
 
 DEADLINE_S = 1.0
-LONGEST_S = 0.1
+MAX_FAULT_S = 0.1
 """For which a fault lasts."""
 
 
-async def certainty(stage: Stage, *, calls: int = 3000, at_once: int = 48) -> Figures:
+async def certainty(environment: StressEnvironment, *, calls: int = 3000, at_once: int = 48) -> Figures:
     """All faults in turn at random, each for a moment: with retries alone, then with a breaker that opens too."""
     figures: list[Figures] = []
-    for name, tables in (("retries", TRIED_AGAIN), ("retries and breaker", DEFAULTS)):
-        stage.say(name)
-        figures.append(await at_random(stage, name, tables, calls, at_once))
+    for name, tables in (("retries", RETRYING), ("retries and breaker", DEFAULTS)):
+        environment.report(name)
+        figures.append(await at_random(environment, name, tables, calls, at_once))
     return tuple(figure for several in figures for figure in several)
 
 
 async def at_random(
-    stage: Stage, name: str, tables: Tables, calls: int, at_once: int, not_sent: float = TOLD_NOT_SENT
+    environment: StressEnvironment, name: str, tables: Tables, calls: int, at_once: int, not_sent: float = MIN_NOT_SENT
 ) -> Figures:
-    """So many calls at each provider, all of them at once, and what came of them."""
-    async with farm(stage, tables=dict.fromkeys(ADAPTERS, tables)) as scene:
-        all_told = await asyncio.gather(
-            *(_at_random(scene, provider, calls, at_once // 3) for provider in scene.providers.values())
+    """Calls at each provider, at all providers at once, and how they ended."""
+    async with providers_harness(environment, tables=dict.fromkeys(ADAPTERS, tables)) as harness:
+        observed = await asyncio.gather(
+            *(_at_random(harness, provider, calls, at_once // 3) for provider in harness.providers.values())
         )
-    outcomes = Counter(each.outcome for each_told in all_told for each in each_told.ended)
-    attempts = sum(receipt.begun for each in all_told for receipt in each.receipts.values())
+    outcomes = Counter(each.outcome for observed_calls in observed for each in observed_calls.ended)
+    attempts = sum(receipt.begun for each in observed for receipt in each.receipts.values())
     return (
         stated(f"with {name}: calls", outcomes.total()),
         stated("... requests that reached the providers", attempts),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
-        *in_time([call for each in all_told for call in each.ended], DEADLINE_S),
-        *truths(all_told, not_sent),
+        *deadline_figures([call for each in observed for call in each.ended], DEADLINE_S),
+        *certainty_figures(observed, not_sent),
     )
 
 
-async def _at_random(scene: Farm, provider: Farmed, calls: int, at_once: int) -> Told:
+async def _at_random(harness: ProvidersHarness, provider: FaultyProvider, calls: int, at_once: int) -> ObservedCalls:
     provider.stock(markers := new_markers(calls))
     async with changing(provider):
-        ended = await scene.close_all(provider, markers, DEADLINE_S, at_once)
-    return await told(provider.name, provider, ended)
+        ended = await harness.close_all(provider, markers, DEADLINE_S, at_once)
+    return await observe(provider.name, provider, ended)
 
 
 @asynccontextmanager
-async def changing(provider: Farmed, longest_s: float = LONGEST_S, well: int = 1) -> AsyncIterator[None]:
-    """Another fault at random each moment, until the block ends; it is well as often as it has `well` faults."""
+async def changing(provider: FaultyProvider, longest_s: float = MAX_FAULT_S, healthy: int = 1) -> AsyncIterator[None]:
+    """Another fault at random each moment, until the block ends; there is none as often as `healthy` faults."""
     among: list[Fault | None] = [case.fault for case in cases_at(provider)]
-    among += [None] * well
+    among += [None] * healthy
 
     async def change() -> None:
         while True:

@@ -1,22 +1,22 @@
-"""The proofs' stages, small: each engine, with a folder of its own."""
+"""Environments of stress tests: each engine, with a separate folder."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.stress.resilience_harness import Engine, Stage
+from tests.stress.processes import Engine, StressEnvironment
 from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(params=list(Engine), ids=str)
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> StressEnvironment:
     """Each engine in turn."""
     if request.param is Engine.SQLITE:
-        return Stage(Engine.SQLITE, tmp_path)
-    return Stage(Engine.POSTGRES, tmp_path, request.getfixturevalue("postgres"))
+        return StressEnvironment(Engine.SQLITE, tmp_path)
+    return StressEnvironment(Engine.POSTGRES, tmp_path, request.getfixturevalue("postgres"))
 
 
 @pytest.fixture
-def replicated(tmp_path: Path, postgres: PostgresServer) -> Stage:
+def replicated(tmp_path: Path, postgres: PostgresServer) -> StressEnvironment:
     """The engine that several gateways may share."""
-    return Stage(Engine.POSTGRES, tmp_path, postgres)
+    return StressEnvironment(Engine.POSTGRES, tmp_path, postgres)

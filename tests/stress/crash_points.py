@@ -1,8 +1,8 @@
 """A gateway, or a wallet, that kills itself: `python -m tests.stress.crash_points gateway|wallet --config FILE`.
 
-It is the real one, built from its configuration; only the calls at the named points pass a trap on their way. On
-standard input the line `start` has it serve (so that the next one can be ready before it is wanted), and `die AT N` has
-it end by SIGKILL at the N-th Result from then on that passes that point. It says so on standard output before.
+It is the real one, built from its configuration, with traps at the named points. The line `start` on standard input
+makes it serve: the next process can be loaded before that. `kill AT N` makes it end by SIGKILL at the N-th Result from
+then on that passes that point, after a line on standard output.
 """
 
 import argparse
@@ -33,9 +33,9 @@ class Point(StrEnum):
     """Where a Result is when the process ends."""
 
     BEFORE_WALLET = "BEFORE_WALLET"
-    """It is judged, the wallet is not asked yet."""
+    """It is validated, the wallet is not called yet."""
     AFTER_WALLET = "AFTER_WALLET"
-    """The wallet has committed, and nobody is told yet."""
+    """The wallet has committed, and has not answered yet."""
     AFTER_JOURNAL = "AFTER_JOURNAL"
     """All is durable, the answer is not written to the socket yet."""
 
@@ -48,7 +48,7 @@ class Trap:
     left: int = 0
 
     def passing(self, point: Point) -> None:
-        """Something passes."""
+        """Count a passage; the last one ends the process."""
         if self.at != point:
             return
         self.left -= 1
@@ -58,7 +58,7 @@ class Trap:
             signal.pause()  # nothing more happens on this thread
 
     def before(self, subject: object, name: str, point: Point) -> None:
-        """Have calls of a method pass the point on their way in."""
+        """Make calls of a method pass the point before they run."""
         inner: Callable[..., Awaitable[Any]] = getattr(subject, name)
 
         async def passing(*args: Any, **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ class Trap:
         setattr(subject, name, passing)
 
     def after(self, subject: object, name: str, point: Point) -> None:
-        """Have calls of a method pass the point on their way out."""
+        """Make calls of a method pass the point after they ran."""
         inner: Callable[..., Awaitable[Any]] = getattr(subject, name)
 
         async def passing(*args: Any, **kwargs: Any) -> Any:
@@ -80,7 +80,7 @@ class Trap:
 
 
 class Server(Protocol):
-    """What is started and stopped."""
+    """A server that can be started and stopped."""
 
     async def start(self) -> Any: ...
 
@@ -99,7 +99,7 @@ def gateway_with(trap: Trap, settings: Settings) -> Server:
 
 
 def wallet_with(trap: Trap, settings: Settings) -> Server:
-    """A wallet of its own: asked and not committed yet, or committed and not answered yet."""
+    """A wallet: called and not committed yet, or committed and not answered yet."""
     wallet = WalletServer(settings)
     trap.before(wallet._store, "apply", Point.BEFORE_WALLET)
     trap.after(wallet._store, "apply", Point.AFTER_WALLET)
@@ -110,14 +110,14 @@ ROLES: Mapping[str, Callable[[Trap, Settings], Server]] = {"gateway": gateway_wi
 
 
 async def serve(server: Server, trap: Trap) -> None:
-    """Serve as `session-gateway` does, and take commands."""
+    """Serve as `session-gateway` does, and accept commands."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
 
     def command() -> None:
         line = os.read(sys.stdin.fileno(), 1000).decode()
         if not line:
-            os._exit(1)  # whoever started this process is gone
+            os._exit(1)  # the parent process has ended
         _, trap.at, left = line.split()
         trap.left = int(left)
 
@@ -136,7 +136,7 @@ async def main(role: str, config: Path) -> None:
     """Wait for the start, and serve."""
     settings = load(config, os.environ)
     logs.configure(settings.log.level, secrets_of(settings))
-    # Unbuffered: what stands behind the line belongs to `serve`.
+    # Unbuffered: what follows the line belongs to `serve`.
     if os.read(sys.stdin.fileno(), len(START) + 1).decode() != f"{START}\n":
         return
     trap = Trap()

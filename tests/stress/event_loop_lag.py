@@ -1,4 +1,4 @@
-"""How late this process itself is: a caller that is held up must not blame the gateway."""
+"""The lag of this process's event loop: a call that it delayed says nothing of the gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,18 +7,18 @@ from time import monotonic
 
 _EVERY_S = 0.005
 HELD_UP_S = 0.02
-"""From which on it tells in a measurement of 50 ms."""
+"""The lag from which a measurement of 50 ms is wrong."""
 
 
-class Pulse:
-    """Beats on the running loop, and remembers when one came late."""
+class LagMonitor:
+    """Sleeps on the running loop, and remembers when it last woke late."""
 
     def __init__(self) -> None:
         self._late_at = float("-inf")
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """Beat until the block ends."""
+        """Measure until the block ends."""
         task = asyncio.create_task(self._beat())
         try:
             yield
@@ -27,7 +27,7 @@ class Pulse:
             await asyncio.wait({task})
 
     def was_late(self, since: float) -> bool:
-        """Whether this process was held up at any time since then (of `monotonic`)."""
+        """Whether this process was late at any time since then (of `monotonic`)."""
         return self._late_at >= since
 
     async def _beat(self) -> None:

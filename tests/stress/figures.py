@@ -1,30 +1,32 @@
-"""What a proof saw, beside what is demanded of it."""
+"""Figures of a stress test, each with what is required of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of a proof. A figure that nothing is demanded of holds always."""
+    """One line of a stress test. A figure without a requirement always holds."""
 
     name: str
-    demanded: str
+    required: str
     seen: str
     holds: bool = True
+    timing: bool = False
+    """Whether it depends on the machine's speed: then it means something on an idle machine alone."""
 
 
 Figures = tuple[Figure, ...]
 
 
 def stated(name: str, seen: object) -> Figure:
-    """Worth knowing; nothing is demanded of it."""
+    """Worth knowing; nothing is required of it."""
     return Figure(name, "", str(seen))
 
 
-def exactly(name: str, demanded: object, seen: object) -> Figure:
-    return Figure(name, str(demanded), str(seen), demanded == seen)
+def exactly(name: str, required: object, seen: object) -> Figure:
+    return Figure(name, str(required), str(seen), required == seen)
 
 
 def none_of(name: str, seen: Iterable[object]) -> Figure:
@@ -34,16 +36,26 @@ def none_of(name: str, seen: Iterable[object]) -> Figure:
     return Figure(name, "0", shown, not found)
 
 
-def at_least(name: str, demanded: float, seen: float, unit: str = "") -> Figure:
-    return Figure(name, f"at least {_number(demanded)}{unit}", f"{_number(seen)}{unit}", seen >= demanded)
+def at_least(name: str, required: float, seen: float, unit: str = "") -> Figure:
+    return Figure(name, f"at least {_number(required)}{unit}", f"{_number(seen)}{unit}", seen >= required)
 
 
-def at_most(name: str, demanded: float, seen: float, unit: str = "") -> Figure:
-    return Figure(name, f"at most {_number(demanded)}{unit}", f"{_number(seen)}{unit}", seen <= demanded)
+def at_most(name: str, required: float, seen: float, unit: str = "") -> Figure:
+    return Figure(name, f"at most {_number(required)}{unit}", f"{_number(seen)}{unit}", seen <= required)
+
+
+def timed(figure: Figure) -> Figure:
+    """A figure that depends on the machine's speed."""
+    return replace(figure, timing=True)
+
+
+def failures(figures: Iterable[Figure]) -> list[Figure]:
+    """The figures that do not hold, whatever else the machine does."""
+    return [figure for figure in shortfalls(figures) if not figure.timing]
 
 
 def shortfalls(figures: Iterable[Figure]) -> list[Figure]:
-    """What does not hold: empty where a proof stands."""
+    """The figures that do not hold."""
     return [figure for figure in figures if not figure.holds]
 
 

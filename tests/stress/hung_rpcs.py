@@ -1,43 +1,59 @@
-"""A thousand calls that hang: memory is bounded, and whoever calls another provider is answered."""
+"""A thousand calls that hang: memory is bounded, and calls of another provider are answered."""
 
 import asyncio
 from collections import Counter
 from time import monotonic
 
-from tests.stress.expected import Told, in_time, told, truths
-from tests.stress.figures import Figures, at_least, at_most, none_of, stated
+from tests.stress.expected import ObservedCalls, certainty_figures, deadline_figures, observe
+from tests.stress.figures import Figures, at_least, at_most, none_of, stated, timed
 from tests.stress.matrix import left_behind
-from tests.stress.money_harness import BARE, DEFAULTS, SUCCESS, Ended, Farm, Tables, farm, new_markers
-from tests.stress.resilience_harness import Stage, resident_mib
+from tests.stress.processes import StressEnvironment, resident_mib
+from tests.stress.providers_harness import (
+    DEFAULTS,
+    NO_RETRIES,
+    SUCCESS,
+    CallResult,
+    ProvidersHarness,
+    Tables,
+    new_markers,
+    providers_harness,
+)
 from tests.support.faults import Hang
 
-SICK, WELL = "kyren", "luckymonaco"
+FAILING, HEALTHY = "kyren", "luckymonaco"
 DEADLINE_S = 4.0
 GOOD_S = 1.0
 """Within which the good call is answered."""
 HELD_MIB = 96.0
-"""What a thousand calls under way may take."""
+"""What a thousand calls in flight may take."""
 GROWTH_MIB = 10.0
 
-WIDE: Tables = {**BARE, "limits": {"max_concurrent_calls": 1000, "max_queued_calls": 1000}}
+WIDE: Tables = {**NO_RETRIES, "limits": {"max_concurrent_calls": 1000, "max_queued_calls": 1000}}
 """All of them get through to the provider."""
-ROOM = "max_calls = 2000"
+GRPC_LIMIT = "max_calls = 2000"
 
 
 async def hung_rpcs(
-    stage: Stage, *, calls: int = 1000, rounds: int = 4, filling: int = 30_000, grpc: str = ""
+    environment: StressEnvironment, *, calls: int = 1000, rounds: int = 4, filling: int = 30_000, grpc: str = ""
 ) -> Figures:
     """As a provider's limits are by default, then with limits that let all of them through."""
     return (
-        *await hung_with(stage, "by default", DEFAULTS, calls, rounds, filling, f"{grpc}\n{ROOM}"),
+        *await hung_with(environment, "by default", DEFAULTS, calls, rounds, filling, f"{grpc}\n{GRPC_LIMIT}"),
         *await hung_with(
-            stage, "all let through", WIDE, calls, rounds, filling, f"{grpc}\n{ROOM}", hanging=calls * rounds
+            environment,
+            "all let through",
+            WIDE,
+            calls,
+            rounds,
+            filling,
+            f"{grpc}\n{GRPC_LIMIT}",
+            hanging=calls * rounds,
         ),
     )
 
 
 async def hung_with(
-    stage: Stage,
+    environment: StressEnvironment,
     name: str,
     tables: Tables,
     calls: int,
@@ -46,58 +62,60 @@ async def hung_with(
     grpc: str,
     *,
     deadline_s: float = DEADLINE_S,
-    patient: bool = True,
+    keep_connections: bool = True,
     hanging: int = 1,
 ) -> Figures:
-    """So many hung calls, several times over, and what they cost; `hanging` of them at least are not refused."""
-    adapters = {SICK: SICK, WELL: WELL}
-    async with farm(stage, adapters, {SICK: tables, WELL: DEFAULTS}, grpc=grpc) as scene:
-        well = scene.providers[WELL]
-        before = await scene.usage()
-        await scene.fill(filling)
-        well.stock(player := new_markers(1))
-        full = resident_mib(scene.gateway.pid)
-        peaks, good, all_told = [], [], []
+    """Rounds of hung calls, and what they cost; at least `hanging` of them are not refused."""
+    adapters = {FAILING: FAILING, HEALTHY: HEALTHY}
+    async with providers_harness(environment, adapters, {FAILING: tables, HEALTHY: DEFAULTS}, grpc=grpc) as harness:
+        healthy = harness.providers[HEALTHY]
+        before = await harness.usage()
+        await harness.fill(filling)
+        healthy.stock(player := new_markers(1))
+        full = resident_mib(harness.gateway.pid)
+        peaks, good, observed = [], [], []
         for number in range(rounds):
-            stage.say(f"{name}, round {number + 1}")
-            hung, peak, ended = await _round(scene, calls, player[0], deadline_s)
+            environment.report(f"{name}, round {number + 1}")
+            hung, peak, ended = await _round(harness, calls, player[0], deadline_s)
             peaks.append(peak)
             good += ended
-            all_told.append(hung)
-        rest = await scene.at_rest(before, patient=patient)
-    outcomes = Counter(each.outcome for hung in all_told for each in hung.ended)
-    reached = sum(bool(hung.receipt(each).begun) for hung in all_told for each in hung.ended)
+            observed.append(hung)
+        rest = await harness.at_rest(before, keep_connections=keep_connections)
+    outcomes = Counter(each.outcome for hung in observed for each in hung.ended)
+    reached = sum(bool(hung.receipt(each).begun) for hung in observed for each in hung.ended)
     return (
         stated(f"{name}: calls", f"{rounds} x {calls}"),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
         at_least("... calls that got through to the provider, and hung there", hanging, reached),
-        *in_time([each for hung in all_told for each in hung.ended], deadline_s),
-        none_of("good calls meanwhile that were not answered", (each for each in good if each.code != SUCCESS)),
-        at_most("... the longest of these", GOOD_S, max(each.seconds for each in good), " s"),
+        *deadline_figures([each for hung in observed for each in hung.ended], deadline_s),
+        none_of("good calls at that time that were not answered", (each for each in good if each.code != SUCCESS)),
+        timed(at_most("... the longest of these", GOOD_S, max(each.seconds for each in good), " s")),
         at_most("memory that they hold", HELD_MIB, max(peaks) - full, " MiB"),
         at_most("... and more of it in the last round than in the second", GROWTH_MIB, peaks[-1] - peaks[1], " MiB"),
-        *truths(all_told),
+        *certainty_figures(observed),
         *left_behind(before, rest),
     )
 
 
-async def _round(scene: Farm, calls: int, player: str, deadline_s: float) -> tuple[Told, float, list[Ended]]:
-    """Hung calls, over half of their time; what the gateway held while they hung, and how good ones fared meanwhile."""
-    sick, well = scene.providers[SICK], scene.providers[WELL]
-    sick.stock(markers := new_markers(calls))
-    sick.proxy.ledger.clear()
-    sick.proxy.fault = Hang()
+async def _round(
+    harness: ProvidersHarness, calls: int, player: str, deadline_s: float
+) -> tuple[ObservedCalls, float, list[CallResult]]:
+    """Hung calls, over half of their time; the gateway's memory then, and the good calls."""
+    failing, healthy = harness.providers[FAILING], harness.providers[HEALTHY]
+    failing.stock(markers := new_markers(calls))
+    failing.proxy.ledger.clear()
+    failing.proxy.fault = Hang()
     begun, good, peak = monotonic(), [], 0.0
 
-    async def hang(marker: str, after_s: float) -> Ended:
+    async def hang(marker: str, after_s: float) -> CallResult:
         await asyncio.sleep(after_s)
-        return await scene.close(sick, marker, deadline_s)
+        return await harness.close(failing, marker, deadline_s)
 
     hanging = asyncio.gather(*(hang(marker, deadline_s / 2 * at / calls) for at, marker in enumerate(markers)))
     while monotonic() - begun < deadline_s:
-        good.append(await scene.close(well, player, deadline_s))
-        peak = max(peak, resident_mib(scene.gateway.pid))
+        good.append(await harness.close(healthy, player, deadline_s))
+        peak = max(peak, resident_mib(harness.gateway.pid))
         await asyncio.sleep(0.1)
     ended = await hanging
-    sick.proxy.fault = None
-    return await told(SICK, sick, ended), peak, good
+    failing.proxy.fault = None
+    return await observe(FAILING, failing, ended), peak, good

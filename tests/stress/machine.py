@@ -1,4 +1,4 @@
-"""State machine: anything that can happen, in any order, against a plain model, with the books held to it each time."""
+"""State machine: operations in any order, against a plain model, with which the ledger is compared after each step."""
 
 import asyncio
 import subprocess
@@ -27,9 +27,9 @@ from hypothesis.stateful import (
 
 from tests.stress.crash_points import Point
 from tests.stress.figures import Figures, at_least, stated
-from tests.stress.harness import BEHAVIOURS, House, open_house, quick_folder, said, unsynced
-from tests.stress.model import CONTENT, Model, Settled, changed
-from tests.stress.resilience_harness import ROOT, Engine, Stage
+from tests.stress.machine_harness import BEHAVIOURS, MachineHarness, answer_of, machine_harness, quick_folder, unsynced
+from tests.stress.model import CONTENT, Model, ResolvedBy, changed
+from tests.stress.processes import ROOT, Engine, StressEnvironment
 from tests.stress.sending import Win
 from tests.support.postgres import postgres_server
 
@@ -62,12 +62,12 @@ indexes = st.integers(0, 1000)
 
 
 @dataclass
-class Ground:
-    """What the machines of a run share: one event loop, one house, emptied for each."""
+class MachineRun:
+    """What the machines of a run share: one event loop, one harness, emptied for each."""
 
     loop: asyncio.AbstractEventLoop
-    house: House
-    stories: int = 0
+    harness: MachineHarness
+    sequences: int = 0
     steps: int = 0
 
     def run(self, happening: Coroutine[Any, Any, T]) -> T:
@@ -75,9 +75,9 @@ class Ground:
 
 
 class Gateway(RuleBasedStateMachine):
-    """One life of a gateway. `ground` is set before it runs."""
+    """One life of a gateway. `machine_run` is set before it runs."""
 
-    ground: ClassVar[Ground]
+    machine_run: ClassVar[MachineRun]
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,13 +88,13 @@ class Gateway(RuleBasedStateMachine):
         """Lines of the journal that can be redelivered, with what they hold."""
 
     @property
-    def house(self) -> House:
-        return self.ground.house
+    def harness(self) -> MachineHarness:
+        return self.machine_run.harness
 
     @initialize(accounts=st.sets(st.tuples(users, currencies)))
     def begin(self, accounts: set[tuple[str, str]]) -> None:
-        self.ground.stories += 1
-        self.ground.run(self.house.clear())
+        self.machine_run.sequences += 1
+        self.machine_run.run(self.harness.clear())
         for user, currency in sorted(accounts):
             self.open_account(user, currency, Decimal(100))
 
@@ -131,30 +131,30 @@ class Gateway(RuleBasedStateMachine):
     def at_once(self, sent: list[Win], index: int) -> None:
         """Deliveries at the same moment, copies among them: as if they had come in some order."""
         together = [*sent, sent[index % len(sent)]]
-        told = self.ground.run(_gather([self.house.deliver(each.body()) for each in together]))
-        answers = [said(verdict) for verdict, _ in told]
+        delivered = self.machine_run.run(_gather([self.harness.deliver(each.body()) for each in together]))
+        answers = [answer_of(outcome) for outcome, _ in delivered]
         self.sent += together
-        books = self.ground.run(self.house.books())
+        state = self.machine_run.run(self.harness.ledger_state())
         for order in permutations(range(len(together))):
             model = deepcopy(self.model)
             expected = {place: model.deliver(together[place]) for place in order}
-            if all(expected[place] == answer for place, answer in enumerate(answers)) and not model.differences(books):
+            if all(expected[place] == answer for place, answer in enumerate(answers)) and not model.differences(state):
                 self.model = model
                 return
-        raise AssertionError(f"no order of {together} explains {answers}, or the books behind them")
+        raise AssertionError(f"no order of {together} explains {answers}, or the ledger after them")
 
     @rule(sent=plain)
     def malformed(self, sent: Win) -> None:
-        """An amount that is none; its reference can be read, so that a person learns of it."""
+        """An amount that is none; its reference can be read, so that an operator sees it."""
         body = sent.body().replace(f'"amount": "{sent.amount:f}"'.encode(), b'"amount": "a lot"')
-        verdict, _ = self.ground.run(self.house.deliver(body))
-        assert said(verdict) == self.model.refuse(sent, "AMOUNT_INVALID", "amount")
+        outcome, _ = self.machine_run.run(self.harness.deliver(body))
+        assert answer_of(outcome) == self.model.refuse(sent, "AMOUNT_INVALID", "amount")
 
     @precondition(lambda self: self.refused)
     @rule(index=indexes)
     def redeliver(self, index: int) -> None:
         exchange_id, sent = self.refused[index % len(self.refused)]
-        word, line = self.ground.run(self.house.redeliver(exchange_id))
+        word, line = self.machine_run.run(self.harness.redeliver(exchange_id))
         expected = self.model.deliver(sent)
         assert word == expected.word
         if word != "CREDITED":
@@ -162,8 +162,8 @@ class Gateway(RuleBasedStateMachine):
 
     @rule(sent=wins, at=st.sampled_from(Point))
     def crash(self, sent: Win, at: Point) -> None:
-        """Nobody is told: what is durable then depends on where the Result was."""
-        self.ground.run(self.house.deliver_and_crash(sent, at))
+        """There is no answer: what is durable then depends on where the Result was."""
+        self.machine_run.run(self.harness.deliver_and_crash(sent, at))
         self.sent.append(sent)
         if at is not Point.BEFORE_WALLET:
             self.model.deliver(sent)
@@ -172,12 +172,12 @@ class Gateway(RuleBasedStateMachine):
 
     @rule(user=users, currency=currencies, opening=st.sampled_from((Decimal(0), Decimal("10.5"))))
     def open_account(self, user: str, currency: str, opening: Decimal) -> None:
-        answer = self.ground.run(self.house.open_account(user, currency, opening))
+        answer = self.machine_run.run(self.harness.open_account(user, currency, opening))
         assert answer == self.model.open_account(user, currency, opening)
 
     @rule(user=users, session=st.sampled_from(("session-1", "session-2")))
     def expire(self, user: str, session: str) -> None:
-        assert said(self.ground.run(self.house.expire(user, session))) == self.model.expire(user, session)
+        assert answer_of(self.machine_run.run(self.harness.expire(user, session))) == self.model.expire(user, session)
 
     @rule(
         request_id=st.sampled_from(("close-1", "close-2", "close-3")),
@@ -186,41 +186,41 @@ class Gateway(RuleBasedStateMachine):
         comes_to=st.sampled_from(tuple(BEHAVIOURS)),
     )
     def close(self, request_id: str, user: str, reason: str, comes_to: str) -> None:
-        answer = self.ground.run(self.house.end_sessions(request_id, user, reason, comes_to))
+        answer = self.machine_run.run(self.harness.end_sessions(request_id, user, reason, comes_to))
         assert answer == self.model.close(request_id, user, reason, comes_to)
 
     @rule(request_id=st.sampled_from(("close-1", "close-2")), user=users)
     def abandon(self, request_id: str, user: str) -> None:
-        self.ground.run(self.house.abandon(request_id, user, "excluded"))
+        self.machine_run.run(self.harness.abandon(request_id, user, "excluded"))
         self.model.abandon(request_id, user, "excluded")
 
-    @precondition(lambda self: Settled.NOBODY in self.model.items.values())
+    @precondition(lambda self: ResolvedBy.NOBODY in self.model.items.values())
     @rule(index=indexes)
-    def settle(self, index: int) -> None:
-        """A person settles an item."""
-        open_items = [key for key, settled in self.model.items.items() if settled is Settled.NOBODY]
+    def resolve(self, index: int) -> None:
+        """An operator resolves an item."""
+        open_items = [key for key, settled in self.model.items.items() if settled is ResolvedBy.NOBODY]
         key = open_items[index % len(open_items)]
-        self.ground.run(self.house.settle(key))
-        self.model.settle(key)
+        self.machine_run.run(self.harness.resolve(key))
+        self.model.resolve(key)
 
     # --- What must hold -----------------------------------------------------------------------------------------------
 
     @invariant()
-    def the_books_are_as_they_must_be(self) -> None:
-        self.ground.steps += 1
-        differences = self.model.differences(self.ground.run(self.house.books()))
+    def the_ledger_is_the_models(self) -> None:
+        self.machine_run.steps += 1
+        differences = self.model.differences(self.machine_run.run(self.harness.ledger_state()))
         assert not differences, differences
 
     def teardown(self) -> None:
-        """The gateway's own check agrees, and a subscriber is told the same events in the same order."""
-        discrepancies = self.ground.run(self.house.store.discrepancies())
+        """The gateway's own check agrees, and a subscriber gets the same events in the same order."""
+        discrepancies = self.machine_run.run(self.harness.store.discrepancies())
         assert not discrepancies, discrepancies
-        kept = [event.id for event in self.ground.run(self.house.books()).events]
-        assert self.ground.run(_numbered(self.house, len(kept))) == kept
+        kept = [event.id for event in self.machine_run.run(self.harness.ledger_state()).events]
+        assert self.machine_run.run(_numbered(self.harness, len(kept))) == kept
 
     def _deliver(self, sent: Win) -> None:
-        verdict, line = self.ground.run(self.house.deliver(sent.body()))
-        answer, expected = said(verdict), self.model.deliver(sent)
+        outcome, line = self.machine_run.run(self.harness.deliver(sent.body()))
+        answer, expected = answer_of(outcome), self.model.deliver(sent)
         assert answer == expected, f"{answer} must be {expected}"
         self.sent.append(sent)
         if answer.word != "CREDITED":
@@ -231,18 +231,18 @@ async def _gather(happenings: list[Awaitable[T]]) -> list[T]:
     return await asyncio.gather(*happenings)
 
 
-async def _numbered(house: House, events: int) -> list[str]:
-    """What a subscriber is told, once it is told as much as there is."""
+async def _numbered(harness: MachineHarness, events: int) -> list[str]:
+    """What a subscriber gets, once it gets all events."""
     until = monotonic() + NUMBERED_S
     while True:
-        told = await house.subscribed()
-        if len(told) >= events or monotonic() > until:
-            return told
+        received = await harness.subscribed()
+        if len(received) >= events or monotonic() > until:
+            return received
         await asyncio.sleep(0.005)
 
 
-def machine(stage: Stage, *, examples: int = 2000, steps: int = 50) -> Figures:
-    """Run the state machine. Raises AssertionError, with the shortest story that hypothesis finds of a failure."""
+def machine(environment: StressEnvironment, *, examples: int = 2000, steps: int = 50) -> Figures:
+    """Run the state machine. Raises AssertionError, with the shortest sequence that hypothesis finds of a failure."""
     options = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -254,42 +254,48 @@ def machine(stage: Stage, *, examples: int = 2000, steps: int = 50) -> Figures:
     )
     with asyncio.Runner() as runner, ExitStack() as folders:
         stack = AsyncExitStack()
-        runner.run(stack.enter_async_context(unsynced(stage)))
-        stage = replace(stage, folder=quick_folder(folders, stage.folder))
-        Gateway.ground = ground = Ground(runner.get_loop(), runner.run(stack.enter_async_context(open_house(stage))))
+        runner.run(stack.enter_async_context(unsynced(environment)))
+        environment = replace(environment, folder=quick_folder(folders, environment.folder))
+        Gateway.machine_run = machine_run = MachineRun(
+            runner.get_loop(), runner.run(stack.enter_async_context(machine_harness(environment)))
+        )
         try:
             run_state_machine_as_test(Gateway, settings=options)
         finally:
             runner.run(stack.aclose())
-    return told(ground.stories, ground.steps, examples)
+    return sequence_figures(machine_run.sequences, machine_run.steps, examples)
 
 
-def told(stories: int, steps: int, examples: int) -> Figures:
-    """What there is to say of stories that all ended as the model."""
+def sequence_figures(sequences: int, steps: int, examples: int) -> Figures:
+    """The figures of sequences without a difference from the model."""
     return (
-        at_least("stories without a difference from the model", examples, stories),
-        stated("steps, the books held against the model after each", steps),
+        at_least("sequences without a difference from the model", examples, sequences),
+        stated("steps, the ledger compared with the model after each", steps),
     )
 
 
-def machine_in_parts(stage: Stage, *, examples: int = 2000, parts: int = 2) -> Figures:
-    """Run it in several processes at a time, each with its own stories and its own server."""
+def machine_in_parts(environment: StressEnvironment, *, examples: int = 2000, parts: int = 2) -> Figures:
+    """Run it in several processes at a time, each with its own sequences and server."""
     each = -(-examples // parts)
-    command = (sys.executable, "-m", "tests.stress.machine", stage.engine.value, str(each))
-    stage.say(f"{parts} processes tell {each} stories each")
+    command = (sys.executable, "-m", "tests.stress.machine", environment.engine.value, str(each))
+    environment.report(f"{parts} processes run {each} sequences each")
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(parts)]  # noqa: S603 - ourselves
-    said = [process.communicate()[0].split() for process in running]
-    assert not any(process.returncode for process in running), "a story ended otherwise; it is told above"
-    return told(sum(int(stories) for stories, _ in said), sum(int(steps) for _, steps in said), examples)
+    printed = [process.communicate()[0].split() for process in running]
+    assert not any(process.returncode for process in running), "a sequence failed; it is printed above"
+    return sequence_figures(
+        sum(int(sequences) for sequences, _ in printed), sum(int(steps) for _, steps in printed), examples
+    )
 
 
 def main(engine: Engine, examples: int) -> None:
-    """One part: writes how many stories, and how many steps."""
+    """One part: writes how many sequences, and how many steps."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proof-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stress-")))
         server = stack.enter_context(postgres_server()) if engine is Engine.POSTGRES else None
-        stories, steps = (figure.seen for figure in machine(Stage(engine, folder, server), examples=examples))
-        sys.stdout.write(f"{stories} {steps}\n")
+        sequences, steps = (
+            figure.seen for figure in machine(StressEnvironment(engine, folder, server), examples=examples)
+        )
+        sys.stdout.write(f"{sequences} {steps}\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,24 @@
-"""The matrix: each fault, at each adapter, a thousand times. The caller is told the truth, and in time."""
+"""The matrix: each fault, at each adapter, a thousand times. The caller gets a true answer, in time."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.stress.expected import OF_FEW, TOLD_NOT_SENT, Told, told, truths
-from tests.stress.figures import Figure, Figures, at_most, none_of, stated
-from tests.stress.money_harness import ADAPTERS, DEFAULTS, LATE_S, SUCCESS, Farm, Farmed, Usage, farm, new_markers
-from tests.stress.resilience_harness import Stage
+from tests.stress.expected import MIN_NOT_SENT, OF_FEW, ObservedCalls, certainty_figures, observe
+from tests.stress.figures import Figure, Figures, at_most, none_of, stated, timed
+from tests.stress.processes import StressEnvironment
+from tests.stress.providers_harness import (
+    ADAPTERS,
+    DEFAULTS,
+    LATE_S,
+    SUCCESS,
+    FaultyProvider,
+    ProvidersHarness,
+    Usage,
+    new_markers,
+    providers_harness,
+)
 from tests.support import faults
 from tests.support.faults import (
     Blackhole,
@@ -58,7 +68,7 @@ def cases(elsewhere: str) -> tuple[Case, ...]:
         Case("black hole", Blackhole(), (NOT_SENT,), WAITING_S),
         Case("latency", Latency(0.05), (SUCCESS,)),
         Case("hang", Hang(), (TIMEOUT,), WAITING_S),
-        Case("hang, carried out", Hang(carried_out=True), (TIMEOUT,), WAITING_S),
+        Case("hang, executed", Hang(carried_out=True), (TIMEOUT,), WAITING_S),
         *(Case(f"reset {moment}", Reset(moment), (LOST,)) for moment in Moment),
         Case("drip head", Drip(head=True), (TIMEOUT,), WAITING_S),
         Case("drip body", Drip(), (TIMEOUT,), WAITING_S),
@@ -74,7 +84,7 @@ def cases(elsewhere: str) -> tuple[Case, ...]:
         *(Case(f"status {code}", faults.status(code), (CREDENTIALS,)) for code in (401, 403)),
         Case("status 429", faults.status(429), (THROTTLED,)),
         *(Case(f"status {code}", faults.status(code), (FAILED,)) for code in (500, 503)),
-        Case("status 500, carried out", faults.status(500, carried_out=True), (FAILED,)),
+        Case("status 500, executed", faults.status(500, carried_out=True), (FAILED,)),
         Case("keep-alive race, seen", KeepAliveRace(), (SUCCESS, LOST)),
         Case("keep-alive race, unseen", KeepAliveRace(seen=False), (SUCCESS, LOST)),
     )
@@ -85,52 +95,60 @@ class Cell:
     """What a case came to at one provider."""
 
     case: Case
-    told: Told
+    observed: ObservedCalls
     drift_mib: float
 
     def unexpected(self) -> list[str]:
         """Ends that the case does not allow."""
         others = Counter(
-            each.outcome for each in self.told.ended if each.outcome not in self.case.expected and not each.not_judged
+            each.outcome
+            for each in self.observed.ended
+            if each.outcome not in self.case.expected and not each.not_judged
         )
-        return [f"{self.told.name}: {times} x {outcome}" for outcome, times in others.items()]
+        return [f"{self.observed.name}: {times} x {outcome}" for outcome, times in others.items()]
 
     def late(self) -> list[str]:
         """Calls that had no answer by their deadline: the caller's own clock ends these, and hardly ever late."""
-        late = [each.seconds for each in self.told.ended if each.in_vain or each.late(self.case.deadline_s)]
-        return [f"{self.told.name}: {len(late)}, the latest after {max(late):.3f} s"] if late else []
+        late = [each.seconds for each in self.observed.ended if each.in_vain or each.late(self.case.deadline_s)]
+        return [f"{self.observed.name}: {len(late)}, the latest after {max(late):.3f} s"] if late else []
 
     def not_judged(self) -> int:
         """Calls that say nothing of the gateway."""
-        return sum(each.not_judged for each in self.told.ended)
+        return sum(each.not_judged for each in self.observed.ended)
 
     def hardly_judged(self) -> bool:
-        """Whether so few calls say something of the gateway that the case may as well not have been there."""
-        return self.not_judged() > len(self.told.ended) / 2
+        """Whether more than half of the calls say nothing of the gateway."""
+        return self.not_judged() > len(self.observed.ended) / 2
 
     def repeated(self) -> list[str]:
         """Calls that were sent more than once."""
-        return [f"{self.told.name}: {marker}" for marker, got in self.told.receipts.items() if got.begun > 1]
+        return [f"{self.observed.name}: {marker}" for marker, got in self.observed.receipts.items() if got.begun > 1]
 
 
 async def matrix(
-    stage: Stage, *, calls: int = 1000, at_once: int = 64, warming: int = 100, filling: int = 30_000, grpc: str = ""
+    environment: StressEnvironment,
+    *,
+    calls: int = 1000,
+    at_once: int = 64,
+    warming: int = 100,
+    filling: int = 30_000,
+    grpc: str = "",
 ) -> Figures:
     """Every fault at every adapter, without retries and without a breaker; then the sockets and the tasks that stay."""
-    async with farm(stage, grpc=grpc) as scene:
-        before = await scene.usage()
-        await scene.fill(filling)
-        for provider in scene.providers.values():
+    async with providers_harness(environment, grpc=grpc) as harness:
+        before = await harness.usage()
+        await harness.fill(filling)
+        for provider in harness.providers.values():
             for case in cases_at(provider):
-                await _cell(scene, provider, case, warming, at_once)
-        warm = await scene.usage()
+                await _cell(harness, provider, case, warming, at_once)
+        warm = await harness.usage()
         cells = []
-        for provider in scene.providers.values():
+        for provider in harness.providers.values():
             for case in cases_at(provider):
-                stage.say(f"{case.name} at {provider.name}")
-                cells.append(await _cell(scene, provider, case, calls, at_once))
-        after = await scene.usage()
-        rest = await scene.at_rest(before)
+                environment.report(f"{case.name} at {provider.name}")
+                cells.append(await _cell(harness, provider, case, calls, at_once))
+        after = await harness.usage()
+        rest = await harness.at_rest(before)
     return (
         *_what_was_told(cells),
         *left_behind(before, rest),
@@ -140,72 +158,71 @@ async def matrix(
     )
 
 
-async def matrix_in_small(stage: Stage, *, calls: int = 5) -> Figures:
+async def matrix_in_small(environment: StressEnvironment, *, calls: int = 5) -> Figures:
     """The same, at all adapters at once, and without what takes long to settle."""
-    async with farm(stage) as scene:
-        before = await scene.usage()
+    async with providers_harness(environment) as harness:
+        before = await harness.usage()
         cells = [
             cell
             for several in await asyncio.gather(
-                *(_cells(scene, provider, calls) for provider in scene.providers.values())
+                *(_cells(harness, provider, calls) for provider in harness.providers.values())
             )
             for cell in several
         ]
-        rest = await scene.at_rest(before, patient=False)
+        rest = await harness.at_rest(before, keep_connections=False)
     return (*_what_was_told(cells, OF_FEW), *left_behind(before, rest))
 
 
-async def _cells(scene: Farm, provider: Farmed, calls: int) -> list[Cell]:
-    return [await _cell(scene, provider, case, calls, calls) for case in cases_at(provider)]
+async def _cells(harness: ProvidersHarness, provider: FaultyProvider, calls: int) -> list[Cell]:
+    return [await _cell(harness, provider, case, calls, calls) for case in cases_at(provider)]
 
 
-async def matrix_with_defaults(stage: Stage, *, calls: int = 100, at_once: int = 32) -> Figures:
+async def matrix_with_defaults(environment: StressEnvironment, *, calls: int = 100, at_once: int = 32) -> Figures:
     """The same with retries and a breaker, which change how calls end, but never what is true."""
     cells: list[Cell] = []
     for at in range(len(cases(""))):  # a gateway each: one case's open circuit would be the next one's
-        async with farm(stage, tables=dict.fromkeys(ADAPTERS, DEFAULTS)) as scene:
-            for provider in scene.providers.values():
-                cells += [await _cell(scene, provider, cases_at(provider)[at], calls, at_once)]
+        async with providers_harness(environment, tables=dict.fromkeys(ADAPTERS, DEFAULTS)) as harness:
+            for provider in harness.providers.values():
+                cells += [await _cell(harness, provider, cases_at(provider)[at], calls, at_once)]
     return (
-        stated("calls", sum(len(cell.told.ended) for cell in cells)),
+        stated("calls", sum(len(cell.observed.ended) for cell in cells)),
         _none_late(cells),
-        *truths(cell.told for cell in cells),
+        *certainty_figures(cell.observed for cell in cells),
     )
 
 
-def _what_was_told(cells: Sequence[Cell], not_sent: float = TOLD_NOT_SENT) -> Figures:
+def _what_was_told(cells: Sequence[Cell], not_sent: float = MIN_NOT_SENT) -> Figures:
     return (
-        stated("calls", sum(len(cell.told.ended) for cell in cells)),
-        stated("not judged, for this process itself was held up", sum(cell.not_judged() for cell in cells)),
-        none_of("cases most of which is not judged", (cell.told.name for cell in cells if cell.hardly_judged())),
+        stated("calls", sum(len(cell.observed.ended) for cell in cells)),
+        stated("not judged, for this process itself was late", sum(cell.not_judged() for cell in cells)),
+        timed(none_of("cases hardly judged", (cell.observed.name for cell in cells if cell.hardly_judged()))),
         none_of("ended otherwise than expected", (each for cell in cells for each in cell.unexpected())),
         _none_late(cells),
-        *truths((cell.told for cell in cells), not_sent),
+        *certainty_figures((cell.observed for cell in cells), not_sent),
         none_of("requests sent more than once", (each for cell in cells for each in cell.repeated())),
     )
 
 
 def _none_late(cells: Sequence[Cell]) -> Figure:
-    return none_of(
-        f"later than the deadline + {LATE_S * 1000:.0f} ms", (each for cell in cells for each in cell.late())
-    )
+    late = (each for cell in cells for each in cell.late())
+    return timed(none_of(f"later than the deadline + {LATE_S * 1000:.0f} ms", late))
 
 
-def cases_at(provider: Farmed) -> tuple[Case, ...]:
+def cases_at(provider: FaultyProvider) -> tuple[Case, ...]:
     """All faults, as they are made for one provider."""
     return cases(f"{provider.proxy.base_url}/elsewhere")
 
 
-async def _cell(scene: Farm, provider: Farmed, case: Case, calls: int, at_once: int) -> Cell:
+async def _cell(harness: ProvidersHarness, provider: FaultyProvider, case: Case, calls: int, at_once: int) -> Cell:
     markers = new_markers(calls)
     provider.stock(markers)
-    memory = (await scene.usage()).memory_mib
+    memory = (await harness.usage()).memory_mib
     provider.proxy.ledger.clear()
     provider.proxy.fault = case.fault
-    ended = await scene.close_all(provider, markers, case.deadline_s, at_once)
+    ended = await harness.close_all(provider, markers, case.deadline_s, at_once)
     provider.proxy.fault = None
-    what_was_told = await told(f"{case.name} at {provider.name}", provider, ended)
-    return Cell(case, what_was_told, (await scene.usage()).memory_mib - memory)
+    observed = await observe(f"{case.name} at {provider.name}", provider, ended)
+    return Cell(case, observed, (await harness.usage()).memory_mib - memory)
 
 
 def left_behind(before: Usage, rest: Usage) -> Figures:
@@ -219,4 +236,4 @@ def left_behind(before: Usage, rest: Usage) -> Figures:
 
 def _most(cells: Iterable[Cell]) -> str:
     most = max(cells, key=lambda cell: cell.drift_mib)
-    return f"{most.drift_mib:.1f} MiB, {most.told.name}"
+    return f"{most.drift_mib:.1f} MiB, {most.observed.name}"

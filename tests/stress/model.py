@@ -1,4 +1,4 @@
-"""What the gateway must do, as dicts and the rules written down once more: no SQL, no concurrency, no crashes."""
+"""What the gateway must do, as dicts and plain rules: no SQL, no concurrency, no crashes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, Inexact
 from enum import StrEnum, unique
 
-from tests.stress.books import Books, Entry, Item, KeptEvent
+from tests.stress.ledger import Entry, Item, LedgerState, StoredEvent
 from tests.stress.sending import Win
 
 Account = tuple[str, str]
@@ -21,17 +21,17 @@ CONTENT = ("user_id", "currency", "amount", "round_id", "game_id", "promo_amount
 
 
 @unique
-class Settled(StrEnum):
-    """Who has settled an item."""
+class ResolvedBy(StrEnum):
+    """What has resolved an item."""
 
     NOBODY = "NOBODY"
     GATEWAY = "GATEWAY"
-    PERSON = "PERSON"
+    OPERATOR = "OPERATOR"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What is said of one callback: the word for it, the field at fault, the balance."""
+class Answer:
+    """The answer to one callback: its kind, the field at fault, the balance."""
 
     word: str
     field: str = ""
@@ -40,17 +40,17 @@ class Said:
 
 @dataclass
 class Close:
-    """A request to close: what it stands for, and what became of it."""
+    """A request to close: its content, and its outcome."""
 
     content: tuple[str, ...]
     settled: str = ""
     certainty: str = ""
-    under_way: bool = False
+    in_flight: bool = False
 
 
 @dataclass
 class Model:
-    """The state that the books must show."""
+    """The state that the ledger must show."""
 
     opening: dict[Account, Decimal] = field(default_factory=dict)
     cash: dict[Account, Decimal] = field(default_factory=dict)
@@ -58,12 +58,12 @@ class Model:
     prizes: dict[str, Win] = field(default_factory=dict)
     """By the prize's reference: the Result that brought it."""
     transactions: dict[str, str] = field(default_factory=dict)
-    """By any reference: its transaction id, once it was told or seen."""
-    items: dict[ItemKey, Settled] = field(default_factory=dict)
+    """By any reference: its transaction id, once it was answered or seen."""
+    items: dict[ItemKey, ResolvedBy] = field(default_factory=dict)
     expired: set[tuple[str, str]] = field(default_factory=set)
     closes: dict[str, Close] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
-    """Ids of the events that were seen, in their order: it is for good."""
+    """Ids of the events that were seen, in their order, which never changes."""
     events: "Counter[tuple[str, ...]]" = field(default_factory=Counter)
     """Events as (type, user, session, request, reference)."""
 
@@ -77,14 +77,14 @@ class Model:
         self.cash.setdefault(account, opening)
         return "opened"
 
-    def deliver(self, sent: Win) -> Said:
+    def deliver(self, sent: Win) -> Answer:
         """The reference first, then its prize's, then the account, then the currency."""
         if sent.reference in self.prizes:
             return self.refuse(sent, "REFERENCE_REUSED", "reference")
         if (known := self.results.get(sent.reference)) is not None:
             if differing := [name for name in CONTENT if getattr(known, name) != getattr(sent, name)]:
                 return self.refuse(sent, "REFERENCE_REUSED", differing[0])
-            return Said("CREDITED", cash=self.cash[sent.user_id, sent.currency])
+            return Answer("CREDITED", cash=self.cash[sent.user_id, sent.currency])
         if sent.promo_amount is not None and not self._prize_fits(sent):
             return self.refuse(sent, "REFERENCE_REUSED", "promo_reference")
         if (sent.user_id, sent.currency) not in self.cash:
@@ -93,20 +93,20 @@ class Model:
             return self.refuse(sent, fault, name)
         return self._credit(sent)
 
-    def refuse(self, sent: Win, fault: str, name: str) -> Said:
-        """An item for a person, and an event where it is a new one; what a person has settled stays so."""
+    def refuse(self, sent: Win, fault: str, name: str) -> Answer:
+        """An item for an operator, and an event if it is new. What an operator has resolved stays resolved."""
         key = (sent.reference, sent.user_id, fault, name)
-        if self.items.get(key, Settled.GATEWAY) is Settled.GATEWAY:
-            self.items[key] = Settled.NOBODY
+        if self.items.get(key, ResolvedBy.GATEWAY) is ResolvedBy.GATEWAY:
+            self.items[key] = ResolvedBy.NOBODY
             self.events["RESULT_REFUSED", sent.user_id, "", "", sent.reference] += 1
-        return Said(fault, name)
+        return Answer(fault, name)
 
-    def expire(self, user_id: str, session_id: str) -> Said:
-        """One event, however often it is told."""
+    def expire(self, user_id: str, session_id: str) -> Answer:
+        """One event, however often it is reported."""
         if (user_id, session_id) not in self.expired:
             self.expired.add((user_id, session_id))
             self.events["SESSION_EXPIRED", user_id, session_id, "", ""] += 1
-        return Said("ACCEPTED")
+        return Answer("ACCEPTED")
 
     def close(self, request_id: str, user_id: str, reason: str, comes_to: str) -> str:
         """What a close is answered when the provider `comes_to` CLOSED, NO_ACTIVE_SESSION, REFUSED or UNKNOWN."""
@@ -115,8 +115,8 @@ class Model:
             return "REQUEST_ID_REUSED"
         if close.settled:
             return close.settled
-        if close.under_way:
-            close.certainty, close.under_way = "UNKNOWN", False
+        if close.in_flight:
+            close.certainty, close.in_flight = "UNKNOWN", False
         key = (request_id, user_id, "CLOSE_UNKNOWN", "")
         if comes_to == "UNKNOWN":
             close.certainty = "UNKNOWN"
@@ -137,12 +137,12 @@ class Model:
         close = self.closes.setdefault(request_id, Close((user_id, reason)))
         if close.content != (user_id, reason) or close.settled:
             return
-        close.under_way = True
+        close.in_flight = True
         self._open((request_id, user_id, "CLOSE_UNKNOWN", ""))
 
-    def settle(self, key: ItemKey) -> None:
-        """A person has looked at an open item."""
-        self.items[key] = Settled.PERSON
+    def resolve(self, key: ItemKey) -> None:
+        """An operator has resolved an open item."""
+        self.items[key] = ResolvedBy.OPERATOR
 
     def _prize_fits(self, sent: Win) -> bool:
         if sent.promo_reference == sent.reference or sent.promo_reference in self.results:
@@ -151,7 +151,7 @@ class Model:
         alike = ("user_id", "currency", "promo_amount", "round_id", "game_id")
         return known is None or all(getattr(known, name) == getattr(sent, name) for name in alike)
 
-    def _credit(self, sent: Win) -> Said:
+    def _credit(self, sent: Win) -> Answer:
         account = (sent.user_id, sent.currency)
         self.results[sent.reference] = sent
         self.cash[account] = EXACT.add(self.cash[account], sent.amount)
@@ -162,57 +162,57 @@ class Model:
         for key in self.items:
             if key[0] == sent.reference and key[1] == sent.user_id and key[2] != "CLOSE_UNKNOWN":
                 self._resolve(key)
-        return Said("CREDITED", cash=self.cash[account])
+        return Answer("CREDITED", cash=self.cash[account])
 
     def _open(self, key: ItemKey) -> None:
-        if self.items.get(key, Settled.GATEWAY) is Settled.GATEWAY:
-            self.items[key] = Settled.NOBODY
+        if self.items.get(key, ResolvedBy.GATEWAY) is ResolvedBy.GATEWAY:
+            self.items[key] = ResolvedBy.NOBODY
 
     def _resolve(self, key: ItemKey) -> None:
-        if self.items.get(key) is Settled.NOBODY:
-            self.items[key] = Settled.GATEWAY
+        if self.items.get(key) is ResolvedBy.NOBODY:
+            self.items[key] = ResolvedBy.GATEWAY
 
-    # --- Against the books --------------------------------------------------------------------------------------------
+    # --- Against the ledger -------------------------------------------------------------------------------------------
 
-    def differences(self, books: Books) -> list[str]:
-        """Where the books are not as they must be. Transaction ids and event ids that are new are remembered."""
+    def differences(self, state: LedgerState) -> list[str]:
+        """Where the ledger differs from the model. Transaction ids and event ids that are new are remembered."""
         found = [
             f"{name}: {kept} must be {expected}"
             for name, kept, expected in (
-                ("opening", books.opening, self.opening),
-                ("cash", books.cash, self.cash),
-                ("transactions", dict(books.entries), self._entries(books)),
-                ("credits of another wallet", books.wallet_credits, {}),
-                ("items", sorted(map(str, books.items)), sorted(map(str, self._items()))),
-                ("events", _kinds(books.events), self.events),
-                ("order of events", [event.id for event in books.events[: len(self.seen)]], self.seen),
+                ("opening", state.opening, self.opening),
+                ("cash", state.cash, self.cash),
+                ("transactions", dict(state.entries), self._entries(state)),
+                ("credits of another wallet", state.wallet_credits, {}),
+                ("items", sorted(map(str, state.items)), sorted(map(str, self._items()))),
+                ("events", _kinds(state.events), self.events),
+                ("order of events", [event.id for event in state.events[: len(self.seen)]], self.seen),
             )
             if kept != expected
         ]
         if not found:
-            self.seen = [event.id for event in books.events]
-            self.transactions = {reference: entry.transaction_id for reference, entry in books.entries.items()}
+            self.seen = [event.id for event in state.events]
+            self.transactions = {reference: entry.transaction_id for reference, entry in state.entries.items()}
         return found
 
-    def _entries(self, books: Books) -> dict[str, Entry]:
+    def _entries(self, state: LedgerState) -> dict[str, Entry]:
         wins = {
             **{ref: ("RESULT", sent, sent.amount) for ref, sent in self.results.items()},
             **{ref: ("PROMO", sent, sent.promo_amount or Decimal(0)) for ref, sent in self.prizes.items()},
         }
         return {
-            ref: Entry(kind, self._transaction_id(ref, books), sent.user_id, sent.currency, amount)
+            ref: Entry(kind, self._transaction_id(ref, state), sent.user_id, sent.currency, amount)
             for ref, (kind, sent, amount) in wins.items()
         }
 
-    def _transaction_id(self, reference: str, books: Books) -> str:
-        kept = books.entries.get(reference)
+    def _transaction_id(self, reference: str, state: LedgerState) -> str:
+        kept = state.entries.get(reference)
         return self.transactions.get(reference, kept.transaction_id if kept else "")
 
     def _items(self) -> list[Item]:
-        return [Item(*key, settled is Settled.NOBODY) for key, settled in self.items.items()]
+        return [Item(*key, settled is ResolvedBy.NOBODY) for key, settled in self.items.items()]
 
 
-def _kinds(events: Sequence[KeptEvent]) -> "Counter[tuple[str, ...]]":
+def _kinds(events: Sequence[StoredEvent]) -> "Counter[tuple[str, ...]]":
     return Counter((event.type, event.user_id, event.session_id, event.request_id, event.reference) for event in events)
 
 

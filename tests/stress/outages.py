@@ -12,15 +12,15 @@ from enum import StrEnum, unique
 from pathlib import Path
 from time import monotonic
 
-from tests.stress.books import audit
-from tests.stress.figures import Figures, at_most, exactly, none_of, stated
-from tests.stress.resilience_harness import (
+from tests.stress.figures import Figures, at_most, exactly, none_of, stated, timed
+from tests.stress.ledger import audit
+from tests.stress.processes import (
     WALLET,
     Engine,
     Served,
-    Stage,
-    bury,
+    StressEnvironment,
     free_port,
+    kill_process,
     launch,
     open_accounts,
     resident_mib,
@@ -29,9 +29,9 @@ from tests.stress.resilience_harness import (
 )
 from tests.stress.sending import SEND_AGAIN, Load, Provider, Win, provider, win
 
-PATIENCE_S = 4.0
+ANSWER_TIMEOUT_S = 4.0
 DRIFT_MIB = 16.0
-"""What the memory may differ by at the end from a third of the way."""
+"""What the memory may grow by over the last two thirds."""
 
 
 @unique
@@ -55,39 +55,43 @@ def outages_of(engine: Engine) -> tuple[Outage, ...]:
 
 @dataclass
 class Drive:
-    """Deliveries while something does not work, and how the gateway's memory does meanwhile."""
+    """Deliveries while something does not work, and the gateway's memory then."""
 
-    told: list[tuple[int | None, float]] = field(default_factory=list)
+    answers: list[tuple[int | None, float]] = field(default_factory=list)
     early_mib: float = 0.0
     late_mib: float = 0.0
 
 
-async def outage(stage: Stage, what: Outage, *, deliveries: int = 2000, at_once: int = 128) -> Figures:
+async def outage(
+    environment: StressEnvironment, what: Outage, *, deliveries: int = 2000, at_once: int = 128
+) -> Figures:
     """Deliver while it lasts, then until all is acknowledged."""
-    url = await stage.database()
-    ledger = await stage.database() if what.of_wallet else ""
+    url = await environment.database()
+    ledger = await environment.database() if what.of_wallet else ""
     async with AsyncExitStack() as stack:
-        wallet = await stack.enter_async_context(_wallet(stage, ledger)) if ledger else None
-        gateway = await stack.enter_async_context(running(stage.configure(url, wallet=wallet.at if wallet else "")))
+        wallet = await stack.enter_async_context(_wallet(environment, ledger)) if ledger else None
+        gateway = await stack.enter_async_context(
+            running(environment.configure(url, wallet=wallet.at if wallet else ""))
+        )
         await open_accounts(wallet.served.grpc if wallet else gateway.grpc)
-        sender = await stack.enter_async_context(provider(lambda: [gateway.callbacks], 2 * PATIENCE_S))
+        sender = await stack.enter_async_context(provider(lambda: [gateway.callbacks], 2 * ANSWER_TIMEOUT_S))
         load = Load(sender)
         async with load.running():
             await load.more(at_once)
         wins = [win(number, prefix="outage") for number in range(deliveries)]
-        async with _lasting(stage, what, url, wallet):
+        async with _lasting(environment, what, url, wallet):
             drive = await _drive(sender, gateway, wins, at_once)
         ended_at = monotonic()
         acknowledged = dict(load.acknowledged)
         first = await sender.deliver_until_final(wins[0])
         recovered_s = monotonic() - ended_at
         acknowledged |= {wins[0].reference: first.transaction_id, **await _send_all(sender, wins[1:], at_once)}
-    codes = Counter(code for code, _ in drive.told)
+    codes = Counter(code for code, _ in drive.answers)
     sent = load.sent | {each.reference: each for each in wins}
     return (
         exactly("deliveries answered 998", deliveries, codes[SEND_AGAIN]),
-        none_of("answered otherwise, or not", (code for code, _ in drive.told if code != SEND_AGAIN)),
-        at_most("slowest answer", PATIENCE_S, max(seconds for _, seconds in drive.told), " s"),
+        none_of("answered otherwise, or not", (code for code, _ in drive.answers if code != SEND_AGAIN)),
+        timed(at_most("slowest answer", ANSWER_TIMEOUT_S, max(seconds for _, seconds in drive.answers), " s")),
         at_most("drift of the gateway's memory", DRIFT_MIB, drive.late_mib - drive.early_mib, " MiB"),
         stated("the gateway's memory", f"{drive.late_mib:.0f} MiB"),
         stated("first acknowledgement after the outage", f"{recovered_s:.2f} s"),
@@ -100,9 +104,9 @@ async def _drive(sender: Provider, gateway: Served, wins: list[Win], at_once: in
 
     async def deliver() -> None:
         for sent in left:
-            told = await sender.deliver(sent)
-            drive.told.append((told.code, told.seconds))
-            if len(drive.told) == len(wins) // 3:
+            answer = await sender.deliver(sent)
+            drive.answers.append((answer.code, answer.seconds))
+            if len(drive.answers) == len(wins) // 3:
                 drive.early_mib = resident_mib(gateway.pid)
 
     await asyncio.gather(*(deliver() for _ in range(at_once)))
@@ -116,9 +120,9 @@ async def _send_all(sender: Provider, wins: list[Win], at_once: int) -> dict[str
 
     async def deliver() -> None:
         for sent in left:
-            told = await sender.deliver_until_final(sent)
-            if told.code == 0:
-                acknowledged[sent.reference] = told.transaction_id
+            answer = await sender.deliver_until_final(sent)
+            if answer.code == 0:
+                acknowledged[sent.reference] = answer.transaction_id
 
     await asyncio.gather(*(deliver() for _ in range(at_once)))
     return acknowledged
@@ -144,33 +148,35 @@ class Wallet:
 
 
 @asynccontextmanager
-async def _wallet(stage: Stage, ledger: str) -> AsyncIterator[Wallet]:
+async def _wallet(environment: StressEnvironment, ledger: str) -> AsyncIterator[Wallet]:
     at = f"127.0.0.1:{free_port()}"
-    config = stage.configure(ledger, grpc=at)
+    config = environment.configure(ledger, grpc=at)
     wallet = Wallet(at, config, await serving(await launch(config, WALLET), config))
     try:
         yield wallet
         await wallet.served.stop()
     finally:
-        await bury(wallet.served.process)
+        await kill_process(wallet.served.process)
 
 
 @asynccontextmanager
-async def _lasting(stage: Stage, what: Outage, url: str, wallet: Wallet | None) -> AsyncIterator[None]:
+async def _lasting(
+    environment: StressEnvironment, what: Outage, url: str, wallet: Wallet | None
+) -> AsyncIterator[None]:
     """The outage, for as long as the block lasts."""
     if wallet is not None:
         async with _ended(wallet) if what is Outage.WALLET_DOWN else _frozen([wallet.served.pid]):
             yield
-    elif stage.engine is Engine.SQLITE:
+    elif environment.engine is Engine.SQLITE:
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             yield
     elif what is Outage.DATABASE_DOWN:
-        await asyncio.to_thread(stage.postgres.stop, "immediate")
+        await asyncio.to_thread(environment.postgres.stop, "immediate")
         yield
-        await asyncio.to_thread(stage.postgres.start)
+        await asyncio.to_thread(environment.postgres.start)
     else:
-        postmaster = stage.postgres.pid()
+        postmaster = environment.postgres.pid()
         async with _frozen([postmaster, *_children(postmaster)]):
             yield
 

@@ -17,8 +17,8 @@ from tests.support.results import result_body
 
 PROVIDER = "monaco"
 CURRENCY = "EUR"
-PATIENCE_S = 4.0
-"""Providers are known to wait this long for an answer."""
+ANSWER_TIMEOUT_S = 4.0
+"""A provider's timeout."""
 
 PAUSE_S = 0.05
 """Between two deliveries of the same Result."""
@@ -55,12 +55,12 @@ class Win:
 
 
 def win(number: int, *, prefix: str = "ref") -> Win:
-    """The provider's n-th Result: amounts differ, so that a sum tells which were credited."""
+    """The provider's n-th Result: amounts differ, so that a sum shows which were credited."""
     return Win(f"{prefix}-{number}", USERS[number % len(USERS)], Decimal(number % 97 + 1) / 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryAnswer:
     """What came of one delivery: the dialect's code, None where no answer came."""
 
     code: int | None
@@ -81,7 +81,7 @@ class Provider:
         self._addresses = addresses
         self._turn = count()
 
-    async def deliver(self, sent: Win, at: str = "") -> Told:
+    async def deliver(self, sent: Win, at: str = "") -> DeliveryAnswer:
         """Deliver once; where no gateway is known, as soon as one is."""
         address = at or await self._address()
         url = f"http://{address}/callbacks/{PROVIDER}/{callback_key(PROVIDER)}/V4/Result"
@@ -90,15 +90,15 @@ class Provider:
             async with self._http.post(url, data=sent.body()) as reply:
                 said = await reply.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, json.JSONDecodeError):
-            return Told(None, seconds=monotonic() - begun)
-        return Told(said["error"], said.get("transactionId", ""), monotonic() - begun)
+            return DeliveryAnswer(None, seconds=monotonic() - begun)
+        return DeliveryAnswer(said["error"], said.get("transactionId", ""), monotonic() - begun)
 
-    async def deliver_until_final(self, sent: Win) -> Told:
+    async def deliver_until_final(self, sent: Win) -> DeliveryAnswer:
         """Deliver until there is a final answer."""
         while True:
-            told = await self.deliver(sent)
-            if told.is_final:
-                return told
+            answer = await self.deliver(sent)
+            if answer.is_final:
+                return answer
             await asyncio.sleep(PAUSE_S)
 
     async def _address(self) -> str:
@@ -109,10 +109,12 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(addresses: Callable[[], Sequence[str]], patience_s: float = PATIENCE_S) -> AsyncIterator[Provider]:
-    """A provider that waits `patience_s` for an answer."""
+async def provider(
+    addresses: Callable[[], Sequence[str]], timeout_s: float = ANSWER_TIMEOUT_S
+) -> AsyncIterator[Provider]:
+    """A provider that waits `timeout_s` for an answer."""
     connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=patience_s)
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
         yield Provider(http, addresses)
 
@@ -131,9 +133,9 @@ class Load:
     prefix: str = "ref"
     sent: dict[str, Win] = field(default_factory=dict)
     acknowledged: dict[str, str] = field(default_factory=dict)
-    """The transaction id that each reference was told."""
+    """The transaction id that each reference was answered with."""
     contradictions: list[str] = field(default_factory=list)
-    """References that were told two transactions, or were refused."""
+    """References that were answered with two transactions, or were refused."""
     answers: Counter[int | None] = field(default_factory=Counter)
     longest_gap_s: float = 0.0
     """Without any acknowledgement."""
@@ -157,8 +159,8 @@ class Load:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def more(self, acknowledgements: int, within_s: float = 60) -> None:
-        """Wait until so many more are acknowledged. Raises TimeoutError."""
+    async def more(self, acknowledgements: int, within_s: float = 120) -> None:
+        """Wait until that many more are acknowledged. Raises TimeoutError."""
         wanted = len(self.acknowledged) + acknowledgements
         async with asyncio.timeout(within_s), self._progress:
             await self._progress.wait_for(lambda: len(self.acknowledged) >= wanted)
@@ -173,13 +175,13 @@ class Load:
             await asyncio.sleep(number % 7 / 7 * self.idle_s)
 
     async def _deliver(self, sent: Win) -> None:
-        while not (told := await self.sender.deliver(sent)).is_final:
-            self.answers[told.code] += 1
+        while not (answer := await self.sender.deliver(sent)).is_final:
+            self.answers[answer.code] += 1
             await asyncio.sleep(PAUSE_S)
-        self.answers[told.code] += 1
-        known = self.acknowledged.setdefault(sent.reference, told.transaction_id)
-        if told.code != 0 or not told.transaction_id or known != told.transaction_id:
-            self.contradictions.append(f"{sent.reference} {told.code} {told.transaction_id} {known}")
+        self.answers[answer.code] += 1
+        known = self.acknowledged.setdefault(sent.reference, answer.transaction_id)
+        if answer.code != 0 or not answer.transaction_id or known != answer.transaction_id:
+            self.contradictions.append(f"{sent.reference} {answer.code} {answer.transaction_id} {known}")
         at = monotonic()
         self.longest_gap_s = max(self.longest_gap_s, at - self._acknowledged_at)
         self._acknowledged_at = at

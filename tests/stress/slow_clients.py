@@ -1,4 +1,4 @@
-"""Two hundred slow drippers on the callbacks: good ones are answered as before, and each dripper is gone in time."""
+"""Two hundred slow clients on the callbacks: good ones are answered as before, and each slow one is ended in time."""
 
 import statistics
 from collections.abc import Iterator
@@ -7,58 +7,57 @@ from itertools import count
 
 from bench.load import http
 from bench.load.http import request
-from bench.load.tally import Tally
-from tests.stress.figures import Figures, at_least, at_most, exactly, none_of, stated
-from tests.stress.resilience_harness import Served, Stage, open_accounts, running
+from bench.load.tally import Tally, percentile
+from tests.stress.figures import Figures, at_least, at_most, exactly, none_of, stated, timed
+from tests.stress.processes import Served, StressEnvironment, open_accounts, running
 from tests.stress.sending import PROVIDER, win
-from tests.stress.slowloris import dripping_apart, outlived
+from tests.stress.slowloris import outlived, slow_clients_process
 from tests.support.gateway import callback_key
 
-GONE_S = 10.0
-DRIPS_S = 0.5
-"""Who is gone sooner was turned away, and has not dripped."""
-LINGERING_S = 0.25
-"""That this process may take to see that a dripper is gone."""
+MAX_LIFE_S = 10.0
+MIN_LIFE_S = 0.5
+"""A client that ends sooner was rejected, and has sent nothing."""
+NOTICE_S = 0.25
+"""That this process may take to see that a client is gone."""
 SLOWER = 1.2
 AFTERWARDS_S = 0.6
-"""For which good Results are sent when all drippers are gone."""
+"""For which good Results are sent when all slow clients are gone."""
 
 
-async def drippers(
-    stage: Stage,
+async def slow_clients(
+    environment: StressEnvironment,
     *,
     number: int = 200,
     pairs: int = 7,
     seconds: float = 3.0,
     rate: float = 1000,
-    limit_s: float = GONE_S,
-    slower: float = SLOWER,
+    limit_s: float = MAX_LIFE_S,
     callbacks: str = "",
 ) -> Figures:
-    """Results at a steady rate, without drippers and among them, in turns; then how long each dripper lives.
+    """Results at a steady rate, without slow clients and among them, in turns; then how long each of them lives.
 
     `callbacks` is more of that section of the configuration.
     """
-    path = stage.configure(await stage.database())
+    path = environment.configure(await environment.database())
     path.write_text(path.read_text().replace("[callbacks]", f"[callbacks]\n{callbacks}"))
     async with running(path) as gateway:
         await open_accounts(gateway.grpc)
         results = _results()
         ratios, without, among, wrong = [], [], [], []
         for pair in range(pairs):
-            stage.say(f"pair {pair + 1}")
+            environment.report(f"pair {pair + 1}")
             waits = []
-            for dripping in (False, True):
+            for with_slow_clients in (False, True):
                 async with AsyncExitStack() as stack:
-                    if dripping:
-                        await stack.enter_async_context(dripping_apart(gateway.callbacks, PROVIDER, number))
+                    if with_slow_clients:
+                        await stack.enter_async_context(slow_clients_process(gateway.callbacks, PROVIDER, number))
                     tally = await _drive(gateway, results, rate, seconds)
-                waits.append(sorted(tally.waits)[len(tally.waits) * 99 // 100])
+                waits.append(percentile(tally.latencies, 99))
                 wrong += [tally.first_wrong] * bool(tally.wrong)
             without.append(waits[0])
             among.append(waits[1])
             ratios.append(waits[1] / waits[0])
-        stage.say("until the last one is gone")
+        environment.report("until the last one is gone")
         lives = await outlived(gateway.callbacks, PROVIDER, number, limit_s)
         tally = await _drive(gateway, results, rate, AFTERWARDS_S)
     lasting = [each.kind for each in lives if each.lived_s is None]
@@ -66,15 +65,17 @@ async def drippers(
         stated("Results a second", rate),
         none_of("Results answered otherwise than credited", wrong),
         stated("p99 of a Result, without", f"{statistics.median(without) * 1e3:.2f} ms"),
-        stated("p99 of a Result, among drippers", f"{statistics.median(among) * 1e3:.2f} ms"),
-        at_most("among by without, median of pairs", slower, statistics.median(ratios)),
+        stated("p99 of a Result, among slow_clients", f"{statistics.median(among) * 1e3:.2f} ms"),
+        timed(at_most("among by without, median of pairs", SLOWER, statistics.median(ratios))),
         stated("each pair", " ".join(f"{ratio:.2f}" for ratio in ratios)),
-        stated("drippers", number),
+        stated("slow_clients", number),
         none_of(f"... that live longer than {limit_s:g} s", lasting),
-        at_most(
-            "... the longest life", limit_s + LINGERING_S, max(each.lived_s or limit_s + 1 for each in lives), " s"
+        timed(
+            at_most(
+                "... the longest life", limit_s + NOTICE_S, max(each.lived_s or limit_s + 1 for each in lives), " s"
+            )
         ),
-        at_least("... the shortest life", DRIPS_S, min(each.lived_s or limit_s + 1 for each in lives), " s"),
+        at_least("... the shortest life", MIN_LIFE_S, min(each.lived_s or limit_s + 1 for each in lives), " s"),
         exactly("Results answered wrongly afterwards", 0, tally.wrong),
         at_least("... and well", 1, tally.answered),
     )

@@ -1,4 +1,4 @@
-"""Slow drippers: connections to the callbacks that bring a request byte by byte, for ever, or nothing at all."""
+"""Slow clients: connections to the callbacks that send a request byte by byte, without end, or nothing at all."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from time import monotonic
 
 import uvloop
 
-from tests.stress.resilience_harness import ROOT
+from tests.stress.processes import ROOT
 from tests.support.gateway import callback_key
 from tests.support.results import result_body
 
@@ -24,7 +24,7 @@ ENDLESS = 100_000
 
 @unique
 class Kind(StrEnum):
-    """What a dripper brings."""
+    """What a slow client sends."""
 
     NOTHING = "nothing"
     HEAD = "head"
@@ -34,15 +34,15 @@ class Kind(StrEnum):
 
 
 @dataclass
-class Dripper:
+class SlowClient:
     """One connection."""
 
     kind: Kind
     lived_s: float | None = None
     """From connecting until the gateway ended it; None while it lives."""
 
-    async def drip(self, address: str, provider: str) -> None:
-        """Drip until the gateway ends the connection."""
+    async def run(self, address: str, provider: str) -> None:
+        """Send until the gateway ends the connection."""
         loop = asyncio.get_running_loop()
         host, _, port = address.rpartition(":")
         with socket.socket() as sock:
@@ -51,15 +51,15 @@ class Dripper:
             begun = monotonic()
             with suppress(OSError):
                 await loop.sock_sendall(sock, self._at_first(provider))
-                hearing = asyncio.create_task(self._until_closed(sock))
+                reading = asyncio.create_task(self._until_closed(sock))
                 try:
-                    while not hearing.done():
-                        await asyncio.wait({hearing}, timeout=INTERVAL_S)
-                        if self.kind is not Kind.NOTHING and not hearing.done():
+                    while not reading.done():
+                        await asyncio.wait({reading}, timeout=INTERVAL_S)
+                        if self.kind is not Kind.NOTHING and not reading.done():
                             await loop.sock_sendall(sock, b"x")
                 finally:
-                    hearing.cancel()
-                    await asyncio.wait({hearing})
+                    reading.cancel()
+                    await asyncio.wait({reading})
             self.lived_s = monotonic() - begun
 
     async def _until_closed(self, sock: socket.socket) -> None:
@@ -77,23 +77,23 @@ class Dripper:
             case Kind.BODY:
                 return line + b"Content-Length: %d\r\n\r\n" % ENDLESS
             case Kind.SECOND:
-                body = result_body("dripped", userId="nobody")
+                body = result_body("slow", userId="unknown")
                 return line + b"Content-Length: %d\r\n\r\n%s" % (len(body), body) + line + b"X-Endless: "
 
 
 @dataclass
-class Drippers:
-    """So many drippers of all kinds, whoever ends one of them."""
+class SlowClients:
+    """Slow clients of all kinds; one that ends is replaced."""
 
     address: str
     provider: str
     number: int
-    gone: list[Dripper] = field(default_factory=list)
-    living: list[Dripper] = field(default_factory=list)
+    gone: list[SlowClient] = field(default_factory=list)
+    living: list[SlowClient] = field(default_factory=list)
 
     @asynccontextmanager
-    async def dripping(self) -> AsyncIterator[None]:
-        """All of them, and another one for each that is gone, while the block lasts."""
+    async def running(self) -> AsyncIterator[None]:
+        """All of them, until the block ends."""
         tasks = [
             asyncio.create_task(self._one(kind, INTERVAL_S * at / self.number))
             for at, kind in enumerate(islice(cycle(Kind), self.number))
@@ -108,21 +108,21 @@ class Drippers:
     async def _one(self, kind: Kind, after_s: float) -> None:
         await asyncio.sleep(after_s)  # not all drops at the same moment
         while True:
-            dripper = Dripper(kind)
-            self.living.append(dripper)
+            client = SlowClient(kind)
+            self.living.append(client)
             try:
-                await dripper.drip(self.address, self.provider)
-            except OSError:  # it was not even let in
+                await client.run(self.address, self.provider)
+            except OSError:  # it was rejected
                 await asyncio.sleep(INTERVAL_S)
                 continue
             finally:
-                self.living.remove(dripper)
-            self.gone.append(dripper)
+                self.living.remove(client)
+            self.gone.append(client)
 
 
 @asynccontextmanager
-async def dripping_apart(address: str, provider: str, number: int) -> AsyncIterator[None]:
-    """So many drippers in a process of their own, which does not hold up who measures, while the block lasts."""
+async def slow_clients_process(address: str, provider: str, number: int) -> AsyncIterator[None]:
+    """Slow clients in a separate process, so that they do not delay the measuring one, until the block ends."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -135,7 +135,7 @@ async def dripping_apart(address: str, provider: str, number: int) -> AsyncItera
     )
     try:
         assert process.stdout is not None
-        assert await process.stdout.readline(), "the drippers did not start"
+        assert await process.stdout.readline(), "the slow clients did not start"
         yield
     finally:
         with suppress(ProcessLookupError):
@@ -143,24 +143,24 @@ async def dripping_apart(address: str, provider: str, number: int) -> AsyncItera
         await process.wait()
 
 
-async def _drip_apart(address: str, provider: str, number: int) -> None:
-    async with Drippers(address, provider, number).dripping():
+async def _run_apart(address: str, provider: str, number: int) -> None:
+    async with SlowClients(address, provider, number).running():
         await asyncio.sleep(2 * INTERVAL_S)
-        sys.stdout.write("dripping\n")
+        sys.stdout.write("running\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
 
 
-async def outlived(address: str, provider: str, number: int, limit_s: float) -> Sequence[Dripper]:
-    """So many drippers, each dripping until the gateway ends it, or it is a second over the limit."""
-    drippers = [Dripper(kind) for kind in islice(cycle(Kind), number)]
-    dripping = [asyncio.create_task(each.drip(address, provider)) for each in drippers]
-    await asyncio.wait(dripping, timeout=limit_s + 1)
-    for task in dripping:
+async def outlived(address: str, provider: str, number: int, limit_s: float) -> Sequence[SlowClient]:
+    """Slow clients, each until the gateway ends it, or until it is a second over the limit."""
+    slow_clients = [SlowClient(kind) for kind in islice(cycle(Kind), number)]
+    running = [asyncio.create_task(each.run(address, provider)) for each in slow_clients]
+    await asyncio.wait(running, timeout=limit_s + 1)
+    for task in running:
         task.cancel()
-    await asyncio.wait(dripping)
-    return drippers
+    await asyncio.wait(running)
+    return slow_clients
 
 
 if __name__ == "__main__":
-    uvloop.run(_drip_apart(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    uvloop.run(_run_apart(sys.argv[1], sys.argv[2], int(sys.argv[3])))

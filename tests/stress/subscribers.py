@@ -11,9 +11,9 @@ from grpc import aio
 
 from gateway.v1.session_service_pb2 import WatchEventsRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.stress.books import audit, read_books, twice
 from tests.stress.figures import Figures, at_least, exactly, none_of, stated
-from tests.stress.resilience_harness import Engine, Served, Stage, bury, launch, open_accounts, serving
+from tests.stress.ledger import audit, read_ledger, twice
+from tests.stress.processes import Engine, Served, StressEnvironment, kill_process, launch, open_accounts, serving
 from tests.stress.sending import PAUSE_S, Load, provider
 
 CATCHING_UP_S = 30
@@ -40,16 +40,18 @@ class Subscriber:
     async def _watch_at(self, address: str) -> None:
         async with aio.insecure_channel(address) as channel:
             after = self.seen[-1] if self.seen else ""
-            async for told in SessionServiceStub(channel).WatchEvents(WatchEventsRequest(after_event_id=after)):
-                self.seen.append(told.event.id)
+            async for received in SessionServiceStub(channel).WatchEvents(WatchEventsRequest(after_event_id=after)):
+                self.seen.append(received.event.id)
 
 
-async def subscribers(stage: Stage, *, watching: int = 4, replicas: int = 3, events: int = 3000) -> Figures:
+async def subscribers(
+    environment: StressEnvironment, *, watching: int = 4, replicas: int = 3, events: int = 3000
+) -> Figures:
     """Write at all replicas, and kill one in the middle; on SQLite the only process is killed, and comes back."""
-    url = await stage.database()
-    replicas = 1 if stage.engine is Engine.SQLITE else replicas
+    url = await environment.database()
+    replicas = 1 if environment.engine is Engine.SQLITE else replicas
     async with AsyncExitStack() as stack:
-        gateways = [await _replica(stage, url, stack) for _ in range(replicas)]
+        gateways = [await _replica(environment, url, stack) for _ in range(replicas)]
         await open_accounts(gateways[0].grpc)
         sender = await stack.enter_async_context(provider(lambda: [each.callbacks for each in gateways]))
         crowd = [Subscriber(lambda: [each.grpc for each in gateways], number) for number in range(watching)]
@@ -59,17 +61,17 @@ async def subscribers(stage: Stage, *, watching: int = 4, replicas: int = 3, eve
             doomed = gateways.pop()
             doomed.kill()
             await doomed.ended()
-            stage.say(f"a replica is killed, {len(load.acknowledged)} acknowledged")
+            environment.report(f"a replica is killed, {len(load.acknowledged)} acknowledged")
             if not gateways:
-                gateways.append(await _replica(stage, url, stack))
+                gateways.append(await _replica(environment, url, stack))
             await load.more(events // 2)
-        books = await read_books(url)
-        expected = [event.id for event in books.events]
+        state = await read_ledger(url)
+        expected = [event.id for event in state.events]
         caught_up = await _caught_up(crowd, len(expected))
         resumed = sum(each.resumed > 0 for each in crowd)
         for gateway in gateways:
             await gateway.stop()
-    after = await read_books(url)
+    after = await read_ledger(url)
     return (
         stated("events", len(expected)),
         exactly("subscribers that saw all of them in time", watching, caught_up),
@@ -83,10 +85,10 @@ async def subscribers(stage: Stage, *, watching: int = 4, replicas: int = 3, eve
     )
 
 
-async def _replica(stage: Stage, url: str, stack: AsyncExitStack) -> Served:
-    config = stage.configure(url)
+async def _replica(environment: StressEnvironment, url: str, stack: AsyncExitStack) -> Served:
+    config = environment.configure(url)
     process = await launch(config)
-    stack.push_async_callback(bury, process)
+    stack.push_async_callback(kill_process, process)
     return await serving(process, config)
 
 

@@ -1,10 +1,10 @@
 """Sync: what is answered has been on the disk before, and not only in the system's memory.
 
 SIGKILL cannot show this: the system keeps what a killed process wrote. On SQLite the system calls themselves are
-watched: between the last write to the log and the answer on the socket stands a completed sync of that log. On
-PostgreSQL the server syncs, at a time of its own: a trigger tells, from inside the gateway's own transactions, with
-which settings they commit, and the server's flush position right after each answer is held against the position of
-that commit's record in the log.
+watched: between the last write to the log and the answer on the socket there is a completed sync of that log. On
+PostgreSQL the server syncs, at another time: a trigger inside the gateway's own transactions records the settings that
+they commit with, and the server's flush position right after each answer is compared with the position of that
+commit's record in the log.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ import asyncpg
 
 from gateway.store.sqlite.connection import connect_writer
 from tests.stress.figures import Figure, Figures, exactly, none_of
-from tests.stress.resilience_harness import SERVE, Engine, Stage, open_accounts, running
+from tests.stress.processes import SERVE, Engine, StressEnvironment, open_accounts, running
 from tests.stress.sending import provider, win
 
 STRACE = shutil.which("strace")
 CALLS = "fsync,fdatasync,pwrite64,pwritev,pwritev2,write,writev,sendto,sendmsg"
 WHOLE_PAGE = "4096"
-"""Bytes of each call that are shown: a transaction's id may stand anywhere in a page."""
+"""Bytes of each call that are shown: a transaction's id may be anywhere in a page."""
 SOCKET = "socket:"
-"""The journal keeps answers too: only those on a socket are told to anybody."""
+"""The journal holds answers too: only those on a socket are sent."""
 TRACED_S = 5.0
 SYNCS = frozenset({"fsync", "fdatasync"})
 
@@ -38,30 +38,30 @@ _LINE = re.compile(
 _TRANSACTION = re.compile(r'transactionId\\":\\"(\w+)')
 _COMMIT = re.compile(r"len \(rec/tot\): *\d+/ *(?P<length>\d+), tx: *(?P<xid>\d+), lsn: (?P<lsn>\S+),.*desc: COMMIT")
 
-_TELL_SETTINGS = """
-CREATE TABLE told (reference text, xid bigint, fsync text, synchronous_commit text);
-CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO told VALUES (NEW.reference, pg_current_xact_id()::text::bigint, current_setting('fsync'),
+_RECORD_SETTINGS = """
+CREATE TABLE commits (reference text, xid bigint, fsync text, synchronous_commit text);
+CREATE FUNCTION record_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO commits VALUES (NEW.reference, pg_current_xact_id()::text::bigint, current_setting('fsync'),
                              current_setting('synchronous_commit'));
     RETURN NULL;
 END $$;
-CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON transactions DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION tell();
+CREATE CONSTRAINT TRIGGER record_commit AFTER INSERT ON transactions DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION record_commit();
 """
 """Deferred: it runs when the gateway's transaction commits, with the settings that the commit has."""
 
 
-async def sync(stage: Stage, *, deliveries: int = 200) -> Figures:
+async def sync(environment: StressEnvironment, *, deliveries: int = 200) -> Figures:
     """Deliver one Result after the other, and see for each that it was on the disk before it was answered."""
-    if stage.engine is Engine.POSTGRES:
-        return await _on_postgres(stage, deliveries)
+    if environment.engine is Engine.POSTGRES:
+        return await _on_postgres(environment, deliveries)
     if STRACE is None:
         return (Figure("system calls seen", "by strace", "strace is not here: install it, and run this again", False),)
-    return await _on_sqlite(stage, deliveries, STRACE)
+    return await _on_sqlite(environment, deliveries, STRACE)
 
 
 def writer_settings(path: Path) -> Figures:
-    """How durable a commit of the gateway's writer is by its settings: all that can be told without strace.
+    """How durable a commit of the gateway's writer is by its settings: all that is known without strace.
 
     SQLite's manual: with a write-ahead log, synchronous = FULL (2) syncs that log after each transaction.
     """
@@ -75,11 +75,11 @@ def writer_settings(path: Path) -> Figures:
         db.close()
 
 
-async def _on_sqlite(stage: Stage, deliveries: int, strace: str) -> Figures:
-    url, trace = await stage.database(), stage.folder / "trace"
+async def _on_sqlite(environment: StressEnvironment, deliveries: int, strace: str) -> Figures:
+    url, trace = await environment.database(), environment.folder / "trace"
     # Watched from a process aside (-D), so that signals go to the gateway and not to strace.
     watched = (strace, "-D", "-f", "-y", "-s", WHOLE_PAGE, "-e", f"trace={CALLS}", "-o", str(trace), *SERVE)
-    answered = await _deliver(stage, url, deliveries, watched)
+    answered = await _deliver(environment, url, deliveries, watched)
     seen = await _read_all(trace, url.removeprefix("sqlite:///") + "-wal", answered)
     return (
         exactly("deliveries answered 0", deliveries, len(answered)),
@@ -92,10 +92,12 @@ async def _on_sqlite(stage: Stage, deliveries: int, strace: str) -> Figures:
     )
 
 
-async def _deliver(stage: Stage, url: str, deliveries: int, command: tuple[str, ...]) -> dict[str, str]:
-    """The reference of each transaction id that was told."""
+async def _deliver(
+    environment: StressEnvironment, url: str, deliveries: int, command: tuple[str, ...]
+) -> dict[str, str]:
+    """The reference of each transaction id that was answered."""
     async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(running(stage.configure(url), command))
+        gateway = await stack.enter_async_context(running(environment.configure(url), command))
         await open_accounts(gateway.grpc)
         sender = await stack.enter_async_context(provider(lambda: [gateway.callbacks]))
         answered = {}
@@ -123,7 +125,7 @@ class Log:
     recent: list[str] = field(default_factory=list)
     """What was written since the answer before."""
     syncing: dict[str, int] = field(default_factory=dict)
-    """By thread: how many writes a sync under way covers."""
+    """By thread: how many writes a sync in progress covers."""
 
     def write(self, content: str) -> None:
         self.writes += 1
@@ -144,7 +146,7 @@ class Log:
 
 
 def read_trace(trace: Path, log_file: str) -> dict[str, Answer]:
-    """What the trace shows of each answer that tells a transaction, by its id."""
+    """What the trace shows of each answer with a transaction, by its id."""
     log, seen = Log(), {}
     for line in trace.read_text(errors="replace").splitlines():
         if (found := _LINE.match(line)) is None:
@@ -158,8 +160,8 @@ def read_trace(trace: Path, log_file: str) -> dict[str, Answer]:
                 log.end_sync(thread, done=rest.endswith("= 0"))
         elif found["file"] == log_file:
             log.write(rest)
-        elif (found["file"] or "").startswith(SOCKET) and (told := _TRANSACTION.search(rest)):
-            seen[told[1]] = log.answer(told[1])
+        elif (found["file"] or "").startswith(SOCKET) and (transaction := _TRANSACTION.search(rest)):
+            seen[transaction[1]] = log.answer(transaction[1])
     return seen
 
 
@@ -173,48 +175,48 @@ async def _read_all(trace: Path, log_file: str, answered: Mapping[str, str]) -> 
         await asyncio.sleep(0.02)
 
 
-async def _on_postgres(stage: Stage, deliveries: int) -> Figures:
-    url = await stage.database()
+async def _on_postgres(environment: StressEnvironment, deliveries: int) -> Figures:
+    url = await environment.database()
     async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(running(stage.configure(url)))
+        gateway = await stack.enter_async_context(running(environment.configure(url)))
         await open_accounts(gateway.grpc)
         sender = await stack.enter_async_context(provider(lambda: [gateway.callbacks]))
         db = await asyncpg.connect(url)
         stack.push_async_callback(db.close)
-        await db.execute(_TELL_SETTINGS)
+        await db.execute(_RECORD_SETTINGS)
         begin = await db.fetchval("SELECT pg_current_wal_flush_lsn()::text")
         flushed = {}
         for number in range(deliveries):
             sent = win(number)
             if (await sender.deliver(sent)).code == 0:
                 flushed[sent.reference] = _position(await db.fetchval("SELECT pg_current_wal_flush_lsn()::text"))
-        told = await db.fetch("SELECT * FROM told")
+        committed = await db.fetch("SELECT * FROM commits")
         await db.execute("CHECKPOINT")
         end = await db.fetchval("SELECT pg_current_wal_flush_lsn()::text")
-    commits = _commits(stage, begin, end)
-    unseen = [row["reference"] for row in told if row["xid"] not in commits]
+    commits = _commits(environment, begin, end)
+    unseen = [row["reference"] for row in committed if row["xid"] not in commits]
     late = [
         row["reference"]
-        for row in told
+        for row in committed
         if row["reference"] in flushed and flushed[row["reference"]] < commits.get(row["xid"], 0)
     ]
     return (
         exactly("deliveries answered 0", deliveries, len(flushed)),
-        exactly("... told of by the gateway's own transactions", deliveries, len(told)),
-        none_of("committed with fsync other than on", (row["fsync"] for row in told if row["fsync"] != "on")),
+        exactly("... recorded by the gateway's own transactions", deliveries, len(committed)),
+        none_of("committed with fsync other than on", (row["fsync"] for row in committed if row["fsync"] != "on")),
         none_of(
             "committed with synchronous_commit other than on",
-            (row["synchronous_commit"] for row in told if row["synchronous_commit"] != "on"),
+            (row["synchronous_commit"] for row in committed if row["synchronous_commit"] != "on"),
         ),
         none_of("whose commit is not found in the log", unseen),
         none_of("answered before the log was flushed past their commit", late),
     )
 
 
-def _commits(stage: Stage, begin: str, end: str) -> dict[int, int]:
+def _commits(environment: StressEnvironment, begin: str, end: str) -> dict[int, int]:
     """Where in the log the record of each commit ends, by the transaction's id."""
-    folder = str(stage.postgres.data / "pg_wal")
-    records = stage.postgres.run(
+    folder = str(environment.postgres.data / "pg_wal")
+    records = environment.postgres.run(
         "pg_waldump", "--path", folder, "--start", begin, "--end", end, "--rmgr", "Transaction"
     )
     found = map(_COMMIT.search, records.splitlines())

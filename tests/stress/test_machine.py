@@ -1,10 +1,10 @@
 """The state machine, small."""
 
-from tests.stress.figures import shortfalls
+from tests.stress.figures import failures
 from tests.stress.machine import machine
-from tests.stress.resilience_harness import Stage
+from tests.stress.processes import StressEnvironment
 
 
-def test_every_story_ends_as_the_model(stage: Stage) -> None:
-    """Whatever happens in whatever order, the books are what the model says, after each step."""
-    assert not shortfalls(machine(stage, examples=60, steps=8))
+def test_every_sequence_ends_as_the_model(environment: StressEnvironment) -> None:
+    """After each step of any sequence, the ledger is the model's."""
+    assert not failures(machine(environment, examples=60, steps=8))

@@ -1,11 +1,11 @@
-"""Sync, small, and how its reader of traces tells."""
+"""Sync, small, and its reader of traces."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.stress.figures import shortfalls
-from tests.stress.resilience_harness import Engine, Stage
+from tests.stress.figures import failures
+from tests.stress.processes import Engine, StressEnvironment
 from tests.stress.sync import STRACE, read_trace, sync, writer_settings
 
 LOG = "/data/gateway.db-wal"
@@ -18,13 +18,13 @@ OTHER_SYNC = "7 fdatasync(6</data/gateway.db>) = 0"
 ANSWER = r'8 write(9<socket:[1]>, "HTTP/1.1 200 OK\r\n\r\n{\"transactionId\":\"abc\",\"curr"..., 300) = 300'
 
 
-async def test_an_answer_stands_behind_a_sync(stage: Stage) -> None:
+async def test_an_answer_follows_a_sync(environment: StressEnvironment) -> None:
     """What is answered is on the disk before; without strace, SQLite's writer is at least set to have it so."""
-    if stage.engine is Engine.SQLITE and STRACE is None:
-        figures = writer_settings(stage.folder / "gateway.db")
+    if environment.engine is Engine.SQLITE and STRACE is None:
+        figures = writer_settings(environment.folder / "gateway.db")
     else:
-        figures = await sync(stage, deliveries=8)
-    assert not shortfalls(figures)
+        figures = await sync(environment, deliveries=8)
+    assert not failures(figures)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_only_a_completed_sync_of_the_log_counts(calls: tuple[str, ...], synced:
 
 
 def test_the_journal_of_an_answer_is_no_answer(tmp_path: Path) -> None:
-    """What is written to the database itself, when the log is carried over, was told to nobody."""
+    """What is written to the database itself, when the log is checkpointed, was not sent."""
     trace = tmp_path / "trace"
     trace.write_text(ANSWER.replace("write(9<socket:[1]>", "pwrite64(5</data/gateway.db>"))
     assert read_trace(trace, LOG) == {}

@@ -1,1 +1,1 @@
-"""Real parts for tests to speak to: a provider that does as it is told, and a gateway."""
+"""Real parts for tests: a provider, a wallet, databases, and gateways in this process or in others."""

@@ -1,4 +1,4 @@
-"""`buf curl`, the way a person without the proto files calls the gateway."""
+"""`buf curl`, as an operator without the proto files calls the gateway."""
 
 import asyncio
 import sys

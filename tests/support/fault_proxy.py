@@ -1,4 +1,4 @@
-"""A provider behind a line that breaks as it is told, and that counts what of each request the provider really got."""
+"""A proxy that injects faults between a caller and a provider, and counts what the provider really received."""
 
 import asyncio
 import socket
@@ -15,9 +15,9 @@ _BACKLOG = 1024
 
 
 class FaultProxy:
-    """Passes requests on to a provider, one at a time on each connection, unless its `fault` is in the way.
+    """Passes requests on to a provider, one at a time on each connection, unless its `fault` prevents it.
 
-    A fault befalls requests that begin to arrive from then on; one of connecting ends all connections that there are.
+    A fault applies to requests that begin to arrive after it is set; a fault of connecting also ends all connections.
     """
 
     def __init__(self, provider: str) -> None:
@@ -34,7 +34,7 @@ class FaultProxy:
         self._asking: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
         self._fillers: list[socket.socket] = []
-        # Bound and never listening, it keeps the port for us while nobody listens on it.
+        # Bound and never listening, it keeps the port while nothing listens on it.
         self._port_keeper = _bound(0)
         self._listen()
 
@@ -50,19 +50,19 @@ class FaultProxy:
 
     @property
     def fault(self) -> Fault | None:
-        """What befalls requests; None: nothing."""
+        """The fault of requests; None: none."""
         return self._fault
 
     @fault.setter
     def fault(self, fault: Fault | None) -> None:
         if fault == self._fault:
             return
-        self._let_connect_again()
+        self._listen_again()
         self._fault = fault
         if isinstance(fault, Down | Refuse | Blackhole):
             self.cut()
         if isinstance(fault, Down):
-            self._deafen()
+            self._stop_listening()
         elif isinstance(fault, Blackhole):
             self._fill_up()
 
@@ -78,15 +78,15 @@ class FaultProxy:
 
     async def stop(self) -> None:
         """Listen no more, and end every connection."""
-        self._deafen()
-        self._let_go_of_fillers()
+        self._stop_listening()
+        self._close_fillers()
         self._port_keeper.close()
         for task in {*self._serving, *self._asking}:
             task.cancel()
         await asyncio.gather(*self._serving, *self._asking, return_exceptions=True)
 
     def _ask(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return _begun(asking, self._asking)
+        return _started(asking, self._asking)
 
     # --- listening ----------------------------------------------------------------------------------------------------
 
@@ -95,14 +95,14 @@ class FaultProxy:
         self._listening.listen(_BACKLOG)
         asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
 
-    def _deafen(self) -> None:
+    def _stop_listening(self) -> None:
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening.fileno())
             self._listening.close()
             self._listening = None
 
     def _fill_up(self) -> None:
-        """Let the system take no connection more: it drops who asks for one beyond those that nobody accepts."""
+        """Let the system accept no more connections: it drops requests beyond those that are not accepted."""
         assert self._listening is not None
         asyncio.get_running_loop().remove_reader(self._listening.fileno())
         self._listening.listen(0)
@@ -112,15 +112,15 @@ class FaultProxy:
             filler.connect_ex((_HOST, self.port))
             self._fillers.append(filler)
 
-    def _let_go_of_fillers(self) -> None:
+    def _close_fillers(self) -> None:
         for filler in self._fillers:
             filler.close()
         self._fillers.clear()
 
-    def _let_connect_again(self) -> None:
+    def _listen_again(self) -> None:
         if self._fillers:  # a fresh socket, for those are still in the old one's queue
-            self._deafen()
-            self._let_go_of_fillers()
+            self._stop_listening()
+            self._close_fillers()
         if self._listening is None:
             self._listen()
 
@@ -135,10 +135,10 @@ class FaultProxy:
                 if isinstance(self._fault, Refuse):
                     link.reset()
                 else:
-                    link.task = _begun(link.serve(), self._serving)
+                    link.task = _started(link.serve(), self._serving)
 
 
-def _begun(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+def _started(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(work)
     among.add(task)
     task.add_done_callback(among.discard)

@@ -1,4 +1,4 @@
-"""What can go wrong between a provider and whoever calls it, as values: `fault_proxy` makes them happen."""
+"""Faults between a provider and its caller, as values: `fault_proxy` injects them."""
 
 import random
 import zlib
@@ -18,12 +18,12 @@ class Moment(StrEnum):
     DURING = "during"
     """With half of the request read."""
     AFTER = "after"
-    """Once the provider has carried the request out, and before any answer."""
+    """Once the provider has executed the request, and before any answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """Nobody listens: to connect is refused."""
+    """Nothing listens: connections are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Blackhole:
-    """To connect is neither accepted nor refused."""
+    """Connections are neither accepted nor refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """The request is taken, and no answer ever comes; `carried_out` says whether the provider got it."""
+    """The request is read, and no answer ever comes; `carried_out` says whether the provider got it."""
 
     carried_out: bool = False
 
@@ -59,7 +59,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """The provider carries the request out, and its answer comes byte by byte, from its head on or only its body."""
+    """The provider executes the request, and its answer comes byte by byte, from its head on or only its body."""
 
     head: bool = False
     interval_s: float = 0.05
@@ -67,12 +67,12 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The provider carries the request out; the connection ends, in order, in the middle of the answer's body."""
+    """The provider executes the request; the connection ends, in order, in the middle of the answer's body."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongType:
-    """The provider carries the request out; its answer claims to be an image."""
+    """The provider executes the request; its answer claims to be an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ class Huge:
 
 @dataclass(frozen=True, slots=True)
 class KeepAliveRace:
-    """An answered connection is closed without a word, at the same moment as the next request is written to it.
+    """An answered connection is closed without notice, at the same moment as the next request is written to it.
 
-    `seen` says that the request got there first, for its bytes were there and nobody read them. Otherwise the end was
-    on its way, so many seconds after the answer at the most, drawn anew each time.
+    `seen` says that the request arrived first, and was not read. Otherwise the connection ends at a random time, up
+    to `within_s` seconds after the answer.
     """
 
     seen: bool = True

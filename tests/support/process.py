@@ -1,4 +1,4 @@
-"""The gateway as a process of its own, as operations run it."""
+"""The gateway as a separate process, as operations run it."""
 
 import asyncio
 import json
@@ -21,6 +21,8 @@ from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import callback_key
 
 COMMAND = Path(sys.executable).with_name("session-gateway")
+START_LIMIT_S = 60
+"""Bounds a hang of a process that starts or ends."""
 
 
 def connections_to(base_url: str) -> frozenset[int]:
@@ -89,7 +91,7 @@ class Serving:
     async def stop(self) -> None:
         """End it as operations do, and see that it ends well."""
         self.process.terminate()
-        assert await asyncio.wait_for(self.process.wait(), 20) == 0
+        assert await asyncio.wait_for(self.process.wait(), START_LIMIT_S) == 0
 
 
 @asynccontextmanager
@@ -111,7 +113,7 @@ async def serving(
         )
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)
         assert line, log.read_text()
         yield Serving(process, json.loads(line))
     finally:

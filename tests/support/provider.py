@@ -1,4 +1,4 @@
-"""A provider's HTTP side, on a real socket, that does as it is told and remembers what it received."""
+"""A provider's HTTP side, on a real socket, that behaves as a test sets it and records what it received."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

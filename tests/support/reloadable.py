@@ -32,8 +32,8 @@ class Reloadable:
         return [json.loads(line) for line in whole.splitlines()]
 
     async def logged(self, event: str, times: int = 1) -> None:
-        """Wait until an event was logged so many times."""
-        async with asyncio.timeout(20):
+        """Wait until an event was logged that many times."""
+        async with asyncio.timeout(60):
             while [line["event"] for line in self.lines()].count(event) < times:  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.01)
 
@@ -44,16 +44,16 @@ class Reloadable:
         ]
 
     async def hang_up(self, answers: int = 1) -> list[dict[str, Any]]:
-        """Send SIGHUP, and wait for so many answers to it."""
+        """Send SIGHUP, and wait for that many answers to it."""
         before = len(self.answers())
         self.serving.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.answers()) < before + answers:  # noqa: ASYNC110 - nothing of another process could wake us
                 await asyncio.sleep(0.01)
         return self.answers()[before:]
 
     async def reload(self, *sections: str, **more: str) -> dict[str, Any]:
-        """Write another configuration, and have it reloaded; answers the line that tells of it."""
+        """Write another configuration, and have it reloaded; returns the log line of it."""
         self.write(*sections, **more)
         (line,) = await self.hang_up()
         return line
@@ -68,7 +68,7 @@ class Reloadable:
         return await SessionServiceStub(self.channel).CloseSession(request, timeout=within)
 
     async def refused(self, provider: str = "lucky", within: float | None = 10, **fields: Any) -> Told:
-        """What a close is told that fails."""
+        """A close that fails, as its caller sees it."""
         try:
             answer = await self.close(provider, within, **fields)
         except grpc.aio.AioRpcError as error:

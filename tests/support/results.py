@@ -21,5 +21,5 @@ RESULT: Mapping[str, Any] = {
 
 
 def result_body(reference: str = "585c1306f89c56f5ecfc2f5d", **members: Any) -> bytes:
-    """The example under this reference, with other members where told."""
+    """The example under this reference, with other members if given."""
     return json.dumps({**RESULT, "reference": reference, **members}, ensure_ascii=False).encode()

@@ -1,12 +1,12 @@
-"""Waiting for what happens in its own time."""
+"""Waiting for a condition."""
 
 import asyncio
 from collections.abc import Callable
 from inspect import isawaitable
 
 
-async def until(holds: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until it holds. Raises TimeoutError where it does not come to that."""
+async def until(holds: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until it holds. Raises TimeoutError; the limit only bounds a hang."""
     async with asyncio.timeout(seconds):
         while True:
             answer = holds()

@@ -1,4 +1,4 @@
-"""An operator's wallet on a real socket, that does as it is told and remembers what it was asked."""
+"""An operator's wallet on a real socket, that behaves as a test sets it and records its requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,7 +46,7 @@ def failing(
     violations: tuple[str, ...] = (),
     retry_after_s: float | None = None,
 ) -> Behaviour:
-    """Fail with this status; with details only where there are any."""
+    """Fail with this status, and with details if there are any."""
     details: list[Message] = []
     if reason:
         details.append(ErrorInfo(reason=reason, domain=domain, metadata=metadata or {}))
@@ -117,7 +117,7 @@ class ScriptedWallet:
 async def scripted_wallet(
     port: int = 0, credentials: grpc.ServerCredentials | None = None
 ) -> AsyncIterator[ScriptedWallet]:
-    """A wallet that listens on this port, or on a free one; whatever it is doing in the end is cut off."""
+    """A wallet that listens on this port, or on a free one; its calls are cut off at the end."""
     wallet = ScriptedWallet()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     apply_result = grpc.unary_unary_rpc_method_handler(

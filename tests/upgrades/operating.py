@@ -17,7 +17,7 @@ from tests.support.gateway import configuration, family_table
 from tests.support.process import Serving
 
 RELEASE_BEFORE = Path(__file__).with_name("release_before.zip")
-"""The packages of the release before, as `git archive` gives them: see README.md beside this file."""
+"""The packages of the release before, as `git archive` gives them: see README.md in this folder."""
 
 _MAIN = """
 import sys
@@ -26,7 +26,7 @@ assert gateway.cli.__file__.startswith(sys.argv.pop(1)), gateway.cli.__file__
 gateway.cli.main()
 """
 
-LONGEST_START_S = 20
+MAX_START_S = 60
 
 
 def release_before(folder: Path) -> Path:
@@ -51,7 +51,7 @@ async def serving_before(release: Path, config: Path) -> AsyncIterator[Serving]:
         )
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), LONGEST_START_S)
+        line = await asyncio.wait_for(process.stdout.readline(), MAX_START_S)
         assert line, log.read_text()
         yield Serving(process, json.loads(line))
     finally:
@@ -71,12 +71,12 @@ async def close_session(gateway: Serving, request_id: str) -> sessions.CloseSess
     """End a player's sessions."""
     async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
         request = sessions.CloseSessionRequest(request_id=request_id, provider="lucky", user_id="421")
-        return await SessionServiceStub(channel).CloseSession(request, timeout=8)
+        return await SessionServiceStub(channel).CloseSession(request, timeout=30)
 
 
 async def events(gateway: Serving, count: int) -> list[tuple[str, str]]:
-    """So many events from the oldest kept, as (type, reference or request_id)."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel, asyncio.timeout(10):
+    """The first `count` events from the oldest kept, as (type, reference or request_id)."""
+    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel, asyncio.timeout(60):
         stream = SessionServiceStub(channel).WatchEvents(sessions.WatchEventsRequest())
         seen = []
         async for answer in stream:

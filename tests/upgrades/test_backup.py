@@ -39,9 +39,9 @@ class Load:
             self._answer.set()
 
     async def grown(self, by: int) -> None:
-        """Wait until so many more are acknowledged."""
+        """Wait until that many more are acknowledged."""
         until = len(self.answered) + by
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.answered) < until:
                 self._answer.clear()
                 await self._answer.wait()
@@ -63,7 +63,7 @@ async def crediting(gateway: Serving) -> AsyncIterator[Load]:
 
 
 async def everything_is_there(config: Path, before: dict[str, Any]) -> None:
-    """A gateway on the restored database knows every reference, pays none again, and its books add up."""
+    """A gateway on the restored database knows every reference, pays none again, and its ledger adds up."""
     ended = await run("verify", "--config", str(config))
     assert ended.code == 0, ended.err
     credited = int(ended.out.split(": ")[1].split()[2])
@@ -79,7 +79,7 @@ async def everything_is_there(config: Path, before: dict[str, Any]) -> None:
 
 
 def restored(copy: Path, database: Path) -> None:
-    """As the command says: the old database goes with what is beside it, and a copy takes its place."""
+    """As the command says: the old database and its other files are deleted, and a copy takes its place."""
     for left in (database, database.with_name("gateway.db-wal"), database.with_name("gateway.db-shm")):
         left.unlink(missing_ok=True)
     shutil.copy(copy, database)
@@ -112,7 +112,7 @@ async def test_a_backup_of_sqlite_while_a_gateway_credits(tmp_path: Path) -> Non
     await everything_is_there(config, before)
 
 
-async def test_a_backup_of_postgresql_in_its_own_way(
+async def test_a_backup_of_postgresql_with_its_own_programs(
     tmp_path: Path, postgres: PostgresServer, postgres_url: str
 ) -> None:
     """What `backup` says of PostgreSQL works: pg_dump while a gateway credits, pg_restore into a new database."""
@@ -150,7 +150,7 @@ async def three_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kept(three_results: Path, tmp_path: Path) -> Path:
-    """The configuration of a gateway that has credited three Results, with a copy of its own of them."""
+    """The configuration of a gateway that has credited three Results, with a separate copy of them."""
     shutil.copy(three_results, tmp_path)
     return configured(tmp_path)
 
@@ -173,8 +173,8 @@ async def test_verify_names_the_field_that_differs(kept: Path) -> None:
     ]
 
 
-async def test_a_backup_of_books_that_do_not_add_up_says_so(kept: Path, tmp_path: Path) -> None:
-    """It is what the database holds, and is kept; but nobody is told that it is sound."""
+async def test_a_backup_of_an_unsound_ledger_says_so(kept: Path, tmp_path: Path) -> None:
+    """It is what the database holds, and is kept; but it is not reported as sound."""
     tampered(kept, "UPDATE accounts SET cash = '30.5'")
     ended = await run_here("backup", "--config", str(kept), "--to", str(tmp_path / "copy.db"))
     assert ended.code == 1
@@ -198,8 +198,8 @@ async def test_a_damaged_database_gives_no_backup(kept: Path, tmp_path: Path) ->
     assert named_so(tmp_path, "copy.db") == []
 
 
-async def test_a_name_that_no_file_can_have_is_told(kept: Path, tmp_path: Path) -> None:
-    """What the system says of a name is told in words."""
+async def test_a_name_that_no_file_can_have_is_reported(kept: Path, tmp_path: Path) -> None:
+    """The system's error is printed in words."""
     ended = await run_here("backup", "--config", str(kept), "--to", str(tmp_path / ("x" * 300)))
     assert ended.code == 3
     assert "File name too long; name a file" in ended.err
@@ -246,7 +246,7 @@ async def test_where_no_gateway_has_been_there_is_nothing_to_look_at(tmp_path: P
 
 
 async def test_backup_says_how_postgresql_makes_its_own(tmp_path: Path, postgres_url: str) -> None:
-    """It refuses, and names the commands; `verify` reads the books there."""
+    """It refuses, and names the commands; `verify` reads the database there."""
     config = configured(tmp_path, store=postgres_url)
     ended = await run_here("backup", "--config", str(config), "--to", str(tmp_path / "copy.db"))
     assert ended.code == 3

@@ -12,7 +12,7 @@ LATER = [
 ]
 
 OURS = """
--- What comes with this step; DROP TABLE stands in a comment.
+-- What comes with this step; DROP TABLE is in a comment.
 CREATE TABLE added (one TEXT NOT NULL PRIMARY KEY, two TEXT);
 CREATE UNIQUE INDEX added_two ON added (two);
 INSERT INTO added (one) VALUES ('row');
@@ -24,7 +24,7 @@ ALTER TABLE accounts ADD COLUMN closed_at TEXT;
 
 @pytest.mark.parametrize("step", LATER)
 def test_a_migration_behind_the_first_only_adds(step: Migration) -> None:
-    """The release before goes on beside this one, and can be started again behind it."""
+    """The release before goes on next to this one, and can be started again after it."""
     assert step.breaks or hindrances(step.sql) == []
 
 

@@ -1,4 +1,4 @@
-"""The release before, its own code, beside this one: on a database that either has written and this one migrated."""
+"""The release before, its own code, and this one: on a database that either has written and this one migrated."""
 
 import asyncio
 import sqlite3
@@ -50,7 +50,7 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 async def open_items(gateway: Serving) -> list[tuple[str, str]]:
-    """What a person must look at, as (fault, reference or request_id)."""
+    """Open items, as (fault, reference or request_id)."""
     async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
         listed = await ReconciliationServiceStub(channel).ListItems(reconciliation.ListItemsRequest())
         return [(item.fault, item.reference or item.request_id) for item in listed.items]
@@ -144,8 +144,8 @@ async def test_this_release_works_on_the_data_of_the_one_before(
         assert [answer["transactionId"] for answer in again] == [answer["transactionId"] for answer in answers]
         assert await gateway.cash() == 1001
         assert len(await credited(gateway)) == 100
-        async with asyncio.timeout(10):
-            while len(found := await open_items(gateway)) < 2:  # noqa: ASYNC110 - nobody tells of an item
+        async with asyncio.timeout(60):
+            while len(found := await open_items(gateway)) < 2:  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.05)
         assert found == [("ACCOUNT_UNKNOWN", "lost"), ("CLOSE_UNKNOWN", CUT_OFF)]
         await gateway.open_account("422")

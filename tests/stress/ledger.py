@@ -1,4 +1,4 @@
-"""The books as they are on disk, read with plain SQL and not through the gateway's code, and their audit."""
+"""The ledger as it is on disk, read with plain SQL and not through the gateway's code, and its audit."""
 
 import sqlite3
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ Account = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A transaction as it is kept."""
+    """A transaction as it is stored."""
 
     kind: str
     transaction_id: str
@@ -30,8 +30,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptEvent:
-    """An event as it is kept."""
+class StoredEvent:
+    """An event as it is stored."""
 
     id: str
     type: str
@@ -43,7 +43,7 @@ class KeptEvent:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A reconciliation item as it is kept."""
+    """A reconciliation item as it is stored."""
 
     reference: str
     user_id: str
@@ -53,7 +53,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class LedgerState:
     """All that money is about in one database."""
 
     opening: Mapping[Account, Decimal]
@@ -62,13 +62,13 @@ class Books:
     """Transactions by their reference."""
     wallet_credits: Mapping[str, Entry]
     """What the operator's wallet credited, by the reference."""
-    events: Sequence[KeptEvent]
+    events: Sequence[StoredEvent]
     """In the order in which subscribers see them."""
     items: Sequence[Item]
 
     @property
     def credited(self) -> Mapping[str, Entry]:
-        """Results that stand here: in the built-in ledger, or as the operator's wallet told."""
+        """Results that are stored here: in the built-in ledger, or as the operator's wallet answered."""
         return {**self.entries, **self.wallet_credits}
 
 
@@ -81,7 +81,7 @@ class Reader(Protocol):
 
 
 class SqliteReader:
-    """Reads a file, beside the gateway that writes it."""
+    """Reads a file while the gateway writes it."""
 
     order_of_events = "position"
 
@@ -93,7 +93,7 @@ class SqliteReader:
 
 
 class PostgresReader:
-    """Reads on a connection of its own."""
+    """Reads on a separate connection."""
 
     order_of_events = "position NULLS LAST, arrival"
 
@@ -118,16 +118,16 @@ async def reading(url: str) -> AsyncIterator[Reader]:
         await db.close()
 
 
-async def books_of(reader: Reader) -> Books:
-    """Read all books."""
+async def ledger_state_of(reader: Reader) -> LedgerState:
+    """Read all of it."""
     accounts = await reader.rows("SELECT user_id, currency, opening, cash FROM accounts")
-    return Books(
+    return LedgerState(
         opening={(user, currency): Decimal(opening) for user, currency, opening, _ in accounts},
         cash={(user, currency): Decimal(cash) for user, currency, _, cash in accounts},
         entries=await _entries(reader, "transactions"),
         wallet_credits=await _entries(reader, "wallet_credits"),
         events=[
-            KeptEvent(*row)
+            StoredEvent(*row)
             for row in await reader.rows(
                 "SELECT id, type, user_id, session_id, request_id, reference FROM events "  # noqa: S608 - our own words
                 f"ORDER BY {reader.order_of_events}"
@@ -153,10 +153,10 @@ async def _entries(reader: Reader, table: str) -> dict[str, Entry]:
     }
 
 
-async def read_books(url: str) -> Books:
-    """The books of the database at a store url."""
+async def read_ledger(url: str) -> LedgerState:
+    """The ledger in the database at a store url."""
     async with reading(url) as reader:
-        return await books_of(reader)
+        return await ledger_state_of(reader)
 
 
 async def discrepancies(url: str) -> Sequence[object]:
@@ -172,30 +172,34 @@ async def discrepancies(url: str) -> Sequence[object]:
 async def audit(
     url: str, sent: Mapping[str, Win], acknowledged: Mapping[str, str], *, ledger: str = "", open_items: int = 0
 ) -> Figures:
-    """Whether every Result that was sent stands once, and every acknowledged one as it was acknowledged.
+    """Whether every Result that was sent is stored once, and every acknowledged one as it was acknowledged.
 
     `ledger` is the url of the operator's wallet where balances are kept there; `open_items` is how many there must be.
     """
-    books = await read_books(url)
-    balances = await read_books(ledger) if ledger else books
-    credited, entries = books.credited, balances.entries
-    told = Counter(event.reference for event in books.events if event.type == "RESULT_CREDITED")
+    state = await read_ledger(url)
+    balances = await read_ledger(ledger) if ledger else state
+    credited, entries = state.credited, balances.entries
+    reported = Counter(event.reference for event in state.events if event.type == "RESULT_CREDITED")
     return (
         stated("Results sent", len(sent)),
         exactly("... acknowledged in the end", len(sent), len(acknowledged)),
-        exactly("... that stand", len(sent), len(entries)),
+        exactly("... that are stored", len(sent), len(entries)),
         none_of("acknowledged, but not applied", acknowledged.keys() - entries.keys()),
         none_of(
             "acknowledged as another transaction",
-            (ref for ref, told_id in acknowledged.items() if ref in entries and entries[ref].transaction_id != told_id),
+            (
+                ref
+                for ref, answered_id in acknowledged.items()
+                if ref in entries and entries[ref].transaction_id != answered_id
+            ),
         ),
         none_of("applied, but not as sent", (ref for ref, entry in entries.items() if not _as_sent(entry, sent, ref))),
         none_of("kept by the gateway otherwise than by the wallet", _differences(credited, entries)),
         none_of("accounts whose cash is not opening + transactions", _unbalanced(balances)),
-        none_of("Results without exactly one event", (ref for ref in sent if told[ref] != 1)),
-        none_of("events of no Result", told.keys() - sent.keys()),
-        none_of("events twice", twice(event.id for event in books.events)),
-        exactly("items open", open_items, sum(item.is_open for item in books.items)),
+        none_of("Results without exactly one event", (ref for ref in sent if reported[ref] != 1)),
+        none_of("events of no Result", reported.keys() - sent.keys()),
+        none_of("events twice", twice(event.id for event in state.events)),
+        exactly("items open", open_items, sum(item.is_open for item in state.items)),
         none_of("discrepancies that the gateway finds", await discrepancies(url)),
         *([none_of("discrepancies that the wallet finds", await discrepancies(ledger))] if ledger else []),
     )
@@ -212,11 +216,11 @@ def _differences(credited: Mapping[str, Entry], entries: Mapping[str, Entry]) ->
     ]
 
 
-def _unbalanced(books: Books) -> list[Account]:
-    expected = defaultdict(Decimal, books.opening)
-    for entry in books.entries.values():
+def _unbalanced(state: LedgerState) -> list[Account]:
+    expected = defaultdict(Decimal, state.opening)
+    for entry in state.entries.values():
         expected[entry.user_id, entry.currency] += entry.amount
-    return [account for account in expected if books.cash.get(account) != expected[account]]
+    return [account for account in expected if state.cash.get(account) != expected[account]]
 
 
 def twice(values: Iterable[str]) -> list[str]:

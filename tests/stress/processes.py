@@ -1,4 +1,4 @@
-"""Where a proof happens: a database of one of the engines, and gateways as processes of their own on it."""
+"""Where a stress test runs: a database of one of the engines, and gateways as separate processes on it."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ ROOT = Path(__file__).absolute().parents[2]
 SERVE = (sys.executable, "-m", "gateway", "serve")
 WALLET = (sys.executable, "-m", "gateway", "wallet")
 COMPILED = Path(sys.prefix) / "compiled"
-STARTING_S = 30
+STARTING_S = 60
 OPENING = 100
 
 
@@ -38,13 +38,13 @@ class Engine(StrEnum):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """An engine, an empty folder, and somebody to tell how far a proof is."""
+class StressEnvironment:
+    """An engine, an empty folder, and `report`, which prints how far a test is."""
 
     engine: Engine
     folder: Path
     server: PostgresServer | None = None
-    say: Callable[[str], None] = lambda text: None
+    report: Callable[[str], None] = lambda text: None
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     async def database(self) -> str:
@@ -55,7 +55,7 @@ class Stage:
 
     @property
     def postgres(self) -> PostgresServer:
-        """The server, of a stage on PostgreSQL."""
+        """The server, of a environment on PostgreSQL."""
         assert self.server is not None
         return self.server
 
@@ -100,7 +100,7 @@ class Served:
 
 
 async def launch(config: Path, command: Sequence[str] = SERVE) -> asyncio.subprocess.Process:
-    """Start a process; its log goes beside its configuration."""
+    """Start a process; its log is next to its configuration."""
     with config.with_suffix(".log").open("ab") as log:
         return await asyncio.create_subprocess_exec(
             *command,
@@ -110,12 +110,12 @@ async def launch(config: Path, command: Sequence[str] = SERVE) -> asyncio.subpro
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             cwd=ROOT,
-            env=environ(),
+            env=process_environ(),
         )
 
 
-def environ() -> dict[str, str]:
-    """Of the processes: they find this checkout first, and are not compiled anew a hundred times."""
+def process_environ() -> dict[str, str]:
+    """Of the processes: they find this checkout first, and are compiled once."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return inherited | {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(COMPILED)}
 
@@ -139,10 +139,10 @@ async def running(config: Path, command: Sequence[str] = SERVE) -> AsyncIterator
         if process.returncode is None:
             await served.stop()
     finally:
-        await bury(process)
+        await kill_process(process)
 
 
-async def bury(process: asyncio.subprocess.Process) -> None:
+async def kill_process(process: asyncio.subprocess.Process) -> None:
     """See that a process has ended, whatever state it is in."""
     with suppress(ProcessLookupError):
         process.kill()

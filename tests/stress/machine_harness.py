@@ -28,10 +28,10 @@ from gateway.server.providers import callback_routes
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import ContentDiffers
 from gateway.store.models import EventFilter, ItemFilter, Target
-from tests.stress.books import Books, Reader, books_of, reading
 from tests.stress.crash_points import Point
-from tests.stress.model import ItemKey, Said
-from tests.stress.resilience_harness import Engine, Stage
+from tests.stress.ledger import LedgerState, Reader, ledger_state_of, reading
+from tests.stress.model import Answer, ItemKey
+from tests.stress.processes import Engine, StressEnvironment
 from tests.stress.sending import PROVIDER, Win
 from tests.support.gateway import family_table
 from tests.support.postgres import PostgresServer
@@ -59,7 +59,7 @@ TABLES = (
 """What a session leaves behind, each before what it refers to."""
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-ROOM_BYTES = 128 * 1024 * 1024
+MIN_FREE_BYTES = 128 * 1024 * 1024
 
 _REGISTRY = find()
 _CLOSING_S = 5.0
@@ -74,14 +74,14 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-class House:
-    """The real parts, wired by the real Gateway, and a way to lose them."""
+class MachineHarness:
+    """The real parts, wired by the real Gateway, which can crash."""
 
-    def __init__(self, stage: Stage, url: str, provider: ScriptedProvider) -> None:
-        self._stage = stage
+    def __init__(self, environment: StressEnvironment, url: str, provider: ScriptedProvider) -> None:
+        self._stage = environment
         self._provider = provider
         self._numbers = count(1)
-        config = stage.folder / "house.toml"
+        config = environment.folder / "harness.toml"
         config.write_text(family_table(PROVIDER, "luckymonaco", provider.base_url))
         self._settings = load(config, {})
         self._url = url
@@ -102,13 +102,13 @@ class House:
         return self._gateway.store
 
     async def close(self) -> None:
-        """Stop, and let go of everything."""
+        """Stop, and release everything."""
         await self._reading.aclose()
         await self._gateway.providers[PROVIDER].client.close()
         await self.store.close()
 
     async def clear(self) -> None:
-        """Forget everything that happened."""
+        """Delete everything that is stored."""
         for table in TABLES:
             await self.reader.rows(f"DELETE FROM {table}")  # noqa: S608 - our own words
 
@@ -131,9 +131,9 @@ class House:
     # --- What can happen ----------------------------------------------------------------------------------------------
 
     async def deliver(self, body: bytes, path: str = "v4/result") -> tuple[CallbackOutcome, str]:
-        """A callback that came through the door: the verdict, and its line in the journal.
+        """Process an authenticated callback; returns the outcome, and the id of its line in the journal.
 
-        Told to send again, for the disk was slow, it is sent again as a provider does.
+        Answered that it must be sent again, for the disk was slow, it is sent again as a provider does.
         """
         for _ in range(TRIES):
             route = self._routes[PROVIDER, path]
@@ -162,17 +162,17 @@ class House:
         await self.crash()
 
     async def redeliver(self, exchange_id: str) -> tuple[str, str]:
-        """An operator delivers a kept callback once more: the verdict's word, and the new line."""
+        """An operator delivers a stored callback again; returns the outcome's word, and the id of the new line."""
         for _ in range(TRIES):
-            line = await self._redeliveries.redeliver(exchange_id, "the operator", "its cause is mended")
+            line = await self._redeliveries.redeliver(exchange_id, "the operator", "its cause is fixed")
             if line.verdict != "TRY_AGAIN":
                 break
         return line.verdict, line.id
 
     async def expire(self, user_id: str, session_id: str) -> CallbackOutcome:
-        """The provider tells that a session has expired."""
-        told = {"providerId": "luckymonaco", "sessionId": session_id, "userId": user_id, "token": "players"}
-        return (await self.deliver(json.dumps(told).encode(), "v4/sessionexpired"))[0]
+        """The provider reports that a session has expired."""
+        body = {"providerId": "luckymonaco", "sessionId": session_id, "userId": user_id, "token": "players"}
+        return (await self.deliver(json.dumps(body).encode(), "v4/sessionexpired"))[0]
 
     async def open_account(self, user_id: str, currency: str, opening: Decimal) -> str:
         """'opened', or the field that differs."""
@@ -184,7 +184,7 @@ class House:
         return "opened"
 
     async def end_sessions(self, request_id: str, user_id: str, reason: str, comes_to: str) -> str:
-        """A close: its outcome, or the certainty of its failure, or that its id stands for something else."""
+        """A close: its outcome, or the certainty of its failure, or that its id has another content."""
         self._provider.behaviour = BEHAVIOURS[comes_to]
         deadline = asyncio.get_running_loop().time() + _CLOSING_S
         try:
@@ -196,20 +196,20 @@ class House:
         return str(answer.outcome)
 
     async def abandon(self, request_id: str, user_id: str, reason: str) -> None:
-        """An attempt that was begun and that nobody concludes; a gateway that starts after that reports it."""
+        """An attempt that was begun and never ends; the gateway that starts next reports it."""
         with suppress(ContentDiffers):
             await self.store.begin_close(request_id, Target(PROVIDER, user_id, reason=reason), clock())
         await self.store.report_abandoned(clock() + timedelta(seconds=1), clock())
 
-    async def settle(self, key: ItemKey) -> None:
-        """A person settles an open item."""
+    async def resolve(self, key: ItemKey) -> None:
+        """An operator resolves an open item."""
         page = await self.store.items(ItemFilter(), limit=1000)
         item = next(each for each in page.entries if (each.reference, each.user_id, each.fault, each.field) == key)
-        await self.store.resolve_item(item.id, "a person", "looked at it", clock())
+        await self.store.resolve_item(item.id, "an operator", "looked at it", clock())
 
-    async def books(self) -> Books:
-        """The books as they are on disk."""
-        return await books_of(self.reader)
+    async def ledger_state(self) -> LedgerState:
+        """The ledger as it is on disk."""
+        return await ledger_state_of(self.reader)
 
     async def subscribed(self) -> list[str]:
         """Ids of all events as a subscriber gets them."""
@@ -219,65 +219,65 @@ class House:
 def _copy(database: Path, image: Path) -> None:
     """A file and its log as they are at this moment: what a process that ends now leaves behind."""
     for ending in ("", "-wal"):
-        if (file := _beside(database, ending)).exists():
-            shutil.copyfile(file, _beside(image, ending))
+        if (file := _sibling(database, ending)).exists():
+            shutil.copyfile(file, _sibling(image, ending))
 
 
 def _remove(database: Path) -> None:
     for ending in ("", "-wal", "-shm", ".lock"):
-        _beside(database, ending).unlink(missing_ok=True)
+        _sibling(database, ending).unlink(missing_ok=True)
 
 
-def _beside(database: Path, ending: str) -> Path:
+def _sibling(database: Path, ending: str) -> Path:
     return database.with_name(database.name + ending)
 
 
-def said(verdict: CallbackOutcome) -> Said:
-    """A verdict as the model says it."""
-    match verdict.answer:
+def answer_of(outcome: CallbackOutcome) -> Answer:
+    """An outcome in the model's terms."""
+    match outcome.answer:
         case Credited(cash=cash):
-            return Said("CREDITED", cash=cash)
+            return Answer("CREDITED", cash=cash)
         case Accepted():
-            return Said("ACCEPTED")
+            return Answer("ACCEPTED")
         case Rejected(fault=fault, field=field):
-            return Said(fault.value, field)
+            return Answer(fault.value, field)
 
 
 @asynccontextmanager
-async def open_house(stage: Stage) -> AsyncIterator[House]:
-    """An open house on an empty database, without a log."""
+async def machine_harness(environment: StressEnvironment) -> AsyncIterator[MachineHarness]:
+    """A harness on an empty database, without a log."""
     async with scripted_provider() as provider:
         before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         try:
-            house = House(stage, await stage.database(), provider)
-            await house.open()
+            harness = MachineHarness(environment, await environment.database(), provider)
+            await harness.open()
             try:
-                yield house
+                yield harness
             finally:
-                await house.close()
+                await harness.close()
         finally:
             structlog.configure(**before)
 
 
 def quick_folder(stack: ExitStack, otherwise: Path) -> Path:
-    """A folder in memory, where there is room: what a story comes to does not hang on the disk."""
-    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
+    """A folder in memory if there is space: a sequence's end does not depend on the disk."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MIN_FREE_BYTES:
         return otherwise
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proof-", dir=MEMORY)))
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stress-", dir=MEMORY)))
 
 
 @asynccontextmanager
-async def unsynced(stage: Stage) -> AsyncIterator[None]:
-    """Have PostgreSQL not wait for the disk, for the same reason."""
-    if stage.engine is Engine.SQLITE:
+async def unsynced(environment: StressEnvironment) -> AsyncIterator[None]:
+    """PostgreSQL without waiting for the disk, for the same reason."""
+    if environment.engine is Engine.SQLITE:
         yield
         return
-    await _alter(stage.postgres, "fsync = off")
+    await _alter(environment.postgres, "fsync = off")
     try:
         yield
     finally:
-        await _alter(stage.postgres, "fsync = on")
+        await _alter(environment.postgres, "fsync = on")
 
 
 async def _alter(server: PostgresServer, setting: str) -> None:
@@ -290,7 +290,7 @@ async def _alter(server: PostgresServer, setting: str) -> None:
 
 
 async def _end_sessions(url: str) -> None:
-    """Have the server lose everybody on a database."""
+    """End all connections to a database."""
     db = await asyncpg.connect(url)
     try:
         await db.execute(

@@ -1,4 +1,4 @@
-"""Providers of every dialect behind lines that break as they are told, and a gateway process in front of them."""
+"""Providers of every dialect behind proxies that inject faults, and a gateway process in front of them."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ from gateway.server.providers import simulated
 from gateway.simulation.server import SimulatorHost
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.stress.event_loop_lag import Pulse
-from tests.stress.resilience_harness import Served, Stage, resident_mib, running
+from tests.stress.event_loop_lag import LagMonitor
+from tests.stress.processes import Served, StressEnvironment, resident_mib, running
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.gateway import callback_key, told
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Tables = Mapping[str, Mapping[str, object]]
 """A provider's limits as the configuration has them: `{"retry": {"attempts": 1}}`."""
 
-BARE: Tables = {"retry": {"attempts": 1}, "breaker": {"min_requests": 1_000_000}}
+NO_RETRIES: Tables = {"retry": {"attempts": 1}, "breaker": {"min_requests": 1_000_000}}
 """Each fault as one request meets it."""
 
 DEFAULTS: Tables = {}
@@ -44,12 +44,12 @@ TOKEN = "configured-token"
 LATE_S = 0.05
 """After its deadline, a caller has its answer."""
 LAST_S = 0.15
-"""Before a call's end: a process that is held up earlier than that has the time to hear its answer."""
+"""Before a call's end: a process that was late earlier than that has time to receive the answer."""
 _NUMBERS = count()
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CallResult:
     """A call as its caller saw it end."""
 
     marker: str
@@ -63,14 +63,14 @@ class Ended:
 
     @property
     def in_vain(self) -> bool:
-        """Whether the caller heard nothing but its own clock, and it is the gateway's fault."""
+        """Whether the caller's own timer ended it, and it is the gateway's fault."""
         return self.outcome == "DEADLINE_EXCEEDED" and not self.held_up
 
     @property
     def not_judged(self) -> bool:
-        """Whether the caller heard nothing but its own clock, and may have been too busy to hear more.
+        """Whether the caller's own timer ended it, and this process may have been too busy to receive more.
 
-        Who calls must demand that these are few: what judges nothing proves nothing.
+        A test must require that these are few.
         """
         return self.outcome == "DEADLINE_EXCEEDED" and self.held_up
 
@@ -85,7 +85,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Farmed:
+class FaultyProvider:
     """One provider: its simulator, and the line to it."""
 
     name: str
@@ -96,7 +96,7 @@ class Farmed:
     """Whether its dialect names the session to close."""
 
     def stock(self, markers: Iterable[str]) -> None:
-        """Let these players play, one session each, and nobody else."""
+        """Give each of these players one session, and no other player any."""
         self.host.restart(PlayerSession(marker, marker, "game-1") for marker in markers)
 
     def still_open(self) -> set[str]:
@@ -105,18 +105,18 @@ class Farmed:
 
 
 @dataclass(frozen=True)
-class Farm:
+class ProvidersHarness:
     """What runs."""
 
     gateway: Served
     database: str
     config: Path
-    providers: Mapping[str, Farmed]
+    providers: Mapping[str, FaultyProvider]
     channel: aio.Channel
     stub: "SessionServiceAsyncStub" = field(repr=False)
-    pulse: Pulse = field(repr=False)
+    lag_monitor: LagMonitor = field(repr=False)
 
-    async def close(self, provider: Farmed, marker: str = "", deadline_s: float = 5.0) -> Ended:
+    async def close(self, provider: FaultyProvider, marker: str = "", deadline_s: float = 5.0) -> CallResult:
         """Have a player's sessions closed."""
         marker = marker or new_marker()
         request = CloseSessionRequest(
@@ -131,24 +131,24 @@ class Farm:
             await self.stub.CloseSession(request, timeout=deadline_s)
         except aio.AioRpcError as error:
             return self._failed(marker, error, begun, request.request_id)
-        return Ended(marker, SUCCESS, "", "", monotonic() - begun, request.request_id)
+        return CallResult(marker, SUCCESS, "", "", monotonic() - begun, request.request_id)
 
-    def _failed(self, marker: str, error: aio.AioRpcError, begun: float, request_id: str) -> Ended:
+    def _failed(self, marker: str, error: aio.AioRpcError, begun: float, request_id: str) -> CallResult:
         now = monotonic()
-        late = self.pulse.was_late(max(begun, now - LAST_S))
+        late = self.lag_monitor.was_late(max(begun, now - LAST_S))
         try:
             failure = told(error)
         except AssertionError:  # the caller's own clock was faster
-            return Ended(marker, error.code().name, "", "", now - begun, request_id, late)
-        return Ended(marker, failure.code.name, failure.reason, failure.certainty, now - begun, request_id, late)
+            return CallResult(marker, error.code().name, "", "", now - begun, request_id, late)
+        return CallResult(marker, failure.code.name, failure.reason, failure.certainty, now - begun, request_id, late)
 
     async def close_all(
-        self, provider: Farmed, markers: Iterable[str], deadline_s: float, at_once: int = 64
-    ) -> list[Ended]:
-        """Close for each of these players, so many at a time."""
+        self, provider: FaultyProvider, markers: Iterable[str], deadline_s: float, at_once: int = 64
+    ) -> list[CallResult]:
+        """Close for each of these players, `at_once` at a time."""
         left = iter(markers)
 
-        async def work() -> list[Ended]:
+        async def work() -> list[CallResult]:
             return [await self.close(provider, marker, deadline_s) for marker in left]
 
         return [each for ended in await asyncio.gather(*(work() for _ in range(at_once))) for each in ended]
@@ -167,7 +167,7 @@ class Farm:
         """What the gateway's process holds."""
         async with aiohttp.ClientSession() as http, http.get(f"http://{self.gateway.admin}/metrics") as answer:
             tasks = re.search(r"^session_gateway_event_loop_tasks ([0-9.]+)$", await answer.text(), re.MULTILINE)
-        assert tasks, "the gateway does not tell how many tasks it has"
+        assert tasks, "the gateway does not export how many tasks it has"
         links = _descriptors(self.gateway.pid)
         return Usage(
             resident_mib(self.gateway.pid),
@@ -176,13 +176,13 @@ class Farm:
             int(float(tasks[1])),
         )
 
-    async def at_rest(self, before: "Usage", within_s: float = 30.0, *, patient: bool = True) -> "Usage":
+    async def at_rest(self, before: "Usage", within_s: float = 30.0, *, keep_connections: bool = True) -> "Usage":
         """What it holds once it holds no more than before, or when the time is over.
 
-        Who is not patient has the providers end the connections that the gateway would keep for a while.
+        Without `keep_connections` the providers end the connections that the gateway would keep for a while.
         """
         for provider in self.providers.values():
-            if not patient:
+            if not keep_connections:
                 provider.proxy.cut()
         until = monotonic() + within_s
         while True:
@@ -205,7 +205,7 @@ class Usage:
 
 
 def new_marker() -> str:
-    """A player nobody had before, whom the proxy knows in what it receives."""
+    """A new player, whom the proxy recognises in requests."""
     return f"call-{next(_NUMBERS)}"
 
 
@@ -217,23 +217,26 @@ def _descriptors(pid: int) -> list[str]:
     """What a process's file descriptors are of."""
     links = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed since
             links.append(str(descriptor.readlink()))
     return links
 
 
 @asynccontextmanager
-async def farm(
-    stage: Stage, adapters: Mapping[str, str] | None = None, tables: Mapping[str, Tables] | None = None, grpc: str = ""
-) -> AsyncIterator[Farm]:
+async def providers_harness(
+    environment: StressEnvironment,
+    adapters: Mapping[str, str] | None = None,
+    tables: Mapping[str, Tables] | None = None,
+    grpc: str = "",
+) -> AsyncIterator[ProvidersHarness]:
     """A gateway with a provider of each of these names (by default of each adapter), each with its limits.
 
     `grpc` is more of that section of the configuration.
     """
     adapters = adapters or {name: name for name in ADAPTERS}
-    tables = tables or dict.fromkeys(adapters, BARE)
-    url = await stage.database()
-    path = stage.folder / f"farm-{next(_NUMBERS)}.toml"
+    tables = tables or dict.fromkeys(adapters, NO_RETRIES)
+    url = await environment.database()
+    path = environment.folder / f"providers-{next(_NUMBERS)}.toml"
     path.write_text(_configuration(url, adapters, tables, {}, grpc))
     settings = load(path, {})
     async with AsyncExitStack() as stack:
@@ -246,14 +249,14 @@ async def farm(
             proxy = await stack.enter_async_context(fault_proxy(host.base_url))
             close = find().load(adapter).close_session
             assert close is not None
-            providers[name] = Farmed(name, adapter, host, proxy, "session_id" in close.required_fields)
+            providers[name] = FaultyProvider(name, adapter, host, proxy, "session_id" in close.required_fields)
         urls = {name: each.proxy.base_url for name, each in providers.items()}
         path.write_text(_configuration(url, adapters, tables, urls, grpc))
         gateway = await stack.enter_async_context(running(path))
         channel = await stack.enter_async_context(aio.insecure_channel(gateway.grpc))
         await channel.channel_ready()
-        await stack.enter_async_context((pulse := Pulse()).beating())
-        yield Farm(gateway, url, path, providers, channel, SessionServiceStub(channel), pulse)
+        await stack.enter_async_context((lag_monitor := LagMonitor()).beating())
+        yield ProvidersHarness(gateway, url, path, providers, channel, SessionServiceStub(channel), lag_monitor)
 
 
 def _configuration(
