@@ -58,10 +58,10 @@ async def test_it_is_found_and_served(environ: dict[str, str], tmp_path: Path) -
     assert checked.code == 0, checked.err
     simulate = ("simulate", "--provider", "parlour", "--session", "tester:s:whist")
     async with serving(config, *simulate, environ=environ) as simulator:
-        config.write_text(config.read_text().replace("http://127.0.0.1:1", simulator.said["listening"]))
+        config.write_text(config.read_text().replace("http://127.0.0.1:1", simulator.ready_message["listening"]))
         async with (
             serving(config, environ=environ) as gateway,
-            grpc.aio.insecure_channel(gateway.said["grpc"]) as channel,
+            grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel,
         ):
             stub = SessionServiceStub(channel)
             (listed,) = (await stub.ListProviders(pb.ListProvidersRequest())).providers

@@ -47,7 +47,7 @@ async def at_random(
             *(_at_random(harness, provider, calls, at_once // 3) for provider in harness.providers.values())
         )
     outcomes = Counter(each.outcome for observed_calls in observed for each in observed_calls.ended)
-    attempts = sum(receipt.begun for each in observed for receipt in each.receipts.values())
+    attempts = sum(receipt.started for each in observed for receipt in each.receipts.values())
     return (
         stated(f"with {name}: calls", outcomes.total()),
         stated("... requests that reached the providers", attempts),

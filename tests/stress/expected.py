@@ -33,23 +33,23 @@ class ObservedCalls:
 
     def unreached(self) -> list[CallResult]:
         """Calls of which nothing reached the provider."""
-        return [each for each in self.ended if not self.receipt(each).begun]
+        return [each for each in self.ended if not self.receipt(each).started]
 
     def not_sent_but_received(self) -> list[str]:
         """The worst error: the caller believes that nothing can have happened."""
-        return self._named(each for each in self.ended if each.certainty == "NOT_SENT" and self.receipt(each).begun)
+        return self._named(each for each in self.ended if each.certainty == "NOT_SENT" and self.receipt(each).started)
 
     def executed_but_denied(self) -> list[str]:
         return self._named(
-            each for each in self.ended if self.receipt(each).carried_out and each.certainty in {"NOT_SENT", "REFUSED"}
+            each for each in self.ended if self.receipt(each).executed and each.certainty in {"NOT_SENT", "REFUSED"}
         )
 
     def closed_but_not_done(self) -> list[str]:
-        return self._named(each for each in self.ended if each.code == SUCCESS and not self.receipt(each).carried_out)
+        return self._named(each for each in self.ended if each.code == SUCCESS and not self.receipt(each).executed)
 
     def miscounted(self) -> list[str]:
         """Players of whom the proxy and the provider itself count differently."""
-        carried_out = {marker for marker, receipt in self.receipts.items() if receipt.carried_out}
+        carried_out = {marker for marker, receipt in self.receipts.items() if receipt.executed}
         return [f"{self.name}: {marker}" for marker in carried_out ^ self.closed]
 
     def _named(self, calls: Iterable[CallResult]) -> list[str]:
@@ -58,9 +58,9 @@ class ObservedCalls:
 
 async def observe(name: str, provider: FaultyProvider, ended: Sequence[CallResult]) -> ObservedCalls:
     """What came of these calls, all of a provider's since its ledger was cleared and it was stocked with them."""
-    await provider.proxy.carried_out()
+    await provider.proxy.wait_executed()
     markers = frozenset(each.marker for each in ended)
-    return ObservedCalls(name, ended, dict(provider.proxy.ledger.receipts), markers - provider.still_open())
+    return ObservedCalls(name, ended, dict(provider.proxy.received.receipts), markers - provider.still_open())
 
 
 def certainty_figures(observed: Iterable[ObservedCalls], not_sent: float = MIN_NOT_SENT) -> Figures:

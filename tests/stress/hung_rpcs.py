@@ -82,7 +82,7 @@ async def hung_with(
             observed.append(hung)
         rest = await harness.at_rest(before, keep_connections=keep_connections)
     outcomes = Counter(each.outcome for hung in observed for each in hung.ended)
-    reached = sum(bool(hung.receipt(each).begun) for hung in observed for each in hung.ended)
+    reached = sum(bool(hung.receipt(each).started) for hung in observed for each in hung.ended)
     return (
         stated(f"{name}: calls", f"{rounds} x {calls}"),
         *(stated(f"... ended {outcome}", times) for outcome, times in outcomes.most_common()),
@@ -103,7 +103,7 @@ async def _round(
     """Hung calls, over half of their time; the gateway's memory then, and the good calls."""
     failing, healthy = harness.providers[FAILING], harness.providers[HEALTHY]
     failing.stock(markers := new_markers(calls))
-    failing.proxy.ledger.clear()
+    failing.proxy.received.clear()
     failing.proxy.fault = Hang()
     begun, good, peak = monotonic(), [], 0.0
 

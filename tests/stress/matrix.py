@@ -23,15 +23,15 @@ from tests.support import faults
 from tests.support.faults import (
     Blackhole,
     Down,
-    Drip,
     Fault,
     Hang,
     Huge,
     KeepAliveRace,
     Latency,
-    Moment,
     Refuse,
     Reset,
+    ResetPoint,
+    SlowAnswer,
     Truncate,
     WrongType,
 )
@@ -68,10 +68,10 @@ def cases(elsewhere: str) -> tuple[Case, ...]:
         Case("black hole", Blackhole(), (NOT_SENT,), WAITING_S),
         Case("latency", Latency(0.05), (SUCCESS,)),
         Case("hang", Hang(), (TIMEOUT,), WAITING_S),
-        Case("hang, executed", Hang(carried_out=True), (TIMEOUT,), WAITING_S),
-        *(Case(f"reset {moment}", Reset(moment), (LOST,)) for moment in Moment),
-        Case("drip head", Drip(head=True), (TIMEOUT,), WAITING_S),
-        Case("drip body", Drip(), (TIMEOUT,), WAITING_S),
+        Case("hang, executed", Hang(executed=True), (TIMEOUT,), WAITING_S),
+        *(Case(f"reset {moment}", Reset(moment), (LOST,)) for moment in ResetPoint),
+        Case("drip head", SlowAnswer(head=True), (TIMEOUT,), WAITING_S),
+        Case("drip body", SlowAnswer(), (TIMEOUT,), WAITING_S),
         Case("truncate", Truncate(), (LOST,)),
         Case("garbage", faults.garbage(), (MALFORMED,)),
         Case("nonsense", faults.nonsense(), (MALFORMED,)),
@@ -122,7 +122,7 @@ class Cell:
 
     def repeated(self) -> list[str]:
         """Calls that were sent more than once."""
-        return [f"{self.observed.name}: {marker}" for marker, got in self.observed.receipts.items() if got.begun > 1]
+        return [f"{self.observed.name}: {marker}" for marker, got in self.observed.receipts.items() if got.started > 1]
 
 
 async def matrix(
@@ -217,7 +217,7 @@ async def _cell(harness: ProvidersHarness, provider: FaultyProvider, case: Case,
     markers = new_markers(calls)
     provider.stock(markers)
     memory = (await harness.usage()).memory_mib
-    provider.proxy.ledger.clear()
+    provider.proxy.received.clear()
     provider.proxy.fault = case.fault
     ended = await harness.close_all(provider, markers, case.deadline_s, at_once)
     provider.proxy.fault = None

@@ -26,7 +26,7 @@ from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.stress.event_loop_lag import LagMonitor
 from tests.stress.processes import Served, StressEnvironment, resident_mib, running
 from tests.support.fault_proxy import FaultProxy, fault_proxy
-from tests.support.gateway import callback_key, told
+from tests.support.gateway import callback_key, failure_of
 
 if TYPE_CHECKING:
     from gateway.v1.session_service_pb2_grpc import SessionServiceAsyncStub
@@ -137,7 +137,7 @@ class ProvidersHarness:
         now = monotonic()
         late = self.lag_monitor.was_late(max(begun, now - LAST_S))
         try:
-            failure = told(error)
+            failure = failure_of(error)
         except AssertionError:  # the caller's own clock was faster
             return CallResult(marker, error.code().name, "", "", now - begun, request_id, late)
         return CallResult(marker, failure.code.name, failure.reason, failure.certainty, now - begun, request_id, late)

@@ -38,7 +38,7 @@ async def sigterm(
         failing, healthy = harness.providers[FAILING], harness.providers[HEALTHY]
         healthy.stock(new_markers(10))
         failing.stock(markers := new_markers(calls))
-        failing.proxy.fault = Hang(carried_out=True)
+        failing.proxy.fault = Hang(executed=True)
         slow_clients = SlowClients(harness.gateway.callbacks, HEALTHY, slow)
         await stack.enter_async_context(slow_clients.running())
         sender = await stack.enter_async_context(provider(lambda: [harness.gateway.callbacks]))

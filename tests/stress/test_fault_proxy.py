@@ -14,15 +14,15 @@ from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.faults import (
     Blackhole,
     Down,
-    Drip,
     Fault,
     Hang,
     Huge,
     KeepAliveRace,
     Latency,
-    Moment,
     Refuse,
     Reset,
+    ResetPoint,
+    SlowAnswer,
     Truncate,
     WrongType,
 )
@@ -33,9 +33,9 @@ LIMIT_S = 30.0
 """Bounds a hang."""
 SILENCE_S = 0.1
 """A connection on which nothing ends for this long is silent."""
-EXECUTED = Receipt(begun=1, whole=1, carried_out=1)
-NOT_EXECUTED = Receipt(begun=1, whole=1)
-PASSED_ON = Receipt(begun=1, whole=1, carried_out=1, answered=1)
+EXECUTED = Receipt(started=1, complete=1, executed=1)
+NOT_EXECUTED = Receipt(started=1, complete=1)
+PASSED_ON = Receipt(started=1, complete=1, executed=1, answered=1)
 
 
 @pytest_asyncio.fixture
@@ -129,8 +129,8 @@ async def test_without_a_fault_it_passes_on(proxy: FaultProxy, provider: Scripte
             await client.send(marker)
             assert (await client.answer()).startswith(b"HTTP/1.1 200 OK")
     assert [each.body for each in provider.received] == [b'{"userId":"call-1"}', b'{"userId":"call-2"}']
-    assert proxy.ledger.receipts == {"call-1": PASSED_ON, "call-2": PASSED_ON}
-    assert (proxy.connections, proxy.ledger.begun, proxy.ledger.paths) == (1, 2, {"/close": 2})
+    assert proxy.received.receipts == {"call-1": PASSED_ON, "call-2": PASSED_ON}
+    assert (proxy.connections, proxy.received.begun, proxy.received.paths) == (1, 2, {"/close": 2})
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_no_connection_is_accepted(
     assert proxy.connections == 1
     proxy.fault = None
     await call(proxy, "call-3")
-    assert proxy.ledger.receipts == {"call-1": PASSED_ON, "call-3": PASSED_ON}
+    assert proxy.received.receipts == {"call-1": PASSED_ON, "call-3": PASSED_ON}
 
 
 async def test_a_connection_is_reset_as_it_is_accepted(proxy: FaultProxy) -> None:
@@ -162,30 +162,30 @@ async def test_a_connection_is_reset_as_it_is_accepted(proxy: FaultProxy) -> Non
     with closing(client.sock), suppress(ConnectionResetError):
         await client.connect(proxy)
         assert await client.end() == (b"", "reset")
-    assert (proxy.connections, proxy.ledger.begun, proxy.links) == (1, 0, set())
+    assert (proxy.connections, proxy.received.begun, proxy.links) == (1, 0, set())
 
 
 @pytest.mark.parametrize(
     ("moment", "receipt"),
-    [(Moment.BEFORE, Receipt(begun=1)), (Moment.DURING, Receipt(begun=1)), (Moment.AFTER, EXECUTED)],
+    [(ResetPoint.BEFORE, Receipt(started=1)), (ResetPoint.DURING, Receipt(started=1)), (ResetPoint.AFTER, EXECUTED)],
 )
 async def test_a_reset_counts_what_arrived(
-    proxy: FaultProxy, provider: ScriptedProvider, moment: Moment, receipt: Receipt
+    proxy: FaultProxy, provider: ScriptedProvider, moment: ResetPoint, receipt: Receipt
 ) -> None:
     """What had arrived counts, whether or not it was read; the provider gets it only with a reset after."""
     proxy.fault = Reset(moment)
     assert await fail(proxy) == (b"", "reset")
-    assert proxy.ledger.receipts == {"call-1": receipt}
-    assert len(provider.received) == receipt.carried_out
+    assert proxy.received.receipts == {"call-1": receipt}
+    assert len(provider.received) == receipt.executed
 
 
 @pytest.mark.parametrize(
     ("fault", "receipt", "received", "how"),
     [
         (Hang(), NOT_EXECUTED, b"", "silent"),
-        (Hang(carried_out=True), EXECUTED, b"", "silent"),
-        (Drip(head=True, interval_s=0.01), EXECUTED, b"HTTP", "silent"),
-        (Drip(interval_s=0.01), EXECUTED, b'\r\n\r\n{"er', "silent"),
+        (Hang(executed=True), EXECUTED, b"", "silent"),
+        (SlowAnswer(head=True, interval_s=0.01), EXECUTED, b"HTTP", "silent"),
+        (SlowAnswer(interval_s=0.01), EXECUTED, b'\r\n\r\n{"er', "silent"),
         (Truncate(), EXECUTED, b'\r\n\r\n{"error":0,"descr', "closed"),
         (faults.status(503), NOT_EXECUTED, b"HTTP/1.1 503 Simulated\r\n", "silent"),
         (faults.status(500, carried_out=True), EXECUTED, b"HTTP/1.1 500 Simulated\r\n", "silent"),
@@ -206,8 +206,8 @@ async def test_an_answer_goes_wrong(
     proxy.fault = fault
     answer, end = await fail(proxy, awaited=received if how == "silent" else None)
     assert (received in answer, end) == (True, how)
-    assert proxy.ledger.receipts == {"call-1": receipt}
-    assert len(provider.received) == receipt.carried_out
+    assert proxy.received.receipts == {"call-1": receipt}
+    assert len(provider.received) == receipt.executed
 
 
 async def test_an_answer_is_late(proxy: FaultProxy) -> None:
@@ -216,7 +216,7 @@ async def test_an_answer_is_late(proxy: FaultProxy) -> None:
     begun = asyncio.get_running_loop().time()
     await call(proxy)
     assert asyncio.get_running_loop().time() - begun >= 0.05
-    assert proxy.ledger.receipts == {"call-1": PASSED_ON}
+    assert proxy.received.receipts == {"call-1": PASSED_ON}
 
 
 async def test_a_kept_connection_ends_as_the_next_request_arrives(proxy: FaultProxy) -> None:
@@ -229,14 +229,14 @@ async def test_a_kept_connection_ends_as_the_next_request_arrives(proxy: FaultPr
         await client.answer()
         await client.send("call-2")
         assert await client.end() == (b"", "reset")
-    assert proxy.ledger.receipts == {"call-1": PASSED_ON, "call-2": Receipt(begun=1)}
+    assert proxy.received.receipts == {"call-1": PASSED_ON, "call-2": Receipt(started=1)}
 
 
 async def test_a_kept_connection_ends_by_itself(proxy: FaultProxy) -> None:
     """Soon after an answer it is closed, without notice."""
     proxy.fault = KeepAliveRace(seen=False)
     assert (await fail(proxy))[1] == "closed"
-    assert proxy.ledger.receipts == {"call-1": PASSED_ON}
+    assert proxy.received.receipts == {"call-1": PASSED_ON}
 
 
 async def test_the_provider_executes_what_it_received(proxy: FaultProxy, provider: ScriptedProvider) -> None:
@@ -256,8 +256,8 @@ async def test_the_provider_executes_what_it_received(proxy: FaultProxy, provide
         proxy.fault = Down()
         assert await client.end() == (b"", "reset")
     release.set()
-    await proxy.carried_out()
-    assert proxy.ledger.receipts == {"call-1": EXECUTED}
+    await proxy.wait_executed()
+    assert proxy.received.receipts == {"call-1": EXECUTED}
 
 
 async def test_what_has_no_marker_counts_too(proxy: FaultProxy) -> None:
@@ -268,4 +268,4 @@ async def test_what_has_no_marker_counts_too(proxy: FaultProxy) -> None:
         await asyncio.get_running_loop().sock_sendall(client.sock, b"POST /cl")
         client.sock.shutdown(socket.SHUT_WR)
         assert await client.end() == (b"", "closed")
-    assert proxy.ledger.receipts == {"": Receipt(begun=1)}
+    assert proxy.received.receipts == {"": Receipt(started=1)}

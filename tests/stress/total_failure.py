@@ -8,7 +8,7 @@ from tests.stress.figures import Figures, at_least, at_most, stated
 from tests.stress.processes import StressEnvironment
 from tests.stress.providers_harness import DEFAULTS, Tables, new_markers, providers_harness
 from tests.support import faults
-from tests.support.faults import Fault, Moment, Refuse, Reset
+from tests.support.faults import Fault, Refuse, Reset, ResetPoint
 
 PROVIDER = "luckymonaco"
 PER_CALL = 1.2
@@ -18,7 +18,7 @@ PER_S = 10.0
 
 FAILURES: dict[str, Fault] = {
     "status 503": faults.status(503),
-    "reset after": Reset(Moment.AFTER),
+    "reset after": Reset(ResetPoint.AFTER),
     "refuse": Refuse(),
 }
 
@@ -45,7 +45,7 @@ async def failing(
         ended = await harness.close_all(provider, markers, 5.0, at_once)
         seconds = monotonic() - begun
         # Of a request that is refused as it connects, the connection is all that there is to count.
-        attempts = max(provider.proxy.connections if isinstance(fault, Refuse) else 0, provider.proxy.ledger.begun)
+        attempts = max(provider.proxy.connections if isinstance(fault, Refuse) else 0, provider.proxy.received.begun)
     reasons = Counter(each.reason for each in ended)
     tried_again = tables is RETRYING
     return (

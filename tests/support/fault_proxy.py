@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.faults import Blackhole, Down, Fault, Refuse
-from tests.support.faulty_link import Ledger, Line, Link
+from tests.support.faulty_link import ProxyConnection, ProxySettings, ReceivedRequests
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024
@@ -23,12 +23,14 @@ class FaultProxy:
     def __init__(self, provider: str) -> None:
         """`provider` is the base URL of a server that answers each request with a Content-Length."""
         parts = urlsplit(provider)
-        self.ledger = Ledger()
+        self.received = ReceivedRequests()
         """What the provider really got."""
-        self._line = Line((parts.hostname or _HOST, parts.port or 80), self.ledger, lambda: self._fault, self._ask)
+        self._line = ProxySettings(
+            (parts.hostname or _HOST, parts.port or 80), self.received, lambda: self._fault, self._ask
+        )
         self.connections = 0
         """Connections accepted, to end them at once too."""
-        self.links: set[Link] = set()
+        self.links: set[ProxyConnection] = set()
         self._fault: Fault | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
@@ -71,7 +73,7 @@ class FaultProxy:
         for link in list(self.links):
             link.reset()
 
-    async def carried_out(self) -> None:
+    async def wait_executed(self) -> None:
         """Wait until the provider has answered all that it got."""
         while self._asking:
             await asyncio.wait(self._asking)
@@ -130,7 +132,7 @@ class FaultProxy:
             while True:
                 caller, _ = self._listening.accept()
                 self.connections += 1
-                link = Link(self._line, caller, self.links.discard)
+                link = ProxyConnection(self._line, caller, self.links.discard)
                 self.links.add(link)
                 if isinstance(self._fault, Refuse):
                     link.reset()

@@ -10,7 +10,7 @@ _MIB = 1024 * 1024
 
 
 @unique
-class Moment(StrEnum):
+class ResetPoint(StrEnum):
     """When a connection is reset."""
 
     BEFORE = "before"
@@ -47,18 +47,18 @@ class Latency:
 class Hang:
     """The request is read, and no answer ever comes; `carried_out` says whether the provider got it."""
 
-    carried_out: bool = False
+    executed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
     """The connection is lost, with a RST."""
 
-    moment: Moment
+    moment: ResetPoint
 
 
 @dataclass(frozen=True, slots=True)
-class Drip:
+class SlowAnswer:
     """The provider executes the request, and its answer comes byte by byte, from its head on or only its body."""
 
     head: bool = False
@@ -76,12 +76,12 @@ class WrongType:
 
 
 @dataclass(frozen=True, slots=True)
-class Instead:
+class ReplacedAnswer:
     """The provider gets the request only where `carried_out`; these bytes are the answer, and then the end of it."""
 
     name: str
     answer: bytes
-    carried_out: bool = False
+    executed: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -111,44 +111,55 @@ class KeepAliveRace:
 
 
 Fault = (
-    Down | Refuse | Blackhole | Latency | Hang | Reset | Drip | Truncate | WrongType | Instead | Huge | KeepAliveRace
+    Down
+    | Refuse
+    | Blackhole
+    | Latency
+    | Hang
+    | Reset
+    | SlowAnswer
+    | Truncate
+    | WrongType
+    | ReplacedAnswer
+    | Huge
+    | KeepAliveRace
 )
 
 
-def status(code: int, reason: str = "Simulated", *, carried_out: bool = False) -> Instead:
+def status(code: int, reason: str = "Simulated", *, carried_out: bool = False) -> ReplacedAnswer:
     """An HTTP status with a page of text and not of the dialect."""
-    return Instead(
+    return ReplacedAnswer(
         f"status {code}{' though carried out' * carried_out}", _page(code, reason, "text/plain"), carried_out
     )
 
 
-def garbage() -> Instead:
+def garbage() -> ReplacedAnswer:
     """What is not even HTTP."""
-    return Instead("garbage", b"\x00\xff this is not HTTP\r\n\r\n")
+    return ReplacedAnswer("garbage", b"\x00\xff this is not HTTP\r\n\r\n")
 
 
-def nonsense() -> Instead:
+def nonsense() -> ReplacedAnswer:
     """A 200 in JSON that no dialect knows."""
-    return Instead("nonsense", _page(200, "OK", "application/json", b'\x00\xff{"not": any dialect'))
+    return ReplacedAnswer("nonsense", _page(200, "OK", "application/json", b'\x00\xff{"not": any dialect'))
 
 
-def page() -> Instead:
+def page() -> ReplacedAnswer:
     """A 200 that is a page for people, as a captive portal or a balancer answers."""
-    return Instead("page", _page(200, "OK", "text/html", b"<!doctype html><title>Welcome</title>"))
+    return ReplacedAnswer("page", _page(200, "OK", "text/html", b"<!doctype html><title>Welcome</title>"))
 
 
-def redirect(location: str) -> Instead:
+def redirect(location: str) -> ReplacedAnswer:
     """A 307 to another place."""
     head = f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
-    return Instead("redirect", head.encode())
+    return ReplacedAnswer("redirect", head.encode())
 
 
 @cache
-def gzip_bomb(size: int = 64 * _MIB) -> Instead:
+def gzip_bomb(size: int = 64 * _MIB) -> ReplacedAnswer:
     """A 200 that was asked to be as it is, comes compressed, and inflates to `size` bytes."""
     inflated = zlib.compressobj(9, wbits=31)
     bomb = b"".join(inflated.compress(bytes(_MIB)) for _ in range(size // _MIB)) + inflated.flush()
-    return Instead("gzip bomb", _page(200, "OK", "application/json", bomb, "Content-Encoding: gzip\r\n"))
+    return ReplacedAnswer("gzip bomb", _page(200, "OK", "application/json", bomb, "Content-Encoding: gzip\r\n"))
 
 
 def _page(code: int, reason: str, kind: str, body: bytes | None = None, more: str = "") -> bytes:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.faults import (
-    Drip,
     Fault,
     Hang,
     Huge,
-    Instead,
     KeepAliveRace,
     Latency,
-    Moment,
+    ReplacedAnswer,
     Reset,
+    ResetPoint,
+    SlowAnswer,
     Truncate,
     WrongType,
 )
@@ -41,17 +41,17 @@ _RESETTING = struct.pack("ii", 1, 0)
 class Receipt:
     """What the provider really got of one call, in as many requests as were made for it."""
 
-    begun: int = 0
+    started: int = 0
     """Requests of which anything arrived at all."""
-    whole: int = 0
-    carried_out: int = 0
+    complete: int = 0
+    executed: int = 0
     """Requests that the provider answered, whether or not the answer was passed on."""
     answered: int = 0
     """Requests whose answer was passed on, whole and as the provider gave it."""
 
 
 @dataclass
-class Ledger:
+class ReceivedRequests:
     """What the provider really got."""
 
     receipts: defaultdict[str, Receipt] = field(default_factory=lambda: defaultdict(Receipt))
@@ -71,40 +71,40 @@ class Ledger:
         """Something of a request has arrived, these its first bytes. Answers the call's receipt."""
         self.begun += 1
         receipt = self.receipts[marker_of(data)]
-        receipt.begun += 1
+        receipt.started += 1
         return receipt
 
     def arrived_whole(self, request: bytes) -> Receipt:
         """A request has arrived, all of it."""
         receipt = self.arrived(request)
-        receipt.whole += 1
+        receipt.complete += 1
         self.paths[request.split(b" ", 2)[1].decode("latin-1")] += 1
         return receipt
 
 
-class HungUp(Exception):
+class CallerDisconnected(Exception):
     """The caller ended the connection."""
 
 
 @dataclass(frozen=True)
-class Line:
+class ProxySettings:
     """What all connections to one provider share."""
 
     provider: tuple[str, int]
-    ledger: Ledger
+    ledger: ReceivedRequests
     fault: Callable[[], Fault | None]
     """The fault of a request that begins to arrive now."""
     asking: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     """Has the provider asked, which outlives the connection."""
 
 
-class Link:
+class ProxyConnection:
     """One connection of a caller's, and the one to the provider that serves it."""
 
     task: asyncio.Task[None] | None = None
     """What serves it."""
 
-    def __init__(self, line: Line, caller: socket.socket, on_end: "Callable[[Link], None]") -> None:
+    def __init__(self, line: ProxySettings, caller: socket.socket, on_end: "Callable[[ProxyConnection], None]") -> None:
         caller.setblocking(False)
         caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._line = line
@@ -121,7 +121,7 @@ class Link:
         try:
             while await self._exchange():
                 pass
-        except (HungUp, OSError):
+        except (CallerDisconnected, OSError):
             pass  # callers do
         finally:
             self._end()
@@ -165,17 +165,17 @@ class Link:
         """Answers whether another request may follow. Raises HungUp."""
         await self._arrival()
         match fault := self._line.fault():
-            case Reset(Moment.BEFORE):
+            case Reset(ResetPoint.BEFORE):
                 return self._reset_here()
-            case Reset(Moment.DURING):
+            case Reset(ResetPoint.DURING):
                 return self._reset_here(read=len(self._peek()) // 2)
             case KeepAliveRace(seen=True) if self._answered:
                 return self._reset_here()
         request, receipt = await self._receive()
         match fault:
-            case Hang(carried_out=False):
+            case Hang(executed=False):
                 await self._hang()
-            case Instead(answer=answer, carried_out=False):
+            case ReplacedAnswer(answer=answer, executed=False):
                 await self._send(answer)
             case Huge(size):
                 return await self._flood(size)
@@ -194,7 +194,7 @@ class Link:
             async with asyncio.timeout(timeout_s):
                 await _readable(self._caller)
         if not self._peek():
-            raise HungUp
+            raise CallerDisconnected
 
     def _reset_here(self, read: int = 0) -> bool:
         """Lose the connection with `read` bytes of the request read: it has begun, and is not complete."""
@@ -209,7 +209,7 @@ class Link:
         while (length := _length(data)) is None or len(data) < length:
             if not (more := await asyncio.get_running_loop().sock_recv(self._caller, _AT_ONCE)):
                 self._line.ledger.arrived(data)
-                raise HungUp
+                raise CallerDisconnected
             data += more
         return data, self._line.ledger.arrived_whole(data)
 
@@ -226,7 +226,7 @@ class Link:
             more = await loop.sock_recv(self._provider, _AT_ONCE)
             assert more, "the provider behind the proxy broke off"
             data += more
-        receipt.carried_out += 1
+        receipt.executed += 1
         self._answer_given = data
 
     # --- its answer ---------------------------------------------------------------------------------------------------
@@ -243,10 +243,10 @@ class Link:
             case Truncate():
                 await self._send(answer[: (body + len(answer)) // 2])
                 return False
-            case Instead(answer=another):
+            case ReplacedAnswer(answer=another):
                 await self._send(another)
                 return True
-            case Drip(head, interval_s):
+            case SlowAnswer(head, interval_s):
                 await self._drip(answer, 0 if head else body, interval_s)
             case WrongType():
                 await self._send(_TYPE.sub(b"Content-Type: image/png", answer, count=1))
@@ -277,7 +277,7 @@ class Link:
     async def _hang(self) -> None:
         while await asyncio.get_running_loop().sock_recv(self._caller, _AT_ONCE):
             pass
-        raise HungUp
+        raise CallerDisconnected
 
 
 def marker_of(data: bytes) -> str:

@@ -151,7 +151,7 @@ def locked(database: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Told:
+class RpcFailure:
     """A failed call as its caller sees it."""
 
     code: grpc.StatusCode
@@ -167,7 +167,7 @@ class Told:
         return self.metadata.get("certainty", "")
 
 
-def told(error: grpc.aio.AioRpcError) -> Told:
+def failure_of(error: grpc.aio.AioRpcError) -> RpcFailure:
     """Read a failed call's google.rpc.Status."""
     status = _status(error)
     info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
@@ -176,7 +176,7 @@ def told(error: grpc.aio.AioRpcError) -> Told:
         detail.Unpack(info)
         detail.Unpack(bad)
         has_retry = detail.Unpack(retry) or has_retry
-    return Told(
+    return RpcFailure(
         code=error.code(),
         message=error.details() or "",
         reason=info.reason,

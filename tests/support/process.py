@@ -33,7 +33,7 @@ def connections_to(base_url: str) -> frozenset[int]:
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """A command that has ended."""
 
     code: int
@@ -41,7 +41,7 @@ class Ended:
     err: str
 
 
-async def run(*arguments: str, environ: Mapping[str, str] | None = None) -> Ended:
+async def run(*arguments: str, environ: Mapping[str, str] | None = None) -> CommandResult:
     """Run `session-gateway` to its end."""
     process = await asyncio.create_subprocess_exec(
         COMMAND,
@@ -51,15 +51,15 @@ async def run(*arguments: str, environ: Mapping[str, str] | None = None) -> Ende
         env=None if environ is None else dict(environ),
     )
     out, err = await process.communicate()
-    return Ended(process.returncode or 0, out.decode(), err.decode())
+    return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
-async def run_here(*arguments: str) -> Ended:
+async def run_here(*arguments: str) -> CommandResult:
     """As `run`, on a thread of this process: for commands that end by themselves and leave the log alone."""
     ended = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
     if ended.exception is not None and not isinstance(ended.exception, SystemExit):
         raise ended.exception
-    return Ended(ended.exit_code, ended.stdout, ended.stderr)
+    return CommandResult(ended.exit_code, ended.stdout, ended.stderr)
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Serving:
     """A gateway's process that accepts calls, and what its first line said."""
 
     process: asyncio.subprocess.Process
-    said: dict[str, Any]
+    ready_message: dict[str, Any]
 
     async def deliver(self, http: aiohttp.ClientSession, body: bytes, path: str = "V4/Result") -> Any:
         """Deliver a callback of the provider `lucky`, and answer what the gateway says."""
-        url = f"http://{self.said['callbacks']}/callbacks/lucky/{callback_key('lucky')}/{path}"
+        url = f"http://{self.ready_message['callbacks']}/callbacks/lucky/{callback_key('lucky')}/{path}"
         async with http.post(url, data=body) as response:
             assert response.status == 200
             return json.loads(await response.read(), parse_float=Decimal)
@@ -79,13 +79,13 @@ class Serving:
     async def open_account(self, user_id: str = "421", opening_balance: str = "1") -> None:
         """An account in dollars, in the ledger that it serves."""
         request = OpenAccountRequest(user_id=user_id, currency="USD", opening_balance=opening_balance)
-        async with grpc.aio.insecure_channel(self.said["grpc"]) as channel:
+        async with grpc.aio.insecure_channel(self.ready_message["grpc"]) as channel:
             await WalletServiceStub(channel).OpenAccount(request)
 
     async def cash(self, user_id: str = "421") -> Decimal:
         """What an account of that ledger holds, in dollars."""
         request = GetBalanceRequest(user_id=user_id, currency="USD")
-        async with grpc.aio.insecure_channel(self.said["grpc"]) as channel:
+        async with grpc.aio.insecure_channel(self.ready_message["grpc"]) as channel:
             return Decimal((await WalletServiceStub(channel).GetBalance(request)).cash)
 
     async def stop(self) -> None:

@@ -14,7 +14,7 @@ from grpc import aio
 
 from gateway.v1.session_service_pb2 import CloseSessionRequest, CloseSessionResponse
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.support.gateway import Told, configuration, told
+from tests.support.gateway import RpcFailure, configuration, failure_of
 from tests.support.process import Serving, serving
 
 
@@ -37,25 +37,25 @@ class Reloadable:
             while [line["event"] for line in self.lines()].count(event) < times:  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.01)
 
-    def answers(self) -> list[dict[str, Any]]:
+    def reload_results(self) -> list[dict[str, Any]]:
         """What it has said to SIGHUP so far."""
         return [
             line for line in self.lines() if line["event"].startswith(("configuration reloaded", "configuration not"))
         ]
 
-    async def hang_up(self, answers: int = 1) -> list[dict[str, Any]]:
+    async def send_sighup(self, answers: int = 1) -> list[dict[str, Any]]:
         """Send SIGHUP, and wait for that many answers to it."""
-        before = len(self.answers())
+        before = len(self.reload_results())
         self.serving.process.send_signal(signal.SIGHUP)
         async with asyncio.timeout(60):
-            while len(self.answers()) < before + answers:  # noqa: ASYNC110 - nothing of another process could wake us
+            while len(self.reload_results()) < before + answers:  # noqa: ASYNC110 - nothing of another process could wake us
                 await asyncio.sleep(0.01)
-        return self.answers()[before:]
+        return self.reload_results()[before:]
 
     async def reload(self, *sections: str, **more: str) -> dict[str, Any]:
         """Write another configuration, and have it reloaded; returns the log line of it."""
         self.write(*sections, **more)
-        (line,) = await self.hang_up()
+        (line,) = await self.send_sighup()
         return line
 
     def write(self, *sections: str, **more: str) -> None:
@@ -67,12 +67,12 @@ class Reloadable:
         request = CloseSessionRequest(provider=provider, user_id="421", **fields)
         return await SessionServiceStub(self.channel).CloseSession(request, timeout=within)
 
-    async def refused(self, provider: str = "lucky", within: float | None = 10, **fields: Any) -> Told:
+    async def close_failure(self, provider: str = "lucky", within: float | None = 10, **fields: Any) -> RpcFailure:
         """A close that fails, as its caller sees it."""
         try:
             answer = await self.close(provider, within, **fields)
         except grpc.aio.AioRpcError as error:
-            return told(error)
+            return failure_of(error)
         raise AssertionError(f"it succeeded: {answer}")
 
 
@@ -82,5 +82,8 @@ async def reloadable(
 ) -> AsyncIterator[Reloadable]:
     """Start a gateway with these sections."""
     config = configuration(folder, *sections, **more)
-    async with serving(config, environ=environ) as process, aio.insecure_channel(process.said["grpc"]) as channel:
+    async with (
+        serving(config, environ=environ) as process,
+        aio.insecure_channel(process.ready_message["grpc"]) as channel,
+    ):
         yield Reloadable(config, process, channel)

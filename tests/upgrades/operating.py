@@ -69,14 +69,14 @@ def configured(folder: Path, *, base_url: str = "http://127.0.0.1:9", store: str
 
 async def close_session(gateway: Serving, request_id: str) -> sessions.CloseSessionResponse:
     """End a player's sessions."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+    async with grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
         request = sessions.CloseSessionRequest(request_id=request_id, provider="lucky", user_id="421")
         return await SessionServiceStub(channel).CloseSession(request, timeout=30)
 
 
 async def events(gateway: Serving, count: int) -> list[tuple[str, str]]:
     """The first `count` events from the oldest kept, as (type, reference or request_id)."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel, asyncio.timeout(60):
+    async with grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel, asyncio.timeout(60):
         stream = SessionServiceStub(channel).WatchEvents(sessions.WatchEventsRequest())
         seen = []
         async for answer in stream:

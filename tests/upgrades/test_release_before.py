@@ -51,14 +51,14 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 async def open_items(gateway: Serving) -> list[tuple[str, str]]:
     """Open items, as (fault, reference or request_id)."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+    async with grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
         listed = await ReconciliationServiceStub(channel).ListItems(reconciliation.ListItemsRequest())
         return [(item.fault, item.reference or item.request_id) for item in listed.items]
 
 
 async def credited(gateway: Serving, user_id: str = "421") -> list[str]:
     """The references of a player's transactions, oldest first."""
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+    async with grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
         request = transactions.ListTransactionsRequest(user_id=user_id)
         listed = await TransactionServiceStub(channel).ListTransactions(request)
         return [each.reference for each in reversed(listed.transactions)]

@@ -85,7 +85,7 @@ async def test_sigterm_finishes_calls_in_flight_and_exits_0(tmp_path: Path, prov
     release = asyncio.Event()
     provider.behaviour = answering_after(release)
     config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
-    async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+    async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
         stub = SessionServiceStub(channel)
         watch = stub.WatchEvents(sessions.WatchEventsRequest())
         await watch.initial_metadata()
@@ -97,7 +97,10 @@ async def test_sigterm_finishes_calls_in_flight_and_exits_0(tmp_path: Path, prov
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await watch.read()
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-        async with aiohttp.ClientSession() as http, http.get(f"http://{gateway.said['admin']}/readyz") as response:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://{gateway.ready_message['admin']}/readyz") as response,
+        ):
             assert response.status == 503
             assert "stopping" in await response.text()
         release.set()
@@ -110,7 +113,7 @@ async def test_no_secret_reaches_the_log(tmp_path: Path, provider: ScriptedProvi
     table = family_table("lucky", "luckymonaco", provider.base_url)
     config = configuration(tmp_path, table)
     config.write_text(config.read_text() + '[log]\nlevel = "debug"\n')
-    async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+    async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
         stub = SessionServiceStub(channel)
         await stub.CloseSession(
             sessions.CloseSessionRequest(provider="lucky", user_id="u", token="callers-token"), timeout=5

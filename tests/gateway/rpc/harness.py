@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
-from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, failure_of, family_table, provider_table, running_gateway
 from tests.support.provider import ScriptedProvider, scripted_provider
 
 
@@ -24,12 +24,12 @@ class RpcHarness:
     gateway: Running
     provider: ScriptedProvider
 
-    async def fails(self, timeout_s: float = 5, **fields: Any) -> Told:
+    async def fails(self, timeout_s: float = 5, **fields: Any) -> RpcFailure:
         """Call CloseSession, which must fail. Returns the failure."""
         fields = {"provider": "lucky", "user_id": "tester", **fields}
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await self.gateway.sessions.CloseSession(pb.CloseSessionRequest(**fields), timeout=timeout_s)
-        return told(raised.value)
+        return failure_of(raised.value)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from gateway.config import GrpcServerKind
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.harness import RpcHarness
 from tests.gateway.rpc.switching import health_of, is_serving, switch_off, switch_on
-from tests.support.gateway import family_table, running_gateway, told
+from tests.support.gateway import failure_of, family_table, running_gateway
 from tests.support.provider import answering, answering_after, hanging, scripted_provider
 from tests.support.waiting import until
 
@@ -109,7 +109,7 @@ async def test_a_failure_is_not_retried_at_a_disabled_provider(tmp_path: Path) -
         release.set()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await in_flight
-        assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_FAILED", "UNKNOWN")
+        assert (failure_of(raised.value).reason, failure_of(raised.value).certainty) == ("PROVIDER_FAILED", "UNKNOWN")
         assert len(harness.provider.received) == 1
 
 
@@ -134,7 +134,7 @@ async def test_a_queued_call_is_not_sent_to_a_disabled_provider(narrow: RpcHarne
     assert [answer.outcome for answer in await asyncio.gather(*in_flight)] == [pb.OUTCOME_CLOSED] * 2
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await queued
-    assert (told(raised.value).reason, told(raised.value).certainty) == ("PROVIDER_DISABLED", "NOT_SENT")
+    assert (failure_of(raised.value).reason, failure_of(raised.value).certainty) == ("PROVIDER_DISABLED", "NOT_SENT")
     assert len(narrow.provider.received) == 2
     await until_calls(0, 0)
     await switch_on(narrow.gateway)

@@ -10,7 +10,7 @@ from aiohttp import web
 from adapters.contract import Closed, HttpReply, HttpRequest, ProviderAnswer, ProviderRefused, RefusalKind
 from gateway.sessions import close_execution
 from tests.gateway.rpc.harness import RpcHarness, replace_close
-from tests.support.gateway import told
+from tests.support.gateway import failure_of
 from tests.support.provider import (
     answering,
 )
@@ -75,7 +75,7 @@ async def test_an_undecodable_request_is_refused(harness: RpcHarness) -> None:
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = harness.gateway.channel.unary_unary(method)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(b"\xff\xff\xff")
-    failure = told(raised.value)
+    failure = failure_of(raised.value)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert "DecodeError" not in failure.message
 

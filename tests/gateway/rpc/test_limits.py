@@ -18,7 +18,7 @@ from gateway.rpc.limits import RpcLimits
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.rpc.harness import RpcHarness, rpc_harness
-from tests.support.gateway import Running, Told, told
+from tests.support.gateway import RpcFailure, Running, failure_of
 from tests.support.provider import answering, answering_after
 from tests.support.waiting import until
 
@@ -34,7 +34,7 @@ async def harness(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterat
         yield harness
 
 
-def summary(failure: Told) -> tuple[grpc.StatusCode, str, str, bool]:
+def summary(failure: RpcFailure) -> tuple[grpc.StatusCode, str, str, bool]:
     return failure.code, failure.reason, failure.certainty, failure.retry
 
 
@@ -63,11 +63,11 @@ async def open_stream(gateway: Running) -> grpc.aio.UnaryStreamCall[Any, Any]:
     return stream
 
 
-async def rejected_stream(gateway: Running) -> Told:
+async def rejected_stream(gateway: Running) -> RpcFailure:
     """Open an event stream, which must fail. Returns the failure."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await anext(aiter(gateway.sessions.WatchEvents(pb.WatchEventsRequest(), timeout=5)))
-    return told(raised.value)
+    return failure_of(raised.value)
 
 
 async def test_a_call_above_the_limit_is_rejected(harness: RpcHarness) -> None:
@@ -87,10 +87,10 @@ async def test_a_call_is_rejected_before_its_request_is_decoded(harness: RpcHarn
     async with hanging_calls(harness, 2):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call(garbage, timeout=5)
-        assert summary(told(raised.value)) == BUSY
+        assert summary(failure_of(raised.value)) == BUSY
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(garbage, timeout=5)
-    assert told(raised.value).reason == "FIELD_INVALID"
+    assert failure_of(raised.value).reason == "FIELD_INVALID"
 
 
 async def test_a_failed_or_cancelled_call_is_no_longer_in_flight(harness: RpcHarness) -> None:

@@ -24,7 +24,7 @@ from tests.gateway.rpc.switching import (
     switch_off,
     switch_on,
 )
-from tests.support.gateway import Running, Told, family_table, locked, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, failure_of, family_table, locked, running_gateway
 from tests.support.results import result_body
 
 NOBODY = "http://127.0.0.1:1"
@@ -41,10 +41,10 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Running]:
         yield gateway
 
 
-async def refused(call: Awaitable[object]) -> Told:
+async def refused(call: Awaitable[object]) -> RpcFailure:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
-    return told(raised.value)
+    return failure_of(raised.value)
 
 
 async def test_a_change_is_shown_everywhere(harness: RpcHarness) -> None:

@@ -13,7 +13,7 @@ import pytest
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1 import transaction_service_pb2 as transactions
 from gateway.v1 import wallet_service_pb2 as wallet
-from tests.support.gateway import Running, Told, callback_key, family_table, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, callback_key, failure_of, family_table, running_gateway
 from tests.support.results import result_body
 
 NOBODY = "http://127.0.0.1:1"
@@ -57,10 +57,10 @@ async def callbacks(gateway: Running, **wanted: Any) -> list[pb.RefusedCallback]
     return list(answer.callbacks)
 
 
-async def refused(call: Awaitable[object]) -> Told:
+async def refused(call: Awaitable[object]) -> RpcFailure:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
-    return told(raised.value)
+    return failure_of(raised.value)
 
 
 def resolve(gateway: Running, item_id: str, by: str = "ada", why: str = "paid by hand") -> Awaitable[Any]:

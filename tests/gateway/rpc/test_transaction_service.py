@@ -10,7 +10,7 @@ import pytest
 
 from gateway.v1 import transaction_service_pb2 as pb
 from gateway.v1 import wallet_service_pb2 as wallet
-from tests.support.gateway import Running, Told, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, failure_of, running_gateway
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def found(gateway: Running, provider: str, reference: str) -> pb.Transacti
     return (await gateway.transactions.GetTransaction(request)).transaction
 
 
-async def refused(gateway: Running, request: pb.GetTransactionRequest | pb.ListTransactionsRequest) -> Told:
+async def refused(gateway: Running, request: pb.GetTransactionRequest | pb.ListTransactionsRequest) -> RpcFailure:
     stub = gateway.transactions
     call = (
         stub.GetTransaction(request)
@@ -45,7 +45,7 @@ async def refused(gateway: Running, request: pb.GetTransactionRequest | pb.ListT
     )
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
-    return told(raised.value)
+    return failure_of(raised.value)
 
 
 async def test_a_transaction_is_found_with_all_its_content(gateway: Running) -> None:

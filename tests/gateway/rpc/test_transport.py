@@ -17,7 +17,7 @@ from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, SessionServiceStub
 from tests.gateway.rpc.harness import RpcHarness, rpc_harness, settled
 from tests.gateway.rpc.http2_peer import DATA, GOAWAY, HEADERS, PING, RST_STREAM, connected
-from tests.support.gateway import told
+from tests.support.gateway import failure_of
 from tests.support.provider import hanging
 
 LARGE = pb.WatchEventsResponse(event=pb.Event(reference="x" * 1000))
@@ -186,12 +186,12 @@ async def test_the_native_server_rejects_calls_while_it_stops() -> None:
         await asyncio.sleep(0)  # until the stop has begun
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call_service(channel)
-        failure = told(raised.value)
+        failure = failure_of(raised.value)
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
         assert failure.certainty == "NOT_SENT"
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await SessionServiceStub(channel).WatchEvents(pb.WatchEventsRequest(), timeout=30).read()
-        assert told(raised.value).reason == "GATEWAY_STOPPING"
+        assert failure_of(raised.value).reason == "GATEWAY_STOPPING"
         served.service.may_end.set()
         await call
         await stopping
@@ -207,7 +207,7 @@ async def test_a_stop_ends_an_event_stream(harness: RpcHarness) -> None:
         await harness.gateway.gateway.stop()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await reading
-        failure = told(raised.value)
+        failure = failure_of(raised.value)
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "GATEWAY_STOPPING")
 
 
@@ -251,4 +251,4 @@ async def test_a_call_without_a_deadline_has_the_default_one(tmp_path: Path, kin
         harness.provider.behaviour = hanging
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await harness.gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id="u"))
-        assert told(raised.value).reason == "PROVIDER_TIMEOUT"
+        assert failure_of(raised.value).reason == "PROVIDER_TIMEOUT"

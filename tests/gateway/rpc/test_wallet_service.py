@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from gateway.v1 import wallet_service_pb2 as pb
-from tests.support.gateway import Running, Told, locked, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, failure_of, locked, running_gateway
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ async def balance(gateway: Running) -> Decimal:
     return Decimal(answer.cash)
 
 
-async def refused(gateway: Running, request: pb.ApplyResultRequest) -> Told:
+async def refused(gateway: Running, request: pb.ApplyResultRequest) -> RpcFailure:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await gateway.wallet.ApplyResult(request)
-    return told(raised.value)
+    return failure_of(raised.value)
 
 
 async def test_a_result_is_credited_once(gateway: Running) -> None:
@@ -64,7 +64,7 @@ async def test_opening_an_account_is_idempotent(gateway: Running) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await gateway.wallet.OpenAccount(request)
     assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
-    assert told(raised.value).fields == ("opening_balance",)
+    assert failure_of(raised.value).fields == ("opening_balance",)
     assert await balance(gateway) == Decimal("110.5")
 
 
@@ -149,7 +149,7 @@ async def test_a_blocked_ledger_is_unavailable_before_the_deadline(gateway: Runn
     with locked(gateway.database):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await gateway.wallet.ApplyResult(result(), timeout=0.5)
-        failure = told(raised.value)
+        failure = failure_of(raised.value)
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         assert (failure.certainty, failure.retry) == ("UNKNOWN", True)
         assert str(gateway.database) not in failure.message

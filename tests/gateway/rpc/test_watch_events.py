@@ -19,7 +19,7 @@ from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.gateway.rpc.harness import settled
 from tests.gateway.store import samples
-from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, failure_of, family_table, provider_table, running_gateway
 from tests.support.provider import ScriptedProvider, answering, scripted_provider
 
 
@@ -128,7 +128,7 @@ async def test_resuming_after_an_unknown_event_is_out_of_range(gateway: Running)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert raised.value.code() is grpc.StatusCode.OUT_OF_RANGE
-    assert told(raised.value).reason == "EVENT_UNKNOWN"
+    assert failure_of(raised.value).reason == "EVENT_UNKNOWN"
 
 
 async def test_a_filter_by_an_unknown_type_is_rejected(gateway: Running) -> None:
@@ -136,7 +136,7 @@ async def test_a_filter_by_an_unknown_type_is_rejected(gateway: Running) -> None
     call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]), timeout=5)  # type: ignore[list-item]
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
-    assert told(raised.value).fields == ("types",)
+    assert failure_of(raised.value).fields == ("types",)
 
 
 async def test_a_close_without_an_active_session_is_no_event(gateway: Running, provider: ScriptedProvider) -> None:
@@ -160,7 +160,7 @@ async def test_a_stop_ends_a_stream_at_rest(gateway: Running) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await reading
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert told(raised.value).reason == "GATEWAY_STOPPING"
+    assert failure_of(raised.value).reason == "GATEWAY_STOPPING"
 
 
 # --- Slow subscribers, many subscribers, and a store that is unavailable ----------------------------------------------
@@ -340,13 +340,13 @@ async def test_a_stream_ends_when_the_database_is_unavailable(
         resting.cancel()
 
 
-async def ended(call: "Subscription", seen: list[str]) -> Told:
+async def ended(call: "Subscription", seen: list[str]) -> RpcFailure:
     """Read until the stream fails. Returns the failure."""
     try:
         while True:
             seen.append((await next_event(call)).id)
     except grpc.aio.AioRpcError as error:
-        return told(error)
+        return failure_of(error)
 
 
 @asynccontextmanager

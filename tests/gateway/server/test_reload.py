@@ -92,7 +92,7 @@ async def test_providers_are_added_and_removed(
         await first.arrived.wait()
         line = await gateway.reload(table(second, "other"))
         assert (line["added"], line["removed"], line["changed"]) == (["other"], ["lucky"], [])
-        assert (await gateway.refused()).reason == "PROVIDER_UNKNOWN"
+        assert (await gateway.close_failure()).reason == "PROVIDER_UNKNOWN"
         assert (await gateway.close("other")).outcome == OUTCOME_CLOSED
         assert await listed(gateway) == ["other"]
         assert await serving_status(gateway, "lucky") == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -109,7 +109,7 @@ async def test_providers_are_added_and_removed(
 
 async def callback_status(gateway: Reloadable, http: aiohttp.ClientSession, name: str) -> int:
     """The status of a callback with a provider's key."""
-    url = f"http://{gateway.serving.said['callbacks']}/callbacks/{name}/{callback_key(name)}/V4/Result"
+    url = f"http://{gateway.serving.ready_message['callbacks']}/callbacks/{name}/{callback_key(name)}/V4/Result"
     async with http.post(url, data=result_body()) as response:
         return response.status
 
@@ -131,7 +131,7 @@ async def test_a_retired_provider_is_not_served(tmp_path: Path, first: ScriptedP
     async with reloadable(tmp_path, table(first)) as gateway:
         line = await gateway.reload(table(first, retired="true", token="{ env = 'GONE' }"))
         assert (line["removed"], line["changed"]) == (["lucky"], [])
-        assert (await gateway.refused()).reason == "PROVIDER_UNKNOWN"
+        assert (await gateway.close_failure()).reason == "PROVIDER_UNKNOWN"
 
 
 async def test_limits_change_during_calls(tmp_path: Path, first: ScriptedProvider) -> None:
@@ -142,15 +142,15 @@ async def test_limits_change_during_calls(tmp_path: Path, first: ScriptedProvide
 
     first.behaviour = hanging
     async with reloadable(tmp_path, limited(1)) as gateway:
-        hanging_call = asyncio.create_task(gateway.refused(within=2))
+        hanging_call = asyncio.create_task(gateway.close_failure(within=2))
         await first.arrived.wait()
-        assert (await gateway.refused()).reason == "PROVIDER_BUSY"
+        assert (await gateway.close_failure()).reason == "PROVIDER_BUSY"
         line = await gateway.reload(limited(2))
         assert line["changed"] == ["providers.lucky.limits.max_concurrent_calls"]
         first.behaviour = answering()
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
         await gateway.reload(limited(1))
-        assert (await gateway.refused()).reason == "PROVIDER_BUSY"
+        assert (await gateway.close_failure()).reason == "PROVIDER_BUSY"
         assert (await hanging_call).reason == "PROVIDER_TIMEOUT"
         assert (await gateway.close()).outcome == OUTCOME_CLOSED
 
@@ -162,10 +162,10 @@ async def test_a_token_is_used_from_the_next_call_on(tmp_path: Path, first: Scri
     async with reloadable(tmp_path, table(first, token='{ file = "token" }')) as gateway:
         await gateway.close()
         (tmp_path / "token").write_text(new)
-        (line,) = await gateway.hang_up()
+        (line,) = await gateway.send_sighup()
         assert line["changed"] == ["providers.lucky.token"]
         first.behaviour = answering(body=f'{{"error":1,"description":"was {old}, is {new}"}}'.encode())
-        refusal = await gateway.refused()
+        refusal = await gateway.close_failure()
         assert "was ***, is ***" in refusal.message
         await gateway.serving.stop()
     assert [sorted({old, new} & {*words(each.body)}) for each in first.received] == [[old], [new]]
@@ -197,7 +197,7 @@ async def test_the_default_deadline_is_reloaded(tmp_path: Path, first: ScriptedP
         line = await gateway.reload(table(first), grpc="default_deadline_s = 0.2")
         assert line["changed"] == ["grpc.default_deadline_s"]
         async with asyncio.timeout(5):
-            assert (await gateway.refused(within=None)).code is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert (await gateway.close_failure(within=None)).code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_the_log_level_is_reloaded(tmp_path: Path, first: ScriptedProvider) -> None:
@@ -220,7 +220,7 @@ async def test_an_unchanged_file_changes_nothing(tmp_path: Path, first: Scripted
         await gateway.close()
         before = connections_to(first.base_url)
         assert len(before) == 1
-        (line,) = await gateway.hang_up()
+        (line,) = await gateway.send_sighup()
         assert (line["added"], line["removed"], line["changed"]) == ([], [], [])
         await gateway.close()
         assert connections_to(first.base_url) == before

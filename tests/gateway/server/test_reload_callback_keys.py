@@ -51,7 +51,7 @@ class Senders:
 
 
 def url(gateway: Reloadable, key: str) -> str:
-    return f"http://{gateway.serving.said['callbacks']}/callbacks/lucky/{key}/V4/Result"
+    return f"http://{gateway.serving.ready_message['callbacks']}/callbacks/lucky/{key}/V4/Result"
 
 
 async def test_keys_rotate_under_a_stream_of_callbacks(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ async def test_an_authenticated_callback_finishes_after_its_key_is_removed(tmp_p
     body = result_body()
     async with reloadable(tmp_path, keyed(old)) as gateway:
         await gateway.serving.open_account(opening_balance="0")
-        host, _, port = gateway.serving.said["callbacks"].partition(":")
+        host, _, port = gateway.serving.ready_message["callbacks"].partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         head = f"POST /callbacks/lucky/{{}}/V4/Result HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n"
         writer.write(head.format(old).encode() + b"Expect: 100-continue\r\n\r\n")

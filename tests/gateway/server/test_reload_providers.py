@@ -18,7 +18,7 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.models import ProviderState
 from gateway.v1.reconciliation_service_pb2 import ListRefusedCallbacksRequest, RedeliverCallbackRequest
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
-from tests.support.gateway import Running, configuration, family_table, locked, running_gateway, told
+from tests.support.gateway import Running, configuration, failure_of, family_table, locked, running_gateway
 from tests.support.provider import scripted_provider
 from tests.support.results import result_body
 
@@ -152,7 +152,7 @@ async def test_callbacks_are_redelivered_under_the_reloaded_configuration(tmp_pa
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await gateway.reconciliation.RedeliverCallback(request)
-        assert told(refused.value).reason == "NOT_REDELIVERABLE"
+        assert failure_of(refused.value).reason == "NOT_REDELIVERABLE"
         await reload(gateway, table(), OTHER)
         await gateway.wallet.OpenAccount(OpenAccountRequest(user_id="421", currency="USD", opening_balance="1"))
         assert (await gateway.reconciliation.RedeliverCallback(request)).verdict == "CREDITED"

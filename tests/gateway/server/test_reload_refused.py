@@ -80,7 +80,7 @@ async def test_what_requires_a_restart_is_refused(gateway: Reloadable, valid: st
         text = text.replace(f'[{section}]\nlisten = "127.0.0.1:0"', f'[{section}]\nlisten = "127.0.0.1:{port}"')
     text = text.replace('[grpc]\nlisten = "127.0.0.1:0"', '[grpc]\nserver = "native"\nlisten = "127.0.0.3:0"')
     gateway.config.write_text(text.replace("gateway.db", "another.db").replace("[store]", "[store]\npool_size = 5"))
-    (line,) = await gateway.hang_up()
+    (line,) = await gateway.send_sighup()
     paths = [problem["path"] for problem in line["problems"] if RESTART in problem["message"]]
     assert paths == [
         "grpc.listen",
@@ -111,13 +111,13 @@ async def test_a_provider_with_stored_references_cannot_be_removed(gateway: Relo
 async def test_an_unreadable_file_is_refused(gateway: Reloadable, valid: str) -> None:
     """A file that is not TOML, not text, or missing is reported."""
     gateway.config.write_text("[grpc\n")
-    (line,) = await gateway.hang_up()
+    (line,) = await gateway.send_sighup()
     await check_refused(gateway, line, "", "is not TOML")
     gateway.config.write_bytes(b"\xff")
-    (line,) = await gateway.hang_up()
+    (line,) = await gateway.send_sighup()
     await check_refused(gateway, line, "", "is not UTF-8")
     gateway.config.unlink()
-    (line,) = await gateway.hang_up()
+    (line,) = await gateway.send_sighup()
     await check_refused(gateway, line, "", "cannot be read")
 
 
@@ -131,7 +131,7 @@ async def test_nothing_of_an_invalid_file_is_applied(
     line = await gateway.reload(moved, other, level, "[providers.bad]\n")
     assert [problem["path"] for problem in line["problems"]] == ["providers.bad.adapter", "providers.bad.base_url"]
     await check_refused(gateway, line, "providers.bad.adapter", "is missing")
-    assert (await gateway.refused("other")).reason == "PROVIDER_UNKNOWN"
+    assert (await gateway.close_failure("other")).reason == "PROVIDER_UNKNOWN"
     assert await callback_status(gateway, key) == 404
     line = await gateway.reload(moved, other, level)
     assert line["event"] == "configuration reloaded"
@@ -142,7 +142,7 @@ async def test_nothing_of_an_invalid_file_is_applied(
 
 async def callback_status(gateway: Reloadable, key: str) -> int:
     """The status of a callback with this key."""
-    url = f"http://{gateway.serving.said['callbacks']}/callbacks/lucky/{key}/V4/Result"
+    url = f"http://{gateway.serving.ready_message['callbacks']}/callbacks/lucky/{key}/V4/Result"
     async with aiohttp.ClientSession() as http, http.post(url, data=result_body()) as response:
         return response.status
 

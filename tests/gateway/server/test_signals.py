@@ -103,7 +103,7 @@ async def test_sighup_during_a_stop_is_ignored(tmp_path: Path) -> None:
     async with scripted_provider() as provider:
         provider.behaviour = hanging
         config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
-        async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+        async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
             request = CloseSessionRequest(provider="lucky", user_id="421")
             in_flight = SessionServiceStub(channel).CloseSession(request, timeout=1)
             await provider.arrived.wait()
@@ -168,7 +168,7 @@ def keyed(folder: Path, url: str, key: str) -> Path:
 
 async def statuses(gateway: Serving, key: str, times: int = 12) -> set[int]:
     """The statuses of callbacks with this key, each over a new connection: the kernel chooses the worker."""
-    url = f"http://{gateway.said['callbacks']}/callbacks/lucky/{key}/V4/Result"
+    url = f"http://{gateway.ready_message['callbacks']}/callbacks/lucky/{key}/V4/Result"
     found = set()
     for _ in range(times):
         async with aiohttp.ClientSession() as http, http.post(url, data=result_body()) as answer:
@@ -197,7 +197,7 @@ async def test_workers_reload_together(tmp_path: Path, postgres_url: str) -> Non
         gateway.process.send_signal(signal.SIGHUP)
         await until(lambda: events(log).count(NOT_RELOADED) == 2)
         keyed(tmp_path, postgres_url, new)
-        os.kill(gateway.said["workers"][0]["pid"], signal.SIGKILL)
+        os.kill(gateway.ready_message["workers"][0]["pid"], signal.SIGKILL)
         await until(lambda: "worker restarted" in events(log))
         assert await statuses(gateway, new) == {200}
         await gateway.stop()

@@ -15,7 +15,7 @@ from gateway.store.factory import open_store
 from gateway.store.models import Balance, Direction
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.support.gateway import callback_key, configuration, family_table, told
+from tests.support.gateway import callback_key, configuration, failure_of, family_table
 from tests.support.process import Serving, serving
 from tests.support.provider import ScriptedProvider, hanging, scripted_provider
 from tests.support.results import RESULT
@@ -53,17 +53,17 @@ async def send_slowly(address: str, prefix: bytes) -> None:
 @asynccontextmanager
 async def loaded(gateway: Serving, provider: ScriptedProvider) -> AsyncIterator[list["asyncio.Task[None]"]]:
     """Calls hang at the provider, and slow clients send callbacks. Yields the calls: each must fail as UNKNOWN."""
-    at = gateway.said["callbacks"]
+    at = gateway.ready_message["callbacks"]
     slow_clients = [
         asyncio.create_task(send_slowly(at, PREFIXES[number % len(PREFIXES)])) for number in range(SLOW_CLIENTS)
     ]
-    async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+    async with grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
         stub = SessionServiceStub(channel)
 
         async def close(number: int) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await stub.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id=f"{number}"), timeout=60)
-            assert told(raised.value).certainty == "UNKNOWN"
+            assert failure_of(raised.value).certainty == "UNKNOWN"
 
         calls = [asyncio.create_task(close(number)) for number in range(CALLS)]
         try:

@@ -42,7 +42,7 @@ async def readyz(at: str) -> int:
 async def test_workers_share_ports_and_money(tmp_path: Path, postgres_url: str) -> None:
     """Connections reach several workers, each reference is credited once, and SIGTERM ends all processes."""
     async with serving(configured(tmp_path, postgres_url), "serve", "--workers", "2") as gateway:
-        ready = gateway.said
+        ready = gateway.ready_message
         pids = [worker["pid"] for worker in ready["workers"]]
         assert len(set(pids)) == 2
         assert [await readyz(worker["admin"]) for worker in ready["workers"]] == [200, 200]
@@ -87,7 +87,7 @@ async def test_workers_are_restarted_and_end_with_their_supervisor(tmp_path: Pat
 
     config = configured(tmp_path, postgres_url)
     async with serving(config, "serve", "--workers", "2") as gateway:
-        first, second = gateway.said["workers"]
+        first, second = gateway.ready_message["workers"]
         away = config.rename(tmp_path / "away")
         os.kill(first["pid"], signal.SIGKILL)
         await until(lambda: not is_running(first["pid"]))

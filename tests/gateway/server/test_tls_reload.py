@@ -44,13 +44,13 @@ async def test_certificates_are_reloaded(tmp_path: Path) -> None:
     add_callback_tls(config, TLS)
     first = issue(tmp_path, authority)
     trusted = grpc.ssl_channel_credentials(root_certificates=authority.cert_pem.bytes())
-    async with serving(config) as process, grpc.aio.secure_channel(process.said["grpc"], trusted) as channel:
+    async with serving(config) as process, grpc.aio.secure_channel(process.ready_message["grpc"], trusted) as channel:
         gateway = Reloadable(config, process, channel)
 
         async def both() -> list[int]:
             return [
-                await serial_number(process.said["grpc"], authority, "h2"),
-                await serial_number(process.said["callbacks"], authority),
+                await serial_number(process.ready_message["grpc"], authority, "h2"),
+                await serial_number(process.ready_message["callbacks"], authority),
             ]
 
         async def listed() -> int:
@@ -61,16 +61,16 @@ async def test_certificates_are_reloaded(tmp_path: Path) -> None:
         assert await both() == [first, first]
         second = issue(tmp_path, authority)
         assert await both() == [first, first]
-        (line,) = await gateway.hang_up()
+        (line,) = await gateway.send_sighup()
         assert line["event"] == "configuration reloaded"
         assert await both() == [second, second]
         (tmp_path / "key.pem").write_text("no key")
-        (line,) = await gateway.hang_up()
+        (line,) = await gateway.send_sighup()
         assert [problem["path"] for problem in line["problems"]] == ["grpc.tls", "callbacks.tls"]
         assert await both() == [second, second]
         assert await listed() == 0
         third = issue(tmp_path, authority)
-        await gateway.hang_up()
+        await gateway.send_sighup()
         assert await both() == [third, third]
 
 
@@ -94,10 +94,10 @@ async def test_client_authorities_are_reloaded(tmp_path: Path) -> None:
             return True
 
     async with serving(config) as process:
-        at = process.said["grpc"]
+        at = process.ready_message["grpc"]
         async with grpc.aio.insecure_channel(at) as unused:
             gateway = Reloadable(config, process, unused)
             assert [await served(at, issuer) for issuer in (before, after)] == [True, False]
             after.cert_pem.write_to_path(tmp_path / "ca.pem")
-            await gateway.hang_up()
+            await gateway.send_sighup()
             assert [await served(at, issuer) for issuer in (before, after)] == [False, True]

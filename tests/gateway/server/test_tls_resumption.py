@@ -48,13 +48,13 @@ async def test_a_session_of_a_replaced_authority_is_rejected(
 
     async with serving(config) as process:
         gateway = Reloadable(config, process, None)  # type: ignore[arg-type]
-        at = process.said[listener]
+        at = process.ready_message[listener]
         session = await asyncio.to_thread(connect, at, None)
         issue(tmp_path, authority)
-        await gateway.hang_up()
+        await gateway.send_sighup()
         await asyncio.to_thread(connect, at, session)
         after.cert_pem.write_to_path(tmp_path / "ca.pem")
-        await gateway.hang_up()
+        await gateway.send_sighup()
         with pytest.raises((OSError, AssertionError)):
             await asyncio.to_thread(connect, at, None)
         with pytest.raises((OSError, AssertionError)):

@@ -18,7 +18,7 @@ from gateway.sessions.close_service import CloseService
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import Store
 from gateway.v1 import session_service_pb2 as pb
-from tests.support.gateway import Running, Told, family_table, provider_table, running_gateway, told
+from tests.support.gateway import RpcFailure, Running, failure_of, family_table, provider_table, running_gateway
 from tests.support.provider import ScriptedProvider, scripted_provider
 from tests.support.waiting import until
 
@@ -63,11 +63,11 @@ class CloseHarness:
         """Make a call in a task."""
         return asyncio.ensure_future(self.call(request, timeout_s))
 
-    async def fails(self, request: pb.CloseSessionRequest, timeout_s: float | None = 10) -> Told:
+    async def fails(self, request: pb.CloseSessionRequest, timeout_s: float | None = 10) -> RpcFailure:
         """The failure of a call."""
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await self.call(request, timeout_s)
-        return told(raised.value)
+        return failure_of(raised.value)
 
     async def fails_by(self, request: pb.CloseSessionRequest, timeout_s: float) -> GatewayError:
         """The failure of a call with a short deadline, made in this process: over gRPC the caller's timer may win."""
@@ -78,7 +78,7 @@ class CloseHarness:
             )
         return raised.value
 
-    async def fails_recorded(self, request: pb.CloseSessionRequest, timeout_s: float = 10) -> Told:
+    async def fails_recorded(self, request: pb.CloseSessionRequest, timeout_s: float = 10) -> RpcFailure:
         """The failure of a call, once it is recorded too: the caller receives it first."""
         failure = await self.fails(request, timeout_s)
         await self.service.drain()

@@ -51,7 +51,7 @@ class Player:
         return await gateway.deliver(self.http, result_body(reference))
 
     async def ready(self, gateway: Serving) -> tuple[int, str]:
-        async with self.http.get(f"http://{gateway.said['admin']}/readyz") as response:
+        async with self.http.get(f"http://{gateway.ready_message['admin']}/readyz") as response:
             return response.status, await response.text()
 
 
@@ -80,7 +80,7 @@ async def test_a_storm_is_credited_once(tmp_path: Path, player: Player, store_ur
     references = [f"reference-{number:02}" for number in range(40)]
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
         await wallet.open_account(opening_balance="100")
-        async with serving(of_gateway(tmp_path, wallet.said["grpc"], store=store_url)) as gateway:
+        async with serving(of_gateway(tmp_path, wallet.ready_message["grpc"], store=store_url)) as gateway:
             said = await asyncio.gather(*(player.deliver(gateway, name) for name in references for _ in range(8)))
             await gateway.stop()
         assert {answer["error"] for answer in said} == {0}
@@ -102,7 +102,10 @@ async def test_a_gateway_killed_after_the_credit_returns_it_next_time(
     url = f"sqlite:///{tmp_path / 'gateway.db'}"
     committed = asyncio.Event()
     answers: list[pb.ApplyResultResponse] = []
-    async with serving(of_wallet(tmp_path), "wallet") as wallet, grpc.aio.insecure_channel(wallet.said["grpc"]) as to:
+    async with (
+        serving(of_wallet(tmp_path), "wallet") as wallet,
+        grpc.aio.insecure_channel(wallet.ready_message["grpc"]) as to,
+    ):
         await wallet.open_account(opening_balance="100")
 
         async def passing_on(request: pb.ApplyResultRequest, context: Any) -> pb.ApplyResultResponse | bytes:
@@ -120,7 +123,7 @@ async def test_a_gateway_killed_after_the_credit_returns_it_next_time(
                     await gateway.process.wait()
                 with pytest.raises(aiohttp.ClientError):
                     await delivery
-        async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
+        async with serving(of_gateway(tmp_path, wallet.ready_message["grpc"])) as gateway:
             again = await player.deliver(gateway, "r")
             assert (again["error"], again["cash"]) == (0, 110)
             assert again["transactionId"] == answers[0].transaction_id
@@ -134,8 +137,8 @@ async def test_a_wallet_killed_and_restarted_is_found_again(tmp_path: Path, play
     """While the wallet is gone the gateway is not ready and answers 998; when it is back it credits, once."""
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
         await wallet.open_account(opening_balance="100")
-        port = int(wallet.said["grpc"].rpartition(":")[2])
-        async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
+        port = int(wallet.ready_message["grpc"].rpartition(":")[2])
+        async with serving(of_gateway(tmp_path, wallet.ready_message["grpc"])) as gateway:
             assert await player.ready(gateway) == (200, "ready\n")
             first = await player.deliver(gateway, "before")
             assert first["error"] == 0
@@ -160,7 +163,7 @@ async def test_a_wallet_that_is_stopped_is_998(tmp_path: Path, player: Player) -
     """A wallet that keeps its connection and does not answer costs 998; what it did then is paid once."""
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
         await wallet.open_account(opening_balance="100")
-        async with serving(of_gateway(tmp_path, wallet.said["grpc"])) as gateway:
+        async with serving(of_gateway(tmp_path, wallet.ready_message["grpc"])) as gateway:
             assert (await player.deliver(gateway, "first"))["error"] == 0
             wallet.process.send_signal(signal.SIGSTOP)
             async with asyncio.timeout(HANGS_S):
@@ -174,7 +177,7 @@ async def test_a_wallet_that_is_stopped_is_998(tmp_path: Path, player: Player) -
 async def test_a_gateway_with_an_operators_wallet_serves_none(tmp_path: Path) -> None:
     """Where balances are elsewhere the gateway has no WalletService: an account opened here would never be credited."""
     async with serving(of_gateway(tmp_path, "127.0.0.1:9")) as gateway:
-        async with grpc.aio.insecure_channel(gateway.said["grpc"]) as channel:
+        async with grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await WalletServiceStub(channel).GetBalance(pb.GetBalanceRequest(user_id="421", currency="USD"))
             assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -186,9 +189,9 @@ async def test_the_wallet_command_serves_the_ledger_alone(tmp_path: Path, store_
     credit = pb.ApplyResultRequest(provider="p", reference="r", user_id="421", currency="USD", amount="10")
     for _ in range(2):
         async with serving(of_wallet(tmp_path, store=store_url), "wallet") as wallet:
-            assert wallet.said.keys() == {"event", "grpc"}
-            assert wallet.said["event"] == "serving"
-            async with grpc.aio.insecure_channel(wallet.said["grpc"]) as channel:
+            assert wallet.ready_message.keys() == {"event", "grpc"}
+            assert wallet.ready_message["event"] == "serving"
+            async with grpc.aio.insecure_channel(wallet.ready_message["grpc"]) as channel:
                 health = health_pb2_grpc.HealthStub(channel)
                 answer = await health.Check(health_pb2.HealthCheckRequest(service="gateway.v1.WalletService"))
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -223,7 +226,7 @@ async def test_the_wallet_command_refuses_what_it_cannot_serve(tmp_path: Path, s
 async def test_the_wallet_command_says_why_it_cannot_start(tmp_path: Path) -> None:
     """An address that is taken, or a store in use, ends it with a sentence."""
     async with serving(of_wallet(tmp_path), "wallet") as wallet:
-        port = int(wallet.said["grpc"].rpartition(":")[2])
+        port = int(wallet.ready_message["grpc"].rpartition(":")[2])
         refused = await run("wallet", "--config", str(of_wallet(tmp_path)))
         assert refused.code == 1
         assert refused.err.startswith("The wallet cannot start: ")

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.process import Ended, Serving, run_here
+from tests.support.process import CommandResult, Serving, run_here
 from tests.support.results import result_body
 
 
@@ -24,9 +24,9 @@ class AdminHarness:
     serving: Serving
     config: Path
 
-    async def run(self, *arguments: str) -> Ended:
+    async def run(self, *arguments: str) -> CommandResult:
         """Run a command."""
-        return await run_here(self.group, *arguments, "--target", self.serving.said["grpc"])
+        return await run_here(self.group, *arguments, "--target", self.serving.ready_message["grpc"])
 
     async def lines(self, *arguments: str) -> list[dict[str, Any]]:
         """Run a command that succeeds, and return its lines of JSON."""

@@ -129,7 +129,7 @@ async def test_the_configuration_gives_the_address(gateway: AdminHarness, tmp_pa
     assert free_port.code == 2
     assert "--target" in free_port.err
     fixed = tmp_path / "fixed.toml"
-    fixed.write_text(gateway.config.read_text().replace("127.0.0.1:0", gateway.serving.said["grpc"], 1))
+    fixed.write_text(gateway.config.read_text().replace("127.0.0.1:0", gateway.serving.ready_message["grpc"], 1))
     listed = await run("reconcile", "list", "--config", str(fixed), "--json")
     assert json.loads(listed.out)["reference"] == "ref-1"
 
@@ -172,7 +172,7 @@ async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
     tls = 'tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }'
     config = configuration(tmp_path, TABLE, grpc=tls)
     async with serving(config) as process:
-        there = ("reconcile", "list", "--target", process.said["grpc"])
+        there = ("reconcile", "list", "--target", process.ready_message["grpc"])
         named = ("--server-name", "gateway.example.com")
         own = tuple(
             part
@@ -192,7 +192,7 @@ async def test_a_name_beyond_the_terminals_encoding_is_escaped(gateway: AdminHar
     await gateway.deliver("ref-1", userId="J\N{LATIN SMALL LETTER U WITH DIAERESIS}rgen\N{SNOWMAN}")
     (item,) = await gateway.lines("list")
     environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    target = ("--target", gateway.serving.said["grpc"])
+    target = ("--target", gateway.serving.ready_message["grpc"])
     for arguments in (("list",), ("show", item["id"])):
         ended = await run("reconcile", *arguments, *target, environ=environ)
         assert (ended.code, ended.err) == (0, "")
