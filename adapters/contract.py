@@ -1,7 +1,7 @@
 """The contract between the gateway and an adapter: values, functions over values, and a closed set of refusals.
 
 An adapter's function gets everything it may use as arguments (the account, the call, the attempt) and returns bytes or
-a typed value. It does no I/O, reads no clock, draws no random number and logs nothing. What it cannot do, it refuses
+a typed value. It does no I/O, reads no clock, uses no random number and logs nothing. What it cannot do, it refuses
 with one of the exceptions at the end of this module, and with no other.
 """
 
@@ -70,7 +70,7 @@ class Outcome(StrEnum):
 
 @unique
 class Certainty(StrEnum):
-    """Of a failure: whether the provider may have executed the call all the same."""
+    """Of a failure: whether the provider may have executed the call."""
 
     NOT_SENT = "NOT_SENT"
     REFUSED = "REFUSED"

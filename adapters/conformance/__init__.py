@@ -18,8 +18,8 @@ what must hold. A failure names the check, the adapter, the golden and the fix. 
 - `callbacks`: `verify` and `decode` accept or refuse any callback, and `encode_reply` encodes every answer.
 - `mutations`: a callback with a missing, duplicate or malformed field is refused.
 - `secrecy`: no token is logged, raised or kept in the journal.
-- `simulator`: the simulator and the adapter's close understand each other.
-- `simulator_callbacks`: the simulator's callbacks and our replies to them understand each other.
+- `simulator`: the simulator accepts the adapter's requests, and the adapter decodes its answers.
+- `simulator_callbacks`: the adapter decodes the simulator's callbacks, and the simulator follows our replies.
 
 The modules without checks: `case` is the adapter under test, `wire` parses and builds bodies, `substitutions` replaces
 single values of a message, `source_scan` reads the adapter's source.

@@ -119,8 +119,9 @@ def _without_money(place: _Place) -> Iterator[tuple[str, HttpRequest]]:
 def required_callback_fields_are_enforced(case: Case) -> None:
     """A callback without a field that its document requires is refused, unless a golden shows it without the field.
 
-    A Result needs every required field. A SessionExpired needs those that its notification carries: it is better
-    accepted with less than lost. `decode` must require what the notification carries; `verify` may require the rest.
+    A Result needs every required field. A SessionExpired needs those that its notification carries: one with fewer
+    fields is accepted, and not lost. `decode` must require what the notification carries; `verify` may require the
+    rest.
     """
     for sample in _notifications(case):
         carriers = {place.name.lower() for place in sample.carriers(_itself)}

@@ -1,4 +1,4 @@
-"""Checks: the adapter's close and the simulator, each written from the provider's document, understand each other."""
+"""Checks: the simulator accepts the adapter's requests and the adapter decodes its answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -79,7 +79,7 @@ class CallbackHandler:
         started = monotonic()
         try:
             callback = self._authenticate(request)
-        except Exception as bug:  # noqa: BLE001 - if authentication fails, nobody is authenticated
+        except Exception as bug:  # noqa: BLE001 - a check that fails admits no caller
             log_unexpected_error(bug)
             callback = None
         if callback is None:

@@ -45,8 +45,8 @@ FAULT_BY_POSTING_FAULT = {
 }
 
 _WITHOUT_ITEM = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AGAIN})
-"""Refusals that need no operator. With wrong credentials the message is only quarantined in the journal; the other
-will be sent again.
+"""Refusals that need no operator. With wrong credentials the message is only kept in the journal; after TRY_AGAIN the
+provider sends it again.
 """
 
 
@@ -76,7 +76,7 @@ class CallbackProcessor:
         except (StoreUnavailable, TimeoutError) as error:
             outcome = route.try_again(f"the store did not record it: {error}")
             if isinstance(error, StoreUnavailable) and not error.unchanged:
-                # The line may be stored all the same, with an outcome that is not answered.
+                # The line may still be stored, with an outcome that is not answered.
                 self._record_in_background(structs.replace(callback, id=new_id()), outcome)
             return outcome
         except Exception as bug:  # noqa: BLE001 - a bug of the gateway or the adapter must not cost a player a prize

@@ -1,7 +1,7 @@
 """Processes a stored callback again, under the present configuration.
 
-Stored callbacks are masked. So one is redelivered only if its outcome does not depend on a masked value. That is tried
-out before anything is applied, since adapters are pure.
+Stored callbacks are masked. So one is redelivered only if its outcome does not depend on a masked value. That is
+tested before anything is applied, which is possible because adapters are pure.
 """
 
 import asyncio

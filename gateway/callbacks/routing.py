@@ -87,7 +87,7 @@ class Route:
         return CallbackOutcome(answer, reply, masked_reply, mask.text(detail), mask.text(reference))
 
     def try_again(self, detail: str) -> CallbackOutcome:
-        """The outcome if the gateway failed, or nobody knows what the wallet did: the provider must send again."""
+        """The outcome if the gateway failed, or it is unknown what the wallet did: the provider must send again."""
         return structs.replace(self._try_again, detail=self.provider.mask.text(detail))
 
 

@@ -83,9 +83,9 @@ class SecretFieldMatcher:
         return [*self._members(data), *self._fields(data, _URL_VALUE)]
 
     def surely_absent(self, data: bytes) -> bool:
-        """Whether no name occurs, by a quick look at plain ASCII without escapes, where names have one form.
+        """A quick check: True if no name occurs in plain ASCII without escapes, where names have one form.
 
-        False if a quick look cannot decide.
+        False if it cannot decide.
         """
         if not _is_plain(data) or b"%" in data:
             return False

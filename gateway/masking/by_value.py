@@ -122,7 +122,7 @@ class KnownSecrets:
 
 
 def _occurrences(literal: bytes, data: bytes) -> Iterator[int]:
-    """Every start, of overlapping occurrences too, so that no end of one remains behind another."""
+    """Every start, of overlapping occurrences too: each is masked to its end."""
     start = data.find(literal)
     while start >= 0:
         yield start

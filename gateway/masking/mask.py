@@ -107,7 +107,7 @@ class Mask:
         return replace_ranges(data, ranges).decode("utf-8", "surrogatepass") if ranges else text
 
     def is_clean(self, data: bytes) -> bool:
-        """Whether there is surely nothing to mask, by a quick look; False if that cannot decide.
+        """A quick check: True if there is certainly nothing to mask, False if it cannot decide.
 
         Without escapes there is nothing to decode, and without `=` no form field. JSON members are not searched: it is
         for data whose names are known.
@@ -115,7 +115,7 @@ class Mask:
         return b"\\" not in data and b"%" not in data and b"=" not in data and not self._contains_unencoded(data)
 
     def _surely_clean(self, data: bytes) -> bool:
-        """Whether it is text with nothing to mask, by a quick look that most messages pass."""
+        """A quick check that most messages pass: True if it is text with certainly nothing to mask."""
         return b"\0" not in data and self._fields.surely_absent(data) and not self._contains_unencoded(data)
 
     def _contains_unencoded(self, data: bytes) -> bool:

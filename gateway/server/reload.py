@@ -19,7 +19,7 @@ ValueT = TypeVar("ValueT")
 
 
 async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
-    """Apply the settings that `read` returns. Logs what changed, or why nothing did; raises neither."""
+    """Apply the settings that `read` returns. Logs what changed, or why nothing changed, and raises nothing."""
 
     async def apply() -> Settings:
         settings = await asyncio.to_thread(read)  # it reads files

@@ -26,7 +26,7 @@ def block_sighup() -> Iterator[None]:
 
 @contextmanager
 def handle_sighup(callback: Callable[[], None]) -> Iterator[None]:
-    """Have SIGHUP call back on the running loop, also one that is pending already.
+    """Call back on the running loop at SIGHUP, also for one that is pending already.
 
     The loop must handle some other signal itself: only then does a signal wake it.
     """
@@ -42,7 +42,7 @@ def handle_sighup(callback: Callable[[], None]) -> Iterator[None]:
 
 
 def handle_stop_signals(callback: Callable[[], None]) -> None:
-    """Have SIGTERM and SIGINT call back on the running loop."""
+    """Call back on the running loop at SIGTERM and SIGINT."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, callback)
 

@@ -115,7 +115,7 @@ class CloseService:
         self, error: GatewayError, request_id: str, target: Target, answer_by: float
     ) -> CloseAnswer:
         """The stored success. Raises `error` where there is none or the store does not answer by `answer_by`. A caller
-        without time left still gets a short look at the store.
+        without time left still waits for the store, for 20 ms.
         """
         at_least = asyncio.get_running_loop().time() + WORK_MARGIN_S - ANSWER_MARGIN_S
         try:

@@ -50,7 +50,7 @@ class FieldViolation:
 class GatewayError(Exception):
     """A call failed. `message` is for an operator: what happened, to what, what to do next. It contains no secret.
 
-    Its fields do not change. `replace` returns another instance, so that callers who share a failure raise their own.
+    Its fields do not change. `replace` returns another instance: callers that share a failure raise separate ones.
     """
 
     def __init__(

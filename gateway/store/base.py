@@ -68,7 +68,7 @@ class AlreadyResolved(Exception):
 
 
 class PostingRecords(msgspec.Struct, frozen=True, kw_only=True):
-    """What a posting came to, and what is stored with it in its transaction."""
+    """The outcome of a posting, and what is stored with it in its transaction."""
 
     outcome: Applied | PostingRefused
     exchange: Exchange | None
@@ -177,7 +177,7 @@ class Ledger(Protocol):
         records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
     ) -> RecordsT:
-        """Store what the operator's wallet made of a posting: its credit and its records, in one transaction.
+        """Store the operator's wallet's outcome of a posting: its credit and its records, in one transaction.
 
         `records_of` is called and its value returned as in `apply`. It is called with the wallet's outcome, unless that
         is a credit which contradicts the stored one (see gateway.store.posting.resolve_repeated_credit).
@@ -228,7 +228,7 @@ class Journal(Protocol):
         ...
 
     async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
-        """Remove heads and bodies from up to `limit` lines that ended before that time; how many it were.
+        """Remove heads and bodies from up to `limit` lines that ended before that time. Returns how many.
 
         Lines of open items keep theirs: an operator needs them. The other fields of a line never change.
         """

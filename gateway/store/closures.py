@@ -27,7 +27,7 @@ def abandoned(request_id: str, provider: str, user_id: str, now: datetime) -> Re
         reference=request_id,
         fault="CLOSE_UNKNOWN",
         field="",
-        detail="a gateway ended while it asked the provider: ask again under the same request_id, or look there",
+        detail="a gateway ended before the provider answered: repeat the call with its request_id, or ask the provider",
         user_id=user_id,
         created_at=now,
         exchange_id="",

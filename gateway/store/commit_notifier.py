@@ -1,4 +1,4 @@
-"""Wakes those who wait for events."""
+"""Wakes the tasks that wait for events."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from gateway.store.base import StoreUnavailable
 
 
 class CommitNotifier:
-    """Counts the commits that added events, and wakes those who wait for one. Belongs to the event loop."""
+    """Counts the commits that added events, and wakes the tasks that wait for one. Belongs to the event loop."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -19,7 +19,7 @@ class CommitNotifier:
         self._wake()
 
     def close(self) -> None:
-        """No more events come: those who wait get StoreUnavailable."""
+        """No more events come: the tasks that wait get StoreUnavailable."""
         self._closed = True
         self._wake()
 

@@ -13,7 +13,7 @@ from gateway.telemetry.errors import log_unexpected_error
 log = structlog.get_logger(__name__)
 
 ABANDONED_AFTER = timedelta(minutes=2)
-"""An attempt in progress for so long was cut off by a crash, or ends UNKNOWN soon; a success resolves its item."""
+"""An attempt in progress for longer was cut off by a crash, or ends UNKNOWN soon; a success resolves its item."""
 
 INTERVAL_S = 60.0
 """Seconds from one round to the next."""
@@ -25,8 +25,8 @@ TRIM_BATCH_SIZE = 200
 class Housekeeping:
     """Reports attempts that were never concluded, and removes old bodies from the journal. Started and stopped once.
 
-    `alone` says that no other process works on this store: then what is in progress at the start was cut off for sure.
-    So it starts before the gateway serves anything.
+    With `alone` no other process uses this store: every attempt in progress at the start was cut off. Start it before
+    the gateway serves anything.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin the first round; it may take its time."""
+        """Begin the first round, and do not wait for it."""
         self._task = asyncio.get_running_loop().create_task(self._rounds(self._clock()))
 
     async def stop(self) -> None:
@@ -71,7 +71,7 @@ class Housekeeping:
             await work
         except StoreUnavailable as error:
             log.warning("housekeeping failed, will retry", error=str(error), retry_in_ms=round(self._interval_s * 1000))
-        except Exception as bug:  # noqa: BLE001 - the next round runs all the same
+        except Exception as bug:  # noqa: BLE001 - the next round runs anyway
             log_unexpected_error(bug)
 
     async def _report_abandoned(self, begun_before: datetime) -> None:

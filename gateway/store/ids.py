@@ -1,7 +1,7 @@
 """Ids that sort by the time at which they were made, so that an index of them grows at its end.
 
-Each random one changes another page of the index, and each changed page is written: on a large store that, and not
-the rows, is most of what a commit writes.
+Random ids would each change another page of the index. On a large store a commit would write mostly such pages, and
+few rows.
 """
 
 import os

@@ -123,7 +123,7 @@ def first_difference(known: Posting, posting: Posting) -> str:
 def resolve_repeated_credit(known: Credit, posting: Posting, applied: Applied) -> Applied | PostingRefused:
     """The outcome where an operator's wallet reports another credit for a reference: the first one holds.
 
-    A wallet may have lost its data, or may not compare contents; the provider gets the first transaction all the same.
+    A wallet may have lost its data, or may not compare contents; the provider still gets the first transaction.
     """
     if name := first_difference(known.content, posting):
         return PostingRefused(PostingFault.REFERENCE_REUSED, name)

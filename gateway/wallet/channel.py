@@ -26,7 +26,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 @dataclass(frozen=True, slots=True)
 class ClientPem:
     """PEM texts: the authority of the wallet's certificate (the system's where None), and our certificate with its key,
-    where the wallet demands one.
+    where the wallet requires one.
     """
 
     ca: bytes | None = None

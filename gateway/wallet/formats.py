@@ -18,7 +18,7 @@ def has_control(text: str) -> bool:
 
 
 def is_currency(text: str) -> bool:
-    """Whether it is a code of ISO 4217, or of a vendor's for a crypto currency."""
+    """Whether it is a code of ISO 4217, or a vendor's code of a crypto currency."""
     return _CURRENCY.fullmatch(text) is not None
 
 

@@ -37,7 +37,7 @@ _EXPLANATIONS = {
     ),
     PostingFault.FIELD_INVALID: (
         "the operator's wallet rejected the {field} of reference {reference} as invalid: "
-        "compare the journal with what the wallet demands, fix it there, and have the Result sent again"
+        "compare the journal with what the wallet requires, fix it there, and have the Result sent again"
     ),
 }
 

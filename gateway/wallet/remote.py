@@ -82,9 +82,9 @@ class RemoteWallet:
     async def credit(
         self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
     ) -> RecordsT:
-        """Have a callback's Result credited, and store the wallet's credit with the event, journal line and item.
+        """Ask the wallet to credit a Result, and store its credit with the event, journal line and item.
 
-        Where the store fails the wallet has credited all the same: it returns the same credit the next time.
+        Where the store fails the wallet has still credited: it returns the same credit the next time.
         """
         outcome = await self._ask(provider, result)
         posting, now = records.posting(provider, result), self._clock()

@@ -1,6 +1,6 @@
 """The operator's wallet's answers: a credit, a refusal with its cause, or an inconclusive answer.
 
-Only an answer with everything that the contract demands is accepted. A status without its reason may come from a proxy
+Only an answer with everything that the contract requires is accepted. A status without its reason may come from a proxy
 that does not know the service: it must not cost a player his prize.
 """
 
@@ -48,7 +48,7 @@ _REASON_MISSING_REMEDY = (
 )
 _TLS_REMEDY = (
     "check wallet.tls: ca must be the authority of the wallet's certificate, which names the host of wallet.target; "
-    "cert and key are ours, where the wallet demands them; and a wallet without TLS is called without it"
+    "cert and key are ours, where the wallet requires them; and a wallet without TLS is called without it"
 )
 
 _FIELDS = frozenset(field.name for field in pb.ApplyResultRequest.DESCRIPTOR.fields)
@@ -181,7 +181,7 @@ def _known(field: str) -> str:
 
 
 def _is_tls_failure(text: str) -> bool:
-    """Whether certificates prevented the connection. The library has no code for it, and a wallet that demands a
+    """Whether certificates prevented the connection. The library has no code for it, and a wallet that requires a
     certificate of ours just closes the connection.
     """
     signs = ("handshake", "verification", "Socket closed")

@@ -120,7 +120,7 @@ class Committer:
         if len(self._queue) >= batching.MAX_QUEUED:
             raise StoreUnavailable(
                 f"database {self._address}: {batching.MAX_QUEUED} writes wait for it already; "
-                "look at its disk and its load"
+                "check its disk and its load"
             )
         result: asyncio.Future[Any] = self._loop.create_future()
         self._queue.append(_Queued(request, order, result, self._loop.time()))
@@ -150,7 +150,7 @@ class Committer:
 
     def _too_slow(self) -> StoreUnavailable:
         return StoreUnavailable(
-            f"database {self._address}: writes wait longer than {QUEUE_TIMEOUT_S} s; look at its disk and its load"
+            f"database {self._address}: writes wait longer than {QUEUE_TIMEOUT_S} s; check its disk and its load"
         )
 
     async def _execute(self, batch: Sequence[_Queued], deadline: float) -> None:

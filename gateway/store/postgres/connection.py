@@ -64,22 +64,22 @@ SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchr
 _READ_ONLY = "the server only reads, as a standby does; name the primary in [store] url"
 
 _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
-    (asyncpg.InvalidPasswordError, "the server refuses this user or this password; look at [store] url"),
+    (asyncpg.InvalidPasswordError, "the server refuses this user or this password; check [store] url"),
     (
         asyncpg.InvalidAuthorizationSpecificationError,
-        "the server refuses this user; look at [store] url and pg_hba.conf",
+        "the server refuses this user; check [store] url and pg_hba.conf",
     ),
     (asyncpg.InvalidCatalogNameError, "there is no such database; create it, or name another in [store] url"),
     (asyncpg.TooManyConnectionsError, "the server has no connection left; raise max_connections, or lower pool_size"),
     (asyncpg.CannotConnectNowError, "the server is starting or stopping; wait for it"),
-    (asyncpg.InsufficientPrivilegeError, "the user may not do this; let it own its schema and create tables there"),
+    (asyncpg.InsufficientPrivilegeError, "the user may not do this; grant it its schema, with CREATE"),
     (asyncpg.ReadOnlySQLTransactionError, _READ_ONLY),
     (asyncpg.TargetServerAttributeNotMatched, _READ_ONLY),
     (asyncpg.DiskFullError, "the server's disk is full; free some space there"),
-    (asyncpg.LockNotAvailableError, "another session holds its rows locked; look for one that hangs"),
-    (asyncpg.QueryCanceledError, "the server took too long; look at its load and its disk"),
+    (asyncpg.LockNotAvailableError, "another session holds its rows locked; find the one that hangs"),
+    (asyncpg.QueryCanceledError, "the server took too long; check its load and its disk"),
     (TimeoutError, "the server does not answer in time; see that it runs and is not overloaded"),
-    (socket.gaierror, "there is no such host; look at [store] url and the name server"),
+    (socket.gaierror, "there is no such host; check [store] url and the name server"),
     (ConnectionRefusedError, "nothing listens there; start the server, or name another host or port in [store] url"),
     (FileNotFoundError, "there is no socket; start the server, or name another folder in [store] url"),
     (OSError, "the server cannot be reached, or the connection to it broke; the next operation connects again"),
@@ -123,7 +123,7 @@ def unavailable(address: Address, error: BaseException, *, unchanged: bool = Tru
     else:
         text = f" ({error})" if str(error) else ""
     failure = StoreUnavailable(
-        f"database {address}: {advice or 'the operation could not be executed; look at the server'}{text}",
+        f"database {address}: {advice or 'the operation could not be executed; check the server'}{text}",
         unchanged=unchanged,
     )
     failure.__cause__ = error

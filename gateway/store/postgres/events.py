@@ -14,7 +14,7 @@ from gateway.store.postgres.connection import Connection
 from gateway.store.rows import EVENT_COLUMNS
 
 MAX_SCANNED = 20_000
-"""Events that one batch is searched for among: where few are wanted, a read is short all the same."""
+"""Maximum number of events that one read scans: a filter that matches few does not make it long."""
 
 _INSERT = f"""
 INSERT INTO events ({EVENT_COLUMNS})

@@ -34,7 +34,7 @@ RETURNING 1
 
 
 async def insert(db: Connection, exchanges: Sequence[Exchange]) -> None:
-    """Insert lines, in their order. A known id is the same line: a caller may repeat a write that it is unsure of."""
+    """Insert lines, in their order. A known id is the same line: a write with an unknown outcome may be repeated."""
     await db.execute(_INSERT, *arrays([CODEC.exchange_values(exchange) for exchange in exchanges]))
 
 
@@ -81,7 +81,7 @@ async def refused_callbacks(
 
 
 async def trim_bodies(db: Connection, ended_before: datetime, limit: int) -> int:
-    """Remove heads and bodies from lines of that age, oldest first, and return how many it were.
+    """Remove heads and bodies from lines of that age, oldest first, and return the number of lines.
 
     Several gateways may do so at the same time: each trims other lines.
     """

@@ -1,4 +1,4 @@
-"""The built-in ledger's accounts, what the operator's wallet made of Results, and the providers that have money."""
+"""The built-in ledger's accounts, the operator's wallet's outcomes of Results, and the providers that have money."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -75,7 +75,7 @@ async def record_outcome(
     records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
 ) -> RecordsT:
-    """Store what the operator's wallet made of a posting: its credit, once, and its records, which are returned."""
+    """Store the operator's wallet's outcome of a posting: its credit, once, and its records, which are returned."""
     is_new = False
     if isinstance(outcome, Applied):
         is_new, outcome = await _record_wallet_credit(work.db, posting, outcome, now)

@@ -63,7 +63,7 @@ class Pool:
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"database {self._address}: all {self._size} connections for reads are busy; "
-                "raise [store] pool_size, or look at the server's load"
+                "raise [store] pool_size, or check the server's load"
             ) from error
         finally:
             self._waiting -= 1

@@ -145,7 +145,7 @@ class Sequencer:
         await asyncio.wait({task})
 
     async def _run(self) -> None:
-        """Round after round. After a failure it connects again."""
+        """Run rounds until it is stopped. After a failure, connect again."""
         failures = FailureReporter()
         last = False
         try:
@@ -264,7 +264,7 @@ async def read_progress(db: Connection, before: Progress) -> Progress:
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    """Wait for the event, at most so long."""
+    """Wait for the event, at most `timeout_s`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()

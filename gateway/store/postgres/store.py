@@ -149,7 +149,7 @@ class PostgresStore:
         return partial(connect, self._address, purpose, settings)
 
     async def close(self) -> None:
-        """Finish what is queued, and disconnect. Those who wait for events get StoreUnavailable."""
+        """Finish what is queued, and disconnect. Tasks that wait for events get StoreUnavailable."""
         if self._connected is None:
             return
         connected, self._connected = self._connected, None

@@ -20,7 +20,7 @@ class BackupFailed(Exception):
 def back_up(path: Path, to: Path) -> Audit:
     """Copy a database to a new file, and audit the books in the copy.
 
-    It has everything that was committed before it began. A copy with discrepancies is kept all the same: it is what
+    It has everything that was committed before it began. A copy with discrepancies is kept too: it is what
     the database holds. Raises BackupFailed, and StoreUnavailable where the database cannot be read.
     """
     if _exists(to):
@@ -56,7 +56,7 @@ def _create(draft: Path) -> None:
             f"{draft}: another backup is writing it, or was cut off; remove it if none is running"
         ) from None
     except OSError as error:
-        raise BackupFailed(f"{draft}: {error.strerror}; its folder must exist, and let you write") from error
+        raise BackupFailed(f"{draft}: {error.strerror}; its folder must exist and be writable") from error
 
 
 def _write(path: Path, draft: Path) -> Audit:

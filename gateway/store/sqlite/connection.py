@@ -26,7 +26,7 @@ def primary_code(error: sqlite3.Error) -> int:
 
 def unavailable(path: str, error: sqlite3.Error, *, unchanged: bool = True) -> StoreUnavailable:
     """What happened to which file, and what to do about it. A new error each time: each caller raises its own."""
-    advice = _ADVICE.get(primary_code(error), "SQLite could not execute the operation; look at the file and its disk")
+    advice = _ADVICE.get(primary_code(error), "SQLite could not execute the operation; check the file and its disk")
     failure = StoreUnavailable(f"database {path}: {advice} (SQLite says: {error})", unchanged=unchanged)
     failure.__cause__ = error
     return failure

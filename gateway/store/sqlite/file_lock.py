@@ -32,7 +32,7 @@ class FileLock:
         self._file = file
 
     def release(self) -> None:
-        """Release the lock. The file stays: to remove it could remove another process's lock."""
+        """Release the lock. The file stays: removing it could remove another process's lock."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -36,7 +36,7 @@ def audit_file(path: Path) -> Audit:
 
 @contextmanager
 def snapshot(path: Path, *, required: bool = False) -> Iterator[sqlite3.Connection]:
-    """A snapshot of the database, in which nothing can be written; `required` demands that a gateway has written to it.
+    """A snapshot of the database, in which nothing can be written; with `required` a gateway must have written to it.
 
     Raises StoreUnavailable, also for what SQLite raises inside.
     """

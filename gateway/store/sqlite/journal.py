@@ -17,7 +17,7 @@ _INSERT = f"""
 
 
 def insert(db: sqlite3.Connection, exchanges: Iterable[Exchange]) -> None:
-    """Insert lines, in their order. A known id is the same line: a caller may repeat a write that it is unsure of."""
+    """Insert lines, in their order. A known id is the same line: a write with an unknown outcome may be repeated."""
     db.executemany(_INSERT, map(CODEC.exchange_values, exchanges))
 
 
@@ -60,7 +60,7 @@ def refused_callbacks(
 
 
 def trim_bodies(db: sqlite3.Connection, ended_before: datetime, limit: int) -> int:
-    """Remove heads and bodies from lines of that age, oldest first, and return how many it were."""
+    """Remove heads and bodies from lines of that age, oldest first, and return the number of lines."""
     trimmed = db.execute(
         """
         UPDATE exchanges SET request_head = '', request_body = x'', reply_head = '', reply_body = x'', trimmed = 1

@@ -75,7 +75,7 @@ def record_outcome(
     records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
 ) -> RecordsT:
-    """Store what the operator's wallet made of a posting: its credit, once, and its records, which are returned."""
+    """Store the operator's wallet's outcome of a posting: its credit, once, and its records, which are returned."""
     is_new = False
     if isinstance(outcome, Applied):
         is_new, outcome = _record_wallet_credit(db, posting, outcome, now)

@@ -105,7 +105,7 @@ class SqliteStore:
         return _Connected(writer, reader, commits)
 
     async def close(self) -> None:
-        """Finish what is queued, and disconnect. Those who wait for events get StoreUnavailable."""
+        """Finish what is queued, and disconnect. Tasks that wait for events get StoreUnavailable."""
         if self._connected is None:
             return
         connected, self._connected = self._connected, None
@@ -152,7 +152,7 @@ class SqliteStore:
         records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
     ) -> RecordsT:
-        """Store what the operator's wallet made of a posting."""
+        """Store the operator's wallet's outcome of a posting."""
         return await self.write(lambda db: ledger.record_outcome(db, posting, outcome, records_of, now))
 
     async def discrepancies(self) -> Sequence[Discrepancy]:

@@ -35,7 +35,7 @@ class _Queued(msgspec.Struct, Generic[T], frozen=True):
 def call_on_loop(
     loop: asyncio.AbstractEventLoop, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs
 ) -> None:
-    """Have the loop call a function, from any thread. Where the loop is closed nothing happens."""
+    """Call a function on the loop, from any thread. Does nothing where the loop is closed."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(lambda: function(*args, **kwargs))
 

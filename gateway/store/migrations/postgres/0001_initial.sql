@@ -1,5 +1,5 @@
 -- Money is numeric, which is exact; NaN and Infinity are numerics too, and NaN is greater than any number: each check
--- refuses both. Times are timestamptz. '' stands for 'not given'. Keys compare byte by byte, so that an order is the same
+-- refuses both. Times are timestamptz. '' means 'not given'. Keys compare byte by byte, so that an order is the same
 -- for every server and for the gateway itself.
 
 CREATE TABLE closures (
@@ -19,7 +19,7 @@ CREATE TABLE targets (
     game_id            text NOT NULL,
     attempts           integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     under_way          boolean NOT NULL DEFAULT false,
-    -- When the attempt under way began.
+    -- When the attempt in progress began.
     begun_at           timestamptz,
     -- Of the attempts that were concluded, together; NULL where none was.
     certainty          text CHECK (certainty IN ('NOT_SENT', 'REFUSED', 'UNKNOWN')),
@@ -37,7 +37,7 @@ CREATE TABLE targets (
 CREATE INDEX targets_under_way ON targets (begun_at) WHERE under_way;
 
 -- Events are inserted without a position; the sequencer gives positions once they are committed, without a gap. It
--- looks for them from the oldest transaction that may still be under way: among those that are numbered it would pass
+-- looks for them from the oldest transaction that may still be in progress: among those that are numbered it would pass
 -- over more dead entries the longer a backup keeps them from being cleaned up.
 CREATE TABLE events (
     id         text COLLATE "C" PRIMARY KEY CHECK (id <> ''),
@@ -86,7 +86,7 @@ CREATE TABLE accounts (
     PRIMARY KEY (user_id, currency)
 );
 
--- Every credit of the built-in ledger, once. A promotional prize stands under its own reference in the same name space.
+-- Every credit of the built-in ledger, once. A promotional prize has a separate reference in the same name space.
 CREATE TABLE transactions (
     provider        text COLLATE "C" NOT NULL CHECK (provider <> ''),
     reference       text COLLATE "C" NOT NULL CHECK (reference <> ''),

@@ -1,5 +1,5 @@
--- Who switched which provider off or on: lines are only added. A provider is on until its line number 1 switches it off,
--- and each line switches it to the other of the two, so that odd numbers are off.
+-- Which operator disabled or enabled which provider: lines are only added. A provider is enabled until its line number 1
+-- disables it, and each line changes to the other state: odd numbers disable.
 CREATE TABLE provider_switches (
     position    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id          text COLLATE "C" NOT NULL UNIQUE,

@@ -1,5 +1,5 @@
 -- Money is an exact decimal in plain notation as TEXT: SQLite's own numbers are binary floats.
--- Times are ISO 8601 in UTC with microseconds, so that they sort as text. '' stands for 'not given'.
+-- Times are ISO 8601 in UTC with microseconds, so that they sort as text. '' means 'not given'.
 
 CREATE TABLE closures (
     request_id    TEXT NOT NULL PRIMARY KEY,
@@ -67,7 +67,7 @@ CREATE TABLE accounts (
     PRIMARY KEY (user_id, currency)
 ) STRICT, WITHOUT ROWID;
 
--- Every credit, once. A promotional prize stands under its own reference in the same name space.
+-- Every credit, once. A promotional prize has a separate reference in the same name space.
 CREATE TABLE transactions (
     provider        TEXT NOT NULL CHECK (provider <> ''),
     reference       TEXT NOT NULL CHECK (reference <> ''),

@@ -37,7 +37,7 @@ CREATE INDEX exchanges_refused ON exchanges (position)
     WHERE direction = 'INBOUND' AND verdict NOT IN ('ACCEPTED', 'CREDITED');
 CREATE INDEX exchanges_to_trim ON exchanges (ended_at) WHERE trimmed = 0;
 
--- When the attempt under way began; NULL where a release before this column began it: the closure's time counts then.
+-- When the attempt in progress began; NULL where a release before this column began it: the closure's time counts then.
 ALTER TABLE targets ADD COLUMN begun_at TEXT;
 
 CREATE INDEX targets_under_way ON targets (request_id, number) WHERE under_way = 1;
