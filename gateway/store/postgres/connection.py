@@ -72,7 +72,7 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidCatalogNameError, "there is no such database; create it, or name another in [store] url"),
     (asyncpg.TooManyConnectionsError, "the server has no connection left; raise max_connections, or lower pool_size"),
     (asyncpg.CannotConnectNowError, "the server is starting or stopping; wait for it"),
-    (asyncpg.InsufficientPrivilegeError, "the user may not do this; grant it its schema, with CREATE"),
+    (asyncpg.InsufficientPrivilegeError, "the user may not do this; it must own its schema and may then create tables"),
     (asyncpg.ReadOnlySQLTransactionError, _READ_ONLY),
     (asyncpg.TargetServerAttributeNotMatched, _READ_ONLY),
     (asyncpg.DiskFullError, "the server's disk is full; free some space there"),
