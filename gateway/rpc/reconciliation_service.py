@@ -41,7 +41,7 @@ class Redeliverer(Protocol):
         """Why a journal line cannot be redelivered; '' where it can."""
         ...
 
-    async def redeliver(self, exchange_id: str, by: str, why: str) -> Exchange:
+    async def redeliver(self, exchange_id: str, actor: str, reason: str) -> Exchange:
         """Redeliver it. Returns the redelivery's journal line. Raises GatewayError and StoreUnavailable."""
         ...
 
