@@ -25,11 +25,10 @@ from gateway.rpc.limits import (
     RpcLimits,
 )
 from gateway.sessions.provider import Provider, Providers
+from gateway.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
-
-    from gateway.telemetry.otel import OtelTracer
 
 
 class Servicer(Protocol):
@@ -79,7 +78,7 @@ class RpcServer:
         shares_port: bool = False,
         native: bool = False,
         limits: RpcLimits | None = None,
-        traces: "OtelTracer | None" = None,
+        traces: Tracer | None = None,
     ) -> None:
         limits = limits or RpcLimits()
         self._event_streams = event_streams
