@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import HttpVersion11, web
@@ -22,10 +21,7 @@ from gateway.store.ids import new_id
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Attributes, SpanResult
-
-if TYPE_CHECKING:
-    from gateway.telemetry.otel import OtelTracer
+from gateway.telemetry.tracing import Attributes, SpanResult, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +54,7 @@ class CallbackHandler:
         body_limit: int = BODY_LIMIT,
         time_limit_s: float = TIME_LIMIT_S,
         metrics: Metrics | None = None,
-        traces: "OtelTracer | None" = None,
+        traces: Tracer | None = None,
     ) -> None:
         self._routes = routes
         self._authenticator = authenticator

@@ -16,15 +16,13 @@ from gateway.rpc.status import ApiReason, status_of
 from gateway.sessions.attempt import internal_error
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.telemetry.errors import log_unexpected_error
-from gateway.telemetry.tracing import active
+from gateway.telemetry.tracing import Tracer, active
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:  # generic in the stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
-
-    from gateway.telemetry.otel import OtelTracer
 
 
 class RpcInterceptor:
@@ -34,7 +32,7 @@ class RpcInterceptor:
     registration: grpc's own interceptors would run a lookup for each call.
     """
 
-    def __init__(self, limits: RpcLimits | None = None, traces: "OtelTracer | None" = None) -> None:
+    def __init__(self, limits: RpcLimits | None = None, traces: Tracer | None = None) -> None:
         self.limits = limits or RpcLimits()
         """They may be replaced at any time, and apply from the next call on."""
         self._traces = traces

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container
 from functools import partial
+from typing import Any
 
 from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
@@ -10,7 +11,7 @@ from gateway.sessions.provider_switch import ProviderSwitches
 from gateway.store.base import ProviderSwitchStore
 from gateway.store.models import ProviderState, ProviderStateChange
 from gateway.v1 import provider_service_pb2 as pb
-from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer
+from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
 
 
 class ProviderService(ProviderServiceServicer):
@@ -27,6 +28,10 @@ class ProviderService(ProviderServiceServicer):
         self._store = store
         self._providers = providers
         self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the gateway's store")
+
+    def add_to(self, server: Any) -> None:
+        """Add the handlers to a server."""
+        add_ProviderServiceServicer_to_server(self, server)
 
     async def DisableProvider(  # noqa: N802 - the proto's name
         self, request: pb.DisableProviderRequest, context: Context

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
@@ -20,7 +20,10 @@ from gateway.store.models import (
     Resolution,
 )
 from gateway.v1 import reconciliation_service_pb2 as pb
-from gateway.v1.reconciliation_service_pb2_grpc import ReconciliationServiceServicer
+from gateway.v1.reconciliation_service_pb2_grpc import (
+    ReconciliationServiceServicer,
+    add_ReconciliationServiceServicer_to_server,
+)
 
 _DEFAULT_CALLBACKS_PAGE = 20
 _MAX_CALLBACKS_PAGE = 50
@@ -38,7 +41,7 @@ class Redeliverer(Protocol):
         """Why a journal line cannot be redelivered; '' where it can."""
         ...
 
-    async def redeliver(self, exchange_id: str, by: str, why: str) -> Exchange:
+    async def redeliver(self, exchange_id: str, actor: str, reason: str) -> Exchange:
         """Redeliver it. Returns the redelivery's journal line. Raises GatewayError and StoreUnavailable."""
         ...
 
@@ -57,6 +60,10 @@ class ReconciliationService(ReconciliationServiceServicer):
         self._redeliveries = redeliveries
         self._clock = clock
         self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the gateway's store")
+
+    def add_to(self, server: Any) -> None:
+        """Add the handlers to a server."""
+        add_ReconciliationServiceServicer_to_server(self, server)
 
     async def ListItems(  # noqa: N802 - the proto's name
         self, request: pb.ListItemsRequest, context: Context

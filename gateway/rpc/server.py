@@ -1,10 +1,10 @@
 """The gRPC server: services, health, reflection, TLS, and a graceful stop."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,33 +25,19 @@ from gateway.rpc.limits import (
     RpcLimits,
 )
 from gateway.sessions.provider import Provider, Providers
-from gateway.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
-from gateway.v1.reconciliation_service_pb2_grpc import (
-    ReconciliationServiceServicer,
-    add_ReconciliationServiceServicer_to_server,
-)
-from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
-from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer, add_TransactionServiceServicer_to_server
-from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_WalletServiceServicer_to_server
+from gateway.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
-    from gateway.telemetry.otel import OtelTracer
 
-Servicer = object
-"""An instance of a servicer class in SERVICES."""
+class Servicer(Protocol):
+    """The implementation of one service. Health and reflection take the service's name from what it adds."""
 
-SERVICES: Sequence[tuple[type, Callable[[Any, Any], None]]] = (
-    (SessionServiceServicer, add_SessionServiceServicer_to_server),
-    (WalletServiceServicer, add_WalletServiceServicer_to_server),
-    (ReconciliationServiceServicer, add_ReconciliationServiceServicer_to_server),
-    (TransactionServiceServicer, add_TransactionServiceServicer_to_server),
-    (ProviderServiceServicer, add_ProviderServiceServicer_to_server),
-)
-"""For each service, its generated servicer class and the generated function that adds it to a server. Health and
-reflection take the service's name from there.
-"""
+    def add_to(self, server: Any) -> None:
+        """Add the handlers to a server, by the generated function of the service."""
+        ...
+
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """Its messages are those of v1alpha. grpcio has no module for it."""
@@ -92,7 +78,7 @@ class RpcServer:
         shares_port: bool = False,
         native: bool = False,
         limits: RpcLimits | None = None,
-        traces: "OtelTracer | None" = None,
+        traces: Tracer | None = None,
     ) -> None:
         limits = limits or RpcLimits()
         self._event_streams = event_streams
@@ -103,9 +89,11 @@ class RpcServer:
         self._interceptor = RpcInterceptor(limits, traces)
         self._native = native
         self._server = _native_server(shares_port, limits) if native else _grpcio_server(shares_port, limits)
-        services = _handlers_by_service(servicers)
-        self._services = tuple(services)
-        for service, handlers in services.items():
+        collector = _HandlerCollector()
+        for servicer in servicers:
+            servicer.add_to(collector)
+        self._services = tuple(collector.services)
+        for service, handlers in collector.services.items():
             intercepted = {
                 name: self._interceptor.wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()
             }
@@ -203,19 +191,6 @@ class _HandlerCollector:
 
     def add_registered_method_handlers(self, service: str, handlers: "Mapping[str, Handler]") -> None:
         self.services[service] = handlers
-
-
-def _handlers_by_service(servicers: Sequence[Servicer]) -> "dict[str, Mapping[str, Handler]]":
-    """Raises TypeError for a servicer whose class is not in SERVICES."""
-    collector = _HandlerCollector()
-    for servicer in servicers:
-        for generated, add_to_server in SERVICES:
-            if isinstance(servicer, generated):
-                add_to_server(servicer, collector)
-                break
-        else:
-            raise TypeError(f"{type(servicer).__name__} cannot be served: add its generated class to SERVICES")
-    return collector.services
 
 
 def _add_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:

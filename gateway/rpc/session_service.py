@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 from uuid import uuid4
 
 from adapters.contract import CloseSession, Device, Outcome, Secret
@@ -13,7 +14,7 @@ from gateway.sessions.close_service import CloseService
 from gateway.sessions.provider import Provider
 from gateway.store.models import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
-from gateway.v1.session_service_pb2_grpc import SessionServiceServicer
+from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 
 _OUTCOMES = {
     Outcome.CLOSED: pb.OUTCOME_CLOSED,
@@ -35,6 +36,10 @@ class SessionService(SessionServiceServicer):
         self._event_streams = event_streams
         self._providers = providers
         self._default_deadline_s = default_deadline_s
+
+    def add_to(self, server: Any) -> None:
+        """Add the handlers to a server."""
+        add_SessionServiceServicer_to_server(self, server)
 
     async def CloseSession(  # noqa: N802 - the proto's name
         self, request: pb.CloseSessionRequest, context: Context

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
@@ -10,7 +11,7 @@ from gateway.sessions.errors import GatewayError
 from gateway.store.base import Ledger
 from gateway.store.models import Credit
 from gateway.v1 import transaction_service_pb2 as pb
-from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer
+from gateway.v1.transaction_service_pb2_grpc import TransactionServiceServicer, add_TransactionServiceServicer_to_server
 
 
 class TransactionService(TransactionServiceServicer):
@@ -19,6 +20,10 @@ class TransactionService(TransactionServiceServicer):
     def __init__(self, ledger: Ledger, default_deadline_s: Callable[[], float]) -> None:
         self._ledger = ledger
         self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
+
+    def add_to(self, server: Any) -> None:
+        """Add the handlers to a server."""
+        add_TransactionServiceServicer_to_server(self, server)
 
     async def GetTransaction(  # noqa: N802 - the proto's name
         self, request: pb.GetTransactionRequest, context: Context

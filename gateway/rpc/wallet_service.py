@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from adapters.contract import PromoPrize, Result
 from gateway.rpc.deadline import Context, store_timeout
@@ -12,7 +12,7 @@ from gateway.sessions.errors import FieldViolation, GatewayError
 from gateway.store.base import ContentDiffers
 from gateway.store.models import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
-from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer
+from gateway.v1.wallet_service_pb2_grpc import WalletServiceServicer, add_WalletServiceServicer_to_server
 from gateway.wallet.builtin import BuiltinWallet
 
 _MESSAGES = {
@@ -28,6 +28,10 @@ class WalletService(WalletServiceServicer):
     def __init__(self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float]) -> None:
         self._wallet = wallet
         self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
+
+    def add_to(self, server: Any) -> None:
+        """Add the handlers to a server."""
+        add_WalletServiceServicer_to_server(self, server)
 
     async def ApplyResult(  # noqa: N802 - the proto's name
         self, request: pb.ApplyResultRequest, context: Context

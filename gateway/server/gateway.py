@@ -52,7 +52,7 @@ from gateway.store.factory import open_store
 from gateway.store.housekeeping import Housekeeping
 from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.metrics import Metrics, ProviderStatus
-from gateway.telemetry.tracing import open_traces
+from gateway.telemetry.tracer_factory import open_traces
 from gateway.wallet.base import WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 

@@ -13,7 +13,7 @@ from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
 from gateway.store.models import WalletKind
-from gateway.telemetry import tracing
+from gateway.telemetry import tracer_factory
 
 
 def validate(
@@ -82,11 +82,11 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
         describe(settings.store.url.reveal())
     except ValueError as error:  # its message holds no part of the url
         problems.append(Problem("store.url", str(error)))
-    if settings.traces.endpoint and not tracing.installed():
+    if settings.traces.endpoint and not tracer_factory.installed():
         problems.append(
             Problem(
                 "traces.endpoint",
-                f"needs OpenTelemetry, which is not installed: install {tracing.EXTRA}, or remove [traces]",
+                f"needs OpenTelemetry, which is not installed: install {tracer_factory.EXTRA}, or remove [traces]",
             )
         )
     if settings.grpc.server is GrpcServerKind.NATIVE and find_spec("pygrpc_native") is None:

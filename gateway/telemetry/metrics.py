@@ -45,18 +45,12 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._calls = self._counter(
-            "calls",
-            "Calls answered to the microservices, by outcome.",
-            ("provider", "operation", "outcome", "certainty"),
+            "calls", "Calls answered to the microservices.", ("provider", "operation", "outcome", "certainty")
         )
-        self._attempts = self._counter(
-            "attempts",
-            "Attempts at a provider, by outcome.",
-            ("provider", "outcome", "certainty"),
-        )
+        self._attempts = self._counter("attempts", "Attempts at a provider.", ("provider", "outcome", "certainty"))
         self._retries = self._counter(
             "retries",
-            "Attempts that failed and could be repeated: 'made' another, or 'refused' by the retry budget.",
+            "Failed attempts that could be repeated: a retry was 'made', or 'refused' by the retry budget.",
             ("provider", "decision"),
         )
         self._callbacks = self._counter(

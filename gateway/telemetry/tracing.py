@@ -4,24 +4,17 @@ The RPC interceptor and the callback handler start a trace. Other packages ask f
 tracing is not configured or the trace is not sampled.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum, auto
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from gateway.telemetry.otel import OtelTracer
 
 T = TypeVar("T")
 
 Attributes = Mapping[str, str | int | float | bool]
 """Span attributes: names of OpenTelemetry's semantic conventions, or names of log fields. They hold no secrets."""
-
-EXTRA = "session-gateway[traces]"
-"""The extra that installs OpenTelemetry."""
 
 NOTHING: Attributes = {}
 
@@ -41,7 +34,31 @@ class SpanResult(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-_ACTIVE: ContextVar["OtelTracer | None"] = ContextVar("tracer", default=None)
+class Tracer(Protocol):
+    """Starts spans: gateway.telemetry.otel, where [traces] is configured."""
+
+    def rpc(self, method: str, behavior: Callable[[Any, Any], Awaitable[T]]) -> Callable[[Any, Any], Awaitable[T]]: ...
+
+    def rpc_failed(self, code: str, attributes: Attributes = NOTHING, message: str = "") -> None: ...
+
+    async def callback(
+        self, name: str, work: Awaitable[T], *, attributes: Attributes, result: Callable[[T], SpanResult]
+    ) -> T: ...
+
+    async def span(
+        self,
+        name: str,
+        work: Awaitable[T],
+        *,
+        kind: Kind = Kind.INTERNAL,
+        attributes: Attributes = NOTHING,
+        result: Callable[[T], SpanResult] | None = None,
+    ) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+_ACTIVE: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 
 active = _ACTIVE.get
 """Return the tracer of the current task; None where the task is not traced."""
@@ -53,22 +70,3 @@ def in_span(name: str, work: Awaitable[T], attributes: Attributes = NOTHING) -> 
     """Return the work wrapped in a span of the current trace; the work itself where there is no trace."""
     tracer = _ACTIVE.get()
     return work if tracer is None else tracer.span(name, work, attributes=attributes)
-
-
-def installed() -> bool:
-    """Return whether the packages that `open_traces` imports are installed."""
-    try:
-        return find_spec("opentelemetry.sdk.trace") is not None and (
-            find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
-        )
-    except ModuleNotFoundError:
-        return False
-
-
-def open_traces(endpoint: str, sample_ratio: float) -> "OtelTracer | None":
-    """Return a tracer that exports to an OTLP/HTTP collector; None without an endpoint. Raises ImportError."""
-    if not endpoint:
-        return None
-    from gateway.telemetry.otel import OtelTracer, otlp_exporter  # noqa: PLC0415 - without traces OpenTelemetry need not be installed
-
-    return OtelTracer(otlp_exporter(endpoint), sample_ratio)

@@ -14,7 +14,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from adapters.registry import find
 from gateway.config import GrpcServerKind, load
 from gateway.rpc.interceptor import RpcInterceptor
-from gateway.rpc.server import RpcServer
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.v1 import session_service_pb2 as pb
 from tests.support.buf import buf_curl
@@ -145,12 +144,6 @@ async def test_both_versions_of_reflection_list_the_services(gateway: Running, v
     stream.cancel()
     ours = {f"gateway.v1.{name}Service" for name in SERVICES}
     assert {one.name for one in listed} == ours | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-
-
-async def test_a_servicer_outside_the_table_of_services_is_rejected() -> None:
-    """The error names its class."""
-    with pytest.raises(TypeError, match="object"):
-        RpcServer([object()])
 
 
 @both

@@ -14,7 +14,11 @@ from gateway.rpc import server as rpc_server
 from gateway.rpc.limits import MIN_PING_INTERVAL_S
 from gateway.rpc.server import RpcServer
 from gateway.v1 import session_service_pb2 as pb
-from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, SessionServiceStub
+from gateway.v1.session_service_pb2_grpc import (
+    SessionServiceServicer,
+    SessionServiceStub,
+    add_SessionServiceServicer_to_server,
+)
 from tests.gateway.rpc.harness import RpcHarness, rpc_harness, settled
 from tests.gateway.rpc.http2_peer import DATA, GOAWAY, HEADERS, PING, RST_STREAM, connected
 from tests.support.gateway import failure_of
@@ -29,6 +33,9 @@ class Service(SessionServiceServicer):
     def __init__(self) -> None:
         self.started, self.may_end, self.cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.sent = 0
+
+    def add_to(self, server: Any) -> None:
+        add_SessionServiceServicer_to_server(self, server)
 
     async def CloseSession(self, request: Any, context: Any) -> pb.CloseSessionResponse:  # noqa: N802 - the contract's
         raise NotImplementedError

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from gateway.config import ConfigInvalid, TracesSettings, load
 from gateway.server.validation import unreadable_files
-from gateway.telemetry import tracing
+from gateway.telemetry import tracer_factory
 from gateway.telemetry.otel import OtelTracer
 from tests.gateway.telemetry.harness import PROVIDER, telemetry_harness
 from tests.support.gateway import configuration, family_table
@@ -28,7 +28,7 @@ LUCKY = family_table(PROVIDER, "luckymonaco", "http://127.0.0.1:1")
 def test_traces_are_off_by_default(tmp_path: Path) -> None:
     """Without `[traces]` there is no tracer."""
     assert load(configuration(tmp_path), {}).traces == TracesSettings()
-    assert tracing.open_traces("", 1.0) is None
+    assert tracer_factory.open_traces("", 1.0) is None
 
 
 def test_the_endpoint_and_the_ratio_are_loaded(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
     config = configuration(tmp_path, LUCKY, '[traces]\nendpoint = "http://127.0.0.1:4318"')
     assert unreadable_files(load(config, {})) == ()
-    monkeypatch.setattr(tracing, "find_spec", without)
+    monkeypatch.setattr(tracer_factory, "find_spec", without)
     ended = await run_here("check", "--config", str(config))
     assert ended.code != 0
     assert "traces.endpoint" in ended.err + ended.out

@@ -198,7 +198,7 @@ async def test_without_the_lease_row_nothing_is_numbered(postgres_url: str) -> N
             assert await events.newest_event_id(db) == ""
             await db.execute("INSERT INTO sequencer (one) VALUES (1)")
             await numbered(postgres_url, 1)
-    assert {line["error"] for line in lines} == {"NoDataFoundError"}
+    assert {line["error_type"] for line in lines} == {"NoDataFoundError"}
 
 
 async def test_a_bug_does_not_end_it(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,4 +214,4 @@ async def test_a_bug_does_not_end_it(postgres_url: str, monkeypatch: pytest.Monk
             await commit(db)
             replica.sequencer.notify()
             await numbered(postgres_url, 1)
-    assert [line["error"] for line in lines] == ["RuntimeError"]
+    assert [line["error_type"] for line in lines] == ["RuntimeError"]
