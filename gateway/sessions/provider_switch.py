@@ -113,9 +113,9 @@ class ProviderSwitches:
         if state.disabled is before:
             return
         log.warning(
-            "provider switched",
+            "provider state changed",
             provider=change.provider,
-            to=change.state,
+            state=change.state.name.lower(),
             actor=change.actor,
             reason=change.reason,
             since=change.at.isoformat(),
