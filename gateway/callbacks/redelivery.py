@@ -68,19 +68,20 @@ class Redeliveries:
         Raises GatewayError CALLBACK_UNKNOWN and NOT_REDELIVERABLE, and StoreUnavailable.
         """
         kept, route = await self._redeliverable(exchange_id)
+        request = _request(kept)
         callback = InboundCallback(
             id=new_id(),
             route=route,
             peer=kept.peer,
             started_at=self._clock(),
-            path=kept.path,
+            path=route.url_path(request.query),  # there may be more secrets to mask than when it was stored
             request=kept.request,
             redelivery=Redelivery(exchange_id, actor, reason),
         )
         bind(request_id=callback.id, provider=kept.provider)
         try:
             async with asyncio.timeout(self._time_limit_s):
-                outcome = await self._processor.process(callback, _request(kept))
+                outcome = await self._processor.process(callback, request)
         except TimeoutError:
             outcome = route.try_again(f"no outcome within {self._time_limit_s} s")
         line = callback.exchange(outcome, self._clock())

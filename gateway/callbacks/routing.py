@@ -16,6 +16,7 @@ from adapters.contract import (
     CallbackAnswer,
     CallbackFault,
     Credited,
+    Headers,
     HttpReply,
     HttpRequest,
     Notification,
@@ -78,6 +79,10 @@ class Route:
         # Made ahead, so that a bug of the adapter or of the mask has a reply.
         self._try_again = self.outcome(Rejected(CallbackFault.TRY_AGAIN))
 
+    def url_path(self, query: Headers) -> str:
+        """The path of the callback's URL with its query, masked, and without the key."""
+        return f"/callbacks/{self.provider.name}/{self.path}" + self.provider.mask.query(query)
+
     def outcome(self, answer: CallbackAnswer, detail: str = "", reference: str = "") -> CallbackOutcome:
         """Encode an answer and mask it. Raises what the adapter raises, and ValueError if HTTP cannot carry it."""
         reply = self.callback.encode_reply(self.provider.account, answer)
@@ -112,17 +117,17 @@ class InboundCallback(msgspec.Struct, frozen=True):
     peer: str
     started_at: datetime
     path: str = ""
-    """The URL's, with its query masked, and without the key."""
+    """See `Route.url_path`."""
     request: Message = Message()
     redelivery: Redelivery | None = None
 
     def with_request(self, request: HttpRequest) -> "InboundCallback":
         """This callback with its request, masked."""
-        provider = self.route.provider
+        mask = self.route.provider.mask
         return structs.replace(
             self,
-            path=f"/callbacks/{provider.name}/{self.route.path}" + provider.mask.query(request.query),
-            request=Message(provider.mask.head(request.headers), provider.mask.body(request.body)),
+            path=self.route.url_path(request.query),
+            request=Message(mask.head(request.headers), mask.body(request.body)),
         )
 
     def exchange(self, outcome: CallbackOutcome, ended_at: datetime) -> Exchange:

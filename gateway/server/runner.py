@@ -59,11 +59,11 @@ async def background(*work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
 
 
 async def run_unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work` and return True; cancel it and return False when `stop` is set. Raises what `work` raises."""
+    """Run `work` and return True; cancel it and return False if `stop` is set first. Raises what `work` raises."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if stop.is_set():
+    if not task.done():
         task.cancel()
         await asyncio.wait({task})
         return not task.cancelled() and task.exception() is None

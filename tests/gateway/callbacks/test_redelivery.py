@@ -12,6 +12,7 @@ import structlog
 
 from adapters.contract import Account, CallbackFault, CallbackRefused, HttpRequest, Result
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
+from gateway.callbacks.routing import routes_of
 from gateway.store.base import RecordsT
 from gateway.store.models import EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
@@ -25,6 +26,7 @@ from tests.gateway.callbacks.harness import (
     altered,
     clock,
     open_harness,
+    provider,
 )
 from tests.support.results import RESULT
 
@@ -80,6 +82,18 @@ async def test_once_the_account_is_open_a_redelivery_is_credited(
     assert again.json["transactionId"] == json.loads(line.reply.body)["transactionId"]
     assert await harness.cash() == 110
     assert await harness.event_types() == [EventType.RESULT_REFUSED, EventType.RESULT_CREDITED]
+
+
+async def test_a_redelivery_masks_the_query_by_the_present_secrets(harness: CallbackHarness) -> None:
+    """A value in the URL that has become a secret since the callback was stored is masked in the redelivery's line."""
+    await harness.deliver(f"{MONACO.path('Result')}?note=became-a-secret&page=1", RESULT)
+    original = await harness.only_line("ACCOUNT_UNKNOWN")
+    assert original.path == "/callbacks/monaco/V4/Result?note=became-a-secret&page=1"
+    harness.redeliveries.replace(routes_of([provider(MONACO.provider, LUCKYMONACO, ("became-a-secret",))]))
+    line = await harness.redeliver(original)
+    assert line.path == "/callbacks/monaco/V4/Result?note=***&page=1"
+    assert (stored := await harness.store.exchange(line.id)) is not None
+    assert stored.path == line.path
 
 
 async def test_two_redeliveries_credit_once(harness: CallbackHarness) -> None:

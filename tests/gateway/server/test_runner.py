@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Settings, load
-from gateway.server.gateway import Gateway
-from gateway.server.runner import Server
+from gateway.server.gateway import CannotStart, Gateway
+from gateway.server.runner import Server, run_unless
 from gateway.server.wallet_server import WalletServer
 from tests.support.gateway import configuration
 
@@ -34,3 +34,15 @@ async def test_a_cancelled_start_leaves_nothing_open(tmp_path: Path, served: Cal
             cancelled.append(server)
         turns *= 2
     assert len(cancelled) > 5
+
+
+async def test_a_start_that_has_failed_is_reported_although_the_stop_has_come() -> None:
+    """A start that fails in the moment of SIGTERM raises its error, so that the process does not exit with 0."""
+    stop = asyncio.Event()
+
+    async def start() -> None:
+        stop.set()
+        raise CannotStart("the port is in use")
+
+    with pytest.raises(CannotStart, match="the port is in use"):
+        await run_unless(stop, start())
