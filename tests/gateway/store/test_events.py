@@ -96,7 +96,7 @@ async def test_commits_wake_subscribers(store: Store) -> None:
     await store.ping()
     assert not any(task.done() for task in waiting)
     await deliver(store, posting())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         counts = await asyncio.gather(*waiting)
     assert set(counts) == {seen + 1}
     assert len(await store.events_after("", ALL, 10)) == 1
@@ -157,5 +157,5 @@ async def test_closing_ends_the_wait(database: Database) -> None:
     await asyncio.sleep(0)
     await store.close()
     with pytest.raises(StoreUnavailable):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await waiting
