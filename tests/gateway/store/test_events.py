@@ -127,7 +127,7 @@ async def test_a_subscriber_misses_nothing_in_a_storm(store: Store) -> None:
             while page := await store.events_after(seen[-1].id if seen else "", ALL, 7):
                 seen.extend(page)
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(follow())
         for _ in range(total):
             group.create_task(add(store, event()))
