@@ -66,7 +66,7 @@ async def test_it_is_found_and_served(environ: dict[str, str], tmp_path: Path) -
             stub = SessionServiceStub(channel)
             (listed,) = (await stub.ListProviders(pb.ListProvidersRequest())).providers
             assert (listed.name, listed.adapter) == ("parlour", "example")
-            answer = await stub.CloseSession(pb.CloseSessionRequest(provider="parlour", user_id="tester"), timeout=5)
+            answer = await stub.CloseSession(pb.CloseSessionRequest(provider="parlour", user_id="tester"), timeout=30)
             assert answer.outcome == pb.OUTCOME_CLOSED
             assert answer.provider_answer.code == "cleared"
 

@@ -49,8 +49,8 @@ class ObservedCalls:
 
     def miscounted(self) -> list[str]:
         """Players of whom the proxy and the provider itself count differently."""
-        carried_out = {marker for marker, receipt in self.receipts.items() if receipt.executed}
-        return [f"{self.name}: {marker}" for marker in carried_out ^ self.closed]
+        executed = {marker for marker, receipt in self.receipts.items() if receipt.executed}
+        return [f"{self.name}: {marker}" for marker in executed ^ self.closed]
 
     def _named(self, calls: Iterable[CallResult]) -> list[str]:
         return [f"{self.name}: {each.marker} {each.outcome}" for each in calls]
@@ -75,7 +75,7 @@ def certainty_figures(observed: Iterable[ObservedCalls], not_sent: float = MIN_N
         none_of("answered closed, and the provider had not", _all(each.closed_but_not_done() for each in every)),
         none_of("counted otherwise than the provider counts", _all(each.miscounted() for each in every)),
         stated("calls of which nothing reached the provider", len(unreached)),
-        at_least("... answered NOT_SENT", not_sent, share),
+        timed(at_least("... answered NOT_SENT", not_sent, share)),
         *(stated("... answered otherwise", f"{times} x {what}") for what, times in otherwise.most_common(5)),
     )
 

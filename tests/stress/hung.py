@@ -59,7 +59,7 @@ async def hung_with(
                 proxy.fault = fault
                 healthy, failing = await asyncio.gather(
                     _drive(gateway, HEALTHY, seconds, warm_s, in_flight=in_flight),
-                    _drive_sick(gateway, proxy, rate, seconds, warm_s),
+                    _drive_failing(gateway, proxy, rate, seconds, warm_s),
                 )
                 assert not healthy.wrong, healthy.first_wrong
                 waits.append(percentile(healthy.latencies, 99))
@@ -113,7 +113,7 @@ async def _drive(
     )
 
 
-async def _drive_sick(gateway: Served, proxy: FaultProxy, rate: float, seconds: float, warm_s: float) -> Tally:
+async def _drive_failing(gateway: Served, proxy: FaultProxy, rate: float, seconds: float, warm_s: float) -> Tally:
     """Its calls hang past the end of the round; then they are let go."""
     driving = asyncio.create_task(_drive(gateway, (FAILING,), seconds, warm_s, in_flight=4, rate=rate))
     await asyncio.wait({driving}, timeout=warm_s + seconds)

@@ -84,7 +84,7 @@ def cases(elsewhere: str) -> tuple[Case, ...]:
         *(Case(f"status {code}", faults.status(code), (CREDENTIALS,)) for code in (401, 403)),
         Case("status 429", faults.status(429), (THROTTLED,)),
         *(Case(f"status {code}", faults.status(code), (FAILED,)) for code in (500, 503)),
-        Case("status 500, executed", faults.status(500, carried_out=True), (FAILED,)),
+        Case("status 500, executed", faults.status(500, executed=True), (FAILED,)),
         Case("keep-alive race, seen", KeepAliveRace(), (SUCCESS, LOST)),
         Case("keep-alive race, unseen", KeepAliveRace(seen=False), (SUCCESS, LOST)),
     )
@@ -99,11 +99,11 @@ class Cell:
     drift_mib: float
 
     def unexpected(self) -> list[str]:
-        """Ends that the case does not allow."""
+        """Ends that the case does not allow; calls that the caller's own timer ended are `late`."""
         others = Counter(
             each.outcome
             for each in self.observed.ended
-            if each.outcome not in self.case.expected and not each.not_judged
+            if each.outcome not in self.case.expected and not each.not_judged and not each.in_vain
         )
         return [f"{self.observed.name}: {times} x {outcome}" for outcome, times in others.items()]
 
@@ -150,7 +150,7 @@ async def matrix(
         after = await harness.usage()
         rest = await harness.at_rest(before)
     return (
-        *_what_was_told(cells),
+        *_answer_figures(cells),
         *left_behind(before, rest),
         stated("the gateway's memory, warm and after", f"{warm.memory_mib:.0f} and {after.memory_mib:.0f} MiB"),
         at_most("drift of the gateway's memory", DRIFT_MIB, after.memory_mib - warm.memory_mib, " MiB"),
@@ -170,7 +170,7 @@ async def matrix_in_small(environment: StressEnvironment, *, calls: int = 5) -> 
             for cell in several
         ]
         rest = await harness.at_rest(before, keep_connections=False)
-    return (*_what_was_told(cells, OF_FEW), *left_behind(before, rest))
+    return (*_answer_figures(cells, OF_FEW), *left_behind(before, rest))
 
 
 async def _cells(harness: ProvidersHarness, provider: FaultyProvider, calls: int) -> list[Cell]:
@@ -191,7 +191,7 @@ async def matrix_with_defaults(environment: StressEnvironment, *, calls: int = 1
     )
 
 
-def _what_was_told(cells: Sequence[Cell], not_sent: float = MIN_NOT_SENT) -> Figures:
+def _answer_figures(cells: Sequence[Cell], not_sent: float = MIN_NOT_SENT) -> Figures:
     return (
         stated("calls", sum(len(cell.observed.ended) for cell in cells)),
         stated("not judged, for this process itself was late", sum(cell.not_judged() for cell in cells)),

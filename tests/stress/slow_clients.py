@@ -65,10 +65,10 @@ async def slow_clients(
         stated("Results a second", rate),
         none_of("Results answered otherwise than credited", wrong),
         stated("p99 of a Result, without", f"{statistics.median(without) * 1e3:.2f} ms"),
-        stated("p99 of a Result, among slow_clients", f"{statistics.median(among) * 1e3:.2f} ms"),
+        stated("p99 of a Result, among slow clients", f"{statistics.median(among) * 1e3:.2f} ms"),
         timed(at_most("among by without, median of pairs", SLOWER, statistics.median(ratios))),
         stated("each pair", " ".join(f"{ratio:.2f}" for ratio in ratios)),
-        stated("slow_clients", number),
+        stated("slow clients", number),
         none_of(f"... that live longer than {limit_s:g} s", lasting),
         timed(
             at_most(

@@ -188,7 +188,7 @@ async def test_a_reset_counts_what_arrived(
         (SlowAnswer(interval_s=0.01), EXECUTED, b'\r\n\r\n{"er', "silent"),
         (Truncate(), EXECUTED, b'\r\n\r\n{"error":0,"descr', "closed"),
         (faults.status(503), NOT_EXECUTED, b"HTTP/1.1 503 Simulated\r\n", "silent"),
-        (faults.status(500, carried_out=True), EXECUTED, b"HTTP/1.1 500 Simulated\r\n", "silent"),
+        (faults.status(500, executed=True), EXECUTED, b"HTTP/1.1 500 Simulated\r\n", "silent"),
         (faults.garbage(), NOT_EXECUTED, b"not HTTP", "silent"),
         (faults.nonsense(), NOT_EXECUTED, b"any dialect", "silent"),
         (faults.page(), NOT_EXECUTED, b"<!doctype html>", "silent"),

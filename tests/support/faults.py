@@ -45,7 +45,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """The request is read, and no answer ever comes; `carried_out` says whether the provider got it."""
+    """The request is read, and no answer ever comes; `executed` says whether the provider got it."""
 
     executed: bool = False
 
@@ -77,7 +77,7 @@ class WrongType:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedAnswer:
-    """The provider gets the request only where `carried_out`; these bytes are the answer, and then the end of it."""
+    """The provider gets the request only where `executed`; these bytes are the answer, and then the end of it."""
 
     name: str
     answer: bytes
@@ -126,11 +126,9 @@ Fault = (
 )
 
 
-def status(code: int, reason: str = "Simulated", *, carried_out: bool = False) -> ReplacedAnswer:
+def status(code: int, reason: str = "Simulated", *, executed: bool = False) -> ReplacedAnswer:
     """An HTTP status with a page of text and not of the dialect."""
-    return ReplacedAnswer(
-        f"status {code}{' though carried out' * carried_out}", _page(code, reason, "text/plain"), carried_out
-    )
+    return ReplacedAnswer(f"status {code}{' though executed' * executed}", _page(code, reason, "text/plain"), executed)
 
 
 def garbage() -> ReplacedAnswer:

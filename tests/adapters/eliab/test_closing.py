@@ -125,7 +125,7 @@ _NOT_VISIBLE = ["a b", " a", "a ", "a\n", "a\r\nOS: x", "a\x00", "a\x7f", "s\u00
         ),
     ],
 )
-def test_what_cannot_be_a_header_is_the_callers_to_mend(asked: CloseSession, field: str) -> None:
+def test_a_field_that_cannot_be_a_header_is_rejected(asked: CloseSession, field: str) -> None:
     """Nothing that could break a header, or be read as another version, is sent; and no token shows."""
     with pytest.raises(FieldInvalid) as refused:
         _encode(asked)
@@ -147,7 +147,7 @@ def test_the_callers_token_goes_before_the_configured_one(
 
 
 @pytest.mark.parametrize("token", [None, Secret("")])
-def test_no_token_at_all_is_the_callers_to_mend(token: Secret | None) -> None:
+def test_a_call_without_any_token_is_rejected(token: Secret | None) -> None:
     """The document requires an access token."""
     with pytest.raises(FieldInvalid) as refused:
         _encode(CloseSession("u", "s-1"), Account("p", EliabSettings(), token))

@@ -33,5 +33,5 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def wallet_harness(tmp_path: Path, url: str) -> AsyncIterator[WalletHarness]:
-    async with open_wallet_harness(tmp_path, url=url, attempt_timeout_s=0.2, credit_timeout_s=0.4) as opened:
+    async with open_wallet_harness(tmp_path, url=url, attempt_timeout_s=0.5, credit_timeout_s=1.0) as opened:
         yield opened

@@ -60,7 +60,7 @@ async def assert_two_lines(harness: CallbackHarness, detail: str) -> None:
 async def test_a_commit_that_comes_too_late(tmp_path: Path) -> None:
     """On SQLite, a commit after the time limit leaves a line CREDITED and a further line that says 998."""
     answered = threading.Event()
-    options = HarnessOptions(wallet=lambda store: SlowWallet(store, answered), time_limit_s=1)
+    options = HarnessOptions(wallet=lambda store: SlowWallet(store, answered), time_limit_s=2)
     async with open_harness(tmp_path, options) as harness:
         await harness.open_account()
         assert (await harness.deliver(MONACO.path("Result"), RESULT)).json == SEND_AGAIN

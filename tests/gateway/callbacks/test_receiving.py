@@ -91,7 +91,7 @@ async def test_a_caller_that_expects_100_continue_gets_it(harness: CallbackHarne
 )
 async def test_a_body_that_never_ends_is_answered_in_time(tmp_path: Path, framing: str, sent: bytes) -> None:
     """A body that is incomplete or wrongly framed is answered 998, and processed when it is sent again."""
-    async with open_harness(tmp_path, HarnessOptions(time_limit_s=1)) as harness, asyncio.timeout(30):
+    async with open_harness(tmp_path, HarnessOptions(time_limit_s=2)) as harness, asyncio.timeout(30):
         async with harness.connect() as (reader, writer):
             writer.write(head(MONACO.path("SessionExpired"), framing, "Expect: 100-continue"))
             await reader.readuntil(b"\r\n\r\n")

@@ -200,14 +200,14 @@ async def test_a_redelivery_has_a_time_limit(tmp_path: Path) -> None:
         return slow
 
     resume.set()
-    async with open_harness(tmp_path, HarnessOptions(wallet=wallet, time_limit_s=1.0)) as harness:
+    async with open_harness(tmp_path, HarnessOptions(wallet=wallet, time_limit_s=2.0)) as harness:
         await harness.deliver(MONACO.path("Result"), RESULT)
         original = await harness.only_line("ACCOUNT_UNKNOWN")
         await harness.open_account()
         resume.clear()
         line = await harness.redeliver(original)
         assert (line.verdict, json.loads(line.reply.body)["error"]) == ("TRY_AGAIN", 998)
-        assert "1.0 s" in line.detail
+        assert "2.0 s" in line.detail
         resume.set()
         assert (await harness.redeliver(original)).verdict == "CREDITED"
         assert await harness.cash() == 110

@@ -232,7 +232,7 @@ async def test_a_bug_before_the_store_is_998_and_the_next_delivery_is_credited(t
 
 async def test_no_secret_of_the_callback_reaches_the_wallet_or_the_log(tmp_path: Path) -> None:
     """The callback key is not sent to the wallet, and a key in the wallet's error text is masked."""
-    async with open_wallet_harness(tmp_path, attempt_timeout_s=0.2, credit_timeout_s=0.2) as wallet_harness:
+    async with open_wallet_harness(tmp_path, attempt_timeout_s=1.0, credit_timeout_s=1.0) as wallet_harness:
         wallet_harness.wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, words=f"the key is {MONACO.key}")
         with structlog.testing.capture_logs() as logged:
             assert await wallet_harness.deliver() == SEND_AGAIN

@@ -11,8 +11,10 @@ from typing import Any
 
 import asyncpg
 
+from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.models import ReconciliationKind
 from gateway.v1 import wallet_service_pb2 as pb
+from gateway.wallet.remote import CREDIT_TIMEOUT_S
 from tests.gateway.callbacks.harness import (
     SEND_AGAIN,
     CallbackHarness,
@@ -23,11 +25,12 @@ from tests.support.waiting import until
 from tests.support.wallet import answering, hanging
 
 
-async def test_a_wallet_that_hangs_is_998_within_the_time_limit(tmp_path: Path) -> None:
-    """With the default limits a wallet that hangs is 998 with its line and its item, before the callback's time
-    limit.
+async def test_a_wallet_that_hangs_is_998_before_the_time_limit(tmp_path: Path) -> None:
+    """With the default timeouts a wallet that hangs is 998 with its line and its item, and its timeout is the shorter
+    one.
     """
-    async with open_wallet_harness(tmp_path) as wallet_harness:
+    assert CREDIT_TIMEOUT_S + 0.5 <= TIME_LIMIT_S
+    async with open_wallet_harness(tmp_path, time_limit_s=60) as wallet_harness:
         wallet_harness.wallet.behaviour = hanging
         assert await wallet_harness.deliver() == SEND_AGAIN
         (line,) = await wallet_harness.callbacks.journal()
@@ -38,7 +41,7 @@ async def test_a_wallet_that_hangs_is_998_within_the_time_limit(tmp_path: Path) 
 async def test_a_time_limit_during_the_credit_leaves_an_item(tmp_path: Path) -> None:
     """If the time limit passes while the wallet is called, a line and an item are recorded."""
     async with open_wallet_harness(
-        tmp_path, time_limit_s=1, credit_timeout_s=30, attempt_timeout_s=30
+        tmp_path, time_limit_s=2, credit_timeout_s=30, attempt_timeout_s=30
     ) as wallet_harness:
         wallet_harness.wallet.behaviour = hanging
         assert await wallet_harness.deliver() == SEND_AGAIN
@@ -74,7 +77,7 @@ async def locked(harness: CallbackHarness, url: str) -> AsyncIterator[None]:
 
 async def test_a_store_that_hangs_after_the_credit_is_998(tmp_path: Path, url: str) -> None:
     """If the wallet has credited and the store records nothing, the next delivery gets the same transaction."""
-    async with open_wallet_harness(tmp_path, url=url, time_limit_s=1) as wallet_harness:
+    async with open_wallet_harness(tmp_path, url=url, time_limit_s=2) as wallet_harness:
         async with locked(wallet_harness.callbacks, url):
             assert await wallet_harness.deliver() == SEND_AGAIN
         assert (await wallet_harness.deliver())["transactionId"] == "wallet-1"
@@ -83,7 +86,7 @@ async def test_a_store_that_hangs_after_the_credit_is_998(tmp_path: Path, url: s
 
 async def test_a_credit_stored_too_late_has_a_further_line(tmp_path: Path) -> None:
     """If the store commits a credit after the time limit, a further line says that 998 was answered."""
-    async with open_wallet_harness(tmp_path, time_limit_s=1) as wallet_harness:
+    async with open_wallet_harness(tmp_path, time_limit_s=2) as wallet_harness:
         async with locked(wallet_harness.callbacks, ""):
             assert await wallet_harness.deliver() == SEND_AGAIN
         assert (await wallet_harness.deliver())["error"] == 0
@@ -96,7 +99,7 @@ async def test_a_credit_stored_too_late_has_a_further_line(tmp_path: Path) -> No
 async def test_a_time_limit_shorter_than_the_wallet_s_leaves_no_task(tmp_path: Path) -> None:
     """The time limit cancels the call to the wallet, and the next delivery gets what it committed."""
     async with open_wallet_harness(
-        tmp_path, time_limit_s=1, credit_timeout_s=30, attempt_timeout_s=30
+        tmp_path, time_limit_s=2, credit_timeout_s=30, attempt_timeout_s=30
     ) as wallet_harness:
         assert (await wallet_harness.deliver())["error"] == 0
         gone = asyncio.Event()

@@ -18,7 +18,7 @@ ROUNDS = 4
 
 def flood(port: int) -> bytes:
     """Request an unknown path, then send far more than the system buffers; return the reply."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
         caller.sendall(UNKNOWN_PATH)
         reply = caller.recv(65536)
         with suppress(OSError):

@@ -226,7 +226,7 @@ async def test_two_hundred_slow_callers_stop_no_callback(tmp_path: Path) -> None
     slow = [kinds[number % len(kinds)] for number in range(200)]
     options = HarnessOptions(limits=SHORT_LIMITS.limits, time_limit_s=2)
     async with open_harness(tmp_path, options) as harness, slow_callers(harness, slow) as callers:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not all(caller.closed.done() for caller in callers):
                 assert (await harness.deliver(PATH, EXPIRED)).json == SUCCESS
         await until(lambda: connection_count(harness) == 1)  # the other caller's

@@ -13,7 +13,7 @@ from gateway.outbound.client import Endpoint, ExchangeFailed, ProviderClient
 from gateway.outbound.deadline import Deadline
 from tests.gateway.outbound.raw_provider import Peer, answer
 
-LONG = 30.0
+LONG = 90.0
 """Seconds that no test waits."""
 SHORT = 0.3
 """Seconds until a deadline that is meant to pass."""

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.outbound.admission import MIN_ATTEMPT_TIME_S, AdmissionControl, AdmissionFault, AdmissionRefused
+from gateway.outbound import admission as admission_module
+from gateway.outbound.admission import AdmissionControl, AdmissionFault, AdmissionRefused
 from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
@@ -100,11 +101,12 @@ async def test_nothing_is_queued_while_the_circuit_is_open() -> None:
         assert (await _rejection(admission)).fault is AdmissionFault.CIRCUIT_OPEN
 
 
-async def test_a_request_without_time_left_after_waiting_is_rejected() -> None:
+async def test_a_request_without_time_left_after_waiting_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be cut off with an unknown outcome."""
+    monkeypatch.setattr(admission_module, "MIN_ATTEMPT_TIME_S", LONG / 2)
     admission = _admission()
     held = await admission.acquire(Deadline.after(LONG))
-    waiting = asyncio.create_task(admission.acquire(Deadline.after(MIN_ATTEMPT_TIME_S * 0.9)))
+    waiting = asyncio.create_task(admission.acquire(Deadline.after(LONG / 3)))
     await asyncio.sleep(0)
     with held:
         pass

@@ -7,14 +7,25 @@ from contextlib import suppress
 import pytest
 
 from adapters.contract import HttpRequest
+from gateway.outbound import connection_pool
 from gateway.outbound.client import ExchangeFailed, ExchangeFault
 from gateway.outbound.deadline import Deadline
 from tests.gateway.outbound.harness import CLOSE, LONG, SHORT, client, exchange, failure, failure_at, run_loop
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
-BEFORE_IDLE_TIMEOUT = 10.0
-"""Seconds: an idle connection is closed later than this."""
+HANG_LIMIT_S = 60.0
+"""Shorter than LONG: a wait that lasts until such a deadline fails."""
+
+FIRST_S = 1.5
+"""Seconds until a deadline that an exchange must meet, and that passes before the next exchange ends."""
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def no_idle_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is not closed for being idle."""
+    monkeypatch.setattr(connection_pool, "_MAX_IDLE_S", LONG)
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nX-Be", HEAD, HEAD + b"{"])
@@ -88,11 +99,11 @@ async def test_a_capped_deadline_ends_an_exchange_in_progress() -> None:
         await received.wait()
         deadline.cap(asyncio.get_running_loop().time())
         with pytest.raises(ExchangeFailed, match="in time") as failed:
-            await asyncio.wait_for(call, BEFORE_IDLE_TIMEOUT)
+            await asyncio.wait_for(call, HANG_LIMIT_S)
         assert (failed.value.fault, failed.value.sent) == (ExchangeFault.TIMEOUT, True)
 
 
-@pytest.mark.parametrize(("first", "second"), [(LONG, SHORT), (SHORT, LONG)], ids=["shorter", "longer"])
+@pytest.mark.parametrize(("first", "second"), [(LONG, SHORT), (FIRST_S, LONG)], ids=["shorter", "longer"])
 async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, second: float) -> None:
     """The deadline of the previous exchange neither extends nor shortens it."""
     loop = asyncio.get_running_loop()
@@ -103,7 +114,7 @@ async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, 
         await peer.request()
         if second > first:
             late = asyncio.Event()
-            loop.call_later(2 * SHORT, late.set)
+            loop.call_later(FIRST_S, late.set)
             await late.wait()
             await peer.send(answer(b"second"))
         await peer.hang()
@@ -113,7 +124,7 @@ async def test_each_exchange_on_a_connection_has_its_own_deadline(first: float, 
         if second > first:
             assert (await exchange(c, seconds=second)).body == b"second"
         else:
-            failed = await asyncio.wait_for(failure(c, seconds=second), BEFORE_IDLE_TIMEOUT)
+            failed = await asyncio.wait_for(failure(c, seconds=second), HANG_LIMIT_S)
             assert failed.fault is ExchangeFault.TIMEOUT
         assert provided.connections == 1
 
@@ -129,11 +140,11 @@ async def test_a_deadline_that_passes_between_two_exchanges_has_no_effect() -> N
         await peer.hang()
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
-        deadline = Deadline.after(SHORT)
+        deadline = Deadline.after(FIRST_S)
         assert (await c.send(CLOSE, deadline)).body == b"first"
         asyncio.get_running_loop().call_at(deadline.at + 0.01, passed.set)
         await passed.wait()
-        failed = await asyncio.wait_for(failure(c, seconds=SHORT), BEFORE_IDLE_TIMEOUT)
+        failed = await asyncio.wait_for(failure(c, seconds=SHORT), HANG_LIMIT_S)
         assert (failed.fault, provided.connections) == (ExchangeFault.TIMEOUT, 1)
 
 
@@ -249,7 +260,7 @@ async def test_a_cancelled_exchange_closes_its_connection() -> None:
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-        await asyncio.wait_for(disconnected.wait(), BEFORE_IDLE_TIMEOUT)
+        await asyncio.wait_for(disconnected.wait(), HANG_LIMIT_S)
         assert (await exchange(c)).body == b"second"
 
 
@@ -267,7 +278,7 @@ async def test_a_failure_closes_its_connection(begun: bytes) -> None:
 
     async with raw_provider(provider) as provided, client(provided.base_url) as c:
         await failure_at(c, answered)
-        await asyncio.wait_for(disconnected.wait(), BEFORE_IDLE_TIMEOUT)
+        await asyncio.wait_for(disconnected.wait(), HANG_LIMIT_S)
 
 
 # --- Invalid answers --------------------------------------------------------------------------------------------------

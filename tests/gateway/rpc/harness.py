@@ -24,7 +24,7 @@ class RpcHarness:
     gateway: Running
     provider: ScriptedProvider
 
-    async def fails(self, timeout_s: float = 5, **fields: Any) -> RpcFailure:
+    async def fails(self, timeout_s: float = 30, **fields: Any) -> RpcFailure:
         """Call CloseSession, which must fail. Returns the failure."""
         fields = {"provider": "lucky", "user_id": "tester", **fields}
         with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -47,7 +47,7 @@ async def narrow(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
 def close(harness: RpcHarness, provider: str = "lucky", request_id: str = "") -> Awaitable[pb.CloseSessionResponse]:
     """Call CloseSession."""
     request = pb.CloseSessionRequest(provider=provider, user_id="tester", request_id=request_id or str(uuid4()))
-    return harness.gateway.sessions.CloseSession(request, timeout=5)
+    return harness.gateway.sessions.CloseSession(request, timeout=30)
 
 
 async def test_nothing_is_sent_to_a_disabled_provider(harness: RpcHarness) -> None:

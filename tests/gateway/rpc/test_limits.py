@@ -66,7 +66,7 @@ async def open_stream(gateway: Running) -> grpc.aio.UnaryStreamCall[Any, Any]:
 async def rejected_stream(gateway: Running) -> RpcFailure:
     """Open an event stream, which must fail. Returns the failure."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await anext(aiter(gateway.sessions.WatchEvents(pb.WatchEventsRequest(), timeout=5)))
+        await anext(aiter(gateway.sessions.WatchEvents(pb.WatchEventsRequest(), timeout=30)))
     return failure_of(raised.value)
 
 
@@ -77,7 +77,7 @@ async def test_a_call_above_the_limit_is_rejected(harness: RpcHarness) -> None:
             assert summary(await harness.fails(user_id="above the limit")) == BUSY
         assert len(harness.provider.received) == 2
     request = pb.CloseSessionRequest(provider="lucky", user_id="after")
-    assert (await harness.gateway.sessions.CloseSession(request, timeout=5)).outcome == pb.OUTCOME_CLOSED
+    assert (await harness.gateway.sessions.CloseSession(request, timeout=30)).outcome == pb.OUTCOME_CLOSED
 
 
 async def test_a_call_is_rejected_before_its_request_is_decoded(harness: RpcHarness) -> None:
@@ -86,10 +86,10 @@ async def test_a_call_is_rejected_before_its_request_is_decoded(harness: RpcHarn
     garbage = b"\xff\xff\xff"
     async with hanging_calls(harness, 2):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await call(garbage, timeout=5)
+            await call(garbage, timeout=30)
         assert summary(failure_of(raised.value)) == BUSY
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call(garbage, timeout=5)
+        await call(garbage, timeout=30)
     assert failure_of(raised.value).reason == "FIELD_INVALID"
 
 
@@ -102,7 +102,7 @@ async def test_a_failed_or_cancelled_call_is_no_longer_in_flight(harness: RpcHar
         harness.provider.arrived.clear()
         request = pb.CloseSessionRequest(provider="lucky", user_id="cancelled")
         call = harness.gateway.sessions.CloseSession(request, timeout=30)
-        await asyncio.wait_for(harness.provider.arrived.wait(), 5)
+        await asyncio.wait_for(harness.provider.arrived.wait(), 30)
         call.cancel()
         release.set()
     await until(lambda: harness.gateway.gateway.rpc_server.in_flight == 0)
@@ -124,9 +124,9 @@ async def test_health_and_reflection_answer_under_load(harness: RpcHarness) -> N
     async with hanging_calls(harness, 2):
         assert summary(await harness.fails()) == BUSY
         health = health_pb2_grpc.HealthStub(harness.gateway.channel)
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=""), timeout=5)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(harness.gateway.channel).ServerReflectionInfo(timeout=5)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(harness.gateway.channel).ServerReflectionInfo(timeout=30)
         await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         assert (await reflection.read()).list_services_response.service
         reflection.cancel()
@@ -137,16 +137,16 @@ async def test_a_request_that_is_too_large_is_rejected(harness: RpcHarness) -> N
     harness.provider.behaviour = answering()
     call = harness.gateway.sessions.CloseSession
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call(pb.CloseSessionRequest(provider="lucky", user_id="u", reason="x" * 17_000), timeout=5)
+        await call(pb.CloseSessionRequest(provider="lucky", user_id="u", reason="x" * 17_000), timeout=30)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert (await call(pb.CloseSessionRequest(provider="lucky", user_id="u"), timeout=5)).outcome == pb.OUTCOME_CLOSED
+    assert (await call(pb.CloseSessionRequest(provider="lucky", user_id="u"), timeout=30)).outcome == pb.OUTCOME_CLOSED
 
 
 async def test_changed_limits_apply_to_the_next_call(harness: RpcHarness) -> None:
     """Calls in flight are not affected."""
     async with hanging_calls(harness, 2):
         harness.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=3))
-        answer = await harness.gateway.sessions.ListProviders(pb.ListProvidersRequest(), timeout=5)
+        answer = await harness.gateway.sessions.ListProviders(pb.ListProvidersRequest(), timeout=30)
         assert answer.providers
         harness.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=1))
         assert summary(await harness.fails()) == BUSY
@@ -210,7 +210,6 @@ async def test_a_slow_tls_handshake_is_closed() -> None:
         await asyncio.gather(closed, return_exceptions=True)
 
 
-@pytest.mark.usefixtures("short_age_grace")
 async def test_no_call_fails_when_a_connection_reaches_its_maximum_age() -> None:
     """The client reconnects, and calls in flight are answered."""
     async with bare(limits=RpcLimits(connection_age_s=0.5)) as port:
@@ -242,8 +241,8 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_server, "MAX_CONNECTIONS", 1)
     async with bare() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=5)
+        await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await ends(reader.read())
         writer.close()
-        await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=5)
+        await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)

@@ -254,7 +254,7 @@ async def test_a_health_watcher_that_does_not_read_does_not_delay_a_stop(served:
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
 async def test_a_call_without_a_deadline_has_the_default_one(tmp_path: Path, kind: GrpcServerKind) -> None:
     """`default_deadline_s` applies."""
-    async with rpc_harness(tmp_path, kind, grpc="default_deadline_s = 0.3") as harness, asyncio.timeout(30):
+    async with rpc_harness(tmp_path, kind, grpc="default_deadline_s = 1.5") as harness, asyncio.timeout(30):
         harness.provider.behaviour = hanging
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await harness.gateway.sessions.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id="u"))

@@ -143,12 +143,13 @@ async def test_an_invalid_field_is_named(gateway: Running, fields: dict[str, str
     assert await balance(gateway) == 100
 
 
+@pytest.mark.usefixtures("wide_margins")
 async def test_a_blocked_ledger_is_unavailable_before_the_deadline(gateway: Running) -> None:
     """While the store is locked a call fails within its deadline, with details and without a path."""
     await opened(gateway)
     with locked(gateway.database):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await gateway.wallet.ApplyResult(result(), timeout=0.5)
+            await gateway.wallet.ApplyResult(result(), timeout=2)
         failure = failure_of(raised.value)
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         assert (failure.certainty, failure.retry) == ("UNKNOWN", True)

@@ -124,7 +124,7 @@ async def test_a_filter_selects_events(gateway: Running) -> None:
 
 async def test_resuming_after_an_unknown_event_is_out_of_range(gateway: Running) -> None:
     """The reason is EVENT_UNKNOWN."""
-    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id="nowhere"), timeout=5)
+    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(after_event_id="nowhere"), timeout=30)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert raised.value.code() is grpc.StatusCode.OUT_OF_RANGE
@@ -133,7 +133,7 @@ async def test_resuming_after_an_unknown_event_is_out_of_range(gateway: Running)
 
 async def test_a_filter_by_an_unknown_type_is_rejected(gateway: Running) -> None:
     """The failure names the field `types`."""
-    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]), timeout=5)  # type: ignore[list-item]
+    call = gateway.sessions.WatchEvents(pb.WatchEventsRequest(types=[99]), timeout=30)  # type: ignore[list-item]
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert failure_of(raised.value).fields == ("types",)

@@ -53,7 +53,7 @@ async def started(
 async def json_line(stream: asyncio.StreamReader | None) -> dict[str, Any]:
     """The next line of a process's output."""
     assert stream is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         line: dict[str, Any] = json.loads(await stream.readline())
         return line
 
@@ -64,7 +64,7 @@ async def migrating(store_url: str) -> AsyncIterator[Callable[[], Awaitable[None
     db = await asyncpg.connect(store_url)
 
     async def wait_until_blocking() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await db.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

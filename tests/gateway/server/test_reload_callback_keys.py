@@ -45,7 +45,7 @@ class Senders:
         """Send with this key; wait until all with other keys and a hundred with this one are answered."""
         self.key = key
         wanted = self.answered[key, 200] + 100
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.answered[key, 200] < wanted or self.in_flight.total() > self.in_flight[key]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -55,7 +55,7 @@ async def test_sighup_during_a_start_reloads_after_it(
             assert ready.result()["event"] == "serving"
             assert (await json_line(process.stderr))["event"].startswith((LOGGED[command[0]], "configuration valid"))
             process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await process.wait() == 0
 
 
@@ -79,7 +79,7 @@ async def test_sighup_while_the_configuration_is_read_is_pending(tmp_path: Path)
 
 async def open_for_writing(pipe: Path) -> int:
     """Open a pipe for writing, once it is open for reading."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(OSError):
                 return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
@@ -105,12 +105,14 @@ async def test_sighup_during_a_stop_is_ignored(tmp_path: Path) -> None:
         config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url))
         async with serving(config) as gateway, grpc.aio.insecure_channel(gateway.ready_message["grpc"]) as channel:
             request = CloseSessionRequest(provider="lucky", user_id="421")
-            in_flight = SessionServiceStub(channel).CloseSession(request, timeout=1)
+            in_flight = SessionServiceStub(channel).CloseSession(request, timeout=3)
             await provider.arrived.wait()
             gateway.process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while gateway.process.returncode is None:
-                    gateway.process.send_signal(signal.SIGHUP)
+                    # Not process.send_signal: its poll() takes the exit status from asyncio's child watcher.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(gateway.process.pid, signal.SIGHUP)
                     await asyncio.sleep(0.001)
             assert gateway.process.returncode == 0
             assert await in_flight.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -1,4 +1,7 @@
-"""SIGTERM while providers hang and slow clients are connected: the gateway exits in time, and loses nothing."""
+"""SIGTERM while providers hang and slow clients are connected: the gateway exits, and loses nothing.
+
+How soon it exits is judged by the stress test of the same name, on a quiet machine.
+"""
 
 import asyncio
 import json
@@ -21,6 +24,9 @@ from tests.support.provider import ScriptedProvider, hanging, scripted_provider
 from tests.support.results import RESULT
 
 CALLS = SLOW_CLIENTS = 50
+CALL_TIMEOUT_S = 600.0
+EXIT_LIMIT_S = 60.0
+"""A gateway that waited for the calls' own deadlines would exit later than this."""
 
 URL = f"/callbacks/lucky/{callback_key('lucky')}/V4/Result"
 PREFIXES = [
@@ -61,13 +67,14 @@ async def loaded(gateway: Serving, provider: ScriptedProvider) -> AsyncIterator[
         stub = SessionServiceStub(channel)
 
         async def close(number: int) -> None:
+            request = pb.CloseSessionRequest(provider="lucky", user_id=f"{number}")
             with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await stub.CloseSession(pb.CloseSessionRequest(provider="lucky", user_id=f"{number}"), timeout=60)
+                await stub.CloseSession(request, timeout=CALL_TIMEOUT_S)
             assert failure_of(raised.value).certainty == "UNKNOWN"
 
         calls = [asyncio.create_task(close(number)) for number in range(CALLS)]
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(provider.received) < CALLS:  # noqa: ASYNC110 - no event
                     await asyncio.sleep(0.02)
             yield calls
@@ -78,7 +85,7 @@ async def loaded(gateway: Serving, provider: ScriptedProvider) -> AsyncIterator[
 
 
 @pytest.mark.parametrize("server", list(GrpcServerKind))
-async def test_the_gateway_stops_within_ten_seconds(tmp_path: Path, server: GrpcServerKind) -> None:
+async def test_a_stop_does_not_wait_for_hanging_calls_and_slow_clients(tmp_path: Path, server: GrpcServerKind) -> None:
     """It exits 0, each caller learns that the outcome is unknown, and nothing acknowledged is lost."""
     async with scripted_provider() as provider:
         section = family_table("lucky", "luckymonaco", provider.base_url)
@@ -90,7 +97,7 @@ async def test_the_gateway_stops_within_ten_seconds(tmp_path: Path, server: Grpc
                 answer = await gateway.deliver(http, json.dumps(RESULT).encode())
                 assert answer["error"] == 0
                 gateway.process.terminate()
-                assert await asyncio.wait_for(gateway.process.wait(), 10) == 0
+                assert await asyncio.wait_for(gateway.process.wait(), EXIT_LIMIT_S) == 0
                 await asyncio.gather(*calls)
         store = open_store(f"sqlite:///{tmp_path / 'gateway.db'}")
         await store.open()

@@ -150,7 +150,7 @@ async def test_sigterm_ends_a_start(
     ):
         await wait_until_blocking()
         send(process.pid, signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             out, err = await process.communicate()
     assert (process.returncode, out, err) == (0, b"", b"")
 

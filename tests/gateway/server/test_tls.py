@@ -53,7 +53,7 @@ async def listed(secured: Secured, client: trustme.LeafCert | None) -> int:
         certificate_chain=client.cert_chain_pems[0].bytes() if client else None,
     )
     async with grpc.aio.secure_channel(secured.listening.grpc, credentials) as channel:
-        response = await SessionServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=5)
+        response = await SessionServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=30)
         return len(response.providers)
 
 

@@ -26,7 +26,7 @@ async def serial_number(at: str, authority: trustme.CA, *protocols: str) -> int:
 
     def connect() -> int:
         with (
-            socket.create_connection((host, int(port)), timeout=10) as plain,
+            socket.create_connection((host, int(port)), timeout=30) as plain,
             context.wrap_socket(plain, server_hostname=host) as connection,
         ):
             certificate = connection.getpeercert()
@@ -54,7 +54,7 @@ async def test_certificates_are_reloaded(tmp_path: Path) -> None:
             ]
 
         async def listed() -> int:
-            answer = await SessionServiceStub(channel).ListProviders(ListProvidersRequest(), timeout=10)
+            answer = await SessionServiceStub(channel).ListProviders(ListProvidersRequest(), timeout=30)
             return len(answer.providers)
 
         assert await listed() == 0
@@ -88,7 +88,7 @@ async def test_client_authorities_are_reloaded(tmp_path: Path) -> None:
         )
         async with grpc.aio.secure_channel(at, credentials) as channel:
             try:
-                await SessionServiceStub(channel).ListProviders(ListProvidersRequest(), timeout=10)
+                await SessionServiceStub(channel).ListProviders(ListProvidersRequest(), timeout=30)
             except grpc.aio.AioRpcError as error:
                 return error.code() is not grpc.StatusCode.UNAVAILABLE
             return True

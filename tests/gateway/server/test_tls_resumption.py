@@ -39,7 +39,7 @@ async def test_a_session_of_a_replaced_authority_is_rejected(
     def connect(at: str, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
         host, _, port = at.partition(":")
         with (
-            socket.create_connection((host, int(port)), timeout=10) as plain,
+            socket.create_connection((host, int(port)), timeout=30) as plain,
             context.wrap_socket(plain, server_hostname=host, session=session) as connection,
         ):
             connection.sendall(GREETING if listener == "grpc" else REQUEST)

@@ -52,18 +52,18 @@ class CloseHarness:
         return self.gateway.gateway.providers["lucky"].admission
 
     def call(
-        self, request: pb.CloseSessionRequest, timeout_s: float | None = 10
+        self, request: pb.CloseSessionRequest, timeout_s: float | None = 30
     ) -> "grpc.aio.UnaryUnaryCall[pb.CloseSessionRequest, pb.CloseSessionResponse]":
         """Start a call, which can be awaited or cancelled."""
         return self.gateway.sessions.CloseSession(request, timeout=timeout_s)
 
     def start(
-        self, request: pb.CloseSessionRequest, timeout_s: float = 10
+        self, request: pb.CloseSessionRequest, timeout_s: float = 30
     ) -> "asyncio.Future[pb.CloseSessionResponse]":
         """Make a call in a task."""
         return asyncio.ensure_future(self.call(request, timeout_s))
 
-    async def fails(self, request: pb.CloseSessionRequest, timeout_s: float | None = 10) -> RpcFailure:
+    async def fails(self, request: pb.CloseSessionRequest, timeout_s: float | None = 30) -> RpcFailure:
         """The failure of a call."""
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await self.call(request, timeout_s)
@@ -78,7 +78,7 @@ class CloseHarness:
             )
         return raised.value
 
-    async def fails_recorded(self, request: pb.CloseSessionRequest, timeout_s: float = 10) -> RpcFailure:
+    async def fails_recorded(self, request: pb.CloseSessionRequest, timeout_s: float = 30) -> RpcFailure:
         """The failure of a call, once it is recorded too: the caller receives it first."""
         failure = await self.fails(request, timeout_s)
         await self.service.drain()
@@ -96,7 +96,7 @@ class CloseHarness:
         return bool(await self.store.exchanges(request_id=request.request_id))
 
     async def call_and_cancel(
-        self, request: pb.CloseSessionRequest, when: Callable[[], Awaitable[object]], timeout_s: float = 10
+        self, request: pb.CloseSessionRequest, when: Callable[[], Awaitable[object]], timeout_s: float = 30
     ) -> None:
         """Call, and cancel the call after `when`. Returns once the gateway has noticed."""
         calling = self.call(request, timeout_s)

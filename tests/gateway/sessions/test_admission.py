@@ -205,7 +205,10 @@ async def test_a_call_whose_deadline_passes_in_the_queue_is_not_sent(tmp_path: P
         first = harness.start(close_request(), 60)
         await harness.provider.arrived.wait()
         queued = close_request()
-        failure = await harness.fails_by(queued, 0.5)
+        failing = asyncio.create_task(harness.fails_by(queued, 600))
+        await until(lambda: harness.admission.queued == 1)
+        (await harness.execution(queued)).deadline.cap(asyncio.get_running_loop().time())
+        failure = await failing
         assert (failure.reason, failure.certainty) == ("PROVIDER_BUSY", "NOT_SENT")
         assert await harness.store.find_close(queued.request_id) is None
         release.set()

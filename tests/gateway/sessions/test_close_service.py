@@ -186,7 +186,7 @@ async def test_an_intent_without_an_outcome_is_unknown(tmp_path: Path) -> None:
 
 async def test_the_default_deadline_applies_to_a_call_without_one(tmp_path: Path) -> None:
     """A caller that sets no deadline receives a timeout after the configured default."""
-    async with close_harness(tmp_path, grpc="default_deadline_s = 1.0") as harness:
+    async with close_harness(tmp_path, grpc="default_deadline_s = 2.0") as harness:
         harness.provider.behaviour = hanging
         failure = await harness.fails(close_request(), timeout_s=None)
         assert failure.reason == "PROVIDER_TIMEOUT"
@@ -222,7 +222,7 @@ async def test_an_intent_recorded_after_the_deadline_is_concluded(harness: Close
     """The caller receives NOT_SENT at its deadline, and the store concludes the attempt as NOT_SENT later."""
     request = close_request()
     with locked(harness.gateway.database):
-        error = await harness.fails_by(request, 0.4)
+        error = await harness.fails_by(request, 1.5)
         assert (error.reason, error.certainty) == ("STORE_UNAVAILABLE", "NOT_SENT")
     await harness.service.drain()
     record = await harness.store.find_close(request.request_id)

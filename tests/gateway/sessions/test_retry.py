@@ -124,7 +124,7 @@ async def test_unknown_outcomes_are_retried_only_where_closing_is_idempotent(har
 
 async def test_a_hanging_attempt_is_cut_off(tmp_path: Path) -> None:
     """`attempt_timeout_s` limits one attempt, so that another one has time."""
-    limits = "{ attempt_timeout_s = 0.5 }"
+    limits = "{ attempt_timeout_s = 1.0 }"
     async with close_harness(tmp_path, retry=THREE_ATTEMPTS, limits=limits) as harness:
         harness.provider.behaviour = in_sequence(hanging, hanging, answering())
         assert (await harness.call(close_request(), 60)).outcome == pb.OUTCOME_CLOSED
@@ -207,12 +207,12 @@ async def test_a_caller_that_leaves_during_the_retry_delay_receives_unknown(
     harness: CloseHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It receives the reason of the attempt that was made, and UNKNOWN because another one may follow."""
-    monkeypatch.setattr(close_execution, "backoff_s", lambda *_: 1.5)
+    monkeypatch.setattr(close_execution, "backoff_s", lambda *_: 3.0)
     harness.provider.behaviour = in_sequence(answering(429), answering())
     request = close_request()
     long = harness.start(request, 60)
     await until(partial(harness.recorded, request))
-    failure = await harness.fails_by(request, 0.5)
+    failure = await harness.fails_by(request, 0.3)
     assert (failure.reason, failure.certainty) == ("PROVIDER_FAILED", "UNKNOWN")
     assert (await long).outcome == pb.OUTCOME_CLOSED
 

@@ -132,7 +132,7 @@ async def test_a_simulator_runs_as_a_process_until_sigterm() -> None:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             base_url = json.loads(await process.stdout.readline())["listening"]
             assert (await send_order(base_url, "GET", "sessions"))[1]["sessions"][0]["session_id"] == "s1"
             await send_order(base_url, "POST", "fault", {"fault": "hang"})

@@ -134,7 +134,7 @@ async def stop_under_request(host: SimulatorHost[State], session_id: str = "s1")
     """Stop the server while it answers a request. The client's connection must be closed."""
     waiting = asyncio.create_task(close(host, session_id=session_id))
     await host.wait_received(len(host.received) + 1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await host.stop()
     with pytest.raises(aiohttp.ClientError):
         await waiting
@@ -174,7 +174,7 @@ async def test_a_hang_ends_when_the_client_disconnects(host: SimulatorHost[State
     """Nothing is answered and nothing is executed, and the handler ends with the connection."""
     host.plan(Planned(Hang()))
     handlers = await close_and_disconnect(host)
-    assert (await asyncio.wait(handlers, timeout=20))[1] == set()
+    assert (await asyncio.wait(handlers, timeout=60))[1] == set()
     assert (only(host).request.body, only(host).reply) == (b"close s1", None)
     assert SESSION in host.sessions
 
@@ -238,7 +238,7 @@ async def test_a_drip_ends_with_the_client_and_with_the_server(host: SimulatorHo
     """A body that takes an hour delays neither its client's disconnect nor the stop of the server."""
     host.plan(Planned(Drip(600)))
     handlers = await close_and_disconnect(host)
-    assert (await asyncio.wait(handlers, timeout=20))[1] == set()
+    assert (await asyncio.wait(handlers, timeout=60))[1] == set()
     await stop_under_request(host, "s2")
 
 

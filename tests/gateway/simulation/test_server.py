@@ -129,7 +129,7 @@ async def test_a_late_answer_counts_as_none() -> None:
     """After the reply timeout a delivery counts as unanswered."""
     silent = SimulatorHost(PLAIN, ACCOUNT, faults=[Planned(Hang())])
     await silent.start()
-    host = SimulatorHost(PLAIN, ACCOUNT, [SESSION], silent.base_url, reply_timeout_s=0.5)
+    host = SimulatorHost(PLAIN, ACCOUNT, [SESSION], silent.base_url, reply_timeout_s=1.0)
     await host.start()
     host.emit(WIN)
     (exchange,) = await host.deliver()
@@ -159,11 +159,11 @@ async def test_a_callback_is_delivered_again_until_it_is_settled(receiver: Callb
     await host.start(redeliver_every_s=0.01)
     receiver.replies.extend([b"not now", None, b"not now"])
     host.emit(WIN)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await host.wait_settled()
     assert len(receiver.received) == 4
     host.emit(Expire("s1"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await host.wait_settled()
     await host.stop()
     assert len(receiver.received) == 5

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.store.base import Store
 from gateway.store.factory import open_store
+from gateway.store.postgres import committer, connection, pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,22 @@ class Database:
         await db.close()
 
 
+@pytest.fixture
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine too, only a deadlock fails a statement of PostgreSQL, which detects one after a second."""
+    timeouts = dict.fromkeys(("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"), "60s")
+    monkeypatch.setattr(connection, "_SETTINGS", {**connection._SETTINGS, **timeouts})
+    monkeypatch.setattr(connection, "COMMITTING", {**connection.COMMITTING, **timeouts})
+    for module, names in (
+        (committer, ("QUEUE_TIMEOUT_S", "BATCH_TIMEOUT_S")),
+        (pool, ("ACQUIRE_TIMEOUT_S", "READ_TIMEOUT_S")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, 60.0)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+def database(request: pytest.FixtureRequest, tmp_path: Path, long_timeouts: None) -> Database:
     """An empty database of the engine under test."""
     if request.param == "sqlite":
         return Database(f"sqlite:///{tmp_path / 'gateway.db'}")

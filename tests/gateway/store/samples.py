@@ -173,7 +173,7 @@ async def published_events(store: Store) -> tuple[Event, ...]:
 
 async def wait_published(store: Store, event_id: str) -> None:
     """Wait until subscribers can see an event that is kept."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             seen = await store.events_committed(-1)
             try:

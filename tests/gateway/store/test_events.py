@@ -96,7 +96,7 @@ async def test_commits_wake_subscribers(store: Store) -> None:
     await store.ping()
     assert not any(task.done() for task in waiting)
     await deliver(store, posting())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         counts = await asyncio.gather(*waiting)
     assert set(counts) == {seen + 1}
     assert len(await store.events_after("", ALL, 10)) == 1
@@ -127,7 +127,7 @@ async def test_a_subscriber_misses_nothing_in_a_storm(store: Store) -> None:
             while page := await store.events_after(seen[-1].id if seen else "", ALL, 7):
                 seen.extend(page)
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(follow())
         for _ in range(total):
             group.create_task(add(store, event()))
@@ -157,5 +157,5 @@ async def test_closing_ends_the_wait(database: Database) -> None:
     await asyncio.sleep(0)
     await store.close()
     with pytest.raises(StoreUnavailable):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await waiting

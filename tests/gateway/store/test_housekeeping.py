@@ -79,7 +79,7 @@ class Counted:
 
     async def for_rounds(self, number: int) -> None:
         """Wait until that many rounds are over."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.rounds <= number:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 

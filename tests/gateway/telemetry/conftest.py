@@ -1,5 +1,6 @@
 """Fixtures of the telemetry tests."""
 
+import gc
 import io
 import json
 import logging
@@ -18,6 +19,7 @@ def log_lines() -> Iterator[LogLines]:
     """The log of a gateway that masks SECRET. Logging is restored afterwards."""
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
     before = (root.handlers[:], root.level, access.level)
+    gc.collect()  # asyncio logs what an earlier test has left, when that is collected
     stream = io.StringIO()
     logs.configure("info", (Secret(SECRET),), stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -49,7 +49,7 @@ class TelemetryHarness:
     provider: ScriptedProvider
 
     async def close(
-        self, request_id: str = "", timeout_s: float = 5, metadata: Sequence[tuple[str, str]] = (), **fields: Any
+        self, request_id: str = "", timeout_s: float = 30, metadata: Sequence[tuple[str, str]] = (), **fields: Any
     ) -> grpc.StatusCode:
         """Call CloseSession. Returns the status code."""
         fields = {"provider": PROVIDER, "user_id": "421", **fields}
@@ -101,7 +101,7 @@ class TelemetryHarness:
         # Concurrent, and more than the retry budget allows.
         assert set(await asyncio.gather(*(self.close() for _ in range(20)))) == {grpc.StatusCode.UNAVAILABLE}
         self.provider.behaviour = hanging
-        assert await self.close(timeout_s=0.4) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await self.close(timeout_s=1.5) is grpc.StatusCode.DEADLINE_EXCEEDED
         self.provider.behaviour = answering()
         assert await self.close(provider="nobody") is grpc.StatusCode.NOT_FOUND
         assert await self.close(user_id="") is grpc.StatusCode.INVALID_ARGUMENT

@@ -16,7 +16,7 @@ from gateway.wallet.channel import ClientPem, WalletAddress
 from gateway.wallet.remote import RemoteWallet
 from tests.gateway.wallet.journal import NOW, RESULT, records_of
 
-SHORT_TIMEOUTS: dict[str, Any] = {"attempt_timeout_s": 0.2, "credit_timeout_s": 0.6}
+SHORT_TIMEOUTS: dict[str, Any] = {"attempt_timeout_s": 1.0, "credit_timeout_s": 1.5}
 """Shorter timeouts than the defaults, for tests that reach them."""
 
 

@@ -18,7 +18,7 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.models import Applied, Balance
 from gateway.store.sqlite import SqliteStore
 from gateway.v1 import wallet_service_pb2 as pb
-from gateway.wallet.base import WalletUnavailable
+from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import CREDIT_TIMEOUT_S, RemoteWallet, _backoff_s
@@ -49,7 +49,7 @@ async def holds(ledger: WalletService) -> Decimal:
 
 async def unready(gateway: RemoteWalletHarness) -> None:
     """Wait until the gateway has noticed that its wallet has hung up."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with suppress(WalletUnavailable):
             while True:
                 await gateway.wallet.ready()
@@ -76,7 +76,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again(tmp_path: Path, lost: 
     async with (
         a_ledger(tmp_path) as ledger,
         scripted_wallet() as wallet,
-        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=0.3) as gateway,
+        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=1.0, credit_timeout_s=30) as gateway,
     ):
         wallet.behaviour = in_turn(and_then(ledger.ApplyResult, lost), ledger.ApplyResult)
         first = await gateway.credit(replace(RESULT, promo=PRIZE))
@@ -115,7 +115,7 @@ async def test_the_outcome_is_unknown_after_the_credit_timeout(tmp_path: Path) -
     async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target, **SHORT_TIMEOUTS) as gateway:
         wallet.behaviour = hanging
         assert "DEADLINE_EXCEEDED" in await gateway.fails()
-        assert len(wallet.received) in {2, 3}
+        assert len(wallet.received) in {1, 2}  # of a second each
 
 
 async def test_the_default_timeout_leaves_time_to_store_the_outcome(tmp_path: Path) -> None:
@@ -151,11 +151,11 @@ async def test_a_wallet_that_fails_at_once_is_not_hammered(
     tmp_path: Path, retry_after_s: float | None, pauses: list[float]
 ) -> None:
     """Pauses between attempts grow: a failing wallet is asked a few times, not hundreds, whatever it asks for."""
-    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target, credit_timeout_s=1.5) as gateway:
+    async with scripted_wallet() as wallet, remote_wallet(tmp_path, wallet.target, credit_timeout_s=3.0) as gateway:
         wallet.behaviour = failing(grpc.StatusCode.UNAVAILABLE, retry_after_s=retry_after_s)
         await gateway.fails()
         assert len(wallet.received) == len(pauses) + 1
-    assert 3 < len(pauses) < 9
+    assert 3 < len(pauses) < 15  # the shortest pauses: 0.025, 0.05, 0.1, 0.2 s, and then 0.25 s each
     assert pauses[-1] > 2 * pauses[0]
 
 
@@ -165,6 +165,13 @@ def test_no_two_callers_come_back_together() -> None:
         pauses = {_backoff_s(attempt, InconclusiveAnswer("", retry_after_s=2)) for _ in range(20)}
         assert len(pauses) == 20
         assert all(2 + most / 2 <= pause <= 2 + most for pause in pauses)
+
+
+async def credited(gateway: RemoteWalletHarness, reference: str) -> PostingOutcome:
+    """Deliver a Result as a provider does: again until its outcome is known."""
+    while True:
+        with suppress(WalletUnavailable):
+            return await gateway.credit(replace(RESULT, reference=reference))
 
 
 async def test_a_wallet_that_comes_up_late_is_found(tmp_path: Path) -> None:
@@ -178,9 +185,9 @@ async def test_a_wallet_that_comes_up_late_is_found(tmp_path: Path) -> None:
         with pytest.raises(WalletUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached \(.*\): see that it runs"):
             await gateway.wallet.ready()
         for reference in ("first", "second"):
-            delivery = asyncio.create_task(gateway.credit(replace(RESULT, reference=reference)))
+            delivery = asyncio.create_task(credited(gateway, reference))
             await asyncio.sleep(0)
-            async with scripted_wallet(port), asyncio.timeout(2):
+            async with scripted_wallet(port), asyncio.timeout(60):
                 assert isinstance(await delivery, Applied)
                 await gateway.wallet.ready()
             await unready(gateway)
@@ -225,21 +232,21 @@ async def test_a_cancelled_credit_leaves_nothing_behind(tmp_path: Path) -> None:
         delivery.cancel()
         with pytest.raises(asyncio.CancelledError):
             await delivery
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 60)
         # The scripted wallet lives on this loop too: what it waits for its next call with is not ours.
         ours = [task for task in asyncio.all_tasks() - before if "AioServer" not in repr(task)]
         if ours:
-            await asyncio.wait(ours, timeout=5)
+            await asyncio.wait(ours, timeout=60)
         assert not [task for task in ours if not task.done()]
         wallet.behaviour = answering()
         assert isinstance(await gateway.credit(), Applied)
 
 
-async def test_no_more_than_so_many_ask_at_once(tmp_path: Path) -> None:
-    """One Result more than the wallet is asked of at once is sent away without a call; the others are not harmed."""
+async def test_credits_in_flight_are_limited(tmp_path: Path) -> None:
+    """A Result above the limit is rejected without a call to the wallet; those in flight are credited."""
     async with (
         scripted_wallet() as wallet,
-        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=5, max_in_flight=3) as gateway,
+        remote_wallet(tmp_path, wallet.target, attempt_timeout_s=60, credit_timeout_s=60, max_in_flight=3) as gateway,
     ):
         full, release = asyncio.Event(), asyncio.Event()
 
@@ -251,14 +258,14 @@ async def test_no_more_than_so_many_ask_at_once(tmp_path: Path) -> None:
 
         wallet.behaviour = when_released
         names = [f"reference-{number}" for number in range(3)]
-        under_way = [asyncio.create_task(gateway.credit(replace(RESULT, reference=name))) for name in names]
-        await asyncio.wait_for(full.wait(), 5)
+        in_flight = [asyncio.create_task(gateway.credit(replace(RESULT, reference=name))) for name in names]
+        await asyncio.wait_for(full.wait(), 60)
         with pytest.raises(WalletUnavailable, match="too slow") as raised:
             await gateway.credit()
         assert not raised.value.asked
         assert len(wallet.received) == 3
         release.set()
-        credited = await asyncio.gather(*under_way)
+        credited = await asyncio.gather(*in_flight)
         assert [outcome.transaction_id for outcome in credited if isinstance(outcome, Applied)] == names
         assert isinstance(await gateway.credit(), Applied)
 

@@ -43,7 +43,7 @@ REFUSALS = [
     (failing(grpc.StatusCode.INVALID_ARGUMENT), PostingFault.FIELD_INVALID, ""),
 ]
 
-FOR_GOOD = [
+FINAL = [
     (failing(grpc.StatusCode.NOT_FOUND), "ErrorInfo"),
     (failing(grpc.StatusCode.NOT_FOUND, "NO_ROUTE"), "ErrorInfo"),
     (failing(grpc.StatusCode.NOT_FOUND, "CURRENCY_MISMATCH"), "ErrorInfo"),
@@ -164,7 +164,7 @@ async def test_what_the_wallet_says_of_a_field_is_logged(harness: Harness) -> No
     assert len(line["error"]) < 400
 
 
-@pytest.mark.parametrize(("behaviour", "advice"), FOR_GOOD)
+@pytest.mark.parametrize(("behaviour", "advice"), FINAL)
 async def test_any_other_status_leaves_the_outcome_unknown(harness: Harness, behaviour: Behaviour, advice: str) -> None:
     """A status that is no refusal of the wallet's own is not taken for one, nor asked again; it is logged loudly."""
     harness.wallet.behaviour = behaviour

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ class Replica:
     commits: CommitNotifier = field(default_factory=CommitNotifier)
     door: asyncio.Event = field(default_factory=asyncio.Event)
     statements: list[str] = field(default_factory=list)
+    settings: Mapping[str, str] = field(default_factory=lambda: WRITING)
     pid: int = 0
     """The server's process of its connection."""
 
@@ -41,17 +42,17 @@ class Replica:
 
     async def _connect(self) -> Connection:
         await self.door.wait()
-        db = await connect(parse(self.url), "sequencer", WRITING)
+        db = await connect(parse(self.url), "sequencer", self.settings)
         self.pid = db.get_server_pid()
         db.add_query_logger(lambda query: self.statements.append(query.query))
         return db
 
 
 @asynccontextmanager
-async def replicas(url: str, count: int = 1) -> AsyncIterator[list[Replica]]:
+async def replicas(url: str, count: int = 1, settings: Mapping[str, str] = WRITING) -> AsyncIterator[list[Replica]]:
     """Sequencers that run."""
     async with AsyncExitStack() as stack:
-        running = [Replica(url) for _ in range(count)]
+        running = [Replica(url, settings=settings) for _ in range(count)]
         for replica in running:
             await replica.sequencer.start()
             stack.push_async_callback(replica.sequencer.stop)

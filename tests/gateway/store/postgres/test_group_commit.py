@@ -141,7 +141,7 @@ async def test_a_refusal_costs_its_neighbours_nothing(store: PostgresStore) -> N
     assert len(await store.exchanges()) == 2
 
 
-async def test_a_bug_that_looks_like_a_refusal_is_none(store: PostgresStore) -> None:
+async def test_a_bug_that_looks_like_a_refusal_is_none(store: PostgresStore, postgres_url: str) -> None:
     """A KeyError may come after a write: its operation is rolled back, and the other one is committed."""
 
     async def wrong(writing: UnitOfWork) -> None:
@@ -155,8 +155,8 @@ async def test_a_bug_that_looks_like_a_refusal_is_none(store: PostgresStore) -> 
         ]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [KeyError, type(None)]
-    assert await value(store._address.url, "SELECT count(*) FROM providers") == 0
-    assert await value(store._address.url, "SELECT count(*) FROM exchanges") == 1
+    assert await value(postgres_url, "SELECT count(*) FROM providers") == 0
+    assert await value(postgres_url, "SELECT count(*) FROM exchanges") == 1
 
 
 async def test_a_line_is_kept_whatever_a_provider_sent(store: PostgresStore) -> None:
@@ -183,10 +183,10 @@ async def test_a_cancelled_caller_harms_no_other(store: PostgresStore) -> None:
     assert await cash(store) == 21
 
 
-async def test_a_commit_that_fails_is_retried_in_parts(store: PostgresStore) -> None:
+async def test_a_commit_that_fails_is_retried_in_parts(store: PostgresStore, postgres_url: str) -> None:
     """A batch that the server refuses to commit is rolled back, and each request is tried alone."""
     await value(
-        store._address.url,
+        postgres_url,
         "ALTER TABLE targets ALTER CONSTRAINT targets_request_id_fkey DEFERRABLE INITIALLY DEFERRED",
     )
     await opened(store)
@@ -261,7 +261,7 @@ async def test_closing_finishes_what_is_queued(postgres_url: str) -> None:
 
 async def test_a_commit_wakes_subscribers_at_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sequencer is woken by the commit of an event, and does not wait for its next poll."""
-    monkeypatch.setattr(sequencer, "POLL_INTERVAL_S", 60.0)
+    monkeypatch.setattr(sequencer, "POLL_INTERVAL_S", 3600.0)
     store = PostgresStore(postgres_url)
     await store.open()
     await opened(store)
@@ -271,7 +271,7 @@ async def test_a_commit_wakes_subscribers_at_once(postgres_url: str, monkeypatch
     await store.close()
 
 
-async def test_a_batch_reads_what_it_needs_and_no_more(store: PostgresStore) -> None:
+async def test_a_batch_reads_what_it_needs_and_no_more(store: PostgresStore, postgres_url: str) -> None:
     """A store that was opened on empty tables does not read them whole once they have grown."""
     await opened(store)
     for number in range(300):
@@ -279,13 +279,13 @@ async def test_a_batch_reads_what_it_needs_and_no_more(store: PostgresStore) -> 
     for batch in range(10):
         await asyncio.gather(*(deliver(store, posting(f"{batch}-{number}")) for number in range(50)))
         await asyncio.gather(*(deliver(store, posting(f"{batch}-{number}", user_id="x")) for number in range(50)))
-    before = await rows_read(store)
+    before = await rows_read(store, postgres_url)
     for batch in range(10, 15):
         await asyncio.gather(*(deliver(store, posting(f"{batch}-{number}")) for number in range(20)))
-    assert await rows_read(store) - before < 5 * 20 * 5
+    assert await rows_read(store, postgres_url) - before < 5 * 20 * 5
 
 
-async def rows_read(store: PostgresStore) -> int:
+async def rows_read(store: PostgresStore, url: str) -> int:
     """Rows of the ledger's tables that were read to this moment."""
 
     async def flush(writing: UnitOfWork) -> None:
@@ -294,7 +294,7 @@ async def rows_read(store: PostgresStore) -> int:
     await committer(store).run(flush)
     await store.ping()
     found = await value(
-        store._address.url,
+        url,
         """
         SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables
         WHERE relname IN ('transactions', 'accounts', 'reconciliation_items')

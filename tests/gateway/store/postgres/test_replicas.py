@@ -34,7 +34,7 @@ from tests.gateway.store.samples import (
 
 
 @pytest.fixture
-async def stores(postgres_url: str) -> AsyncIterator[list[PostgresStore]]:
+async def stores(postgres_url: str, long_timeouts: None) -> AsyncIterator[list[PostgresStore]]:
     """Three gateways' stores on one database, with six accounts."""
     stores = [PostgresStore(postgres_url) for _ in range(3)]
     for store in stores:
@@ -70,7 +70,7 @@ async def test_the_same_references_at_the_same_time(stores: list[PostgresStore])
     assert await stores[2].discrepancies() == ()
 
 
-async def test_accounts_in_any_order_never_deadlock(stores: list[PostgresStore]) -> None:
+async def test_accounts_in_any_order_never_deadlock(stores: list[PostgresStore], postgres_url: str) -> None:
     """Batches of several gateways that credit the same accounts in opposite orders wait for each other, and no more:
     no credit overwrites another's.
     """
@@ -86,7 +86,7 @@ async def test_accounts_in_any_order_never_deadlock(stores: list[PostgresStore])
         assert all(isinstance(result, Applied) for result in results)
     assert {await cash(stores[0], f"player-{number}") for number in range(6)} == {Decimal("10.5") * 15 * 3}
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    assert await value(stores[0]._address.url, deadlocks) == 0
+    assert await value(postgres_url, deadlocks) == 0
 
 
 @pytest.mark.parametrize("kind", ["expiry", "outcome", "item", "account", "switch"])
@@ -176,10 +176,12 @@ async def test_a_batch_that_another_gateway_overtook_is_posted_again(stores: lis
     assert await stores[0].discrepancies() == ()
 
 
-async def test_an_overtaken_batch_writes_nothing_of_its_first_try(stores: list[PostgresStore]) -> None:
+async def test_an_overtaken_batch_writes_nothing_of_its_first_try(
+    stores: list[PostgresStore], postgres_url: str
+) -> None:
     """A gateway whose reference is taken between its read and its write posts again, with what is committed by then."""
     store = stores[0]
-    elsewhere = PostgresStore(store._address.url)
+    elsewhere = PostgresStore(postgres_url)
     seen: list[Applied | PostingRefused] = []
 
     async def take() -> None:

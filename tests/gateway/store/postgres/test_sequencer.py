@@ -205,11 +205,11 @@ async def test_stopping_numbers_what_was_committed(
     async with session(postgres_url) as db:
         async with replicas(postgres_url, 2) as [idle, replica]:
             await until(lambda: len(idle.statements) > 2)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await idle.sequencer.stop()
             added = await commit(db)
             replica.sequencer.notify()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await replica.sequencer.stop()
         assert await events.events_after(db, "", ALL, 10) == tuple(added)
         assert await db.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", replica.pid) == 0

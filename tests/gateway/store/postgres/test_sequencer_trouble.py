@@ -1,4 +1,4 @@
-"""What the sequencer outlives: killed and frozen gateways, a server that is gone, strangers, bugs."""
+"""What the sequencer survives: killed and frozen gateways, a stopped server, another program's changes, bugs."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import Event
 from gateway.store.postgres import events, sequencer
-from gateway.store.postgres.connection import Connection
+from gateway.store.postgres.connection import UNBOUNDED, Connection
 from tests.gateway.store.postgres.sequencing import (
     ALL,
     commit,
@@ -172,18 +172,19 @@ async def test_a_server_that_does_not_answer_is_left(
 async def test_stopping_waits_for_no_server(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that cannot be reached, or an answer that does not come, keeps no gateway from stopping."""
     monkeypatch.setattr(sequencer, "STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(sequencer, "ROUND_TIMEOUT_S", 3600.0)
     async with session(postgres_url) as db:
         async with replicas(postgres_url) as [replica]:
             replica.door.clear()
             await cut_off(db, replica)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await replica.sequencer.stop()
-        async with replicas(postgres_url) as [replica], db.transaction():
+        async with replicas(postgres_url, settings=UNBOUNDED) as [replica], db.transaction():
             await db.execute("SELECT FROM sequencer FOR UPDATE")
             async with session(postgres_url) as other:
                 await commit(other)
             replica.sequencer.notify()
-            async with asyncio.timeout(0.9):  # sooner than the server gives up on the lease
+            async with asyncio.timeout(60):  # neither the server nor the round gives up on the lease
                 await replica.sequencer.stop()
 
 

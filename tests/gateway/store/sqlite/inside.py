@@ -16,6 +16,12 @@ def writer(store: SqliteStore) -> ConnectionThread:
     return store._connected.writer
 
 
+def reader(store: SqliteStore) -> ConnectionThread:
+    """The thread that reads for the store."""
+    assert store._connected is not None
+    return store._connected.reader
+
+
 async def statements(store: SqliteStore) -> list[str]:
     """A list that grows by each statement on the connection that writes."""
     said: list[str] = []
@@ -31,7 +37,7 @@ async def held(store: SqliteStore) -> AsyncIterator[None]:
 
     def hold(db: sqlite3.Connection) -> None:
         loop.call_soon_threadsafe(holding.set)
-        assert release.wait(10)
+        assert release.wait(120)
 
     holder = asyncio.create_task(writer(store).run(hold))
     try:

@@ -146,13 +146,13 @@ async def test_nothing_waits_for_an_audit(store: SqliteStore, monkeypatch: pytes
     def slow(db: sqlite3.Connection) -> Audit:
         db.execute("SELECT count(*) FROM accounts").fetchone()  # the snapshot begins with the first read
         loop.call_soon_threadsafe(looking.set)
-        assert release.wait(10)
+        assert release.wait(120)
         return audit(db)
 
     monkeypatch.setattr("gateway.store.sqlite.store.audit", slow)
     audited = asyncio.create_task(store.discrepancies())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await looking.wait()
             assert isinstance(await deliver(store, posting("meanwhile", user_id="player-2")), Applied)
             assert await cash(store, "player-2") == Decimal("21.3")

@@ -10,6 +10,7 @@ import pytest
 from gateway.store.base import StoreUnavailable
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.thread import Operation
+from tests.gateway.store.sqlite.inside import reader, writer
 
 
 def pragma(name: str) -> Operation[object]:
@@ -23,7 +24,6 @@ async def test_commits_reach_the_disk(path: str) -> None:
     """
     store = SqliteStore(path)
     await store.open()
-    assert store._connected is not None
     expected = {
         "journal_mode": "wal",
         "synchronous": 2,
@@ -32,18 +32,16 @@ async def test_commits_reach_the_disk(path: str) -> None:
         "busy_timeout": 2000,
         "temp_store": 2,
     }
-    assert {name: await store._connected.writer.run(pragma(name)) for name in expected} == expected
+    assert {name: await writer(store).run(pragma(name)) for name in expected} == expected
     await store.close()
 
 
-async def test_the_reader_cannot_write(store: SqliteStore) -> None:
+async def test_the_reader_cannot_write(store: SqliteStore, path: str) -> None:
     """A write that ends up on the reader's connection is refused, and its transaction does not stay open."""
-    assert store._connected is not None
-    reader = store._connected.reader
     with pytest.raises(StoreUnavailable, match="cannot be written to"):
-        await reader.run(lambda db: db.execute("INSERT INTO pings VALUES (1, 1)"))
-    assert await reader.run(pragma("user_version")) != 0
-    with closing(sqlite3.connect(store._path)) as other:
+        await reader(store).run(lambda db: db.execute("INSERT INTO pings VALUES (1, 1)"))
+    assert await reader(store).run(pragma("user_version")) != 0
+    with closing(sqlite3.connect(path)) as other:
         other.execute("INSERT INTO pings VALUES (1, 1)")
 
 

@@ -200,5 +200,5 @@ async def test_a_closed_thread_takes_nothing(path: str) -> None:
     ended = writer(store)
     await store.close()
     with pytest.raises(StoreUnavailable, match="closed"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await ended.run(lambda db: None)
