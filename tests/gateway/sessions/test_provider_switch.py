@@ -98,8 +98,8 @@ async def test_changes_by_another_gateway_apply(store: Store) -> None:
             await store.change_provider_state("acme", ON, "bob", "maintained", NOW)
             await held.more_reads(3)
             assert switches.of("acme").disabled is None
-    logged = [(line["provider"], line["to"], line["actor"], line["reason"]) for line in lines]
-    assert logged == [("acme", OFF, "ada", "maintenance"), ("acme", ON, "bob", "maintained")]
+    logged = [(line["provider"], line["state"], line["actor"], line["reason"]) for line in lines]
+    assert logged == [("acme", "disabled", "ada", "maintenance"), ("acme", "enabled", "bob", "maintained")]
 
 
 async def test_an_outdated_read_is_ignored(store: Store) -> None:

@@ -17,6 +17,7 @@ from gateway.store.models import EventFilter
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.support.gateway import configuration, family_table, locked
+from tests.support.ports import held_port
 from tests.support.process import Serving, run, serving
 from tests.support.results import result_body
 from tests.support.wallet import hanging, scripted_wallet
@@ -153,9 +154,10 @@ async def test_a_wallet_killed_and_restarted_is_found_again(tmp_path: Path, play
             wallet.process.kill()
             await wallet.process.wait()
             assert {answer["error"] for answer in await asyncio.gather(*in_flight)} <= {0, 998}
-            async with asyncio.timeout(HANGS_S):
-                assert await player.deliver(gateway, "while it is gone") == SEND_AGAIN
-            status, words = await player.ready(gateway)
+            with held_port(port):
+                async with asyncio.timeout(HANGS_S):
+                    assert await player.deliver(gateway, "while it is gone") == SEND_AGAIN
+                status, words = await player.ready(gateway)
             assert status == 503
             assert f"the operator's wallet at dns:///127.0.0.1:{port} cannot be reached" in words
             async with serving(of_wallet(tmp_path, port=port), "wallet") as back:

@@ -1,10 +1,9 @@
 """An operator's wallet that is slow, away, or gone: asked again in time, and never twice for one credit."""
 
 import asyncio
-import socket
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +24,7 @@ from gateway.wallet.remote import CREDIT_TIMEOUT_S, RemoteWallet, _backoff_s
 from gateway.wallet.remote_codec import InconclusiveAnswer
 from tests.gateway.wallet.harness import SHORT_TIMEOUTS, RemoteWalletHarness, remote_wallet
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
+from tests.support.ports import held_port
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
 
 
@@ -176,21 +176,22 @@ async def credited(gateway: RemoteWalletHarness, reference: str) -> PostingOutco
 
 async def test_a_wallet_that_comes_up_late_is_found(tmp_path: Path) -> None:
     """A wallet that is down for a while when the gateway starts, and again later, is found soon after it comes up."""
-    with closing(socket.socket()) as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port: int = reserved.getsockname()[1]
-    async with remote_wallet(tmp_path, f"dns:///127.0.0.1:{port}") as gateway:
-        for _ in range(2):
-            assert "UNAVAILABLE" in await gateway.fails()
-        with pytest.raises(WalletUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached \(.*\): see that it runs"):
-            await gateway.wallet.ready()
-        for reference in ("first", "second"):
-            delivery = asyncio.create_task(credited(gateway, reference))
-            await asyncio.sleep(0)
-            async with scripted_wallet(port), asyncio.timeout(60):
-                assert isinstance(await delivery, Applied)
+    with ExitStack() as down:
+        port = down.enter_context(held_port())
+        async with remote_wallet(tmp_path, f"dns:///127.0.0.1:{port}") as gateway:
+            for _ in range(2):
+                assert "UNAVAILABLE" in await gateway.fails()
+            with pytest.raises(WalletUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached \(.*\): see that it runs"):
                 await gateway.wallet.ready()
-            await unready(gateway)
+            for reference in ("first", "second"):
+                delivery = asyncio.create_task(credited(gateway, reference))
+                await asyncio.sleep(0)
+                down.close()
+                async with scripted_wallet(port), asyncio.timeout(60):
+                    assert isinstance(await delivery, Applied)
+                    await gateway.wallet.ready()
+                down.enter_context(held_port(port))
+                await unready(gateway)
 
 
 async def test_connections_that_are_dropped_leave_the_outcome_unknown(tmp_path: Path) -> None:
