@@ -1,11 +1,13 @@
 """The commands that run a server until SIGTERM or SIGINT."""
 
 import asyncio
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import typer
@@ -25,6 +27,11 @@ from gateway.telemetry import logs
 
 log = structlog.get_logger(__name__)
 
+GC_THRESHOLD = 10_000
+"""Allocated containers before a collection. The default of 700 is fewer than the calls in flight hold, so that most
+survive, and full collections visit all modules again and again: a tenth of a call's processor time, measured.
+"""
+
 
 def serve_gateway(config: Path, worker: str = "") -> None:
     """Run one gateway process; `worker` holds the ports that its supervisor gave it. Exits if it cannot start."""
@@ -33,8 +40,7 @@ def serve_gateway(config: Path, worker: str = "") -> None:
         secrets = _configure_logs(settings)
         make = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
         reload_gateway = partial(reload, read=partial(_load, config, worker))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(runner.run(make, reload=reload_gateway, supervised=bool(worker)))
+        _run(runner.run(make, reload=reload_gateway, supervised=bool(worker)))
 
 
 def serve_workers(config: Path, workers: int) -> None:
@@ -58,8 +64,13 @@ def serve_wallet(config: Path) -> None:
     with _exit_on_failure("wallet", config):
         settings = _load(config)
         _configure_logs(settings)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(runner.run(partial(WalletServer, settings), reload=_ignore_reload))
+        _run(runner.run(partial(WalletServer, settings), reload=_ignore_reload))
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    gc.set_threshold(GC_THRESHOLD)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(main)
 
 
 def _load(config: Path, worker: str = "") -> Settings:
