@@ -64,7 +64,7 @@ async def test_a_masked_credential_that_is_required_is_an_obstacle(tmp_path: Pat
 
 
 async def test_a_masked_part_of_a_value_is_an_obstacle(tmp_path: Path) -> None:
-    """A mask inside a decoded value stands for an unknown text, also if the account has no token."""
+    """A mask inside a decoded value hides an unknown text, also if the account has no token."""
     async with open_harness(tmp_path, HarnessOptions(token=None)) as harness:
         await harness.deliver(MONACO.path("Result"), {**RESULT, "reference": f"r-{TOKEN}"})
         original = await harness.only_line("ACCOUNT_UNKNOWN")

@@ -20,21 +20,21 @@ async def test_each_caller_receives_its_own_error(harness: CloseHarness) -> None
 
     harness.provider.behaviour = fail_later
     deadline_at = asyncio.get_running_loop().time() + 60
-    calls = [
-        asyncio.create_task(harness.service.close("request-1", "lucky", CloseSession("u"), "", deadline_at))
-        for _ in range(2)
-    ]
+    call = asyncio.create_task(harness.service.close("request-1", "lucky", CloseSession("u"), "", deadline_at))
     await harness.provider.arrived.wait()
     execution = harness.service.find("request-1")
     assert execution is not None
-    await until(lambda: execution.waiters == 2)
+    waits = [asyncio.create_task(execution.wait(deadline_at)) for _ in range(2)]
+    await until(lambda: execution.waiters == 3)
     release.set()
-    errors = await asyncio.gather(*calls, return_exceptions=True)
-    assert errors[0] is not errors[1]
+    errors = await asyncio.gather(call, *waits, return_exceptions=True)
+    assert len({id(error) for error in errors}) == 3
     for error in errors:
         assert isinstance(error, GatewayError)
         assert (error.reason, error.certainty) == (Reason.PROVIDER_FAILED, Certainty.UNKNOWN)
-        assert (error.request_id, error.provider) == ("request-1", "lucky")
+    answered = errors[0]
+    assert isinstance(answered, GatewayError)
+    assert (answered.request_id, answered.provider) == ("request-1", "lucky")
 
 
 async def test_an_execution_leaves_the_service_once_it_is_recorded(harness: CloseHarness) -> None:
