@@ -1,4 +1,8 @@
-"""Which addresses a provider may have. A base URL must not give access to the operator's own network."""
+"""Which addresses a provider may have. A base URL must not give access to the operator's own network.
+
+They are checked twice: what the name resolved to, before connecting, and the address of the connected socket, before
+anything is sent. So a name whose answer changes in between gives no access either.
+"""
 
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -15,7 +19,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 
 class AddressRefused(OSError):
-    """A name resolves only to addresses that a provider may not have."""
+    """A name has only addresses that a provider may not have, or a connection was made to one."""
 
     def __init__(self, host: str, address: str) -> None:
         super().__init__(f"{host} resolves to {address}")
@@ -26,7 +30,8 @@ class AddressRefused(OSError):
 def is_private(address: str) -> bool:
     """Whether an IP address is not a public host's: private, loopback, link-local, multicast, reserved…
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as itself. Raises ValueError for an invalid address.
+    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as itself. Teredo is private as a whole. Raises
+    ValueError for an invalid address.
     """
     parsed = _unwrapped(ip_address(address))
     if isinstance(parsed, IPv6Address) and parsed not in _GLOBAL_UNICAST:
@@ -69,3 +74,10 @@ async def resolve_public(host: str, port: int) -> list[AddrInfoType]:
     if not public:
         raise AddressRefused(host, found[0][4][0] if found else "no address")
     return public
+
+
+def ensure_public_peer(host: str, connected: socket.socket) -> None:
+    """Raise AddressRefused where a socket is connected to a private address, and OSError where it is not connected."""
+    address = connected.getpeername()[0]
+    if is_private(address):
+        raise AddressRefused(host, address)

@@ -93,8 +93,14 @@ class ProviderClient:
         """Prepare on the running loop. Opens no connection."""
         if self._writer.tls:
             self._tls_context = load_ssl_context()  # before the first call needs it
-        resolver = resolve if self._endpoint.allow_private_addresses else resolve_public
-        self._pool = ConnectionPool(self._writer, resolver, self._endpoint.connections, self._endpoint.max_answer_bytes)
+        endpoint = self._endpoint
+        self._pool = ConnectionPool(
+            self._writer,
+            resolve if endpoint.allow_private_addresses else resolve_public,
+            endpoint.connections,
+            endpoint.max_answer_bytes,
+            public_only=not endpoint.allow_private_addresses,
+        )
 
     def retire(self) -> None:
         """Another client replaces this one: calls that began here finish, and no connection stays open after them."""

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import socket
 import ssl
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from functools import cache, partial
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
+from gateway.outbound.address_guard import ensure_public_peer
 from gateway.outbound.connection import Connection
 from gateway.outbound.request_writer import RequestWriter
 from gateway.outbound.resolver import Resolve
@@ -62,8 +64,12 @@ class PoolClosed(Exception):
 class ConnectionPool:
     """At most `size` connections at a time. Calls wait in order of arrival; the last used connection is used next."""
 
-    def __init__(self, writer: RequestWriter, resolver: Resolve, size: int, max_answer_bytes: int) -> None:
+    def __init__(
+        self, writer: RequestWriter, resolver: Resolve, size: int, max_answer_bytes: int, *, public_only: bool = False
+    ) -> None:
+        """With `public_only`, a connection to a private address is closed before anything is sent."""
         self._writer = writer
+        self._public_only = public_only
         self._addresses = Addresses(resolver, writer.host, writer.port)
         self._loop = asyncio.get_running_loop()
         self._free = size
@@ -161,12 +167,22 @@ class ConnectionPool:
             raise PoolClosed
         # Before the socket: a call that is cancelled meanwhile must not leave one open.
         tls, host = (await load_ssl_context(), self._writer.host.rstrip(".")) if self._writer.tls else (None, None)
-        sock = await aiohappyeyeballs.start_connection(
-            await self._addresses.next(), happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S
-        )
+        sock = await self._connect_socket()
         _, connection = await self._loop.create_connection(self._create, sock=sock, ssl=tls, server_hostname=host)
         self._register(connection)
         return connection
+
+    async def _connect_socket(self) -> socket.socket:
+        sock = await aiohappyeyeballs.start_connection(
+            await self._addresses.next(), happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S
+        )
+        try:
+            if self._public_only:
+                ensure_public_peer(self._writer.host, sock)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def _register(self, connection: Connection) -> None:
         """Check what has changed while it was opened. Raises OSError and PoolClosed."""

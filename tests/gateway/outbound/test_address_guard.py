@@ -1,8 +1,19 @@
 """Only public hosts may be providers, unless the configuration allows others."""
 
-import pytest
+import socket
+from ipaddress import IPv4Address, IPv6Address
 
-from gateway.outbound.address_guard import AddressRefused, is_private, literal_private_address, resolve_public
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.outbound.address_guard import (
+    AddressRefused,
+    ensure_public_peer,
+    is_private,
+    literal_private_address,
+    resolve_public,
+)
 
 PRIVATE = [
     "127.0.0.1",
@@ -25,7 +36,10 @@ PRIVATE = [
     "::ffff:127.0.0.1",
     "::ffff:10.0.0.1",
     "64:ff9b::a00:1",
+    "64:ff9b:1::a00:1",
     "2002:7f00:1::",
+    "2001:0:808:808::f7f7:f7f7",
+    "::127.0.0.1",
 ]
 PUBLIC = ["8.8.8.8", "159.203.93.24", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
 
@@ -40,6 +54,14 @@ def test_private_addresses(address: str) -> None:
 def test_public_addresses(address: str) -> None:
     """A public address is public in IPv6 notation too."""
     assert not is_private(address)
+
+
+@given(st.ip_addresses(v=4))
+def test_an_embedded_address_counts_as_itself(address: IPv4Address) -> None:
+    """Mapped, 6to4 and NAT64 notations of an IPv4 address are private exactly where it is; Teredo's always are."""
+    embedded = [0xFFFF << 32 | int(address), 0x2002 << 112 | int(address) << 80, 0x64FF9B << 96 | int(address)]
+    assert {is_private(str(IPv6Address(each))) for each in embedded} == {is_private(str(address))}
+    assert is_private(str(IPv6Address(0x20010000 << 96 | int(address) ^ 0xFFFFFFFF)))
 
 
 @pytest.mark.parametrize(
@@ -65,3 +87,16 @@ async def test_the_resolver_rejects_a_name_of_this_host() -> None:
     """A name that resolves only to loopback is rejected, and the error names both."""
     with pytest.raises(AddressRefused, match=r"localhost resolves to (127\.0\.0\.1|::1)"):
         await resolve_public("localhost", 80)
+
+
+async def test_a_connected_socket_has_a_public_peer() -> None:
+    """A socket that is connected to this host is rejected, whatever address it was given: 0.0.0.0 is this host too."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = ("0.0.0.0", listening.getsockname()[1])  # noqa: S104 - connected to, not bound
+        with (
+            socket.create_connection(address) as connected,
+            pytest.raises(AddressRefused, match=r"127\.0\.0\.1"),
+        ):
+            ensure_public_peer("provider.example", connected)
+    with socket.socket() as unconnected, pytest.raises(OSError, match="not connected"):
+        ensure_public_peer("provider.example", unconnected)
