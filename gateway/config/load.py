@@ -203,6 +203,7 @@ def _provider(name: str, table: Table, references: ReferenceResolver) -> Provide
         base_url=table.required("base_url", values.base_url, "", '"https://…", as the vendor gave it'),
         allow_plain_http=allow_plain_http,
         allow_private_addresses=table.optional("allow_private_addresses", values.boolean, default=False),
+        tls=_client_tls(table, references),
         token=table.optional("token", references.secret, None),
         callback_keys=_callback_keys(table, references),
         callback_sources=table.list_of("callback_sources", values.network, '["203.0.113.0/24"]'),
@@ -217,6 +218,8 @@ def _provider(name: str, table: Table, references: ReferenceResolver) -> Provide
             "is plain http, which does not encrypt credentials; write https://, or, where the vendor offers nothing "
             "else, add allow_plain_http = true",
         )
+    if settings.base_url.startswith("http:") and settings.tls is not None:
+        table.add_problem("tls", "needs a base_url that begins with https://; write that, or remove tls")
     return settings
 
 

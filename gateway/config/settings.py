@@ -164,6 +164,8 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     """Scheme, host, and a path prefix if there is one; without a slash at the end."""
     allow_plain_http: bool = False
     allow_private_addresses: bool = False
+    tls: ClientTls | None = None
+    """A private authority of its certificate, and our certificate, where it requires one."""
     token: Secret | None = None
     callback_keys: tuple[Secret, ...] = ()
     callback_sources: tuple[Network, ...] = ()

@@ -11,12 +11,13 @@ from enum import StrEnum, unique
 
 from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound.address_guard import AddressRefused, literal_private_address, resolve_public
-from gateway.outbound.connection import Connection, ConnectionLost
-from gateway.outbound.connection_pool import ConnectionPool, PoolClosed, load_ssl_context
+from gateway.outbound.connection import CertificateRejected, Connection, ConnectionLost
+from gateway.outbound.connection_pool import ConnectionPool, PoolClosed
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.request_writer import RequestWriter
 from gateway.outbound.resolver import resolve
 from gateway.outbound.response_parser import RemoteProtocolError
+from gateway.outbound.tls import CLIENT_CERTIFICATE_ALERTS, ProviderTls, load_ssl_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,12 @@ class Endpoint:
     allow_private_addresses: bool = False
     connect_timeout_s: float = 2.0
     """Seconds to get a connection: waiting for a free one, DNS, connecting and the TLS handshake together."""
-    max_answer_bytes: int = 1024 * 1024
+    max_answer_bytes: int = 256 * 1024
+    """Of an answer's body; answers of the known dialects have a few hundred."""
     connections: int = 100
     """Connections open at a time; further calls wait."""
+    tls: ProviderTls | None = None
+    """The provider's own authority, and our certificate; None for the system's authorities and no certificate."""
 
 
 @unique
@@ -50,7 +54,8 @@ class ExchangeFault(StrEnum):
 class ExchangeFailed(Exception):
     """An exchange without an answer.
 
-    `sent` is False only where no byte of the request can have been sent. `detail` is for an operator, without secrets.
+    `sent` is False only where the provider cannot have read a byte of the request. `detail` is for an operator, without
+    secrets.
     """
 
     def __init__(self, fault: ExchangeFault, sent: bool, detail: str) -> None:
@@ -91,7 +96,7 @@ class ProviderClient:
 
     async def start(self) -> None:
         """Prepare on the running loop. Opens no connection."""
-        if self._writer.tls:
+        if self._writer.tls and self._endpoint.tls is None:
             self._tls_context = load_ssl_context()  # before the first call needs it
         endpoint = self._endpoint
         self._pool = ConnectionPool(
@@ -99,6 +104,7 @@ class ProviderClient:
             resolve if endpoint.allow_private_addresses else resolve_public,
             endpoint.connections,
             endpoint.max_answer_bytes,
+            tls=endpoint.tls.context if endpoint.tls else None,
             public_only=not endpoint.allow_private_addresses,
         )
 
@@ -133,6 +139,8 @@ class ProviderClient:
         connection = pool.try_acquire() or await self._connection(pool, deadline)
         try:
             return await connection.send_request(message, deadline, head=request.method == "HEAD")
+        except CertificateRejected as error:
+            raise self._unreachable(_rejected_certificate(error.reason)) from None
         except (RemoteProtocolError, ConnectionLost, TimeoutError) as error:
             raise self._failure_after(error) from None
         finally:
@@ -176,8 +184,8 @@ def _explain_connect_error(error: Exception) -> str:
     match error:
         case AddressRefused():
             return _private(error.address)
-        case ssl.SSLCertVerificationError():
-            return f"its TLS certificate is not accepted ({error.verify_message}); check base_url"
+        case ssl.SSLError():
+            return _explain_tls_error(error)
         case TimeoutError(errno=None):
             return "the deadline passed before there was a connection; give the call more time"
         case OSError():
@@ -186,6 +194,24 @@ def _explain_connect_error(error: Exception) -> str:
             return "the gateway is stopping"
         case _:
             return f"no usable connection ({type(error).__name__}); check base_url"
+
+
+def _explain_tls_error(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its TLS certificate is not accepted ({error.verify_message}); check base_url, and tls.ca where its "
+            "authority is not one of the system's"
+        )
+    if error.reason in CLIENT_CERTIFICATE_ALERTS:
+        return _rejected_certificate(error.reason)
+    return f"{error.strerror}; check base_url, and whether the provider is up"
+
+
+def _rejected_certificate(alert: str) -> str:
+    return (
+        f"it rejected the TLS handshake ({alert}): it requires a client certificate, or does not accept ours; check "
+        "tls.cert and tls.key of this provider, and whether the certificate has expired"
+    )
 
 
 def _private(address: str) -> str:

@@ -9,6 +9,7 @@ from typing import cast
 from adapters.contract import HttpReply
 from gateway.outbound.deadline import Deadline
 from gateway.outbound.response_parser import RemoteProtocolError, ResponseParser
+from gateway.outbound.tls import CLIENT_CERTIFICATE_ALERTS
 
 _EARLY_S = 0.001
 """Seconds by which a timer may fire early: uvloop counts in whole milliseconds."""
@@ -18,6 +19,14 @@ _CLOSED = select.POLLERR | select.POLLHUP | select.POLLRDHUP
 
 class ConnectionLost(Exception):
     """The connection ended after sending, before the answer was complete."""
+
+
+class CertificateRejected(Exception):
+    """The provider ended the TLS handshake because of our certificate: it has read nothing that was sent after it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Connection(asyncio.Protocol):
@@ -41,6 +50,10 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         """Fires at the deadline or before it. One timer serves many exchanges: it checks which one is in progress."""
         self._reusable = True
+        self._await_verdict = False
+        """Whether the provider may still reject our certificate: with TLS 1.3 it checks that, before it reads a
+        request, when the handshake is complete on our side.
+        """
         self._ended = False
 
     # --- called by the pool and the client ----------------------------------------------------------------------------
@@ -64,7 +77,8 @@ class Connection(asyncio.Protocol):
         """Send one request and wait for its answer; `head` says that the method is HEAD.
 
         Raises RemoteProtocolError, ConnectionLost, and TimeoutError once the deadline has passed. The request may have
-        been sent in each case. Then, and when the caller is cancelled, the connection ends.
+        been sent in each case. Raises CertificateRejected where the provider has not read it. In each of these cases,
+        and when the caller is cancelled, the connection ends.
         """
         self._reusable = False
         self._parser = parser = ResponseParser(self._max_answer_bytes, to_head=head)
@@ -115,10 +129,13 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open, the TLS handshake included."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        self._await_verdict = tls is not None and tls.version() == "TLSv1.3"
         self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer, or bytes outside an exchange."""
+        self._await_verdict = False
         if self._parser is None or not self._waiting():
             self.abort()
             return
@@ -140,7 +157,10 @@ class Connection(asyncio.Protocol):
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        self._fail(ConnectionLost())
+        if self._await_verdict and isinstance(exc, ssl.SSLError) and exc.reason in CLIENT_CERTIFICATE_ALERTS:
+            self._fail(CertificateRejected(exc.reason))
+        else:
+            self._fail(ConnectionLost())
         self._on_lost(self)
 
     def _peer_closed(self) -> bool:

@@ -5,9 +5,8 @@ import errno
 import os
 import socket
 import ssl
-import threading
 from collections import deque
-from functools import cache, partial
+from functools import partial
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
@@ -16,6 +15,7 @@ from gateway.outbound.address_guard import ensure_public_peer
 from gateway.outbound.connection import Connection
 from gateway.outbound.request_writer import RequestWriter
 from gateway.outbound.resolver import Resolve
+from gateway.outbound.tls import load_ssl_context
 
 _MAX_IDLE_S = 15.0
 """Seconds for which an idle connection is kept: less than common servers do, so that the gateway closes first."""
@@ -65,10 +65,20 @@ class ConnectionPool:
     """At most `size` connections at a time. Calls wait in order of arrival; the last used connection is used next."""
 
     def __init__(
-        self, writer: RequestWriter, resolver: Resolve, size: int, max_answer_bytes: int, *, public_only: bool = False
+        self,
+        writer: RequestWriter,
+        resolver: Resolve,
+        size: int,
+        max_answer_bytes: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        public_only: bool = False,
     ) -> None:
-        """With `public_only`, a connection to a private address is closed before anything is sent."""
+        """Connections use `tls` in place of the settings of all providers. With `public_only`, a connection to a
+        private address is closed before anything is sent.
+        """
         self._writer = writer
+        self._tls = tls
         self._public_only = public_only
         self._addresses = Addresses(resolver, writer.host, writer.port)
         self._loop = asyncio.get_running_loop()
@@ -166,7 +176,9 @@ class ConnectionPool:
         if self._closing:
             raise PoolClosed
         # Before the socket: a call that is cancelled meanwhile must not leave one open.
-        tls, host = (await load_ssl_context(), self._writer.host.rstrip(".")) if self._writer.tls else (None, None)
+        tls, host = None, None
+        if self._writer.tls:
+            tls, host = self._tls or await load_ssl_context(), self._writer.host.rstrip(".")
         sock = await self._connect_socket()
         _, connection = await self._loop.create_connection(self._create, sock=sock, ssl=tls, server_hostname=host)
         self._register(connection)
@@ -208,25 +220,3 @@ class ConnectionPool:
         self._sweep = (
             self._loop.call_at(self._idle[0].idle_since + _MAX_IDLE_S, self._close_idle) if self._idle else None
         )
-
-
-def load_ssl_context() -> asyncio.Future[ssl.SSLContext]:
-    """`tls_context` in a thread: the first call reads from disk."""
-    return asyncio.get_running_loop().run_in_executor(None, tls_context)
-
-
-def tls_context() -> ssl.SSLContext:
-    """The TLS settings of all providers: certificates are checked against the system's authorities. Created once."""
-    with _CREATING:
-        return create_tls_context()
-
-
-_CREATING = threading.Lock()
-
-
-@cache
-def create_tls_context() -> ssl.SSLContext:
-    """Create the context, or return the one of the first call."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

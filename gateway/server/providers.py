@@ -21,6 +21,7 @@ from gateway.masking.by_value import KnownSecrets
 from gateway.masking.mask import Mask
 from gateway.outbound.admission import AdmissionControl
 from gateway.outbound.client import Endpoint, ProviderClient
+from gateway.outbound.tls import ProviderTls, read_tls
 from gateway.sessions.provider import Provider
 from gateway.sessions.provider_switch import EnabledState
 
@@ -35,6 +36,8 @@ class ProviderBinding:
     settings: ProviderSettings
     adapter: Adapter[Any]
     account: Account[Any]
+    tls: ProviderTls | None = None
+    """As its files were when they were read."""
 
 
 def bind_providers(settings: Settings, registry: Registry | None = None) -> Mapping[str, ProviderBinding]:
@@ -48,15 +51,23 @@ def bind_providers(settings: Settings, registry: Registry | None = None) -> Mapp
         try:
             adapter = registry.load(provider.adapter)
             account = Account(name, adapter_settings(provider, adapter.settings), provider.token)
+            tls = read_tls(provider.tls.ca, provider.tls.cert, provider.tls.key) if provider.tls else None
         except RegistryError as error:
             problems.append(Problem(f"providers.{name}.adapter", str(error)))
         except ConfigInvalid as invalid:
             problems.extend(invalid.problems)
+        except OSError as error:  # ssl.SSLError is one
+            problems.append(unusable_tls(f"providers.{name}.tls", error))
         else:
-            bindings[name] = ProviderBinding(provider, adapter, account)
+            bindings[name] = ProviderBinding(provider, adapter, account, tls)
     if problems:
         raise ConfigInvalid(tuple(problems))
     return MappingProxyType(bindings)
+
+
+def unusable_tls(path: str, error: OSError) -> Problem:
+    """The problem of TLS files that are not PEM, or do not belong together."""
+    return Problem(path, f"cannot be used ({error}); name PEM files, and the unencrypted key of that certificate")
 
 
 def simulated(settings: Settings, name: str, registry: Registry | None = None) -> tuple["Simulator[Any]", Account[Any]]:
@@ -79,7 +90,7 @@ def create_provider(binding: ProviderBinding, secrets: KnownSecrets, enabled_sta
         name=settings.name,
         adapter=binding.adapter,
         account=binding.account,
-        client=ProviderClient(_endpoint(settings)),
+        client=ProviderClient(_endpoint(binding)),
         mask=Mask(binding.adapter.masked, secrets),
         admission=_admission(settings),
         enabled_state=enabled_state,
@@ -95,15 +106,15 @@ def rebuild_provider(
     control (queue, circuit breaker) where its base URL is: the caller then sets the new limits.
     """
     settings = after.settings
-    if settings == before.settings:
+    if settings == before.settings and after.tls == before.tls:
         return provider
-    same_endpoint = _endpoint(settings) == _endpoint(before.settings)
+    same_endpoint = _endpoint(after) == _endpoint(before)
     same_server = settings.base_url == before.settings.base_url
     return Provider(
         name=settings.name,
         adapter=after.adapter,
         account=after.account,
-        client=provider.client if same_endpoint else ProviderClient(_endpoint(settings)),
+        client=provider.client if same_endpoint else ProviderClient(_endpoint(after)),
         mask=Mask(after.adapter.masked, secrets),
         admission=provider.admission if same_server else _admission(settings),
         health=provider.health,
@@ -115,13 +126,15 @@ def _admission(settings: ProviderSettings) -> AdmissionControl:
     return AdmissionControl(settings.name, settings.limits, settings.retry, settings.breaker)
 
 
-def _endpoint(settings: ProviderSettings) -> Endpoint:
+def _endpoint(binding: ProviderBinding) -> Endpoint:
+    settings = binding.settings
     return Endpoint(
         provider=settings.name,
         base_url=settings.base_url,
         allow_private_addresses=settings.allow_private_addresses,
         connect_timeout_s=settings.limits.connect_timeout_s,
         connections=settings.limits.max_concurrent_calls,
+        tls=binding.tls,
     )
 
 

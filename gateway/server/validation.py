@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from adapters.contract import Secret
 from adapters.registry import Registry
 from gateway.config import ClientTls, ConfigInvalid, GrpcServerKind, Problem, Settings, TlsFiles
-from gateway.server.providers import ProviderBinding, bind_providers
+from gateway.outbound.tls import read_tls
+from gateway.server.providers import ProviderBinding, bind_providers, unusable_tls
 from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
@@ -107,30 +108,20 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
                 case TlsFiles():
                     ssl_context(files)
                 case ClientTls():
-                    _load_client_tls(files)
+                    read_tls(files.ca, files.cert, files.key)
         except OSError as error:  # ssl.SSLError is one
-            problems.append(
-                Problem(f"{section}.tls", f"cannot be used ({error}); name PEM files, and the key of that certificate")
-            )
+            problems.append(unusable_tls(f"{section}.tls", error))
     return tuple(problems)
 
 
 def ssl_context(files: TlsFiles) -> ssl.SSLContext:
     """A listener's TLS. Raises OSError for files that are not PEM, or for a key of another certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(files.cert, files.key)
+    context.load_cert_chain(files.cert, files.key, password="")  # nobody is asked for the password of a key
     if files.client_ca:
         context.load_verify_locations(files.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-def _load_client_tls(files: ClientTls) -> None:
-    context = ssl.create_default_context()
-    if files.ca:
-        context.load_verify_locations(files.ca)
-    if files.cert:
-        context.load_cert_chain(files.cert, files.key)
 
 
 def secrets_of(settings: Settings) -> tuple[Secret, ...]:

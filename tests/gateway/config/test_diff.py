@@ -40,6 +40,7 @@ PROVIDERS = st.builds(
     name=st.just("any"),
     adapter=st.sampled_from(["acme", "other"]),
     base_url=st.sampled_from(["https://one.example", "https://two.example"]),
+    tls=st.none() | st.builds(ClientTls, ca=FILES),
     token=st.none() | SECRETS,
     callback_keys=st.lists(SECRETS, max_size=2, unique=True).map(tuple),
     callback_sources=st.sampled_from([(), (ip_network("192.0.2.0/24"),)]),

@@ -11,6 +11,7 @@ import pytest
 from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFailed, ProviderClient
 from gateway.outbound.deadline import Deadline
+from gateway.outbound.tls import ProviderTls
 from tests.gateway.outbound.raw_provider import Peer, answer
 
 LONG = 90.0
@@ -66,7 +67,7 @@ class HeldProvider:
 
 
 @asynccontextmanager
-async def client(base_url: str, **limits: float) -> AsyncIterator[ProviderClient]:
+async def client(base_url: str, tls: ProviderTls | None = None, **limits: float) -> AsyncIterator[ProviderClient]:
     """A started client."""
     started = ProviderClient(
         Endpoint(
@@ -76,6 +77,7 @@ async def client(base_url: str, **limits: float) -> AsyncIterator[ProviderClient
             connect_timeout_s=limits.get("connect_timeout_s", LONG),
             max_answer_bytes=int(limits.get("max_answer_bytes", 65536)),
             connections=int(limits.get("connections", 100)),
+            tls=tls,
         )
     )
     await started.start()

@@ -9,8 +9,9 @@ import pytest
 from adapters.contract import HttpRequest
 from gateway.outbound.client import Endpoint, ExchangeFault, ProviderClient
 from gateway.outbound.connection import Connection
-from gateway.outbound.connection_pool import ConnectionPool, load_ssl_context
+from gateway.outbound.connection_pool import ConnectionPool
 from gateway.outbound.deadline import Deadline
+from gateway.outbound.tls import load_ssl_context
 from tests.gateway.outbound.harness import (
     CLOSE,
     LONG,

@@ -11,7 +11,7 @@ import trustme
 
 from gateway.outbound import connection_pool as pools
 from gateway.outbound.client import ExchangeFault
-from gateway.outbound.connection_pool import create_tls_context
+from gateway.outbound.tls import create_tls_context
 from tests.gateway.outbound.harness import client, exchange, failure
 from tests.gateway.outbound.raw_provider import Peer, answer, raw_provider
 
