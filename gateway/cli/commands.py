@@ -5,6 +5,7 @@ A command imports what only it needs when it runs: `--help`, completion and usag
 
 import asyncio
 import os
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,16 +77,18 @@ def serve(
 @cli.command()
 def check(config: ConfigFile) -> None:
     """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2."""
+    from gateway.server.certificates import expiring, unusable, validities
     from gateway.server.validation import store_conflicts, validate
 
-    settings = load_or_exit(config)
+    settings, now = load_or_exit(config), datetime.now(UTC)
+    certificates = validities(settings)
     try:
-        validate(settings)
+        validate(settings, conflicts=unusable(certificates, now))
     except ConfigInvalid as invalid:
         exit_with_problems(config, invalid.problems)
     if problems := asyncio.run(store_conflicts(settings)):
         exit_with_problems(config, problems)
-    for advice in warnings(settings):
+    for advice in (*warnings(settings), *expiring(certificates, now)):
         print_error(f"advice: {advice}")
     served = sum(not provider.retired for provider in settings.providers.values())
     print_line(f"{config}: valid, {served} providers")

@@ -117,7 +117,7 @@ class Gateway:
         self._secrets.learn(secrets_of(settings))
         self._metrics = Metrics()
         self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
-        self._certificates = Certificates()
+        self._certificates = Certificates(settings)
         self.store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
         self.provider_switches = ProviderSwitches(self.store, now)
         self.providers = Providers({name: self._create(binding) for name, binding in self._bindings.items()})
@@ -135,6 +135,7 @@ class Gateway:
         )
         self._metrics.watch_providers(self._provider_statuses)
         self._metrics.watch_rpcs(lambda: self.rpc_server.in_flight)
+        self._metrics.watch_certificates(self._certificates.not_after)
         self._admin = AdminServer(self._metrics, self._readiness_problems)
         self._not_ready_because = "starting"
 
@@ -178,7 +179,7 @@ class Gateway:
         found = changes(self._settings, settings)
         conflicts = (*requires_restart(found), *missing_providers(await self.store.money_providers(), settings))
         bindings = await asyncio.to_thread(validate, settings, self._registry, conflicts)
-        apply_certificates = await asyncio.to_thread(self._certificates.read)
+        apply_certificates = await asyncio.to_thread(self._certificates.read, settings)
         self._secrets.learn(secrets_of(settings))
         providers = {name: self._create_or_rebuild(binding) for name, binding in bindings.items()}
         routes, authenticator = callback_routes(providers), callback_authenticator(bindings, settings.callbacks)

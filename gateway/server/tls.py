@@ -1,19 +1,24 @@
 """TLS of listeners. The files are read again at a reload: connections that are made from then on get the new ones."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from ssl import AlertDescription, SSLContext, SSLObject, SSLSocket
 from time import time
 
-from gateway.config import GrpcSettings, TlsFiles
+from gateway.config import ConfigInvalid, GrpcSettings, Settings, TlsFiles
 from gateway.rpc import server as rpc
+from gateway.server.certificates import log_validities, unusable, validities
 from gateway.server.validation import ssl_context
+from gateway.telemetry.instruments import Sample
 
 
 class Certificates:
-    """The certificates of a process's listeners."""
+    """The certificates of a process's listeners, and the validity of all that its configuration names."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._validities = validities(settings)
+        log_validities(self._validities, datetime.now(UTC))
         self._listeners: list[Callable[[], Callable[[], None]]] = []
         """Each reads its files, and returns what applies them."""
 
@@ -33,11 +38,24 @@ class Certificates:
         self._listeners.append(lambda: partial(server.renew_tls, _read_pem(files)))
         return _read_pem(files)
 
-    def read(self) -> Callable[[], None]:
-        """Read all files. The returned function applies them, and does not fail. Raises OSError."""
+    def not_after(self) -> list[Sample]:
+        """The times at which certificates expire, by the path of the key, for a scrape."""
+        return [((each.path,), each.not_after.timestamp()) for each in self._validities]
+
+    def read(self, settings: Settings) -> Callable[[], None]:
+        """Read all files. The returned function applies them, and does not fail.
+
+        Raises OSError, and ConfigInvalid for a certificate that is not valid. One that is in use already is no reason:
+        a reload in an incident must remain possible.
+        """
+        found, now = validities(settings), datetime.now(UTC)
+        if problems := unusable([each for each in found if each not in self._validities], now):
+            raise ConfigInvalid(problems)
         renewals = [read() for read in self._listeners]
 
         def apply() -> None:
+            self._validities = found
+            log_validities(found, now)
             for renew in renewals:
                 renew()
 

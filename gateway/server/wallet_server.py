@@ -32,6 +32,7 @@ class WalletServer:
         if problems := (*_other_target(settings), *unreadable_files(settings)):
             raise ConfigInvalid(problems)
         self._settings = settings
+        self._certificates = Certificates(settings)
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
         wallet = BuiltinWallet(self._store, now)
         services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s)]
@@ -45,7 +46,7 @@ class WalletServer:
             await self._store.open()
             if problems := changed_wallet(await self._store.wallet_kinds(), self._settings):
                 raise ConfigInvalid(problems)
-            tls = Certificates().for_rpc(self._settings.grpc, self._rpc)
+            tls = self._certificates.for_rpc(self._settings.grpc, self._rpc)
             port = await self._rpc.start(listen.host, listen.port, tls)
             return WalletListening(grpc=str(Listen(listen.host, port)))
 

@@ -138,6 +138,15 @@ class Metrics:
         """Set the function that returns the number of RPCs in flight at each scrape."""
         self._rpcs = in_flight
 
+    def watch_certificates(self, not_after: Callable[[], Iterable[Sample]]) -> None:
+        """Set the function that returns at each scrape when certificates expire, by the path of their key."""
+        self._gauge(
+            "certificate_not_after_seconds",
+            "The Unix time at which a configured certificate expires; of an authority's file the first one.",
+            not_after,
+            ("file",),
+        )
+
     def render(self) -> tuple[bytes, str]:
         """Return the exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
