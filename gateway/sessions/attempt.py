@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from adapters.contract import (
     ProviderRefused,
     Unsupported,
 )
+from gateway.masking.large_bodies import run_sized
 from gateway.masking.mask import Mask
 from gateway.outbound.client import ExchangeFailed, LocalProtocolError
 from gateway.outbound.deadline import Deadline
@@ -59,8 +61,12 @@ class AttemptResult(msgspec.Struct, frozen=True):
         """How long the exchange took."""
         return (self.ended_at - self.started_at).total_seconds()
 
-    def exchange(self) -> Exchange:
+    async def exchange(self) -> Exchange:
         """The journal entry, masked. Made when it is recorded: a caller waits for a failure, not for this."""
+        size = max(len(message.body) for message in (self.request, self.reply) if message)
+        return await run_sized(size, self._exchange)
+
+    def _exchange(self) -> Exchange:
         result, reply = self.result, self.reply
         error = result if isinstance(result, GatewayError) else None
         return Exchange(
@@ -141,8 +147,7 @@ async def _exchange(provider: Provider, request: HttpRequest, deadline: Deadline
     result: Closed | GatewayError
     try:
         reply = await _send(provider, request, deadline, mask)
-        closed = _close_call(provider).decode(provider.account, reply)
-        result = Closed(closed.outcome, _masked_answer(closed.answer, mask))
+        result = await run_sized(len(reply.body), partial(_decode, provider, reply, mask))
     except ExchangeFailed as failed:
         certainty = Certainty.UNKNOWN if failed.sent else Certainty.NOT_SENT
         result = GatewayError(REASON_BY_FAULT[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)
@@ -153,6 +158,11 @@ async def _exchange(provider: Provider, request: HttpRequest, deadline: Deadline
     except Exception as bug:  # noqa: BLE001 - an adapter's bug must not lose the record of what was sent
         result = internal_error(log_unexpected_error(bug, mask), Certainty.UNKNOWN)
     return reply, result
+
+
+def _decode(provider: Provider, reply: HttpReply, mask: Mask) -> Closed:
+    closed = _close_call(provider).decode(provider.account, reply)
+    return Closed(closed.outcome, _masked_answer(closed.answer, mask))
 
 
 def _send(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> Awaitable[HttpReply]:

@@ -149,7 +149,9 @@ class CloseExecution:
             self._phase = ClosePhase.RECORDING
             self._count(sent)
             if isinstance(sent.result, Closed):
-                return await self._recorder.record_success(self.request_id, self.target, sent.result, sent.exchange())
+                return await self._recorder.record_success(
+                    self.request_id, self.target, sent.result, await sent.exchange()
+                )
             await self._record_and_wait(sent.result, sent)
 
     async def _record_and_wait(self, error: GatewayError, sent: AttemptResult) -> None:
@@ -159,7 +161,7 @@ class CloseExecution:
         if delay_s is None:
             self._set_result(last)
         recorded = await self._recorder.record_failure(
-            self.request_id, self.target, error, self._earlier, sent.exchange()
+            self.request_id, self.target, error, self._earlier, await sent.exchange()
         )
         if delay_s is None or not recorded or not self.waiters:  # the callers may have left meanwhile
             raise last

@@ -214,13 +214,6 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         ),
         ("[wallet]\ntraget = 'dns:///w:1'", "wallet.traget", "did you mean target"),
         ("[wallet]\ntarget = 'dns:///w:1'\nattempt_timeout_s = 3.1", "wallet.attempt_timeout_s", "between"),
-        (
-            "[providers.acme]\nbase_url = 'http://acme.example'\ntls = { ca = 'gateway.toml' }",
-            "providers.acme.tls",
-            "https://",
-        ),
-        ("[providers.acme]\ntls = { cert = 'gateway.toml' }", "providers.acme.tls.key", "go together"),
-        ("[providers.acme]\ntls = { ca = 'no.pem' }", "providers.acme.tls.ca", "no.pem"),
         ("[journal]\nbody_retention_day = 1", "journal.body_retention_day", "did you mean body_retention_days"),
         ("[journal]\nbody_retention_days = 0", "journal.body_retention_days", "between 1"),
         ("[log]\nlevel = 'loud'", "log.level", "debug, info"),
