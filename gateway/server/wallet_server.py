@@ -32,7 +32,7 @@ class WalletServer:
         if problems := (*_other_target(settings), *unreadable_files(settings)):
             raise ConfigInvalid(problems)
         self._settings = settings
-        self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
+        self._store = open_store(settings.store.url.reveal(), settings.store.pool_size, tls=settings.store.tls)
         wallet = BuiltinWallet(self._store, now)
         services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s)]
         native = settings.grpc.server is GrpcServerKind.NATIVE
