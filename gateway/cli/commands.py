@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import structs
 
 from gateway.cli.admin.provider import provider_commands
 from gateway.cli.admin.reconcile import reconcile_commands
@@ -22,7 +23,9 @@ from gateway.cli.output import (
     print_error,
     print_line,
 )
-from gateway.config import ConfigInvalid, warnings
+from gateway.config import ConfigInvalid, Settings, warnings
+from gateway.config.problems import InvalidValue
+from gateway.config.references import ReferenceResolver
 
 if TYPE_CHECKING:
     from adapters.simulation import PlayerSession
@@ -121,6 +124,45 @@ def verify(config: ConfigFile) -> None:
         print_error(f"The ledger could not be verified: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
     _print_audit(audit)
+
+
+@cli.command()
+def migrate(
+    config: ConfigFile,
+    store_url_env: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="An environment variable with the [store] url of the role that owns the tables."
+        ),
+    ] = "",
+) -> None:
+    """Bring the database's schema to this release's, and exit. Gateways of the release before may be running.
+
+    It is for a gateway whose own role may not create tables; another one migrates when it starts. Exit 0 if the schema
+    is current. Exit 3 if it could not be migrated.
+    """
+    from gateway.server import maintenance
+
+    settings = load_or_exit(config)
+    if store_url_env:
+        settings = _with_store_url(settings, store_url_env)
+    try:
+        versions = asyncio.run(maintenance.migrate(settings))
+    except maintenance.MaintenanceError as error:
+        print_error(f"The database could not be migrated: {error}")
+        raise SystemExit(EXIT_NOT_DONE) from None
+    if versions.before == versions.after:
+        print_line(f"the schema is version {versions.after}: nothing to migrate")
+    else:
+        print_line(f"the schema was migrated from version {versions.before} to version {versions.after}")
+
+
+def _with_store_url(settings: Settings, variable: str) -> Settings:
+    try:
+        url = ReferenceResolver(Path(), os.environ).store_url({"env": variable})
+    except InvalidValue as invalid:
+        raise typer.BadParameter(str(invalid), param_hint="--store-url-env") from None
+    return structs.replace(settings, store=structs.replace(settings.store, url=url))
 
 
 @cli.command()

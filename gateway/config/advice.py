@@ -5,14 +5,15 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gateway.config.problems import Problem
-from gateway.config.settings import GrpcServerKind, Listen, ProviderSettings, Settings, WalletSettings
+from gateway.config.settings import GrpcServerKind, Listen, ProviderSettings, Settings, StoreSettings, WalletSettings
+from gateway.store.postgres_url import SslMode, parse
 
 _MIN_KEY_LENGTH = 32
 
 
 def warnings(settings: Settings) -> tuple[Problem, ...]:
     """All warnings, in the order of sections."""
-    found = [*_listeners(settings), *_wallet(settings.wallet)]
+    found = [*_listeners(settings), *_store(settings.store), *_wallet(settings.wallet)]
     for provider in settings.providers.values():
         found.extend(_provider(provider))
     return tuple(found)
@@ -37,6 +38,25 @@ def _listeners(settings: Settings) -> Iterable[Problem]:
                 f"callbacks.trusted_proxies[{index}]",
                 "trusts every address, so that a caller can choose its own; name the proxies' networks",
             )
+
+
+_UNSAFE_SSL_MODES = {
+    SslMode.DISABLE: "the password and all data travel unencrypted",
+    SslMode.REQUIRE: "the server is not verified, so that one in between can read the password and all data",
+}
+
+
+def _store(store: StoreSettings) -> Iterable[Problem]:
+    if store.is_sqlite:
+        return
+    address = parse(store.url.reveal())
+    hosts = [str(host) for host in address.hosts if not host.is_local]
+    if hosts and address.sslmode in _UNSAFE_SSL_MODES:
+        yield Problem(
+            "store.url",
+            f"has sslmode={address.sslmode} for {', '.join(hosts)}: {_UNSAFE_SSL_MODES[address.sslmode]}; write "
+            "sslmode=verify-full",
+        )
 
 
 def _wallet(wallet: WalletSettings) -> Iterable[Problem]:

@@ -29,6 +29,7 @@ from gateway.config.settings import (
 from gateway.config.table import Table
 from gateway.config.values import number, seconds, whole_number
 from gateway.outbound.limits import BreakerLimits, Limits, RetryLimits
+from gateway.store import postgres_url
 
 _MAX_CALLBACK_KEYS = 2
 """The key in use and the one that replaces it."""
@@ -54,7 +55,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         grpc=_grpc(root.table("grpc"), references),
         callbacks=_callbacks(root.table("callbacks"), references),
         admin=root.table("admin").read(AdminSettings, listen=values.listen),
-        store=root.table("store").read(StoreSettings, url=references.store_url, pool_size=whole_number(3, 100)),
+        store=_store(root.table("store"), references),
         wallet=_wallet(root.table("wallet"), references),
         journal=root.table("journal").read(JournalSettings, body_retention_days=whole_number(1, 36_500)),
         log=root.table("log").read(LogSettings, level=values.log_level),
@@ -139,6 +140,21 @@ def _callbacks(table: Table, references: ReferenceResolver) -> CallbackSettings:
         # Providers wait a few seconds for an answer: after ten none is still sending.
         receive_timeout_s=seconds(0.1, 10),
     )
+
+
+def _store(table: Table, references: ReferenceResolver) -> StoreSettings:
+    tls = _client_tls(table, references)
+    url = table.optional("url", references.store_url, None)
+    known = {"tls": tls} if url is None else {"tls": tls, "url": url}
+    settings = table.read(StoreSettings, known, pool_size=whole_number(3, 100))
+    if not settings.is_sqlite:
+        try:
+            postgres_url.parse(settings.url.reveal()).with_tls(tls)
+        except ValueError as error:  # its message holds no value of the url
+            table.add_problem("url" if tls is None else "tls", str(error))
+    elif tls is not None and (url is not None or "url" not in table):
+        table.add_problem("tls", "is for PostgreSQL, and the store is SQLite: remove it, or name a server in url")
+    return settings
 
 
 def _wallet(table: Table, references: ReferenceResolver) -> WalletSettings:

@@ -89,6 +89,16 @@ class AdminSettings(msgspec.Struct, frozen=True):
     listen: Listen = Listen("127.0.0.1", 9090)
 
 
+class ClientTls(msgspec.Struct, frozen=True):
+    """PEM files of a client: the authority of the server's certificate (the system's where absent), and its own
+    certificate and key, where the server requires them.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
 class StoreSettings(msgspec.Struct, frozen=True):
     """Where the durable state is.
 
@@ -99,21 +109,13 @@ class StoreSettings(msgspec.Struct, frozen=True):
     url: Secret = msgspec.field(default_factory=lambda: Secret("sqlite:///gateway.db"))
     pool_size: int = 8
     """The maximum number of PostgreSQL connections of one gateway process."""
+    tls: ClientTls | None = None
+    """TLS of the connections to PostgreSQL; without it, the system's authorities and no certificate."""
 
     @property
     def is_sqlite(self) -> bool:
         """Whether the store is one file, for one process."""
         return self.url.reveal().startswith("sqlite:")
-
-
-class ClientTls(msgspec.Struct, frozen=True):
-    """PEM files of a client: the authority of the server's certificate (the system's where absent), and its own
-    certificate and key, where the server requires them.
-    """
-
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
 
 
 class WalletSettings(msgspec.Struct, frozen=True):

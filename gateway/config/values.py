@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.problems import InvalidValue
 from gateway.config.settings import GrpcServerKind, Listen, Network
+from gateway.store import postgres_url
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
@@ -163,7 +164,11 @@ def store_url(value: object) -> str:
     """`sqlite:///` and a path, or `postgresql://` with a host and a database."""
     url = text(value)
     if url.startswith(("postgresql://", "postgres://")):
-        return _postgresql_url(url)
+        try:
+            postgres_url.parse(url)
+        except ValueError as error:  # its message holds no value of the url
+            raise InvalidValue(str(error)) from None
+        return url
     if not url.startswith("sqlite:///"):
         raise InvalidValue(
             'must be "sqlite:///relative/path", "sqlite:////absolute/path" or "postgresql://user@host:port/database"'
@@ -175,21 +180,6 @@ def store_url(value: object) -> str:
         )
     if "?" in path or "#" in path or "\0" in path:
         raise InvalidValue('must end with the path; a sqlite url takes no options after "?" or "#"')
-    return url
-
-
-def _postgresql_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise InvalidValue("is not a URL: its host or its port cannot be read") from None
-    if port == 0:
-        raise InvalidValue("the port after the host must be between 1 and 65535, or left out with its colon")
-    if not parts.path.strip("/"):
-        raise InvalidValue('names no database; write "postgresql://user@host:port/database"')
-    if not parts.hostname and "host=" not in parts.query:
-        raise InvalidValue('names no host; write "postgresql://user@host:port/database", or ?host=/folder for a socket')
     return url
 
 

@@ -118,7 +118,9 @@ class Gateway:
         self._metrics = Metrics()
         self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
         self._certificates = Certificates(settings)
-        self.store: Store = open_store(settings.store.url.reveal(), settings.store.pool_size, self._metrics)
+        self.store: Store = open_store(
+            settings.store.url.reveal(), settings.store.pool_size, self._metrics, settings.store.tls
+        )
         self.provider_switches = ProviderSwitches(self.store, now)
         self.providers = Providers({name: self._create(binding) for name, binding in self._bindings.items()})
         self.wallet = create_wallet(settings.wallet, self.store, now)

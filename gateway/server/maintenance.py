@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from gateway.config import Settings
+from gateway.store import factory
 from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import audit_kept, store_location
+from gateway.store.migration_files import SchemaVersions
 from gateway.store.models import Discrepancy
 from gateway.store.sqlite.backup import BackupFailed
 from gateway.store.sqlite.backup import back_up as back_up_file
@@ -26,7 +28,15 @@ class MaintenanceError(Exception):
 async def verify(settings: Settings) -> Audit:
     """Verify the books. Raises MaintenanceError where they cannot be read."""
     try:
-        return await audit_kept(settings.store.url.reveal())
+        return await audit_kept(settings.store.url.reveal(), settings.store.tls)
+    except (StoreUnavailable, ValueError) as error:
+        raise MaintenanceError(str(error)) from error
+
+
+async def migrate(settings: Settings) -> SchemaVersions:
+    """Bring the store's schema to this release's. Raises MaintenanceError where that is not possible."""
+    try:
+        return await factory.migrate(settings.store.url.reveal(), settings.store.tls)
     except (StoreUnavailable, ValueError) as error:
         raise MaintenanceError(str(error)) from error
 

@@ -66,11 +66,11 @@ def changed_wallet(wallet_kinds: frozenset[WalletKind], settings: Settings) -> t
 
 async def store_conflicts(settings: Settings) -> tuple[Problem, ...]:
     """The `missing_providers` and `changed_wallet` of a store that no gateway has opened yet."""
-    url = settings.store.url.reveal()
+    url, tls = settings.store.url.reveal(), settings.store.tls
     try:
         return (
-            *missing_providers(await stored_money_providers(url), settings),
-            *changed_wallet(await stored_wallet_kinds(url), settings),
+            *missing_providers(await stored_money_providers(url, tls), settings),
+            *changed_wallet(await stored_wallet_kinds(url, tls), settings),
         )
     except StoreUnavailable as error:
         return (Problem("store.url", str(error)),)
@@ -101,6 +101,7 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
     for section, files in (
         ("grpc", settings.grpc.tls),
         ("callbacks", settings.callbacks.tls),
+        ("store", settings.store.tls),
         ("wallet", settings.wallet.tls),
     ):
         try:

@@ -33,7 +33,7 @@ class WalletServer:
             raise ConfigInvalid(problems)
         self._settings = settings
         self._certificates = Certificates(settings)
-        self._store = open_store(settings.store.url.reveal(), settings.store.pool_size)
+        self._store = open_store(settings.store.url.reveal(), settings.store.pool_size, tls=settings.store.tls)
         wallet = BuiltinWallet(self._store, now)
         services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s)]
         native = settings.grpc.server is GrpcServerKind.NATIVE

@@ -1,4 +1,7 @@
-"""From `[store] url` to a store. Only the engine that the url names is imported."""
+"""From `[store] url` to a store. Only the engine that the url names is imported.
+
+`tls` holds the files of `[store] tls`. Functions that take it raise ValueError where it contradicts the url.
+"""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +9,9 @@ from pathlib import Path
 from gateway.store.audit import Audit
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.batching import CommitMetrics
+from gateway.store.migration_files import SchemaVersions
 from gateway.store.models import WalletKind
+from gateway.store.postgres_url import Address, ClientTlsFiles, parse
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 
@@ -39,13 +44,13 @@ def store_location(url: str) -> str:
 def describe(url: str) -> str:
     """The database that a url names, for messages and logs: no user, and no password. Raises ValueError."""
     if _is_postgresql(url):
-        from gateway.store.postgres import address
-
-        return str(address.parse(url))
+        return str(parse(url))
     return store_location(url)
 
 
-def open_store(url: str, pool_size: int = 8, metrics: CommitMetrics | None = None) -> Store:
+def open_store(
+    url: str, pool_size: int = 8, metrics: CommitMetrics | None = None, tls: ClientTlsFiles | None = None
+) -> Store:
     """The store that a url names; `await store.open()` connects it. Raises ValueError.
 
     `pool_size` bounds the connections to PostgreSQL; `metrics` count each commit.
@@ -53,13 +58,13 @@ def open_store(url: str, pool_size: int = 8, metrics: CommitMetrics | None = Non
     if _is_postgresql(url):
         from gateway.store.postgres import PostgresStore
 
-        return PostgresStore(url, pool_size, metrics)
+        return PostgresStore(url, pool_size, metrics, tls)
     from gateway.store.sqlite import SqliteStore
 
     return SqliteStore(store_location(url), metrics=metrics)
 
 
-async def stored_money_providers(url: str) -> frozenset[str]:
+async def stored_money_providers(url: str, tls: ClientTlsFiles | None = None) -> frozenset[str]:
     """The names that are part of a money key in the store as it is, for `check`: nothing is created or migrated.
 
     Empty where there is no store yet. Raises ValueError for the url, StoreUnavailable where no store can be created,
@@ -68,20 +73,20 @@ async def stored_money_providers(url: str) -> frozenset[str]:
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
 
-        return await inspect.read_money_providers(url)
+        return await inspect.read_money_providers(_address(url, tls))
     return await asyncio.to_thread(_money_providers_in_file, Path(store_location(url)))
 
 
-async def stored_wallet_kinds(url: str) -> frozenset[WalletKind]:
+async def stored_wallet_kinds(url: str, tls: ClientTlsFiles | None = None) -> frozenset[WalletKind]:
     """The wallets that credited what a store holds. Raises as `stored_money_providers` does."""
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
 
-        return await inspect.read_wallet_kinds(url)
+        return await inspect.read_wallet_kinds(_address(url, tls))
     return await asyncio.to_thread(_wallet_kinds_in_file, Path(store_location(url)))
 
 
-async def audit_kept(url: str) -> Audit:
+async def audit_kept(url: str, tls: ClientTlsFiles | None = None) -> Audit:
     """An audit of a store's books, while gateways may have it open.
 
     Raises ValueError for the url, StoreUnavailable where there are no books that this release can read.
@@ -89,10 +94,27 @@ async def audit_kept(url: str) -> Audit:
     if _is_postgresql(url):
         from gateway.store.postgres import inspect
 
-        return await inspect.audit(url)
+        return await inspect.audit(_address(url, tls))
     from gateway.store.sqlite.inspect import audit_file
 
     return await asyncio.to_thread(audit_file, Path(store_location(url)))
+
+
+async def migrate(url: str, tls: ClientTlsFiles | None = None) -> SchemaVersions:
+    """Bring a store's schema to this release's, or make it. Raises ValueError for the url, and StoreUnavailable."""
+    if _is_postgresql(url):
+        from gateway.store.postgres.migrations import migrate_database
+
+        return await migrate_database(_address(url, tls))
+    from gateway.store.sqlite import SqliteStore
+    from gateway.store.sqlite.inspect import schema_version
+
+    path = store_location(url)
+    before = await asyncio.to_thread(schema_version, Path(path))
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    return SchemaVersions(before, await asyncio.to_thread(schema_version, Path(path)))
 
 
 def _money_providers_in_file(path: Path) -> frozenset[str]:
@@ -107,6 +129,10 @@ def _wallet_kinds_in_file(path: Path) -> frozenset[WalletKind]:
     from gateway.store.sqlite.inspect import read_wallet_kinds
 
     return read_wallet_kinds(path) if path.exists() else frozenset()
+
+
+def _address(url: str, tls: ClientTlsFiles | None) -> Address:
+    return parse(url).with_tls(tls)
 
 
 def _is_postgresql(url: str) -> bool:

@@ -27,6 +27,14 @@ class Migration:
         return self.sql.startswith(BREAKS)
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaVersions:
+    """A schema's version before and after a migration; 0 for none."""
+
+    before: int
+    after: int
+
+
 @cache
 def migrations(engine: str) -> tuple[Migration, ...]:
     """Every migration of this release for an engine, in order."""

@@ -22,7 +22,6 @@ import msgspec
 from gateway.store import batching
 from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.batching import CommitMetrics, Outcome, Raised
-from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import (
     DRIVER_ERRORS,
     Connection,
@@ -36,6 +35,7 @@ from gateway.store.postgres.connection import (
 from gateway.store.postgres.postings import Overtaken, account_of, locked_by_others
 from gateway.store.postgres.transaction import Request, transact
 from gateway.store.postgres.unit_of_work import Operation, Order, UnitOfWork
+from gateway.store.postgres_url import Address
 from gateway.store.posting import PostingRequest
 from gateway.telemetry.tracing import in_span
 

@@ -8,27 +8,26 @@ from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import WalletKind
 from gateway.store.postgres import ledger, migrations
-from gateway.store.postgres.address import parse
 from gateway.store.postgres.audit import find_discrepancies
 from gateway.store.postgres.connection import DRIVER_ERRORS, READING, UNBOUNDED, Connection, close, connect, unavailable
+from gateway.store.postgres_url import Address
 
 T = TypeVar("T")
 
 CHECK_TIMEOUT_S = 2.0
 
 
-async def read_money_providers(url: str) -> frozenset[str]:
+async def read_money_providers(address: Address) -> frozenset[str]:
     """Providers that have references; empty before the first migration. Raises StoreUnavailable."""
-    return await _read(url, ledger.money_providers)
+    return await _read(address, ledger.money_providers)
 
 
-async def read_wallet_kinds(url: str) -> frozenset[WalletKind]:
+async def read_wallet_kinds(address: Address) -> frozenset[WalletKind]:
     """The wallets that credited what is stored; none before the first migration. Raises StoreUnavailable."""
-    return await _read(url, ledger.wallet_kinds)
+    return await _read(address, ledger.wallet_kinds)
 
 
-async def _read(url: str, read: Callable[[Connection], Awaitable[frozenset[T]]]) -> frozenset[T]:
-    address = parse(url)
+async def _read(address: Address, read: Callable[[Connection], Awaitable[frozenset[T]]]) -> frozenset[T]:
     db = await connect(address, "check", READING, read_only=True)
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
@@ -42,9 +41,8 @@ async def _read(url: str, read: Callable[[Connection], Awaitable[frozenset[T]]])
         await close(db)
 
 
-async def audit(url: str) -> Audit:
+async def audit(address: Address) -> Audit:
     """An audit of the books. Raises StoreUnavailable where there are none that this release can read."""
-    address = parse(url)
     db = await connect(address, "verify", UNBOUNDED, read_only=True)
     try:
         if not await migrations.is_migrated(db):

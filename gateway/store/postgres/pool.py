@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from gateway.store import batching
 from gateway.store.base import StoreUnavailable
-from gateway.store.postgres.address import Address
 from gateway.store.postgres.connection import DRIVER_ERRORS, Connection, close, is_broken, translate_error
+from gateway.store.postgres_url import Address
 
 T = TypeVar("T")
 

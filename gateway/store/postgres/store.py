@@ -29,7 +29,6 @@ from gateway.store.models import (
 )
 from gateway.store.postgres import callbacks, closures, events, journal, ledger, switches, transactions
 from gateway.store.postgres import items as reconciliation
-from gateway.store.postgres.address import parse
 from gateway.store.postgres.audit import find_discrepancies
 from gateway.store.postgres.committer import Committer
 from gateway.store.postgres.connection import (
@@ -43,10 +42,11 @@ from gateway.store.postgres.connection import (
     connect_committer,
     unavailable,
 )
-from gateway.store.postgres.migrations import migrate
+from gateway.store.postgres.migrations import migrate_database
 from gateway.store.postgres.pool import Pool, Read
 from gateway.store.postgres.sequencer import Sequencer
 from gateway.store.postgres.unit_of_work import Operation, Order, UnitOfWork
+from gateway.store.postgres_url import ClientTlsFiles, parse
 from gateway.store.posting import PostingRequest
 
 P = ParamSpec("P")
@@ -54,9 +54,6 @@ T = TypeVar("T")
 
 RESERVED_CONNECTIONS = 2
 """Connections of a store that are not for reads: the committer's and the sequencer's."""
-
-MIGRATION_TIMEOUT_S = 3600.0
-"""Seconds that a migration, or the wait for another gateway's, may take."""
 
 _PING = """
 INSERT INTO pings (one, count) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET count = pings.count + 1
@@ -105,11 +102,13 @@ class PostgresStore:
     """One PostgreSQL database, which any number of processes may have open. It belongs to the event loop of `open`.
 
     `pool_size` is its maximum number of connections, at least 3; `discrepancies` takes one more.
-    Raises ValueError for a url that names no database.
+    Raises ValueError for a url that names no database, and for files that contradict it.
     """
 
-    def __init__(self, url: str, pool_size: int = 8, metrics: CommitMetrics | None = None) -> None:
-        self._address = parse(url)
+    def __init__(
+        self, url: str, pool_size: int = 8, metrics: CommitMetrics | None = None, tls: ClientTlsFiles | None = None
+    ) -> None:
+        self._address = parse(url).with_tls(tls)
         self._metrics = metrics
         self._reads = max(1, pool_size - RESERVED_CONNECTIONS)
         self._connected: _Connected | None = None
@@ -119,7 +118,7 @@ class PostgresStore:
         """Connect and bring the schema to this release's. Raises StoreUnavailable."""
         if self._connected is not None:
             raise RuntimeError(f"database {self._address} is open already")
-        await self._migrate()
+        await migrate_database(self._address)
         commits = CommitNotifier()
         sequencer = Sequencer(self._connector("sequencer", WRITING), commits)
         connect = partial(connect_committer, self._address)
@@ -134,16 +133,6 @@ class PostgresStore:
             raise
         pool = Pool(self._address, self._connector("reads", READING), self._reads)
         self._connected = _Connected(committer, pool, sequencer, commits)
-
-    async def _migrate(self) -> None:
-        db = await connect(self._address, "migrations", UNBOUNDED)
-        try:
-            async with asyncio.timeout(MIGRATION_TIMEOUT_S):
-                await migrate(db, self._address)
-        except DRIVER_ERRORS as error:
-            raise unavailable(self._address, error) from error
-        finally:
-            await close(db)
 
     def _connector(self, purpose: str, settings: Mapping[str, str]) -> Callable[[], Awaitable[Connection]]:
         return partial(connect, self._address, purpose, settings)

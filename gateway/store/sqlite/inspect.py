@@ -11,7 +11,7 @@ from gateway.store.models import WalletKind
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.connection import connect_reader, unavailable
 from gateway.store.sqlite.ledger import money_providers, wallet_kinds
-from gateway.store.sqlite.migrations import refuse_newer
+from gateway.store.sqlite.migrations import applied, refuse_newer
 
 BUSY_SECONDS = 2.0
 
@@ -26,6 +26,14 @@ def read_wallet_kinds(path: Path) -> frozenset[WalletKind]:
     """The wallets that credited what is stored; none before the first migration. Raises StoreUnavailable."""
     with snapshot(path) as db:
         return wallet_kinds(db) if _has_schema(db) else frozenset()
+
+
+def schema_version(path: Path) -> int:
+    """The newest migration that was applied; 0 where there is none. Raises StoreUnavailable."""
+    if not path.exists():
+        return 0
+    with snapshot(path) as db:
+        return max(applied(db), default=0)
 
 
 def audit_file(path: Path) -> Audit:

@@ -14,10 +14,12 @@ import aiohttp
 import grpc
 import pytest
 
+from gateway.store.migration_files import migrations
 from gateway.v1 import session_service_pb2 as sessions
 from gateway.v1 import wallet_service_pb2 as wallet
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.gateway import callback_key, configuration, family_table, provider_table, running_gateway
+from tests.support.postgres import PostgresServer
 from tests.support.process import Serving, run, run_here, serving
 from tests.support.provider import ScriptedProvider, answering_after, scripted_provider
 from tests.support.results import result_body
@@ -273,3 +275,32 @@ async def test_simulate_rejects_invalid_options(tmp_path: Path, option: str, val
     ended = await run_here("simulate", "--config", str(config), "--provider", "lucky", option, value)
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
+
+
+async def test_migrate_makes_a_schema_once(tmp_path: Path, postgres: PostgresServer) -> None:
+    """`migrate` prints from which version to which, also when there is nothing to do; on SQLite too."""
+    (tmp_path / "empty.toml").write_text(f"[store]\nurl = 'sqlite:///{tmp_path}/gateway.db'\n")
+    config = tmp_path / "empty.toml"
+    newest = len(migrations("sqlite"))
+    for says in (f"from version 0 to version {newest}", "nothing to migrate"):
+        done = await run("migrate", "--config", str(config))
+        assert (done.code, says in done.out) == (0, True), done
+    url = postgres.url(await postgres.create())
+    newest = len(migrations("postgres"))
+    for says in (f"from version 0 to version {newest}", f"version {newest}: nothing to migrate"):
+        owner = ("--store-url-env", "OWNER_URL")
+        done = await run("migrate", "--config", str(config), *owner, environ={"OWNER_URL": url})
+        assert (done.code, says in done.out) == (0, True), done
+
+
+async def test_migrate_says_what_is_wrong(tmp_path: Path) -> None:
+    """A variable that is not set is a usage error; a database that cannot be reached exits 3, without its password."""
+    config = tmp_path / "empty.toml"
+    config.write_text("")
+    command = ("migrate", "--config", str(config), "--store-url-env", "OWNER_URL")
+    assert (await run(*command)).code == 2
+    url = "postgresql://u:hunter2@/gateway?host=/nowhere"
+    done = await run(*command, environ={"OWNER_URL": url})
+    assert done.code == 3
+    assert "could not be migrated: database /nowhere/gateway: there is no socket" in done.err
+    assert "hunter2" not in done.out + done.err

@@ -66,3 +66,24 @@ def test_a_remote_wallet_without_tls_is_a_warning(tmp_path: Path, wallet: str, a
     """A wallet that is called over a network needs TLS; one on this host does not."""
     paths = {problem.path for problem in warnings(read(tmp_path, f"[wallet]\n{wallet}"))}
     assert paths == ({"wallet.target"} if advised else set())
+
+
+@pytest.mark.parametrize(
+    ("url", "advised"),
+    [
+        ("postgresql://u:hunter2@db/gateway", ""),
+        ("postgresql://u:hunter2@db/gateway?sslmode=verify-full", ""),
+        ("postgresql://u:hunter2@db/gateway?sslmode=disable", "unencrypted"),
+        ("postgresql://u:hunter2@localhost,db/gateway?sslmode=require", "db:5432: the server is not verified"),
+        ("postgresql://u:hunter2@localhost,127.0.0.1,[::1]/gateway?sslmode=disable", ""),
+        ("postgresql:///gateway?host=/run/pg&sslmode=disable", ""),
+        ("sqlite:///gateway.db", ""),
+    ],
+)
+def test_a_database_without_verified_tls_is_a_warning(tmp_path: Path, url: str, advised: str) -> None:
+    """Only what the url says explicitly connects to another host without TLS, or to any server; both are reported."""
+    found = warnings(read(tmp_path, f"[store]\nurl = '{url}'"))
+    assert [problem.path for problem in found] == (["store.url"] if advised else [])
+    for problem in found:
+        assert advised in problem.message
+        assert "hunter2" not in problem.message

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, open_store, store_location
-from gateway.store.postgres.address import parse
+from gateway.store.postgres_url import parse
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,19 @@ def test_a_database_is_described_without_its_password(url: str, described: str) 
         ("postgresql://u:hun?ter2@db/gateway", "cannot be read"),
         ("postgresql://u:hunter2@db/gate way", "blanks"),
         ("postgresql://u:hunter2@db/gate\nway", "control"),
+        ("postgresql://u:hun@ter2@db/gateway", "'@'"),
+        ("postgresql://u:hunter2@db,/gateway", "names no host"),
+        ("postgresql://u:hunter2@:5432/gateway", "names no host"),
+        ("postgresql://u:hunter2@db/gateway?host=other", "option host: remove one"),
+        ("postgresql://u:hunter2@a,b,c/gateway?port=1,2", "option port"),
+        ("postgresql://u:hunter2@db/gateway?port=0", "port"),
+        ("postgresql://u:hunter2@db/gateway?sslmode=disable&sslmode=require", "sslmode twice"),
+        ("postgresql://u:hunter2@db/gateway?sslmode=", "another sslmode"),
+        ("postgresql://u:hunter2@db/gateway?sslmode=prefer", "sslmode=prefer.*verify-full"),
+        ("postgresql://u:hunter2@db/gateway?sslcert=a.pem", "sslcert: write .*tls"),
+        ("postgresql://u:hunter2@db/gateway?target_session_attrs=any", "target_session_attrs: .*remove"),
+        ("postgresql://u:hunter2@db/gateway?fsync=off", "unknown option 'fsync'"),
+        ("postgresql://u@db/gateway?password=hun&ter2=x", "after password"),
     ],
 )
 def test_a_postgresql_url_that_cannot_be_read_is_refused(url: str, says: str) -> None:
@@ -114,6 +127,32 @@ def test_a_postgresql_url_that_cannot_be_read_is_refused(url: str, says: str) ->
         with pytest.raises(ValueError, match=says) as caught:
             read(url)
         assert not any(part in str(caught.value) for part in ("hunter2", "hun", "ter2"))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "protected"),
+    [
+        ("db.example", "verify-full"),
+        ("10.0.0.1,[2001:db8::1]", "verify-full verify-full"),
+        ("localhost,LOCALHOST:1,127.0.0.1,127.9.9.9,[::1]", "disable disable disable disable disable"),
+        ("localhost.example,127.0.0.1.example,0.0.0.0", "verify-full verify-full verify-full"),
+        ("%2Frun%2Fpostgresql,db,localhost", "disable verify-full disable"),
+    ],
+)
+def test_each_host_has_its_own_default(hosts: str, protected: str) -> None:
+    """By default TLS is verified for every host that is not local; a mode in the url applies to all but sockets."""
+    address = parse(f"postgresql://u@{hosts}/gateway")
+    assert " ".join(address.protection(host) for host in address.hosts) == protected
+    required = parse(f"postgresql://u@{hosts}/gateway?sslmode=require")
+    assert {required.protection(host) for host in required.hosts if not host.is_socket} == {"require"}
+
+
+def test_a_url_is_read_as_a_whole() -> None:
+    """Hosts, ports, credentials and the understood options arrive decoded."""
+    found = parse("postgresql://u%40x:p%2F%40@a:1,b,[::1]:3/db?search_path=wallets&target_session_attrs=read-write")
+    assert [str(host) for host in found.hosts] == ["a:1", "b:5432", "[::1]:3"]
+    assert (found.user, found.password, found.database, found.search_path) == ("u@x", "p/@", "db", "wallets")
+    assert [host.port for host in parse("postgresql:///db?host=/run/a,b&port=1,2").hosts] == [1, 2]
 
 
 async def test_a_postgresql_store_that_is_not_open_says_so() -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import Event, EventFilter
 from gateway.store.postgres import PostgresStore, events
-from gateway.store.postgres.address import parse
 from gateway.store.postgres.connection import UNBOUNDED, WRITING, Connection, connect
 from gateway.store.postgres.sequencer import Sequencer
+from gateway.store.postgres_url import parse
 from tests.gateway.store.samples import event
 from tests.support.waiting import until
 

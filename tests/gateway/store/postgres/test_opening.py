@@ -14,8 +14,8 @@ from gateway.store.factory import describe, stored_money_providers
 from gateway.store.migration_files import BREAKS, Migration, migrations
 from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore, connection
-from gateway.store.postgres.address import parse
 from gateway.store.postgres.migrations import migrate
+from gateway.store.postgres_url import parse
 from tests.gateway.store.postgres.inside import pool, value
 from tests.gateway.store.samples import deliver, opened, posting
 from tests.support.postgres import PostgresServer
@@ -207,9 +207,9 @@ async def test_a_server_that_is_too_old(empty_url: str, monkeypatch: pytest.Monk
 
 
 async def test_a_user_that_may_not_create(postgres: PostgresServer, empty_url: str) -> None:
-    """A user without a schema gets an error that says what is missing."""
+    """A user without a schema gets an error that says which command makes one."""
     await value(empty_url, "DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
-    with pytest.raises(StoreUnavailable, match="own its schema"):
+    with pytest.raises(StoreUnavailable, match=r"is version 0, .*run `session-gateway migrate` with the owner's role"):
         await PostgresStore(empty_url.replace("gateway@", "guest@")).open()
 
 
