@@ -5,6 +5,7 @@ from gateway.config.advice import warnings
 from gateway.config.diff import Changes, changes, requires_restart
 from gateway.config.load import load
 from gateway.config.problems import ConfigInvalid, Problem
+from gateway.config.secrets_in import secrets_in
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
@@ -46,5 +47,6 @@ __all__ = [
     "changes",
     "load",
     "requires_restart",
+    "secrets_in",
     "warnings",
 ]

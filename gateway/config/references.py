@@ -50,6 +50,24 @@ class ReferenceResolver:
             raise InvalidValue("a key of dots alone is dropped from a URL; write a long random one")
         return secret
 
+    def resolved(self, value: object) -> object:
+        """An adapter's key, each `{ env = … }` and `{ file = … }` in it as a Secret: an adapter reads neither."""
+        match value:
+            case {"env": _, **others} | {"file": _, **others} if not others:
+                return self.secret(value)
+            case dict():
+                return {key: self._resolved_at(f".{key}", inner) for key, inner in value.items()}
+            case list():
+                return [self._resolved_at(f"[{index}]", inner) for index, inner in enumerate(value)]
+            case _:
+                return value
+
+    def _resolved_at(self, place: str, value: object) -> object:
+        try:
+            return self.resolved(value)
+        except InvalidValue as invalid:
+            raise InvalidValue(f"{place}: {invalid}") from None
+
     def store_url(self, value: object) -> Secret:
         """A store's url. It can hold a password, so it is given like any secret."""
         return Secret(store_url(self.secret(value).reveal()))
