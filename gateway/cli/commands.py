@@ -21,7 +21,7 @@ from gateway.cli.output import (
     print_error,
     print_line,
 )
-from gateway.config import ConfigInvalid, warnings
+from gateway.config import ConfigInvalid, insecurities, production_problems, production_warnings, warnings
 
 if TYPE_CHECKING:
     from adapters.simulation import PlayerSession
@@ -74,18 +74,27 @@ def serve(
 
 
 @cli.command()
-def check(config: ConfigFile) -> None:
-    """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2."""
-    from gateway.server.validation import store_conflicts, validate
+def check(
+    config: ConfigFile,
+    production: Annotated[
+        bool, typer.Option("--production", help="Refuse also what a production deployment must not have.")
+    ] = False,
+) -> None:
+    """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2.
+
+    It also refuses short callback keys, and files of secrets that others can access: `serve` logs these and starts.
+    """
+    from gateway.server.validation import deployment, store_conflicts, validate
 
     settings = load_or_exit(config)
     try:
-        validate(settings)
+        checked = deployment(settings, validate(settings, conflicts=insecurities(settings)))
     except ConfigInvalid as invalid:
         exit_with_problems(config, invalid.problems)
-    if problems := asyncio.run(store_conflicts(settings)):
+    unfit = production_problems(checked) if production else ()
+    if problems := (*unfit, *asyncio.run(store_conflicts(settings))):
         exit_with_problems(config, problems)
-    for advice in warnings(settings):
+    for advice in production_warnings(checked) if production else warnings(settings):
         print_error(f"advice: {advice}")
     served = sum(not provider.retired for provider in settings.providers.values())
     print_line(f"{config}: valid, {served} providers")

@@ -7,7 +7,8 @@ import msgspec
 
 from adapters.contract import AdapterSettings, Secret, SensitiveFields
 from gateway.config.problems import ConfigInvalid, Problem, dotted, unknown_key
-from gateway.config.secrets_in import secrets_in
+from gateway.config.references import ReferencedSecret
+from gateway.config.secret_paths import secrets_in
 from gateway.config.settings import ProviderSettings
 from gateway.masking.mask import Mask
 
@@ -52,7 +53,7 @@ def _convert(provider: ProviderSettings, kind: type[SettingsT]) -> SettingsT:
     try:
         return msgspec.convert(dict(provider.extras), kind, dec_hook=decode)
     except msgspec.ValidationError as error:
-        message = str(error)
+        message = str(error).replace(ReferencedSecret.__name__, Secret.__name__)
     except Exception as bug:  # noqa: BLE001 - its traceback would show the message, which can hold a secret
         message = f"cannot be read, the adapter {provider.adapter} raised {type(bug).__name__}: {bug}"
     raise msgspec.ValidationError(Mask(SensitiveFields(), secrets).text(message))

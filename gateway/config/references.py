@@ -13,6 +13,16 @@ _SOURCES = 'a string, { env = "NAME" } or { file = "path" }'
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 
 
+class ReferencedSecret(Secret):
+    """A secret that is not written in the configuration: it comes from `file`, or from the environment."""
+
+    __slots__ = ("file",)
+
+    def __init__(self, value: str, file: Path | None = None) -> None:
+        super().__init__(value)
+        self.file = file
+
+
 @dataclass(frozen=True, slots=True)
 class ReferenceResolver:
     """The folder of the configuration file, and the environment. Its methods are parsers: they raise InvalidValue."""
@@ -36,7 +46,13 @@ class ReferenceResolver:
             raise InvalidValue(f"the secret{_source(value)} is empty")
         if not content.isprintable():
             raise InvalidValue(f"the secret{_source(value)} holds control characters, perhaps a second line break")
-        return Secret(content)
+        match value:
+            case {"file": str(name)}:
+                return ReferencedSecret(content, self.folder / name)
+            case {"env": _}:
+                return ReferencedSecret(content)
+            case _:
+                return Secret(content)
 
     def callback_key(self, value: object) -> Secret:
         """A secret that needs no encoding in a URL."""
@@ -70,7 +86,9 @@ class ReferenceResolver:
 
     def store_url(self, value: object) -> Secret:
         """A store's url. It can hold a password, so it is given like any secret."""
-        return Secret(store_url(self.secret(value).reveal()))
+        secret = self.secret(value)
+        store_url(secret.reveal())
+        return secret
 
     def _content(self, value: object) -> str:
         match value:

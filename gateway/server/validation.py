@@ -7,7 +7,16 @@ from urllib.parse import unquote, urlsplit
 
 from adapters.contract import Secret
 from adapters.registry import Registry
-from gateway.config import ClientTls, ConfigInvalid, GrpcServerKind, Problem, Settings, TlsFiles, secrets_in
+from gateway.config import (
+    ClientTls,
+    ConfigInvalid,
+    Deployment,
+    GrpcServerKind,
+    Problem,
+    Settings,
+    TlsFiles,
+    secrets_in,
+)
 from gateway.server.providers import ProviderBinding, bind_providers
 from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
@@ -134,6 +143,15 @@ def _load_client_tls(files: ClientTls) -> None:
         context.load_verify_locations(files.ca)
     if files.cert:
         context.load_cert_chain(files.cert, files.key)
+
+
+def deployment(settings: Settings, bindings: Mapping[str, ProviderBinding]) -> Deployment:
+    """What the rules for production look at."""
+    return Deployment(
+        settings,
+        {name: binding.account.settings for name, binding in bindings.items()},
+        frozenset(name for name, binding in bindings.items() if binding.adapter.callbacks),
+    )
 
 
 def secrets_of(settings: Settings, bindings: Mapping[str, ProviderBinding] | None = None) -> tuple[Secret, ...]:
