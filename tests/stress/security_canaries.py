@@ -134,6 +134,7 @@ async def search(folder: Path, rounds: int = 1, *, thorough: bool = False) -> Re
                 await _call(canaries, gateway)
                 await _call_back(canaries, config, gateway, http)
                 await _reload(canaries, config, gateway)
+                await _call(canaries, gateway)  # with the secrets of the good reload
                 await _observe(canaries, gateway, http)
                 await _administer(canaries, path, environ)
             await gateway.stop()

@@ -34,7 +34,9 @@ async def test_new_files_are_private(tmp_path: Path, mask: int) -> None:
     """Database, log, shared memory, lock and backup have mode 0600, whatever the umask leaves to others."""
     with umask(mask):
         store = SqliteStore(str(tmp_path / "gateway.db"))
-        await store.open()
+        with capture_logs() as lines:
+            await store.open()
+        assert lines == []  # no mode had to be changed
         await store.ping()
         assert modes(tmp_path) == dict.fromkeys(FILES, 0o600)
         back_up(tmp_path / "gateway.db", tmp_path / "copy.db")
