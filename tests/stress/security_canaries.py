@@ -280,7 +280,7 @@ async def _close(canaries: Canaries, stub: Any, provider: str, user: str, own_to
 
 
 async def _call_back(canaries: Canaries, config: _Configuration, gateway: Serving, http: aiohttp.ClientSession) -> None:
-    """Callbacks, right and wrong, each with canaries of its own in head and body."""
+    """Callbacks, right and wrong, each with separate canaries in head and body."""
     base = f"http://{gateway.ready_message['callbacks']}/callbacks"
     for provider in WRITTEN:
         ended = {"providerId": "canary", "sessionId": f"s-{provider}", "userId": "421"}
