@@ -23,7 +23,7 @@ from gateway.cli.output import (
     print_error,
     print_line,
 )
-from gateway.config import ConfigInvalid, Settings, warnings
+from gateway.config import ConfigInvalid, Settings, insecurities, production_problems, production_warnings, warnings
 from gateway.config.problems import InvalidValue
 from gateway.config.references import ReferenceResolver
 
@@ -78,21 +78,32 @@ def serve(
 
 
 @cli.command()
-def check(config: ConfigFile) -> None:
-    """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2."""
+def check(
+    config: ConfigFile,
+    production: Annotated[
+        bool, typer.Option("--production", help="Refuse also what a production deployment must not have.")
+    ] = False,
+) -> None:
+    """Check a configuration. Print what is wrong, with the path of each key. Exit 0 if nothing is wrong, else 2.
+
+    It also refuses short callback keys, and files of secrets that others can access: `serve` logs these and starts.
+    """
     from gateway.server.certificates import expiring, unusable, validities
-    from gateway.server.validation import store_conflicts, validate
+    from gateway.server.validation import deployment, store_conflicts, validate
 
     settings, now = load_or_exit(config), datetime.now(UTC)
     certificates = validities(settings)
     try:
-        validate(settings, conflicts=unusable(certificates, now))
+        conflicts = (*unusable(certificates, now), *insecurities(settings))
+        checked = deployment(settings, validate(settings, conflicts=conflicts))
     except ConfigInvalid as invalid:
         exit_with_problems(config, invalid.problems)
-    if problems := asyncio.run(store_conflicts(settings)):
+    unfit = production_problems(checked) if production else ()
+    if problems := (*unfit, *asyncio.run(store_conflicts(settings))):
         exit_with_problems(config, problems)
-    for advice in (*warnings(settings), *expiring(certificates, now)):
-        print_error(f"advice: {advice}")
+    advice = production_warnings(checked) if production else warnings(settings)
+    for problem in (*advice, *expiring(certificates, now)):
+        print_error(f"advice: {problem}")
     served = sum(not provider.retired for provider in settings.providers.values())
     print_line(f"{config}: valid, {served} providers")
 

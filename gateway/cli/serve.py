@@ -19,7 +19,7 @@ from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.server.ports import Ports
-from gateway.server.reload import reload
+from gateway.server.reload import log_insecurities, reload
 from gateway.server.supervisor import WorkerFailed, supervise
 from gateway.server.validation import secrets_of
 from gateway.server.wallet_server import WalletServer
@@ -38,6 +38,8 @@ def serve_gateway(config: Path, worker: str = "") -> None:
     with _exit_on_failure("gateway", config):
         settings = _load(config, worker)
         secrets = _configure_logs(settings)
+        if not worker:  # a supervisor logs them once for all workers
+            log_insecurities(settings)
         make = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
         reload_gateway = partial(reload, read=partial(_load, config, worker))
         _run(runner.run(make, reload=reload_gateway, supervised=bool(worker)))
@@ -48,6 +50,7 @@ def serve_workers(config: Path, workers: int) -> None:
     with _exit_on_failure("gateway", config):
         settings = _load(config)
         _configure_logs(settings)
+        log_insecurities(settings)
         if settings.store.is_sqlite:
             raise typer.BadParameter(
                 "SQLite serves one process: set [store] url to a postgresql:// url, or omit --workers",
@@ -64,6 +67,7 @@ def serve_wallet(config: Path) -> None:
     with _exit_on_failure("wallet", config):
         settings = _load(config)
         _configure_logs(settings)
+        log_insecurities(settings)
         _run(runner.run(partial(WalletServer, settings), reload=_ignore_reload))
 
 

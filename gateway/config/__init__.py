@@ -1,10 +1,12 @@
 """The configuration: one TOML file becomes one frozen Settings, or a list of all its problems."""
 
 from gateway.config.adapter import adapter_settings
-from gateway.config.advice import warnings
 from gateway.config.diff import Changes, changes, requires_restart
+from gateway.config.insecure import insecurities
 from gateway.config.load import load
 from gateway.config.problems import ConfigInvalid, Problem
+from gateway.config.production import Deployment, production_problems, production_warnings, warnings
+from gateway.config.secret_paths import secrets_in
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
@@ -29,6 +31,7 @@ __all__ = [
     "Changes",
     "ClientTls",
     "ConfigInvalid",
+    "Deployment",
     "GrpcServerKind",
     "GrpcSettings",
     "JournalSettings",
@@ -44,7 +47,11 @@ __all__ = [
     "WalletSettings",
     "adapter_settings",
     "changes",
+    "insecurities",
     "load",
+    "production_problems",
+    "production_warnings",
     "requires_restart",
+    "secrets_in",
     "warnings",
 ]

@@ -5,9 +5,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from adapters.contract import AdapterSettings, Secret
+from adapters.contract import AdapterSettings, Secret, SensitiveFields
 from gateway.config.problems import ConfigInvalid, Problem, dotted, unknown_key
+from gateway.config.references import ReferencedSecret
+from gateway.config.secret_paths import secrets_in
 from gateway.config.settings import ProviderSettings
+from gateway.masking.mask import Mask
 
 SettingsT = TypeVar("SettingsT", bound=AdapterSettings)
 
@@ -17,7 +20,7 @@ _COMMON_KEYS = frozenset(ProviderSettings.__struct_fields__) - {"name", "extras"
 def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> SettingsT:
     """The provider's extra keys as the settings type of its adapter. Raises ConfigInvalid.
 
-    A field of the type Secret takes a string, `{ env = … }` or `{ file = … }`.
+    A field of the type Secret takes a string, `{ env = … }` or `{ file = … }`. No problem shows its value.
     """
     path = f"providers.{provider.name}"
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -33,13 +36,30 @@ def adapter_settings(provider: ProviderSettings, kind: type[SettingsT]) -> Setti
     ]
     if not problems:
         try:
-            return msgspec.convert(dict(provider.extras), kind, dec_hook=_secret)
+            return _convert(provider, kind)
         except msgspec.ValidationError as error:
             problems.append(_with_path(path, str(error), fields.keys()))
     raise ConfigInvalid(tuple(problems))
 
 
-def _secret(kind: type[Any], value: object) -> object:
+def _convert(provider: ProviderSettings, kind: type[SettingsT]) -> SettingsT:
+    """Convert the keys. Raises ValidationError, for a bug of the adapter too, with all secrets masked."""
+    secrets = [*secrets_in(provider.extras)]
+
+    def decode(kind: type[Any], value: object) -> Secret:
+        secrets.append(_secret(kind, value))
+        return secrets[-1]
+
+    try:
+        return msgspec.convert(dict(provider.extras), kind, dec_hook=decode)
+    except msgspec.ValidationError as error:
+        message = str(error).replace(ReferencedSecret.__name__, Secret.__name__)
+    except Exception as bug:  # noqa: BLE001 - its traceback would show the message, which can hold a secret
+        message = f"cannot be read, the adapter {provider.adapter} raised {type(bug).__name__}: {bug}"
+    raise msgspec.ValidationError(Mask(SensitiveFields(), secrets).text(message))
+
+
+def _secret(kind: type[Any], value: object) -> Secret:
     if kind is Secret and isinstance(value, Secret):
         return value
     if kind is Secret and isinstance(value, str) and value:

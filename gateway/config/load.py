@@ -282,12 +282,7 @@ def _callback_keys(table: Table, references: ReferenceResolver) -> tuple[Secret,
 
 
 def _extras(table: Table, references: ReferenceResolver) -> Mapping[str, object]:
-    extras = table.unknown()
-    for key, value in extras.items():
-        # An adapter reads neither files nor the environment, so its secrets are resolved here.
-        if isinstance(value, dict) and value.keys() in ({"env"}, {"file"}):
-            extras[key] = table.optional(key, references.secret, Secret(""))
-    return MappingProxyType(extras)
+    return MappingProxyType({key: table.optional(key, references.resolved, None) for key in table.unknown()})
 
 
 def _shared_addresses(settings: Settings) -> Iterable[Problem]:

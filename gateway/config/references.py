@@ -13,6 +13,16 @@ _SOURCES = 'a string, { env = "NAME" } or { file = "path" }'
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 
 
+class ReferencedSecret(Secret):
+    """A secret that is not written in the configuration: it comes from `file`, or from the environment."""
+
+    __slots__ = ("file",)
+
+    def __init__(self, value: str, file: Path | None = None) -> None:
+        super().__init__(value)
+        self.file = file
+
+
 @dataclass(frozen=True, slots=True)
 class ReferenceResolver:
     """The folder of the configuration file, and the environment. Its methods are parsers: they raise InvalidValue."""
@@ -36,7 +46,13 @@ class ReferenceResolver:
             raise InvalidValue(f"the secret{_source(value)} is empty")
         if not content.isprintable():
             raise InvalidValue(f"the secret{_source(value)} holds control characters, perhaps a second line break")
-        return Secret(content)
+        match value:
+            case {"file": str(name)}:
+                return ReferencedSecret(content, self.folder / name)
+            case {"env": _}:
+                return ReferencedSecret(content)
+            case _:
+                return Secret(content)
 
     def callback_key(self, value: object) -> Secret:
         """A secret that needs no encoding in a URL."""
@@ -50,9 +66,29 @@ class ReferenceResolver:
             raise InvalidValue("a key of dots alone is dropped from a URL; write a long random one")
         return secret
 
+    def resolved(self, value: object) -> object:
+        """An adapter's key, each `{ env = … }` and `{ file = … }` in it as a Secret: an adapter reads neither."""
+        match value:
+            case {"env": _, **others} | {"file": _, **others} if not others:
+                return self.secret(value)
+            case dict():
+                return {key: self._resolved_at(f".{key}", inner) for key, inner in value.items()}
+            case list():
+                return [self._resolved_at(f"[{index}]", inner) for index, inner in enumerate(value)]
+            case _:
+                return value
+
+    def _resolved_at(self, place: str, value: object) -> object:
+        try:
+            return self.resolved(value)
+        except InvalidValue as invalid:
+            raise InvalidValue(f"{place}: {invalid}") from None
+
     def store_url(self, value: object) -> Secret:
         """A store's url. It can hold a password, so it is given like any secret."""
-        return Secret(store_url(self.secret(value).reveal()))
+        secret = self.secret(value)
+        store_url(secret.reveal())
+        return secret
 
     def _content(self, value: object) -> str:
         match value:

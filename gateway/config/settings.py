@@ -177,7 +177,8 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     breaker: BreakerLimits = BreakerLimits()
     retired: bool = False
     extras: Mapping[str, object] = msgspec.field(default_factory=lambda: MappingProxyType({}))
-    """The adapter's keys, as in the file; `{ env = … }` and `{ file = … }` are resolved to Secrets."""
+    """The adapter's keys, as in the file; `{ env = … }` and `{ file = … }` are resolved to Secrets at any depth. Which
+    plain strings are secret, only the adapter's settings type declares."""
 
     def __repr__(self) -> str:
         return f"ProviderSettings({self.name!r})"  # an adapter's keys can hold secrets

@@ -1,7 +1,9 @@
 """Finds known secrets in a text, as they are or encoded."""
 
+import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 from adapters.contract import Secret
 from gateway.masking.encodings import DecodedView, views
@@ -135,7 +137,19 @@ def _literals(value: str) -> Iterator[bytes]:
     if b" " in raw:
         yield raw.replace(b" ", b"+")  # as in forms
     if len(raw) >= _MIN_BASE64_BYTES:
-        yield from _in_base64(raw)
+        for encoded in _escaped(value, raw):
+            yield from _in_base64(encoded)
+
+
+def _escaped(value: str, raw: bytes) -> Iterable[bytes]:
+    """The secret as it is, and as it can stand in JSON or in a URL: these may be in base64 as a whole."""
+    in_json = {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return {
+        raw,
+        *(text.encode("utf-8", "surrogatepass") for text in in_json),
+        *(quote(raw, safe).encode() for safe in ("", "/")),
+        quote_plus(raw).encode(),
+    }
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:

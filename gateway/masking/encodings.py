@@ -67,23 +67,21 @@ class DecodedView:
 
 
 def views(text: DecodedView) -> Iterator[DecodedView]:
-    """The text itself, and each text that decoding JSON escapes and then percent escapes gives."""
-    for view in _layers(text, b"\\", _JSON_ESCAPE, _decode_json_escape):
-        yield from _layers(view, b"%", _PERCENT_ESCAPE, _decode_percent_escape)
-
-
-def _layers(
-    view: DecodedView, first_byte: bytes, escape: re.Pattern[bytes], decode: Callable[[bytes], bytes]
-) -> Iterator[DecodedView]:
-    yield view
-    for _ in range(_MAX_LAYERS):
-        if first_byte not in view.data:
-            return
-        child = view.decoded(escape, decode)
-        if child is None:
-            return
-        view = child
+    """The text itself, and each text that decoding layers of JSON and percent escapes gives, in any order."""
+    seen: set[bytes] = set()
+    waiting = [(text, 0, 0)]
+    while waiting:
+        view, json_layers, percent_layers = waiting.pop()
+        if view.data in seen:  # by another order
+            continue
+        seen.add(view.data)
         yield view
+        if json_layers < _MAX_LAYERS and b"\\" in view.data:
+            child = view.decoded(_JSON_ESCAPE, _decode_json_escape)
+            waiting += [(child, json_layers + 1, percent_layers)] if child else []
+        if percent_layers < _MAX_LAYERS and b"%" in view.data:
+            child = view.decoded(_PERCENT_ESCAPE, _decode_percent_escape)
+            waiting += [(child, json_layers, percent_layers + 1)] if child else []
 
 
 def _decode_json_escape(escape: bytes) -> bytes:

@@ -114,7 +114,7 @@ class Gateway:
         self._bindings = validate(settings, registry)
         self._shares_ports = shares_ports
         self._secrets = secrets or KnownSecrets(())
-        self._secrets.learn(secrets_of(settings))
+        self._secrets.learn(secrets_of(settings, self._bindings))
         self._metrics = Metrics()
         self._traces = open_traces(settings.traces.endpoint, settings.traces.sample_ratio)
         self._certificates = Certificates(settings)
@@ -182,7 +182,7 @@ class Gateway:
         conflicts = (*requires_restart(found), *missing_providers(await self.store.money_providers(), settings))
         bindings = await asyncio.to_thread(validate, settings, self._registry, conflicts)
         apply_certificates = await asyncio.to_thread(self._certificates.read, settings)
-        self._secrets.learn(secrets_of(settings))
+        self._secrets.learn(secrets_of(settings, bindings))
         providers = {name: self._create_or_rebuild(binding) for name, binding in bindings.items()}
         routes, authenticator = callback_routes(providers), callback_authenticator(bindings, settings.callbacks)
         clients = self._clients()

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.config import ConfigInvalid, Problem, Settings, changes, requires_restart
+from gateway.config import ConfigInvalid, Problem, Settings, changes, insecurities, requires_restart
 from gateway.server.gateway import Gateway
 from gateway.server.validation import store_conflicts, validate
 from gateway.store.base import StoreUnavailable
@@ -26,10 +26,17 @@ async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
         found = await gateway.reload(settings)
         logs.set_level("info")  # the result is logged at any configured level
         log.info("configuration reloaded", added=found.added, removed=found.removed, changed=found.changed)
+        await asyncio.to_thread(log_insecurities, settings)  # it reads the modes of files
         return settings
 
     if settings := await log_reload_failure(apply()):
         logs.set_level(settings.log.level)
+
+
+def log_insecurities(settings: Settings) -> None:
+    """Log what `check` would refuse as insecure, and what is served all the same."""
+    for problem in insecurities(settings):
+        log.warning("configuration insecure: check refuses it", path=problem.path, message=problem.message)
 
 
 async def validate_reload(before: Settings, read: Callable[[], Settings]) -> Settings:

@@ -3,11 +3,20 @@
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from adapters.contract import Secret
 from adapters.registry import Registry
-from gateway.config import ClientTls, ConfigInvalid, GrpcServerKind, Problem, Settings, TlsFiles
+from gateway.config import (
+    ClientTls,
+    ConfigInvalid,
+    Deployment,
+    GrpcServerKind,
+    Problem,
+    Settings,
+    TlsFiles,
+    secrets_in,
+)
 from gateway.outbound.tls import read_tls
 from gateway.server.providers import ProviderBinding, bind_providers, unusable_tls
 from gateway.server.wallets import calls_itself
@@ -15,6 +24,9 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
 from gateway.store.models import WalletKind
 from gateway.telemetry import tracer_factory
+
+_PASSWORD_OPTIONS = frozenset({"password", "sslpassword"})
+"""Options of a PostgreSQL url whose values are secret."""
 
 
 def validate(
@@ -125,23 +137,29 @@ def ssl_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def secrets_of(settings: Settings) -> tuple[Secret, ...]:
-    """Every secret of the configuration, for masking."""
-    of_providers = tuple(
-        secret
-        for provider in settings.providers.values()
-        for secret in (
-            *((provider.token,) if provider.token else ()),
-            *provider.callback_keys,
-            *(value for value in provider.extras.values() if isinstance(value, Secret)),
-        )
+def deployment(settings: Settings, bindings: Mapping[str, ProviderBinding]) -> Deployment:
+    """What the rules for production look at."""
+    return Deployment(
+        settings,
+        {name: binding.account.settings for name, binding in bindings.items()},
+        frozenset(name for name, binding in bindings.items() if binding.adapter.callbacks),
     )
-    return (*of_providers, *_passwords(settings.store.url))
+
+
+def secrets_of(settings: Settings, bindings: Mapping[str, ProviderBinding] | None = None) -> tuple[Secret, ...]:
+    """Every secret of the configuration, for masking.
+
+    Which plain strings of a provider's table are secret, its adapter declares: only with `bindings` they are found.
+    """
+    accounts = [binding.account for binding in (bindings or {}).values()]
+    found = (secret for secret in secrets_in([settings, *accounts]) if secret is not settings.store.url)
+    return (*found, *_passwords(settings.store.url))
 
 
 def _passwords(store_url: Secret) -> Iterator[Secret]:
-    """The password in a store's url: before the host, or among its options."""
+    """The passwords in a store's url, before the host and among its options: decoded, and as they are written."""
     parts = urlsplit(store_url.reveal())
-    if parts.password:
-        yield Secret(unquote(parts.password))
-    yield from (Secret(value) for name, value in parse_qsl(parts.query) if name == "password")
+    options = [option.partition("=") for option in parts.query.split("&")]
+    for written in (parts.password, *(value for name, _, value in options if name in _PASSWORD_OPTIONS)):
+        if written:
+            yield from (Secret(unquote(written)), Secret(written))

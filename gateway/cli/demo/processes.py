@@ -154,7 +154,7 @@ def _configuration(folder: Path, examples: Sequence[Example], keys: Mapping[str,
             "base_url": urls.get(example.adapter, "http://127.0.0.1:1"),
             "allow_plain_http": True,
             "allow_private_addresses": True,
-            "token": "demo-token",
+            "token": "demo-only-not-a-secret",
             **example.settings,
             **({"callback_keys": [keys[example.adapter]]} if example.adapter in keys else {}),
         }

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from gateway.store.base import StoreUnavailable
+from gateway.store.sqlite.file_modes import create_private, make_private
 from gateway.store.sqlite.migrations import migrate
 
 _ADVICE = {
@@ -38,7 +39,11 @@ def is_outage(error: BaseException) -> bool:
 
 
 def connect_writer(path: str, busy_seconds: float) -> sqlite3.Connection:
-    """The one connection that writes, its schema brought to this release's. Raises StoreUnavailable."""
+    """The one connection that writes, its schema brought to this release's. Raises StoreUnavailable.
+
+    The file is created for its owner alone, and an older one becomes so.
+    """
+    create_private(path)
     return _connect(path, busy_seconds, _prepare_writer)
 
 
@@ -65,6 +70,7 @@ def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA cache_size = -32768")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
     migrate(db, path)
+    make_private(path)
 
 
 def _prepare_reader(db: sqlite3.Connection, path: str) -> None:

@@ -1,10 +1,13 @@
 """One process per database: a second gateway on the same file would not see the first one's calls and events."""
 
 import fcntl
+import os
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from gateway.store.base import StoreUnavailable
+from gateway.store.sqlite.file_modes import PRIVATE
 
 
 class FileLock:
@@ -17,7 +20,8 @@ class FileLock:
     def acquire(self) -> None:
         """Raise StoreUnavailable where another process has the database open, or where its folder cannot be used."""
         try:
-            file = Path(f"{self._path}.lock").open("ab")  # noqa: SIM115 - held until `release`
+            lock = Path(f"{self._path}.lock")
+            file = open(lock, "ab", opener=partial(os.open, mode=PRIVATE))  # noqa: SIM115 - held until `release`
         except OSError as error:
             raise StoreUnavailable(
                 f"database {self._path}: {error.strerror}; its folder must exist, and let the gateway's user write"

@@ -22,6 +22,7 @@ from tests.support.gateway import callback_key, configuration, family_table, pro
 from tests.support.postgres import PostgresServer
 from tests.support.process import Serving, run, run_here, serving
 from tests.support.provider import ScriptedProvider, answering_after, scripted_provider
+from tests.support.reloadable import reloadable
 from tests.support.results import result_body
 
 RESULT = result_body()
@@ -134,7 +135,7 @@ async def test_check_accepts_a_valid_file(tmp_path: Path, provider: ScriptedProv
     config = configuration(
         tmp_path,
         family_table("lucky", "luckymonaco", provider.base_url),
-        provider_table("eliab", "eliab", provider.base_url, callback_keys='["a-key-that-opens-nothing"]'),
+        provider_table("eliab", "eliab", provider.base_url, callback_keys='["a-key-that-opens-nothing-at-all-here"]'),
     )
     ended = await run_here("check", "--config", str(config))
     assert ended.code == 0, ended.err
@@ -166,6 +167,36 @@ async def test_check_names_the_key_that_is_wrong(
     assert ended.code == 2
     assert f"{path}:" in ended.err
     assert "Traceback" not in ended.err
+
+
+async def test_an_insecure_file_is_refused_by_check_and_served(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """`check` refuses a short key and a secret that others can read; `serve` and a reload log both, and go on."""
+    (tmp_path / "token").write_text("configured-token")
+    (tmp_path / "token").chmod(0o644)
+    keys = {"callback_keys": '["short-key"]', "token": '{ file = "token" }'}
+    table = family_table("lucky", "luckymonaco", provider.base_url, **keys)
+    paths = ["providers.lucky.callback_keys[0]", "providers.lucky.token"]
+    async with reloadable(tmp_path, table) as gateway:
+        ended = await run("check", "--config", str(gateway.config))
+        await gateway.reload(table)
+        insecure = "configuration insecure: check refuses it"
+        await gateway.logged(insecure, times=4)
+        assert [line["path"] for line in gateway.lines() if line["event"] == insecure] == paths * 2
+        assert (await gateway.close()).outcome == sessions.OUTCOME_CLOSED
+    assert ended.code == 2
+    assert [line.split(": ")[1] for line in ended.err.splitlines()] == paths
+    assert "short-key" not in ended.err
+
+
+async def test_check_for_production_refuses_more(tmp_path: Path, provider: ScriptedProvider) -> None:
+    """`check --production` exits 2 for a test file that `check` accepts, and names each key."""
+    config = configuration(tmp_path, family_table("lucky", "luckymonaco", provider.base_url, callback_keys="[]"))
+    assert (await run_here("check", "--config", str(config))).code == 0
+    ended = await run_here("check", "--production", "--config", str(config))
+    assert ended.code == 2
+    assert {line.split(": ")[1] for line in ended.err.splitlines()} == {
+        f"providers.lucky.{key}" for key in ("allow_plain_http", "allow_private_addresses", "callback_keys", "token")
+    }
 
 
 async def test_serve_rejects_what_check_rejects(tmp_path: Path) -> None:

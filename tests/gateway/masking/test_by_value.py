@@ -1,7 +1,10 @@
 """Known secrets are found, however many there are."""
 
+import json
 from base64 import b64encode
+from collections.abc import Callable
 from hashlib import sha256
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -59,3 +62,34 @@ def test_learning_a_secret_keeps_the_known_ones() -> None:
     assert all(secrets.values.holds(secret) for secret in (old, new))
     data = f"{old.reveal()} {new.reveal()}".encode()
     assert sorted(found[:2] for found in secrets.values.find(data)) == [(0, 40), (41, 81)]
+
+
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "json": lambda text: json.dumps(text)[1:-1],
+    "json in UTF-8": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "url": lambda text: quote(text, safe=""),
+}
+
+
+@settings(deadline=None)
+@given(
+    secret=st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=4, max_size=20),
+    layers=st.lists(st.sampled_from(list(ESCAPES)), max_size=3),
+)
+def test_a_secret_is_found_in_any_order_of_escapes(secret: str, layers: list[str]) -> None:
+    """A URL in JSON, JSON in a URL, and each within the other: the secret does not stay readable."""
+    text = f"before {secret} after"
+    for layer in layers:
+        text = ESCAPES[layer](text)
+    assert SecretValueMatcher([Secret(secret)]).find(text.encode())
+
+
+@given(
+    secret=st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=8, max_size=20),
+    escape=st.sampled_from([*ESCAPES.values(), quote, quote_plus, str]),
+    before=st.binary(max_size=5),
+)
+def test_an_escaped_secret_is_found_in_base64(secret: str, escape: Callable[[str], str], before: bytes) -> None:
+    """JSON or a URL that is encoded as a whole hides no secret, at any offset."""
+    encoded = b64encode(before + escape(secret).encode() + b"after")
+    assert SecretValueMatcher([Secret(secret)]).find(encoded)
