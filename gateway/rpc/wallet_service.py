@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from adapters.contract import PromoPrize, Result
+from gateway.rpc import caller
 from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import RequestValidator
@@ -39,7 +40,7 @@ class WalletService(WalletServiceServicer):
         """Credit a Result exactly once."""
         provider, result = _result(request)
         async with self._store_timeout(context):
-            outcome = await self._wallet.apply(provider, result)
+            outcome = await self._wallet.apply(provider, result, caller.actor())
         if isinstance(outcome, PostingRefused):
             _refuse(outcome, request.user_id, request.currency)
         return pb.ApplyResultResponse(
@@ -74,7 +75,7 @@ class WalletService(WalletServiceServicer):
         fields.check()
         try:
             async with self._store_timeout(context):
-                account = await self._wallet.open_account(user_id, currency, opening)
+                account = await self._wallet.open_account(user_id, currency, opening, caller.actor())
         except ContentDiffers as differs:
             raise GatewayError(
                 ApiReason.ACCOUNT_EXISTS,

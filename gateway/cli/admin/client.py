@@ -58,9 +58,9 @@ class AdminClient:
         """One item with its callback."""
         return self._reconciliation.GetItem(reconciliation_pb.GetItemRequest(item_id=item_id), timeout=CALL_TIMEOUT_S)
 
-    def resolve(self, item_id: str, actor: str, reason: str) -> reconciliation_pb.Item:
+    def resolve(self, item_id: str, on_behalf_of: str, reason: str) -> reconciliation_pb.Item:
         """Mark an item as resolved."""
-        request = reconciliation_pb.ResolveItemRequest(item_id=item_id, actor=actor, reason=reason)
+        request = reconciliation_pb.ResolveItemRequest(item_id=item_id, on_behalf_of=on_behalf_of, reason=reason)
         return self._reconciliation.ResolveItem(request, timeout=CALL_TIMEOUT_S).item
 
     def callbacks(self, provider: str) -> Iterator[reconciliation_pb.RefusedCallback]:
@@ -69,9 +69,13 @@ class AdminClient:
         for page in _pages(self._reconciliation.ListRefusedCallbacks, request):
             yield from page.callbacks
 
-    def redeliver(self, exchange_id: str, actor: str, reason: str) -> reconciliation_pb.RedeliverCallbackResponse:
+    def redeliver(
+        self, exchange_id: str, on_behalf_of: str, reason: str
+    ) -> reconciliation_pb.RedeliverCallbackResponse:
         """Process a refused callback again."""
-        request = reconciliation_pb.RedeliverCallbackRequest(exchange_id=exchange_id, actor=actor, reason=reason)
+        request = reconciliation_pb.RedeliverCallbackRequest(
+            exchange_id=exchange_id, on_behalf_of=on_behalf_of, reason=reason
+        )
         return self._reconciliation.RedeliverCallback(request, timeout=CALL_TIMEOUT_S)
 
     def transaction(self, provider: str, reference: str) -> transaction_pb.Transaction:
@@ -89,14 +93,14 @@ class AdminClient:
         """The configured providers with their health."""
         return self._sessions.ListProviders(session_pb.ListProvidersRequest(), timeout=CALL_TIMEOUT_S).providers
 
-    def disable_provider(self, provider: str, actor: str, reason: str) -> provider_pb.DisableProviderResponse:
+    def disable_provider(self, provider: str, on_behalf_of: str, reason: str) -> provider_pb.DisableProviderResponse:
         """Stop all calls to a provider."""
-        request = provider_pb.DisableProviderRequest(provider=provider, actor=actor, reason=reason)
+        request = provider_pb.DisableProviderRequest(provider=provider, on_behalf_of=on_behalf_of, reason=reason)
         return self._providers.DisableProvider(request, timeout=CALL_TIMEOUT_S)
 
-    def enable_provider(self, provider: str, actor: str, reason: str) -> provider_pb.EnableProviderResponse:
+    def enable_provider(self, provider: str, on_behalf_of: str, reason: str) -> provider_pb.EnableProviderResponse:
         """Allow calls to a provider again."""
-        request = provider_pb.EnableProviderRequest(provider=provider, actor=actor, reason=reason)
+        request = provider_pb.EnableProviderRequest(provider=provider, on_behalf_of=on_behalf_of, reason=reason)
         return self._providers.EnableProvider(request, timeout=CALL_TIMEOUT_S)
 
     def state_changes(self, provider: str) -> Iterator[provider_pb.ProviderStateChange]:

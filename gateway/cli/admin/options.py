@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per 
 Provider = Annotated[str, typer.Option(help="Only this provider.")]
 User = Annotated[str, typer.Option(help="Only this player.")]
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of entries.")]
-Actor = Annotated[str, typer.Option(help="Your name, for the record.")]
+Actor = Annotated[str, typer.Option(help="Your name, for the record, beside that of your certificate or token.")]
 Reason = Annotated[str, typer.Option(help="The reason, for the record.")]
 
 

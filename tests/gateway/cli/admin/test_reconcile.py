@@ -51,12 +51,16 @@ async def test_an_item_is_resolved_with_actor_and_reason(gateway: AdminHarness) 
     await gateway.deliver("ref-1", "ref-2")
     first, second = await gateway.lines("list", "--provider", "lucky", "--user", "421")
     (settled,) = await gateway.lines("resolve", first["id"], "--actor", "ada", "--reason", "paid by hand")
-    assert (settled["resolution"]["actor"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
+    resolution = settled["resolution"]
+    assert (resolution["actor"], resolution["on_behalf_of"]) == ("anonymous", "ada")
+    assert resolution["reason"] == "paid by hand"
     assert await gateway.lines("list") == [second]
     again = await gateway.run("resolve", first["id"], "--actor", "eve", "--reason", "me too")
     assert (again.code, again.out) == (1, "")
     assert again.err.startswith("ITEM_RESOLVED: ")
-    assert "ada: paid by hand" in again.err
+    assert "by anonymous on behalf of ada: paid by hand" in again.err
+    listed = await gateway.run("list", "--resolved")
+    assert "by anonymous on behalf of ada: paid by hand" in " ".join(listed.out.split())
 
 
 async def test_tables_are_printed(gateway: AdminHarness) -> None:
@@ -72,6 +76,10 @@ async def test_tables_are_printed(gateway: AdminHarness) -> None:
     callbacks = await gateway.run("callbacks")
     for text in (item["exchange_id"], "ACCOUNT_UNKNOWN", "yes"):
         assert text in callbacks.out
+    still_refused = await gateway.run("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "perhaps")
+    assert still_refused.code == 1
+    callbacks = await gateway.run("callbacks")
+    assert "by anonymous on behalf of ada: perhaps" in " ".join(callbacks.out.split())
     await gateway.serving.open_account(opening_balance="0")
     redelivered = await gateway.run("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "account opened")
     for text in ("CREDITED", "transactionId"):
@@ -113,7 +121,7 @@ async def test_a_rejected_call_exits_1(gateway: AdminHarness) -> None:
     """The gateway's reason and message are printed."""
     for arguments, reason in (
         (("show", "nothing"), "ITEM_UNKNOWN: there is no item nothing"),
-        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: actor is required"),
+        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: on_behalf_of is required"),
         (("redeliver", "nothing", "--actor", "ada", "--reason", "x"), "CALLBACK_UNKNOWN: no callback nothing"),
         (("transaction", "lucky", "nothing"), "TRANSACTION_UNKNOWN: nothing was credited"),
     ):
