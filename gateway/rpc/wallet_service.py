@@ -24,10 +24,17 @@ _MESSAGES = {
 
 
 class WalletService(WalletServiceServicer):
-    """The built-in ledger, for microservices and for gateways that use it as the operator's wallet."""
+    """The built-in ledger, for microservices and for gateways that use it as the operator's wallet.
 
-    def __init__(self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float]) -> None:
+    `comes_by_callback` says whether the Results of a provider come by callback, and so never over gRPC. It is asked for
+    each call.
+    """
+
+    def __init__(
+        self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float], comes_by_callback: Callable[[str], bool]
+    ) -> None:
         self._wallet = wallet
+        self._comes_by_callback = comes_by_callback
         self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
 
     def add_to(self, server: Any) -> None:
@@ -39,6 +46,8 @@ class WalletService(WalletServiceServicer):
     ) -> pb.ApplyResultResponse:
         """Credit a Result exactly once."""
         provider, result = _result(request)
+        if self._comes_by_callback(provider):
+            raise _results_come_by_callback(provider)
         async with self._store_timeout(context):
             outcome = await self._wallet.apply(provider, result, caller.actor())
         if isinstance(outcome, PostingRefused):
@@ -118,6 +127,16 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
     )
     fields.check()
     return provider, result
+
+
+def _results_come_by_callback(provider: str) -> GatewayError:
+    # A caller that credits a reference before the provider does takes it away: the provider's Result is refused then.
+    return GatewayError(
+        ApiReason.RESULTS_COME_BY_CALLBACK,
+        f"the Results of provider '{provider}' come here by callback, and nothing was credited: to credit one that was "
+        "refused, use ReconciliationService.RedeliverCallback; for other money, use a name that is no such provider's",
+        provider=provider,
+    )
 
 
 def _refuse(refused: PostingRefused, user_id: str, currency: str) -> NoReturn:

@@ -37,7 +37,7 @@ async def a_ledger(folder: Path) -> AsyncIterator[WalletService]:
     ledger = BuiltinWallet(store, lambda: NOW)
     await ledger.open_account("421", "USD", Decimal(100), ADA)
     try:
-        yield WalletService(ledger, lambda: 10)
+        yield WalletService(ledger, lambda: 10, lambda _: False)
     finally:
         await store.close()
 
