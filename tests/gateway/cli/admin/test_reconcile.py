@@ -170,7 +170,7 @@ async def test_a_gateway_that_does_not_answer_is_reported() -> None:
 
 
 async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
-    """If certificates are required, those of the configuration and the operator's own are accepted, and none is not."""
+    """If certificates are required, the operator's own is accepted, and none is not: the gateway's is not presented."""
     authority = trustme.CA()
     server, client = authority.issue_cert("gateway.example.com"), authority.issue_cert("ada.example.com")
     for name, certificate in (("", server), ("my-", client)):
@@ -187,7 +187,10 @@ async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
             for name in ("ca", "cert", "key")
             for part in (f"--{name}", f"{tmp_path}/{'my-' * (name != 'ca')}{name}.pem")
         )
-        assert (await run_here(*there, "--config", str(config), *named)).code == 0
+        without = await run_here(*there, "--config", str(config), *named)
+        assert without.code == 2
+        assert "--token-file" in without.err
+        assert (await run_here(*there, "--config", str(config), *own[2:], *named)).code == 0
         assert (await run_here(*there, *own, *named)).code == 0
         for refused in (there, (*there, *own), (*there, *own[:2], *named)):
             ended = await run_here(*refused)
