@@ -1,12 +1,15 @@
 """A Result that comes by callback cannot be credited over gRPC, on each engine."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
+from adapters.contract import Result
 from gateway.config import load
+from gateway.server.providers import bind_providers, receives_results
 from gateway.server.wallet_server import WalletServer
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.v1.wallet_service_pb2_grpc import WalletServiceStub
@@ -79,6 +82,15 @@ async def test_other_names_are_credited(gateway: Running, provider: str) -> None
     """A provider without Results by callback, and a name that is not configured."""
     assert not (await gateway.wallet.ApplyResult(credit(provider, "2"))).replayed
     assert await cash(gateway) == "3"
+
+
+def test_callback_keys_alone_bring_no_results(tmp_path: Path) -> None:
+    """A dialect whose callbacks are other notifications has keys too, and its name may be credited."""
+    binding = bind_providers(load(configuration(tmp_path, LUCKY), {}))["lucky"]
+    assert receives_results(binding)
+    others = {path: each for path, each in binding.adapter.callbacks.items() if each.notification is not Result}
+    assert others
+    assert not receives_results(replace(binding, adapter=replace(binding.adapter, callbacks=others)))
 
 
 async def test_an_invalid_field_is_reported_first(gateway: Running) -> None:

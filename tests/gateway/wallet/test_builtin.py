@@ -12,6 +12,7 @@ from msgspec import structs
 from adapters.contract import Result
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import (
+    THE_GATEWAY,
     Applied,
     Balance,
     Direction,
@@ -100,6 +101,16 @@ async def test_a_result_over_grpc_is_applied_once(books: Books) -> None:
     assert [line.verdict for line in lines] == ["ACCOUNT_UNKNOWN", "CREDITED", "CREDITED", "REFERENCE_REUSED"]
     assert [line.operation for line in lines] == ["apply_result", "open_account", "apply_result", "apply_result"]
     assert {line.actor for line in lines} == {ADA}
+
+
+async def test_a_caller_that_repeats_a_callbacks_result_gets_no_line(books: Books) -> None:
+    """The credit is not that caller's: the journal names nobody else for it."""
+    await books.wallet.open_account("421", "USD", Decimal(0), ADA)
+    first = await credit(books.wallet)
+    assert isinstance(first, Applied)
+    assert await books.wallet.apply("monaco", RESULT, ADA) == structs.replace(first, replayed=True)
+    (line,) = await books.store.exchanges()
+    assert (line.direction, line.actor) == (Direction.INBOUND, THE_GATEWAY)
 
 
 async def test_readiness_is_the_stores(books: Books) -> None:
