@@ -22,7 +22,7 @@ from gateway.masking.ranges import MASK
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Journal
 from gateway.store.ids import new_id
-from gateway.store.models import Direction, Exchange, Redelivery
+from gateway.store.models import Actor, Direction, Exchange, Redelivery
 from gateway.telemetry.logs import bind
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class Redeliveries:
         route = self._route_or_obstacle(kept)
         return route if isinstance(route, str) else ""
 
-    async def redeliver(self, exchange_id: str, actor: str, reason: str) -> Exchange:
+    async def redeliver(self, exchange_id: str, actor: Actor, reason: str) -> Exchange:
         """Process a stored callback again, and return the redelivery's line of the journal.
 
         Raises GatewayError CALLBACK_UNKNOWN and NOT_REDELIVERABLE, and StoreUnavailable.
@@ -76,7 +76,8 @@ class Redeliveries:
             started_at=self._clock(),
             path=route.url_path(request.query),  # there may be more secrets to mask than when it was stored
             request=kept.request,
-            redelivery=Redelivery(exchange_id, actor, reason),
+            redelivery=Redelivery(exchange_id, reason),
+            actor=actor,
         )
         bind(request_id=callback.id, provider=kept.provider)
         try:
@@ -89,7 +90,8 @@ class Redeliveries:
             "callback redelivered",
             exchange_id=line.id,
             redelivery_of=exchange_id,
-            actor=actor,
+            actor=actor.caller,
+            on_behalf_of=actor.on_behalf_of,
             provider=line.provider,
             path=line.operation,
             verdict=line.verdict,
@@ -133,7 +135,8 @@ class Redeliveries:
 def _unusable(kept: Exchange) -> str:
     """Why a line cannot be redelivered under any configuration."""
     if kept.direction is not Direction.INBOUND:
-        return "it is no callback but a call to the provider, which is repeated with its request_id"
+        is_call = kept.direction is Direction.OUTBOUND
+        return f"it is no callback{' but a call to the provider, which is repeated with its request_id' * is_call}"
     if kept.verdict in _SUCCESSES:
         return f"its verdict was {kept.verdict}: there is nothing left to do"
     if kept.trimmed:

@@ -24,7 +24,7 @@ from adapters.contract import (
 )
 from gateway.callbacks.response import refuse_unsendable
 from gateway.masking.mask import Mask
-from gateway.store.models import Direction, Exchange, Message, Redelivery
+from gateway.store.models import THE_GATEWAY, Actor, Direction, Exchange, Message, Redelivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,8 @@ class InboundCallback(msgspec.Struct, frozen=True):
     """See `Route.url_path`."""
     request: Message = Message()
     redelivery: Redelivery | None = None
+    actor: Actor = THE_GATEWAY
+    """Who asked for a redelivery."""
 
     def with_request(self, request: HttpRequest) -> "InboundCallback":
         """This callback with its request, masked."""
@@ -148,4 +150,5 @@ class InboundCallback(msgspec.Struct, frozen=True):
             detail=outcome.detail,
             peer=self.peer,
             redelivery=self.redelivery,
+            actor=self.actor,
         )

@@ -70,7 +70,7 @@ class ProviderService(ProviderServiceServicer):
     ) -> tuple[pb.ProviderStateChange | None, bool]:
         fields = RequestValidator()
         provider = fields.text("provider", request.provider, required=True)
-        actor = fields.required_text("actor", request.actor)
+        actor = fields.actor(request.on_behalf_of, request.actor)
         reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check(provider=provider)
         if provider not in self._providers:
@@ -86,6 +86,7 @@ def _state_change(change: ProviderStateChange) -> pb.ProviderStateChange:
         provider=change.provider,
         state=f"PROVIDER_STATE_{change.state.name}",
         time=timestamp(change.at),
-        actor=change.actor,
+        actor=change.actor.caller,
         reason=change.reason,
+        on_behalf_of=change.actor.on_behalf_of,
     )

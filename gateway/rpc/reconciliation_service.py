@@ -11,12 +11,13 @@ from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_pa
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import AlreadyResolved, Items, Journal
 from gateway.store.models import (
+    THE_GATEWAY,
+    Actor,
     Direction,
     Exchange,
     ItemFilter,
     ReconciliationItem,
     ReconciliationKind,
-    Redelivery,
     Resolution,
 )
 from gateway.v1 import reconciliation_service_pb2 as pb
@@ -41,7 +42,7 @@ class Redeliverer(Protocol):
         """Why a journal line cannot be redelivered; '' where it can."""
         ...
 
-    async def redeliver(self, exchange_id: str, actor: str, reason: str) -> Exchange:
+    async def redeliver(self, exchange_id: str, actor: Actor, reason: str) -> Exchange:
         """Redeliver it. Returns the redelivery's journal line. Raises GatewayError and StoreUnavailable."""
         ...
 
@@ -109,7 +110,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         """Resolve an item."""
         fields = RequestValidator()
         item_id = fields.text("item_id", request.item_id, required=True)
-        actor = fields.required_text("actor", request.actor)
+        actor = fields.actor(request.on_behalf_of, request.actor)
         reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check()
         try:
@@ -145,7 +146,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         """Deliver a stored callback again."""
         fields = RequestValidator()
         exchange_id = fields.text("exchange_id", request.exchange_id, required=True)
-        actor = fields.required_text("actor", request.actor)
+        actor = fields.actor(request.on_behalf_of, request.actor)
         reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check()
         async with self._store_timeout(context):
@@ -167,12 +168,19 @@ class ReconciliationService(ReconciliationServiceServicer):
             redeliverable=not obstacle,
             not_redeliverable_because=obstacle,
             body=_text(line.request.body),
-            redelivery=_redelivery(line.redelivery) if line.redelivery else None,
+            redelivery=_redelivery(line),
         )
 
 
-def _redelivery(redelivery: Redelivery) -> pb.Redelivery:
-    return pb.Redelivery(exchange_id=redelivery.exchange_id, actor=redelivery.actor, reason=redelivery.reason)
+def _redelivery(line: Exchange) -> pb.Redelivery | None:
+    if line.redelivery is None:
+        return None
+    return pb.Redelivery(
+        exchange_id=line.redelivery.exchange_id,
+        actor=line.actor.caller,
+        on_behalf_of=line.actor.on_behalf_of,
+        reason=line.redelivery.reason,
+    )
 
 
 def _item(item: ReconciliationItem) -> pb.Item:
@@ -194,7 +202,12 @@ def _item(item: ReconciliationItem) -> pb.Item:
 
 
 def _resolution(resolution: Resolution) -> pb.Resolution:
-    return pb.Resolution(time=timestamp(resolution.at), actor=resolution.actor, reason=resolution.reason)
+    return pb.Resolution(
+        time=timestamp(resolution.at),
+        actor=resolution.actor.caller,
+        on_behalf_of=resolution.actor.on_behalf_of,
+        reason=resolution.reason,
+    )
 
 
 def _unknown(item_id: str) -> GatewayError:
@@ -202,13 +215,13 @@ def _unknown(item_id: str) -> GatewayError:
 
 
 def _already_resolved(item: ReconciliationItem) -> GatewayError:
-    actor, reason = (item.resolution.actor, item.resolution.reason) if item.resolution else ("", "")
+    actor, reason = (item.resolution.actor, item.resolution.reason) if item.resolution else (THE_GATEWAY, "")
     return GatewayError(
         ApiReason.ITEM_RESOLVED,
-        f"item {item.id} is already resolved by {actor or 'the gateway'}: {reason}. Nothing was changed",
+        f"item {item.id} is already resolved by {actor}: {reason}. Nothing was changed",
         certainty=None,
         provider=item.provider,
-        details=(("actor", actor), ("reason", reason)),
+        details=(("actor", actor.caller), ("on_behalf_of", actor.on_behalf_of), ("reason", reason)),
     )
 
 

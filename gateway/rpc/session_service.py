@@ -6,12 +6,14 @@ from typing import Any
 from uuid import uuid4
 
 from adapters.contract import CloseSession, Device, Outcome, Secret
+from gateway.rpc import caller
 from gateway.rpc.deadline import Context, seconds_left
 from gateway.rpc.event_stream import EventStreams
 from gateway.rpc.validation import MAX_TOKEN_LENGTH, RequestValidator, timestamp
 from gateway.sessions.close_recorder import CloseAnswer
 from gateway.sessions.close_service import CloseService
 from gateway.sessions.provider import Provider
+from gateway.sessions.provider_switch import Disabled
 from gateway.store.models import EventFilter, EventType
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
@@ -60,8 +62,9 @@ class SessionService(SessionServiceServicer):
             ),
         )
         reason = fields.text("reason", request.reason)
+        actor = caller.actor(fields.text("on_behalf_of", request.on_behalf_of.strip()))
         fields.check(provider=provider, request_id=request_id)
-        answer = await self._close_service.close(request_id, provider, call, reason, self._deadline(context))
+        answer = await self._close_service.close(request_id, provider, call, reason, self._deadline(context), actor)
         return _close_response(answer)
 
     async def WatchEvents(  # noqa: N802 - the proto's name
@@ -148,7 +151,14 @@ def _health(provider: Provider) -> pb.ProviderHealth:
         circuit=f"CIRCUIT_STATE_{provider.admission.circuit}",
         in_flight_calls=provider.admission.in_flight,
         queued_calls=provider.admission.queued,
-        disabled=pb.ProviderDisabled(actor=disabled.actor, reason=disabled.reason, time=timestamp(disabled.since))
-        if disabled
-        else None,
+        disabled=_disabled(disabled) if disabled else None,
+    )
+
+
+def _disabled(disabled: Disabled) -> pb.ProviderDisabled:
+    return pb.ProviderDisabled(
+        actor=disabled.actor.caller,
+        on_behalf_of=disabled.actor.on_behalf_of,
+        reason=disabled.reason,
+        time=timestamp(disabled.since),
     )

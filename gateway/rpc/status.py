@@ -33,6 +33,7 @@ class ApiReason(StrEnum):
     ITEM_UNKNOWN = "ITEM_UNKNOWN"
     ITEM_RESOLVED = "ITEM_RESOLVED"
     TRANSACTION_UNKNOWN = "TRANSACTION_UNKNOWN"
+    RESULTS_COME_BY_CALLBACK = "RESULTS_COME_BY_CALLBACK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ TABLE: dict[StrEnum, Row] = {
     ApiReason.ITEM_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     ApiReason.ITEM_RESOLVED: Row(grpc.StatusCode.FAILED_PRECONDITION),
     ApiReason.TRANSACTION_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
+    ApiReason.RESULTS_COME_BY_CALLBACK: Row(grpc.StatusCode.FAILED_PRECONDITION),
 }
 
 

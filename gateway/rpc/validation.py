@@ -9,8 +9,10 @@ from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from gateway.rpc import caller
 from gateway.sessions.errors import FieldViolation, GatewayError, Reason
 from gateway.store.base import PageTokenUnknown
+from gateway.store.models import Actor
 from gateway.wallet import formats
 from gateway.wallet.formats import MAX_ID_LENGTH
 
@@ -68,8 +70,18 @@ class RequestValidator:
         return value.lower()
 
     def required_text(self, field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> str:
-        """What an operator writes: an actor, or a reason. Required, and not blank."""
+        """What an operator writes, such as a reason. Required, and not blank."""
         return self.text(field, value.strip(), required=True, max_length=max_length)
+
+    def actor(self, on_behalf_of: str, deprecated_actor: str) -> Actor:
+        """The caller, and the person on whose behalf it acts, who is required where the caller has no name.
+
+        `deprecated_actor` is read as that person where `on_behalf_of` is empty.
+        """
+        field, value = ("on_behalf_of", on_behalf_of)
+        if deprecated_actor and not on_behalf_of.strip():
+            field, value = ("actor", deprecated_actor)
+        return caller.actor(self.text(field, value.strip(), required=caller.is_anonymous()))
 
     def page_size(self, value: int, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
         """The maximum number of entries of a page: the default for 0, and never more than `maximum`."""

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from adapters.contract import PromoPrize, Result
+from gateway.rpc import caller
 from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import RequestValidator
@@ -23,10 +24,17 @@ _MESSAGES = {
 
 
 class WalletService(WalletServiceServicer):
-    """The built-in ledger, for microservices and for gateways that use it as the operator's wallet."""
+    """The built-in ledger, for microservices and for gateways that use it as the operator's wallet.
 
-    def __init__(self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float]) -> None:
+    `comes_by_callback` says whether the Results of a provider come by callback, and so never over gRPC. It is asked for
+    each call.
+    """
+
+    def __init__(
+        self, wallet: BuiltinWallet, default_deadline_s: Callable[[], float], comes_by_callback: Callable[[str], bool]
+    ) -> None:
         self._wallet = wallet
+        self._comes_by_callback = comes_by_callback
         self._store_timeout = partial(store_timeout, default_deadline_s=default_deadline_s, store="the ledger")
 
     def add_to(self, server: Any) -> None:
@@ -38,8 +46,10 @@ class WalletService(WalletServiceServicer):
     ) -> pb.ApplyResultResponse:
         """Credit a Result exactly once."""
         provider, result = _result(request)
+        if self._comes_by_callback(provider):
+            raise _results_come_by_callback(provider)
         async with self._store_timeout(context):
-            outcome = await self._wallet.apply(provider, result)
+            outcome = await self._wallet.apply(provider, result, caller.actor())
         if isinstance(outcome, PostingRefused):
             _refuse(outcome, request.user_id, request.currency)
         return pb.ApplyResultResponse(
@@ -74,7 +84,7 @@ class WalletService(WalletServiceServicer):
         fields.check()
         try:
             async with self._store_timeout(context):
-                account = await self._wallet.open_account(user_id, currency, opening)
+                account = await self._wallet.open_account(user_id, currency, opening, caller.actor())
         except ContentDiffers as differs:
             raise GatewayError(
                 ApiReason.ACCOUNT_EXISTS,
@@ -117,6 +127,16 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
     )
     fields.check()
     return provider, result
+
+
+def _results_come_by_callback(provider: str) -> GatewayError:
+    # A caller that credits a reference before the provider does takes it away: the provider's Result is refused then.
+    return GatewayError(
+        ApiReason.RESULTS_COME_BY_CALLBACK,
+        f"the Results of provider '{provider}' come here by callback, and nothing was credited: to credit one that was "
+        "refused, use ReconciliationService.RedeliverCallback; for other money, use a name that is no such provider's",
+        provider=provider,
+    )
 
 
 def _refuse(refused: PostingRefused, user_id: str, currency: str) -> NoReturn:

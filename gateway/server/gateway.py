@@ -40,6 +40,7 @@ from gateway.server.providers import (
     callback_routes,
     create_provider,
     rebuild_provider,
+    receives_results,
 )
 from gateway.server.tls import Certificates
 from gateway.server.validation import changed_wallet, missing_providers, secrets_of, validate
@@ -257,8 +258,12 @@ class Gateway:
             ProviderService(self.provider_switches, self.store, self.providers, deadline_s),
         ]
         if isinstance(self.wallet, BuiltinWallet):
-            servicers.append(WalletService(self.wallet, deadline_s))
+            servicers.append(WalletService(self.wallet, deadline_s, self._comes_by_callback))
         return servicers
+
+    def _comes_by_callback(self, provider: str) -> bool:
+        binding = self._bindings.get(provider)
+        return binding is not None and receives_results(binding)
 
     async def _check_store(self) -> None:
         """Raises ConfigInvalid where the settings contradict what the store holds."""

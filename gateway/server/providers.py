@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from adapters.contract import Account, Adapter
+from adapters.contract import Account, Adapter, Result
 from adapters.registry import Registry, RegistryError, find
 from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
 from gateway.callbacks.routing import CallbackProvider, Routes, routes_of
@@ -68,6 +68,12 @@ def bind_providers(settings: Settings, registry: Registry | None = None) -> Mapp
 def unusable_tls(path: str, error: OSError) -> Problem:
     """The problem of TLS files that are not PEM, or do not belong together."""
     return Problem(path, f"cannot be used ({error}); name PEM files, and the unencrypted key of that certificate")
+
+
+def receives_results(binding: ProviderBinding) -> bool:
+    """Whether the provider can send Results here by callback."""
+    callbacks = binding.adapter.callbacks.values()
+    return bool(binding.settings.callback_keys) and any(callback.notification is Result for callback in callbacks)
 
 
 def simulated(settings: Settings, name: str, registry: Registry | None = None) -> tuple["Simulator[Any]", Account[Any]]:

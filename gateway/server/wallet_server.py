@@ -25,7 +25,8 @@ class WalletListening:
 class WalletServer:
     """A WalletService on a store: built from the settings' [grpc] and [store], started once, stopped once.
 
-    Configured providers are ignored. Raises ConfigInvalid.
+    Configured providers are ignored: it receives no callbacks, and the gateways that do send it the Results of all
+    providers. Raises ConfigInvalid.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -35,7 +36,7 @@ class WalletServer:
         self._certificates = Certificates(settings)
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size, tls=settings.store.tls)
         wallet = BuiltinWallet(self._store, now)
-        services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s)]
+        services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s, _no_callbacks)]
         native = settings.grpc.server is GrpcServerKind.NATIVE
         self._rpc = rpc.RpcServer(services, native=native, limits=rpc_limits(settings.grpc))
 
@@ -54,6 +55,10 @@ class WalletServer:
         """Accept no more calls, finish those in flight, and close."""
         await self._rpc.stop(STOP_GRACE_S)
         await self._store.close()
+
+
+def _no_callbacks(_provider: str) -> bool:
+    return False
 
 
 def _other_target(settings: Settings) -> tuple[Problem, ...]:

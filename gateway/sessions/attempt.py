@@ -28,7 +28,7 @@ from gateway.outbound.retry import retry_after_s
 from gateway.sessions.errors import REASON_BY_FAULT, REASON_BY_REFUSAL, RETRYABLE, FieldViolation, GatewayError, Reason
 from gateway.sessions.provider import Provider
 from gateway.store.ids import new_id
-from gateway.store.models import Direction, Exchange, Message
+from gateway.store.models import Actor, Direction, Exchange, Message
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.tracing import Attributes, Kind, SpanResult, active
 
@@ -61,12 +61,12 @@ class AttemptResult(msgspec.Struct, frozen=True):
         """How long the exchange took."""
         return (self.ended_at - self.started_at).total_seconds()
 
-    async def exchange(self) -> Exchange:
+    async def exchange(self, actor: Actor) -> Exchange:
         """The journal entry, masked. Made when it is recorded: a caller waits for a failure, not for this."""
         size = max(len(message.body) for message in (self.request, self.reply) if message)
-        return await run_sized(size, self._exchange)
+        return await run_sized(size, lambda: self._exchange(actor))
 
-    def _exchange(self) -> Exchange:
+    def _exchange(self, actor: Actor) -> Exchange:
         result, reply = self.result, self.reply
         error = result if isinstance(result, GatewayError) else None
         return Exchange(
@@ -87,6 +87,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
             certainty=error.certainty if error else None,
             detail=error.message if error else "",
             attempt_uuid=self.attempt.uuid,
+            actor=actor,
         )
 
     def _masked(self, message: HttpRequest | HttpReply) -> Message:

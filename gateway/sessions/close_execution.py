@@ -21,7 +21,7 @@ from gateway.sessions.errors import REASON_BY_ADMISSION_FAULT, RETRYABLE, Gatewa
 from gateway.sessions.provider import Provider
 from gateway.store.base import StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.models import CloseRecord, Target
+from gateway.store.models import Actor, CloseRecord, Target
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.metrics import Metrics
 
@@ -49,6 +49,7 @@ class CloseExecution:
         self,
         request_id: str,
         target: Target,
+        actor: Actor,
         provider: Provider,
         call: CloseSession,
         deadline: Deadline,
@@ -64,6 +65,7 @@ class CloseExecution:
         """The last caller left before anything was sent. Nothing is sent any more."""
         self.waiters = 0
         """Callers that wait for the result."""
+        self._actor = actor
         self._provider = provider
         self._call = call
         self._recorder = recorder
@@ -150,7 +152,7 @@ class CloseExecution:
             self._count(sent)
             if isinstance(sent.result, Closed):
                 return await self._recorder.record_success(
-                    self.request_id, self.target, sent.result, await sent.exchange()
+                    self.request_id, self.target, sent.result, await sent.exchange(self._actor)
                 )
             await self._record_and_wait(sent.result, sent)
 
@@ -161,7 +163,7 @@ class CloseExecution:
         if delay_s is None:
             self._set_result(last)
         recorded = await self._recorder.record_failure(
-            self.request_id, self.target, error, self._earlier, await sent.exchange()
+            self.request_id, self.target, error, self._earlier, await sent.exchange(self._actor)
         )
         if delay_s is None or not recorded or not self.waiters:  # the callers may have left meanwhile
             raise last
@@ -228,7 +230,7 @@ class CloseExecution:
         )
         try:
             with self.deadline.call_when_passed(partial(self._set_result, error)):
-                record = await self._recorder.record_intent(self.request_id, self.target)
+                record = await self._recorder.record_intent(self.request_id, self.target, self._actor)
         except StoreUnavailable as unavailable:
             log.warning("intent not recorded", error=str(unavailable))
             raise error from unavailable

@@ -12,6 +12,7 @@ from gateway.store.base import CloseStore, ContentDiffers, StoreUnavailable
 from gateway.store.closures import combine_certainty
 from gateway.store.ids import new_id
 from gateway.store.models import (
+    Actor,
     CloseFailure,
     CloseRecord,
     CloseSuccess,
@@ -46,12 +47,12 @@ class CloseRecorder:
         self._store = store
         self._clock = clock
 
-    async def record_intent(self, request_id: str, target: Target) -> CloseRecord:
+    async def record_intent(self, request_id: str, target: Target, actor: Actor) -> CloseRecord:
         """Make the intent durable. Raises StoreUnavailable, and GatewayError where the request_id has another target;
         then nothing may be sent.
         """
         try:
-            return await self._store.begin_close(request_id, target, self._clock())
+            return await self._store.begin_close(request_id, target, self._clock(), actor)
         except ContentDiffers as differs:
             raise request_id_conflict(request_id, differs.field) from None
 

@@ -19,7 +19,7 @@ from gateway.sessions.close_recorder import CloseAnswer, CloseRecorder, request_
 from gateway.sessions.errors import GatewayError, Reason, provider_unknown
 from gateway.sessions.provider import Provider
 from gateway.store.base import CloseStore
-from gateway.store.models import Target
+from gateway.store.models import Actor, Target
 from gateway.telemetry.logs import bind
 from gateway.telemetry.metrics import Metrics
 
@@ -44,15 +44,18 @@ class CloseService:
         self._latest = math.inf
 
     async def close(
-        self, request_id: str, provider: str, call: CloseSession, reason: str, deadline_at: float
+        self, request_id: str, provider: str, call: CloseSession, reason: str, deadline_at: float, actor: Actor
     ) -> CloseAnswer:
         """End sessions. `deadline_at` is the caller's deadline, by the loop's clock.
+
+        `actor` is not compared: another may repeat the call. The intent keeps the first; a line of the journal has the
+        one whose call made the attempt.
 
         Raises GatewayError, at the latest ANSWER_MARGIN_S before the deadline.
         """
         bind(request_id=request_id, provider=provider)  # in every log line of the call and of its execution
         try:
-            answer = await self._close(request_id, provider, call, reason, deadline_at)
+            answer = await self._close(request_id, provider, call, reason, deadline_at, actor)
         except GatewayError as error:
             # A name that a caller made up does not become a label.
             known = provider if provider in self._providers else ""
@@ -77,7 +80,7 @@ class CloseService:
             await asyncio.wait([execution.task for execution in self._executions.values()])
 
     async def _close(
-        self, request_id: str, name: str, call: CloseSession, reason: str, deadline_at: float
+        self, request_id: str, name: str, call: CloseSession, reason: str, deadline_at: float, actor: Actor
     ) -> CloseAnswer:
         started = monotonic()
         work_until, answer_by = min(deadline_at - WORK_MARGIN_S, self._latest), deadline_at - ANSWER_MARGIN_S
@@ -99,7 +102,7 @@ class CloseService:
                 GatewayError(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target, answer_by
             )
         execution = CloseExecution(
-            request_id, target, provider, call, Deadline(work_until), self._recorder, self._clock, self._metrics
+            request_id, target, actor, provider, call, Deadline(work_until), self._recorder, self._clock, self._metrics
         )
         self._executions[request_id] = execution
         execution.start().add_done_callback(lambda _: self._executions.pop(request_id))

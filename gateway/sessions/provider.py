@@ -86,7 +86,11 @@ class Provider:
             f"{self.name} was disabled by {disabled.actor} at {disabled.since:%Y-%m-%d %H:%M:%SZ}, and nothing was "
             f"sent. Reason: {disabled.reason}. To enable it: `session-gateway provider enable {self.name}` or "
             "ProviderService.EnableProvider",
-            details=(("actor", disabled.actor), ("reason", disabled.reason)),
+            details=(
+                ("actor", disabled.actor.caller),
+                ("on_behalf_of", disabled.actor.on_behalf_of),
+                ("reason", disabled.reason),
+            ),
         )
 
     def watch(self, changed: Callable[..., None]) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from gateway.store.base import ProviderSwitchStore, StoreUnavailable
-from gateway.store.models import ProviderState, ProviderStateChange
+from gateway.store.models import Actor, ProviderState, ProviderStateChange
 from gateway.telemetry.errors import log_unexpected_error
 
 log = structlog.get_logger(__name__)
@@ -20,9 +20,9 @@ POLL_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Disabled:
-    """Which operator disabled a provider, why, and since when."""
+    """Who disabled a provider, why, and since when."""
 
-    actor: str
+    actor: Actor
     reason: str
     since: datetime
 
@@ -77,7 +77,7 @@ class ProviderSwitches:
                 await self._task
 
     async def change(
-        self, provider: str, to: ProviderState, actor: str, reason: str
+        self, provider: str, to: ProviderState, actor: Actor, reason: str
     ) -> tuple[ProviderStateChange | None, bool]:
         """Disable or enable a provider, here at once. Returns the stored change, and whether this call made it.
 
@@ -116,7 +116,8 @@ class ProviderSwitches:
             "provider state changed",
             provider=change.provider,
             state=change.state.name.lower(),
-            actor=change.actor,
+            actor=change.actor.caller,
+            on_behalf_of=change.actor.on_behalf_of,
             reason=change.reason,
             since=change.at.isoformat(),
         )

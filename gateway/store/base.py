@@ -11,7 +11,9 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from gateway.store.models import (
+    THE_GATEWAY,
     AccountOpened,
+    Actor,
     Applied,
     Balance,
     CloseFailure,
@@ -82,8 +84,12 @@ RecordsT = TypeVar("RecordsT", bound=PostingRecords)
 class CloseStore(Protocol):
     """Requests to end sessions, their attempts and outcomes."""
 
-    async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
+    async def begin_close(
+        self, request_id: str, target: Target, now: datetime, actor: Actor = THE_GATEWAY
+    ) -> CloseRecord:
         """Store the intent and count one attempt, unless the target is settled: then only return the record.
+
+        `actor` is stored with the intent, and not compared: where the request is known its first actor stays.
 
         The record's `attempts` is the number of the attempt begun; its `certainty` is that of the attempts before it
         (None where there was none). Raises ContentDiffers where the request_id has another target.
@@ -152,8 +158,13 @@ class Events(Protocol):
 class Ledger(Protocol):
     """The built-in ledger's accounts and postings."""
 
-    async def open_account(self, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
-        """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
+    async def open_account(
+        self, user_id: str, currency: str, opening: Decimal, now: datetime, line: Exchange | None = None
+    ) -> AccountOpened:
+        """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance').
+
+        `line` is stored in the same transaction, where this call opens the account.
+        """
         ...
 
     async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused: ...
@@ -244,7 +255,7 @@ class Items(Protocol):
 
     async def find_item(self, id: str) -> ReconciliationItem | None: ...
 
-    async def resolve_item(self, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+    async def resolve_item(self, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:
         """Resolve an open item. Raises LookupError where there is none of this id, and AlreadyResolved.
 
         What an operator has resolved stays so, also when the same is refused again.
@@ -256,7 +267,7 @@ class ProviderSwitchStore(Protocol):
     """Changes of providers' states: disabled and enabled, by which operator."""
 
     async def change_provider_state(
-        self, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
+        self, provider: str, to: ProviderState, actor: Actor, reason: str, now: datetime
     ) -> tuple[ProviderStateChange | None, bool]:
         """Change a provider's state, with a line in the journal: the newest change, and whether this call made it.
 

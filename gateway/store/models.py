@@ -20,6 +20,22 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     next_token: str = ""
 
 
+class Actor(msgspec.Struct, frozen=True):
+    """Who acted: the caller of an RPC, and the person on whose behalf it acted, where one was given."""
+
+    caller: str = ""
+    """'' is the gateway itself, or a provider."""
+    on_behalf_of: str = ""
+
+    def __str__(self) -> str:
+        name = self.caller or "the gateway"
+        return f"{name} on behalf of {self.on_behalf_of}" if self.on_behalf_of else name
+
+
+THE_GATEWAY = Actor()
+"""What no caller asked for."""
+
+
 # --- Journal ----------------------------------------------------------------------------------------------------------
 
 
@@ -27,12 +43,13 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 class Direction(StrEnum):
     """OUTBOUND is a call of the gateway, INBOUND a provider's callback.
 
-    OPERATOR is no exchange: an operator disabled or enabled the provider.
+    The others are no exchanges. OPERATOR disabled or enabled the provider, CALLER credited the built-in ledger by RPC.
     """
 
     OUTBOUND = "OUTBOUND"
     INBOUND = "INBOUND"
     OPERATOR = "OPERATOR"
+    CALLER = "CALLER"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -43,10 +60,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Redelivery(msgspec.Struct, frozen=True):
-    """An operator's redelivery of a callback: which line of the journal, by whom, and why."""
+    """An operator's redelivery of a callback: which line of the journal, and why."""
 
     exchange_id: str
-    actor: str
     reason: str
 
 
@@ -57,16 +73,14 @@ class Exchange(msgspec.Struct, frozen=True):
     direction: Direction
     provider: str
     operation: str
-    """'close_session', a callback's path, or 'switch_off' and 'switch_on'."""
-    method: str
-    path: str
-    request: Message
+    """'close_session', a callback's path, 'switch_off' and 'switch_on', or 'apply_result' and 'open_account'."""
     started_at: datetime
     ended_at: datetime
     verdict: str
-    """An outcome, a failure's reason, 'ACCEPTED', 'CREDITED', or the fault returned to the provider; 'SWITCHED_OFF' and
-    'SWITCHED_ON'.
-    """
+    """An outcome, a failure's reason, 'ACCEPTED', 'CREDITED', or a fault; 'SWITCHED_OFF' and 'SWITCHED_ON'."""
+    method: str = ""
+    path: str = ""
+    request: Message = Message()
     request_id: str = ""
     attempt: int = 0
     status: int = 0
@@ -75,13 +89,15 @@ class Exchange(msgspec.Struct, frozen=True):
     certainty: Certainty | None = None
     """Of a failed call; None for a success and for callbacks."""
     detail: str = ""
-    """For an operator: what went wrong, or why the state was changed."""
+    """For an operator: what went wrong, why the state was changed, or what was credited."""
     peer: str = ""
-    """Inbound: the address that the callback came from. Of a state change: its actor."""
+    """Inbound: the address that the callback came from. Of a state change: its caller."""
     attempt_uuid: str = ""
     redelivery: Redelivery | None = None
     trimmed: bool = False
     """Heads and bodies were removed by age."""
+    actor: Actor = THE_GATEWAY
+    """Who caused it."""
 
 
 # --- Provider states --------------------------------------------------------------------------------------------------
@@ -103,7 +119,7 @@ class ProviderStateChange(msgspec.Struct, frozen=True):
     number: int
     """Among the provider's, from 1 on. A provider is enabled at first, so that odd ones disable it."""
     at: datetime
-    actor: str
+    actor: Actor
     reason: str
 
     @property
@@ -118,14 +134,12 @@ class ProviderStateChange(msgspec.Struct, frozen=True):
             direction=Direction.OPERATOR,
             provider=self.provider,
             operation=f"switch_{self.state.lower()}",
-            method="",
-            path="",
-            request=Message(),
             started_at=self.at,
             ended_at=self.at,
             verdict=f"SWITCHED_{self.state}",
             detail=self.reason,
-            peer=self.actor,
+            peer=self.actor.caller,
+            actor=self.actor,
         )
 
 
@@ -181,6 +195,8 @@ class CloseRecord(msgspec.Struct, frozen=True):
     settled: CloseSuccess | None
     certainty: Certainty | None
     """Of all attempts so far together: UNKNOWN once one of them is, or was begun and never concluded."""
+    actor: Actor = THE_GATEWAY
+    """Who asked for it first."""
 
 
 # --- Events -----------------------------------------------------------------------------------------------------------
@@ -350,10 +366,10 @@ class ReconciliationKind(StrEnum):
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """How an item was resolved; `actor` is '' for the gateway itself."""
+    """How an item was resolved."""
 
     at: datetime
-    actor: str
+    actor: Actor
     reason: str
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.models import (
+    Actor,
     CloseRecord,
     CloseSuccess,
     Credit,
@@ -29,7 +30,7 @@ from gateway.store.models import (
 EXCHANGE_COLUMNS = """
 id, direction, provider, operation, method, path, request_head, request_body, reply_head, reply_body, started_at,
 ended_at, verdict, request_id, attempt, status, certainty, detail, peer, attempt_uuid, redelivery_of, redelivered_by,
-redelivery_why, trimmed
+redelivery_why, trimmed, actor, on_behalf_of
 """
 
 EVENT_COLUMNS = "id, type, time, provider, user_id, session_id, request_id, reference"
@@ -41,11 +42,11 @@ provider, reference, kind, transaction_id, user_id, currency, amount, round_id, 
 promo_reference, created_at
 """
 
-STATE_CHANGE_COLUMNS = "id, provider, number, switched_at, switched_by, reason"
+STATE_CHANGE_COLUMNS = "id, provider, number, switched_at, switched_by, reason, on_behalf_of"
 
 CLOSE_COLUMNS = """
-request_id, user_id, clear_history, reason, provider, session_id, game_id, attempts, under_way, certainty, outcome,
-answer_code, answer_description, answer_http_status, end_time
+request_id, user_id, clear_history, reason, actor, on_behalf_of, provider, session_id, game_id, attempts, under_way,
+certainty, outcome, answer_code, answer_description, answer_http_status, end_time
 """
 
 Values = tuple[Any, ...]
@@ -97,16 +98,17 @@ class RowCodec:
             exchange.peer,
             exchange.attempt_uuid,
             redelivery.exchange_id if redelivery is not None else "",
-            text(redelivery.actor) if redelivery is not None else "",
+            text(exchange.actor.caller) if redelivery is not None else "",
             text(redelivery.reason) if redelivery is not None else "",
             exchange.trimmed,
+            *self.actor_values(exchange.actor),
         )
 
     def exchange(self, row: Row) -> Exchange:
         """The journal line in a row."""
         redelivery = None
         if row["redelivery_of"]:
-            redelivery = Redelivery(row["redelivery_of"], row["redelivered_by"], row["redelivery_why"])
+            redelivery = Redelivery(row["redelivery_of"], row["redelivery_why"])
         return Exchange(
             id=row["id"],
             direction=Direction(row["direction"]),
@@ -128,6 +130,8 @@ class RowCodec:
             attempt_uuid=row["attempt_uuid"],
             redelivery=redelivery,
             trimmed=bool(row["trimmed"]),
+            # A release before the column `actor` wrote only `redelivered_by`.
+            actor=Actor(row["actor"] or row["redelivered_by"], row["on_behalf_of"]),
         )
 
     def event_values(self, event: Event) -> Values:
@@ -175,7 +179,8 @@ class RowCodec:
         """The reconciliation item in a row."""
         resolution = None
         if row["resolved_at"] is not None:
-            resolution = Resolution(self.time_of(row["resolved_at"]), row["resolved_by"], row["resolution"])
+            actor = Actor(row["resolved_by"], row["resolved_on_behalf_of"])
+            resolution = Resolution(self.time_of(row["resolved_at"]), actor, row["resolution"])
         return ReconciliationItem(
             id=row["id"],
             provider=row["provider"],
@@ -234,8 +239,9 @@ class RowCodec:
             change.provider,
             change.number,
             self.time(change.at),
-            self.text(change.actor),
+            self.text(change.actor.caller),
             self.text(change.reason),
+            self.text(change.actor.on_behalf_of),
         )
 
     def state_change(self, row: Row) -> ProviderStateChange:
@@ -245,7 +251,7 @@ class RowCodec:
             provider=row["provider"],
             number=row["number"],
             at=self.time_of(row["switched_at"]),
-            actor=row["switched_by"],
+            actor=Actor(row["switched_by"], row["on_behalf_of"]),
             reason=row["reason"],
         )
 
@@ -280,7 +286,12 @@ class RowCodec:
             attempts=row["attempts"],
             settled=settled,
             certainty=certainty if settled is None else None,
+            actor=Actor(row["actor"], row["on_behalf_of"]),
         )
+
+    def actor_values(self, actor: Actor) -> Values:
+        """Of two columns: the caller, and the person on whose behalf it acted."""
+        return (self.text(actor.caller), self.text(actor.on_behalf_of))
 
 
 def certainty_of(text: str | None) -> Certainty | None:

@@ -25,29 +25,33 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gateway/v1/provider_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x01\n\x13ProviderStateChange\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.gateway.v1.ProviderState\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"I\n\x16\x44isableProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"a\n\x17\x44isableProviderResponse\x12\x35\n\x0cstate_change\x18\x01 \x01(\x0b\x32\x1f.gateway.v1.ProviderStateChange\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"H\n\x15\x45nableProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"`\n\x16\x45nableProviderResponse\x12\x35\n\x0cstate_change\x18\x01 \x01(\x0b\x32\x1f.gateway.v1.ProviderStateChange\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"Z\n\x1fListProviderStateChangesRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"s\n ListProviderStateChangesResponse\x12\x36\n\rstate_changes\x18\x01 \x03(\x0b\x32\x1f.gateway.v1.ProviderStateChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*h\n\rProviderState\x12\x1e\n\x1aPROVIDER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PROVIDER_STATE_DISABLED\x10\x01\x12\x1a\n\x16PROVIDER_STATE_ENABLED\x10\x02\x32\xbd\x02\n\x0fProviderService\x12Z\n\x0f\x44isableProvider\x12\".gateway.v1.DisableProviderRequest\x1a#.gateway.v1.DisableProviderResponse\x12W\n\x0e\x45nableProvider\x12!.gateway.v1.EnableProviderRequest\x1a\".gateway.v1.EnableProviderResponse\x12u\n\x18ListProviderStateChanges\x12+.gateway.v1.ListProviderStateChangesRequest\x1a,.gateway.v1.ListProviderStateChangesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gateway/v1/provider_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x13ProviderStateChange\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.gateway.v1.ProviderState\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x07 \x01(\t\"c\n\x16\x44isableProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\x05\x61\x63tor\x18\x02 \x01(\tB\x02\x18\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"a\n\x17\x44isableProviderResponse\x12\x35\n\x0cstate_change\x18\x01 \x01(\x0b\x32\x1f.gateway.v1.ProviderStateChange\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"b\n\x15\x45nableProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\x05\x61\x63tor\x18\x02 \x01(\tB\x02\x18\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"`\n\x16\x45nableProviderResponse\x12\x35\n\x0cstate_change\x18\x01 \x01(\x0b\x32\x1f.gateway.v1.ProviderStateChange\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"Z\n\x1fListProviderStateChangesRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"s\n ListProviderStateChangesResponse\x12\x36\n\rstate_changes\x18\x01 \x03(\x0b\x32\x1f.gateway.v1.ProviderStateChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*h\n\rProviderState\x12\x1e\n\x1aPROVIDER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PROVIDER_STATE_DISABLED\x10\x01\x12\x1a\n\x16PROVIDER_STATE_ENABLED\x10\x02\x32\xbd\x02\n\x0fProviderService\x12Z\n\x0f\x44isableProvider\x12\".gateway.v1.DisableProviderRequest\x1a#.gateway.v1.DisableProviderResponse\x12W\n\x0e\x45nableProvider\x12!.gateway.v1.EnableProviderRequest\x1a\".gateway.v1.EnableProviderResponse\x12u\n\x18ListProviderStateChanges\x12+.gateway.v1.ListProviderStateChangesRequest\x1a,.gateway.v1.ListProviderStateChangesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.provider_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROVIDERSTATE']._serialized_start=806
-  _globals['_PROVIDERSTATE']._serialized_end=910
+  _globals['_DISABLEPROVIDERREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_DISABLEPROVIDERREQUEST'].fields_by_name['actor']._serialized_options = b'\030\001'
+  _globals['_ENABLEPROVIDERREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_ENABLEPROVIDERREQUEST'].fields_by_name['actor']._serialized_options = b'\030\001'
+  _globals['_PROVIDERSTATE']._serialized_start=880
+  _globals['_PROVIDERSTATE']._serialized_end=984
   _globals['_PROVIDERSTATECHANGE']._serialized_start=83
-  _globals['_PROVIDERSTATECHANGE']._serialized_end=249
-  _globals['_DISABLEPROVIDERREQUEST']._serialized_start=251
-  _globals['_DISABLEPROVIDERREQUEST']._serialized_end=324
-  _globals['_DISABLEPROVIDERRESPONSE']._serialized_start=326
-  _globals['_DISABLEPROVIDERRESPONSE']._serialized_end=423
-  _globals['_ENABLEPROVIDERREQUEST']._serialized_start=425
-  _globals['_ENABLEPROVIDERREQUEST']._serialized_end=497
-  _globals['_ENABLEPROVIDERRESPONSE']._serialized_start=499
-  _globals['_ENABLEPROVIDERRESPONSE']._serialized_end=595
-  _globals['_LISTPROVIDERSTATECHANGESREQUEST']._serialized_start=597
-  _globals['_LISTPROVIDERSTATECHANGESREQUEST']._serialized_end=687
-  _globals['_LISTPROVIDERSTATECHANGESRESPONSE']._serialized_start=689
-  _globals['_LISTPROVIDERSTATECHANGESRESPONSE']._serialized_end=804
-  _globals['_PROVIDERSERVICE']._serialized_start=913
-  _globals['_PROVIDERSERVICE']._serialized_end=1230
+  _globals['_PROVIDERSTATECHANGE']._serialized_end=271
+  _globals['_DISABLEPROVIDERREQUEST']._serialized_start=273
+  _globals['_DISABLEPROVIDERREQUEST']._serialized_end=372
+  _globals['_DISABLEPROVIDERRESPONSE']._serialized_start=374
+  _globals['_DISABLEPROVIDERRESPONSE']._serialized_end=471
+  _globals['_ENABLEPROVIDERREQUEST']._serialized_start=473
+  _globals['_ENABLEPROVIDERREQUEST']._serialized_end=571
+  _globals['_ENABLEPROVIDERRESPONSE']._serialized_start=573
+  _globals['_ENABLEPROVIDERRESPONSE']._serialized_end=669
+  _globals['_LISTPROVIDERSTATECHANGESREQUEST']._serialized_start=671
+  _globals['_LISTPROVIDERSTATECHANGESREQUEST']._serialized_end=761
+  _globals['_LISTPROVIDERSTATECHANGESRESPONSE']._serialized_start=763
+  _globals['_LISTPROVIDERSTATECHANGESRESPONSE']._serialized_end=878
+  _globals['_PROVIDERSERVICE']._serialized_start=987
+  _globals['_PROVIDERSERVICE']._serialized_end=1304
 # @@protoc_insertion_point(module_scope)

@@ -20,30 +20,34 @@ PROVIDER_STATE_DISABLED: ProviderState
 PROVIDER_STATE_ENABLED: ProviderState
 
 class ProviderStateChange(_message.Message):
-    __slots__ = ("id", "provider", "state", "time", "actor", "reason")
+    __slots__ = ("id", "provider", "state", "time", "actor", "reason", "on_behalf_of")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     id: str
     provider: str
     state: ProviderState
     time: _timestamp_pb2.Timestamp
     actor: str
     reason: str
-    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., state: _Optional[_Union[ProviderState, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., state: _Optional[_Union[ProviderState, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class DisableProviderRequest(_message.Message):
-    __slots__ = ("provider", "actor", "reason")
+    __slots__ = ("provider", "actor", "reason", "on_behalf_of")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     provider: str
     actor: str
     reason: str
-    def __init__(self, provider: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, provider: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class DisableProviderResponse(_message.Message):
     __slots__ = ("state_change", "changed")
@@ -54,14 +58,16 @@ class DisableProviderResponse(_message.Message):
     def __init__(self, state_change: _Optional[_Union[ProviderStateChange, _Mapping]] = ..., changed: _Optional[bool] = ...) -> None: ...
 
 class EnableProviderRequest(_message.Message):
-    __slots__ = ("provider", "actor", "reason")
+    __slots__ = ("provider", "actor", "reason", "on_behalf_of")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     provider: str
     actor: str
     reason: str
-    def __init__(self, provider: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, provider: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class EnableProviderResponse(_message.Message):
     __slots__ = ("state_change", "changed")

@@ -25,43 +25,47 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gateway/v1/reconciliation_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\nResolution\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xa0\x02\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.gateway.v1.ItemKind\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\x12\r\n\x05\x66ield\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xchange_id\x18\x0b \x01(\t\x12*\n\nresolution\x18\x0c \x01(\x0b\x32\x16.gateway.v1.Resolution\"n\n\x10ListItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x10\n\x08resolved\x18\x05 \x01(\x08\"M\n\x11ListItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.gateway.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0eGetItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"`\n\x0fGetItemResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.gateway.v1.Item\x12-\n\x08\x63\x61llback\x18\x02 \x01(\x0b\x32\x1b.gateway.v1.RefusedCallback\"D\n\x12ResolveItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"5\n\x13ResolveItemResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.gateway.v1.Item\"@\n\nRedelivery\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x98\x02\n\x0fRefusedCallback\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07verdict\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0c\n\x04peer\x18\x07 \x01(\t\x12\x15\n\rredeliverable\x18\x08 \x01(\x08\x12!\n\x19not_redeliverable_because\x18\t \x01(\t\x12\x0c\n\x04\x62ody\x18\n \x01(\t\x12*\n\nredelivery\x18\x0b \x01(\x0b\x32\x16.gateway.v1.Redelivery\"V\n\x1bListRefusedCallbacksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\"g\n\x1cListRefusedCallbacksResponse\x12.\n\tcallbacks\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.RefusedCallback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x18RedeliverCallbackRequest\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"a\n\x19RedeliverCallbackResponse\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t*\xa1\x01\n\x08ItemKind\x12\x19\n\x15ITEM_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18ITEM_KIND_RESULT_REFUSED\x10\x01\x12\x1c\n\x18ITEM_KIND_RESULT_UNKNOWN\x10\x02\x12\x1b\n\x17ITEM_KIND_CLOSE_UNKNOWN\x10\x03\x12!\n\x1dITEM_KIND_RESULT_CONTRADICTED\x10\x04\x32\xc2\x03\n\x15ReconciliationService\x12H\n\tListItems\x12\x1c.gateway.v1.ListItemsRequest\x1a\x1d.gateway.v1.ListItemsResponse\x12\x42\n\x07GetItem\x12\x1a.gateway.v1.GetItemRequest\x1a\x1b.gateway.v1.GetItemResponse\x12N\n\x0bResolveItem\x12\x1e.gateway.v1.ResolveItemRequest\x1a\x1f.gateway.v1.ResolveItemResponse\x12i\n\x14ListRefusedCallbacks\x12\'.gateway.v1.ListRefusedCallbacksRequest\x1a(.gateway.v1.ListRefusedCallbacksResponse\x12`\n\x11RedeliverCallback\x12$.gateway.v1.RedeliverCallbackRequest\x1a%.gateway.v1.RedeliverCallbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gateway/v1/reconciliation_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\nResolution\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"\xa0\x02\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.gateway.v1.ItemKind\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\x12\r\n\x05\x66ield\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xchange_id\x18\x0b \x01(\t\x12*\n\nresolution\x18\x0c \x01(\x0b\x32\x16.gateway.v1.Resolution\"n\n\x10ListItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x10\n\x08resolved\x18\x05 \x01(\x08\"M\n\x11ListItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.gateway.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0eGetItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"`\n\x0fGetItemResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.gateway.v1.Item\x12-\n\x08\x63\x61llback\x18\x02 \x01(\x0b\x32\x1b.gateway.v1.RefusedCallback\"^\n\x12ResolveItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x11\n\x05\x61\x63tor\x18\x02 \x01(\tB\x02\x18\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"5\n\x13ResolveItemResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.gateway.v1.Item\"V\n\nRedelivery\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"\x98\x02\n\x0fRefusedCallback\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07verdict\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0c\n\x04peer\x18\x07 \x01(\t\x12\x15\n\rredeliverable\x18\x08 \x01(\x08\x12!\n\x19not_redeliverable_because\x18\t \x01(\t\x12\x0c\n\x04\x62ody\x18\n \x01(\t\x12*\n\nredelivery\x18\x0b \x01(\x0b\x32\x16.gateway.v1.Redelivery\"V\n\x1bListRefusedCallbacksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\"g\n\x1cListRefusedCallbacksResponse\x12.\n\tcallbacks\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.RefusedCallback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x18RedeliverCallbackRequest\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x11\n\x05\x61\x63tor\x18\x02 \x01(\tB\x02\x18\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"a\n\x19RedeliverCallbackResponse\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t*\xa1\x01\n\x08ItemKind\x12\x19\n\x15ITEM_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18ITEM_KIND_RESULT_REFUSED\x10\x01\x12\x1c\n\x18ITEM_KIND_RESULT_UNKNOWN\x10\x02\x12\x1b\n\x17ITEM_KIND_CLOSE_UNKNOWN\x10\x03\x12!\n\x1dITEM_KIND_RESULT_CONTRADICTED\x10\x04\x32\xc2\x03\n\x15ReconciliationService\x12H\n\tListItems\x12\x1c.gateway.v1.ListItemsRequest\x1a\x1d.gateway.v1.ListItemsResponse\x12\x42\n\x07GetItem\x12\x1a.gateway.v1.GetItemRequest\x1a\x1b.gateway.v1.GetItemResponse\x12N\n\x0bResolveItem\x12\x1e.gateway.v1.ResolveItemRequest\x1a\x1f.gateway.v1.ResolveItemResponse\x12i\n\x14ListRefusedCallbacks\x12\'.gateway.v1.ListRefusedCallbacksRequest\x1a(.gateway.v1.ListRefusedCallbacksResponse\x12`\n\x11RedeliverCallback\x12$.gateway.v1.RedeliverCallbackRequest\x1a%.gateway.v1.RedeliverCallbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.reconciliation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ITEMKIND']._serialized_start=1637
-  _globals['_ITEMKIND']._serialized_end=1798
+  _globals['_RESOLVEITEMREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_RESOLVEITEMREQUEST'].fields_by_name['actor']._serialized_options = b'\030\001'
+  _globals['_REDELIVERCALLBACKREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_REDELIVERCALLBACKREQUEST'].fields_by_name['actor']._serialized_options = b'\030\001'
+  _globals['_ITEMKIND']._serialized_start=1733
+  _globals['_ITEMKIND']._serialized_end=1894
   _globals['_RESOLUTION']._serialized_start=88
-  _globals['_RESOLUTION']._serialized_end=173
-  _globals['_ITEM']._serialized_start=176
-  _globals['_ITEM']._serialized_end=464
-  _globals['_LISTITEMSREQUEST']._serialized_start=466
-  _globals['_LISTITEMSREQUEST']._serialized_end=576
-  _globals['_LISTITEMSRESPONSE']._serialized_start=578
-  _globals['_LISTITEMSRESPONSE']._serialized_end=655
-  _globals['_GETITEMREQUEST']._serialized_start=657
-  _globals['_GETITEMREQUEST']._serialized_end=690
-  _globals['_GETITEMRESPONSE']._serialized_start=692
-  _globals['_GETITEMRESPONSE']._serialized_end=788
-  _globals['_RESOLVEITEMREQUEST']._serialized_start=790
-  _globals['_RESOLVEITEMREQUEST']._serialized_end=858
-  _globals['_RESOLVEITEMRESPONSE']._serialized_start=860
-  _globals['_RESOLVEITEMRESPONSE']._serialized_end=913
-  _globals['_REDELIVERY']._serialized_start=915
-  _globals['_REDELIVERY']._serialized_end=979
-  _globals['_REFUSEDCALLBACK']._serialized_start=982
-  _globals['_REFUSEDCALLBACK']._serialized_end=1262
-  _globals['_LISTREFUSEDCALLBACKSREQUEST']._serialized_start=1264
-  _globals['_LISTREFUSEDCALLBACKSREQUEST']._serialized_end=1350
-  _globals['_LISTREFUSEDCALLBACKSRESPONSE']._serialized_start=1352
-  _globals['_LISTREFUSEDCALLBACKSRESPONSE']._serialized_end=1455
-  _globals['_REDELIVERCALLBACKREQUEST']._serialized_start=1457
-  _globals['_REDELIVERCALLBACKREQUEST']._serialized_end=1535
-  _globals['_REDELIVERCALLBACKRESPONSE']._serialized_start=1537
-  _globals['_REDELIVERCALLBACKRESPONSE']._serialized_end=1634
-  _globals['_RECONCILIATIONSERVICE']._serialized_start=1801
-  _globals['_RECONCILIATIONSERVICE']._serialized_end=2251
+  _globals['_RESOLUTION']._serialized_end=195
+  _globals['_ITEM']._serialized_start=198
+  _globals['_ITEM']._serialized_end=486
+  _globals['_LISTITEMSREQUEST']._serialized_start=488
+  _globals['_LISTITEMSREQUEST']._serialized_end=598
+  _globals['_LISTITEMSRESPONSE']._serialized_start=600
+  _globals['_LISTITEMSRESPONSE']._serialized_end=677
+  _globals['_GETITEMREQUEST']._serialized_start=679
+  _globals['_GETITEMREQUEST']._serialized_end=712
+  _globals['_GETITEMRESPONSE']._serialized_start=714
+  _globals['_GETITEMRESPONSE']._serialized_end=810
+  _globals['_RESOLVEITEMREQUEST']._serialized_start=812
+  _globals['_RESOLVEITEMREQUEST']._serialized_end=906
+  _globals['_RESOLVEITEMRESPONSE']._serialized_start=908
+  _globals['_RESOLVEITEMRESPONSE']._serialized_end=961
+  _globals['_REDELIVERY']._serialized_start=963
+  _globals['_REDELIVERY']._serialized_end=1049
+  _globals['_REFUSEDCALLBACK']._serialized_start=1052
+  _globals['_REFUSEDCALLBACK']._serialized_end=1332
+  _globals['_LISTREFUSEDCALLBACKSREQUEST']._serialized_start=1334
+  _globals['_LISTREFUSEDCALLBACKSREQUEST']._serialized_end=1420
+  _globals['_LISTREFUSEDCALLBACKSRESPONSE']._serialized_start=1422
+  _globals['_LISTREFUSEDCALLBACKSRESPONSE']._serialized_end=1525
+  _globals['_REDELIVERCALLBACKREQUEST']._serialized_start=1527
+  _globals['_REDELIVERCALLBACKREQUEST']._serialized_end=1631
+  _globals['_REDELIVERCALLBACKRESPONSE']._serialized_start=1633
+  _globals['_REDELIVERCALLBACKRESPONSE']._serialized_end=1730
+  _globals['_RECONCILIATIONSERVICE']._serialized_start=1897
+  _globals['_RECONCILIATIONSERVICE']._serialized_end=2347
 # @@protoc_insertion_point(module_scope)

@@ -24,14 +24,16 @@ ITEM_KIND_CLOSE_UNKNOWN: ItemKind
 ITEM_KIND_RESULT_CONTRADICTED: ItemKind
 
 class Resolution(_message.Message):
-    __slots__ = ("time", "actor", "reason")
+    __slots__ = ("time", "actor", "reason", "on_behalf_of")
     TIME_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
     actor: str
     reason: str
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("id", "kind", "provider", "user_id", "reference", "request_id", "fault", "field", "detail", "create_time", "exchange_id", "resolution")
@@ -98,14 +100,16 @@ class GetItemResponse(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., callback: _Optional[_Union[RefusedCallback, _Mapping]] = ...) -> None: ...
 
 class ResolveItemRequest(_message.Message):
-    __slots__ = ("item_id", "actor", "reason")
+    __slots__ = ("item_id", "actor", "reason", "on_behalf_of")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     actor: str
     reason: str
-    def __init__(self, item_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, item_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class ResolveItemResponse(_message.Message):
     __slots__ = ("item",)
@@ -114,14 +118,16 @@ class ResolveItemResponse(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ...) -> None: ...
 
 class Redelivery(_message.Message):
-    __slots__ = ("exchange_id", "actor", "reason")
+    __slots__ = ("exchange_id", "actor", "reason", "on_behalf_of")
     EXCHANGE_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
     actor: str
     reason: str
-    def __init__(self, exchange_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, exchange_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class RefusedCallback(_message.Message):
     __slots__ = ("exchange_id", "provider", "operation", "time", "verdict", "detail", "peer", "redeliverable", "not_redeliverable_because", "body", "redelivery")
@@ -168,14 +174,16 @@ class ListRefusedCallbacksResponse(_message.Message):
     def __init__(self, callbacks: _Optional[_Iterable[_Union[RefusedCallback, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class RedeliverCallbackRequest(_message.Message):
-    __slots__ = ("exchange_id", "actor", "reason")
+    __slots__ = ("exchange_id", "actor", "reason", "on_behalf_of")
     EXCHANGE_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
     actor: str
     reason: str
-    def __init__(self, exchange_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, exchange_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class RedeliverCallbackResponse(_message.Message):
     __slots__ = ("exchange_id", "verdict", "detail", "answer")

@@ -30,7 +30,7 @@ class ReconciliationServiceStub:
     refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor`, `on_behalf_of` and `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -72,7 +72,7 @@ class ReconciliationServiceServicer:
     refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor`, `on_behalf_of` and `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -157,7 +157,7 @@ class ReconciliationService:
     refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor`, `on_behalf_of` and `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 

@@ -31,7 +31,7 @@ class ReconciliationServiceStub:
     refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor`, `on_behalf_of` and `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -64,7 +64,7 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor`, `on_behalf_of` and `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 
@@ -93,7 +93,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
     refused permanently and outcomes that are unknown, and it redelivers callbacks that were refused.
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ITEM_UNKNOWN and CALLBACK_UNKNOWN,
-    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor` and the `reason` of the resolution) and
+    FAILED_PRECONDITION ITEM_RESOLVED (its metadata holds the `actor`, `on_behalf_of` and `reason` of the resolution) and
     NOT_REDELIVERABLE, INVALID_ARGUMENT FIELD_INVALID with a BadRequest, UNAVAILABLE STORE_UNAVAILABLE.
     """
 

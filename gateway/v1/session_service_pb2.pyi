@@ -64,7 +64,7 @@ CIRCUIT_STATE_OPEN: CircuitState
 CIRCUIT_STATE_HALF_OPEN: CircuitState
 
 class CloseSessionRequest(_message.Message):
-    __slots__ = ("request_id", "provider", "user_id", "session_id", "game_id", "token", "clear_history", "device", "reason")
+    __slots__ = ("request_id", "provider", "user_id", "session_id", "game_id", "token", "clear_history", "device", "reason", "on_behalf_of")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,7 @@ class CloseSessionRequest(_message.Message):
     CLEAR_HISTORY_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     provider: str
     user_id: str
@@ -83,7 +84,8 @@ class CloseSessionRequest(_message.Message):
     clear_history: bool
     device: Device
     reason: str
-    def __init__(self, request_id: _Optional[str] = ..., provider: _Optional[str] = ..., user_id: _Optional[str] = ..., session_id: _Optional[str] = ..., game_id: _Optional[str] = ..., token: _Optional[str] = ..., clear_history: _Optional[bool] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, request_id: _Optional[str] = ..., provider: _Optional[str] = ..., user_id: _Optional[str] = ..., session_id: _Optional[str] = ..., game_id: _Optional[str] = ..., token: _Optional[str] = ..., clear_history: _Optional[bool] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("os", "app_version")
@@ -174,14 +176,16 @@ class Capabilities(_message.Message):
     def __init__(self, close_scope: _Optional[_Union[CloseScope, str]] = ..., required_fields: _Optional[_Iterable[str]] = ..., optional_fields: _Optional[_Iterable[str]] = ..., callbacks: _Optional[_Iterable[str]] = ..., warning: _Optional[str] = ...) -> None: ...
 
 class ProviderDisabled(_message.Message):
-    __slots__ = ("actor", "reason", "time")
+    __slots__ = ("actor", "reason", "time", "on_behalf_of")
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     actor: str
     reason: str
     time: _timestamp_pb2.Timestamp
-    def __init__(self, actor: _Optional[str] = ..., reason: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    on_behalf_of: str
+    def __init__(self, actor: _Optional[str] = ..., reason: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
 
 class ProviderHealth(_message.Message):
     __slots__ = ("state", "since", "last_failure", "circuit", "in_flight_calls", "queued_calls", "disabled")

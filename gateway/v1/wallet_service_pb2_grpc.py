@@ -35,7 +35,7 @@ class WalletServiceStub:
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing. The gateway's journal records who credited what.
     """
 
     def __init__(self, channel):
@@ -71,12 +71,15 @@ class WalletServiceServicer:
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing. The gateway's journal records who credited what.
     """
 
     def ApplyResult(self, request, context):
         """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
         first transaction and the present balance; the same reference with other content is rejected.
+
+        A gateway that serves its built-in ledger accepts no Result of a provider whose Results it receives by callback:
+        FAILED_PRECONDITION RESULTS_COME_BY_CALLBACK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +136,7 @@ class WalletService:
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing. The gateway's journal records who credited what.
     """
 
     @staticmethod

@@ -36,7 +36,7 @@ class WalletServiceStub:
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing. The gateway's journal records who credited what.
     """
 
     @_typing.overload
@@ -46,6 +46,9 @@ class WalletServiceStub:
     ApplyResult: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ApplyResultRequest, _wallet_service_pb2.ApplyResultResponse]
     """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
     first transaction and the present balance; the same reference with other content is rejected.
+
+    A gateway that serves its built-in ledger accepts no Result of a provider whose Results it receives by callback:
+    FAILED_PRECONDITION RESULTS_COME_BY_CALLBACK.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]
     """GetBalance returns the balance of an account."""
@@ -65,13 +68,16 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing. The gateway's journal records who credited what.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyResult: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ApplyResultRequest, _wallet_service_pb2.ApplyResultResponse]  # type: ignore[assignment]
     """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
     first transaction and the present balance; the same reference with other content is rejected.
+
+    A gateway that serves its built-in ledger accepts no Result of a provider whose Results it receives by callback:
+    FAILED_PRECONDITION RESULTS_COME_BY_CALLBACK.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """GetBalance returns the balance of an account."""
@@ -90,7 +96,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Failures carry an ErrorInfo with domain "session-gateway": NOT_FOUND ACCOUNT_UNKNOWN, FAILED_PRECONDITION
     CURRENCY_MISMATCH, ALREADY_EXISTS REFERENCE_REUSED with the differing field in metadata `field`, INVALID_ARGUMENT
-    FIELD_INVALID with a BadRequest. A call that fails changes nothing.
+    FIELD_INVALID with a BadRequest. A call that fails changes nothing. The gateway's journal records who credited what.
     """
 
     @_abc_1.abstractmethod
@@ -101,6 +107,9 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ApplyResultResponse, _abc.Awaitable[_wallet_service_pb2.ApplyResultResponse]]:
         """ApplyResult credits a Result exactly once: (provider, reference) is the idempotency key. A repeated call returns the
         first transaction and the present balance; the same reference with other content is rejected.
+
+        A gateway that serves its built-in ledger accepts no Result of a provider whose Results it receives by callback:
+        FAILED_PRECONDITION RESULTS_COME_BY_CALLBACK.
         """
 
     @_abc_1.abstractmethod

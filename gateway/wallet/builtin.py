@@ -8,7 +8,7 @@ from functools import partial
 from adapters.contract import Result
 from gateway.store.base import PostingRecords, RecordsT, Store, StoreUnavailable
 from gateway.store.ids import new_id
-from gateway.store.models import AccountOpened, Balance, PostingRefused
+from gateway.store.models import AccountOpened, Actor, Balance, PostingRefused
 from gateway.wallet import records
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 
@@ -43,24 +43,28 @@ class BuiltinWallet:
         except StoreUnavailable as error:
             raise WalletUnavailable(f"the built-in ledger's store cannot be written to: {error}") from error
 
-    async def apply(self, provider: str, result: Result) -> PostingOutcome:
-        """Credit a Result that came over gRPC: its effect and its event are one transaction.
+    async def apply(self, provider: str, result: Result, actor: Actor) -> PostingOutcome:
+        """Credit a Result that came over gRPC: its effect, its event and its journal line are one transaction.
 
-        There is no journal line, and a refusal is returned to the caller only.
+        A refusal is returned to the caller, and leaves a journal line. It makes no reconciliation item.
         """
-        event_id, now = new_id(), self._clock()
+        event_id = new_id()
 
-        def records_of(outcome: PostingOutcome) -> PostingRecords:
-            refused = isinstance(outcome, PostingRefused)
-            event = None if refused else records.credited(provider, result, event_id, now)
-            return PostingRecords(outcome=outcome, exchange=None, event=event)
+        def records_of(now: datetime, outcome: PostingOutcome) -> PostingRecords:
+            line = records.caller_line(provider, result, outcome, actor, now)
+            event = None if isinstance(outcome, PostingRefused) else records.credited(provider, result, event_id, now)
+            return PostingRecords(outcome=outcome, exchange=line, event=event)
 
-        stored = await self._store.apply(records.posting(provider, result), now, records_of)
-        return stored.outcome
+        return (await self.credit(provider, result, records_of)).outcome
 
-    async def open_account(self, user_id: str, currency: str, opening: Decimal) -> AccountOpened:
-        """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
-        return await self._store.open_account(user_id, currency, opening, self._clock())
+    async def open_account(self, user_id: str, currency: str, opening: Decimal, actor: Actor) -> AccountOpened:
+        """Open an account, or answer again as the first time. An opening balance leaves a journal line.
+
+        Raises ContentDiffers('opening_balance').
+        """
+        now = self._clock()
+        line = records.opening_line(user_id, currency, opening, actor, now) if opening else None
+        return await self._store.open_account(user_id, currency, opening, now, line)
 
     async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused:
         """What an account holds now."""

@@ -5,11 +5,16 @@ An exchange has at most one event and one item. Both have its id, and the time o
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from uuid import UUID, uuid5
 
 from adapters.contract import Result
 from gateway.store.base import PostingRecords
+from gateway.store.ids import new_id
 from gateway.store.models import (
+    Actor,
     Applied,
+    Direction,
     Event,
     EventType,
     Exchange,
@@ -19,12 +24,16 @@ from gateway.store.models import (
     ReconciliationItem,
     ReconciliationKind,
 )
+from gateway.wallet.formats import money_text
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """The fault of an item whose Result the wallet may or may not have credited."""
 
 CREDITED_TWICE = "CREDITED_TWICE"
 """The fault of an item for whose Result the operator's wallet reported two transactions."""
+
+_REFUSALS = UUID("6f1d1d52-3a0e-4e0e-9a57-0d8c2a0b9a31")
+"""The name space of the ids of refusals' journal lines."""
 
 _EXPLANATIONS = {
     PostingFault.ACCOUNT_UNKNOWN: "player {user_id} has no account: open one, and have the Result sent again",
@@ -167,3 +176,44 @@ def refusal_records(refused: RefusedResult, exchange: Exchange) -> tuple[Reconci
         reference=refused.reference,
     )
     return item, event
+
+
+def caller_line(
+    provider: str, result: Result, outcome: Applied | PostingRefused, actor: Actor, now: datetime
+) -> Exchange | None:
+    """The journal line of a Result that came over gRPC. The journal stores an id once, so that repeated calls add
+    nothing: a repeated credit has no line besides the first one's, a refusal has one for the same caller, content and
+    cause.
+    """
+    credited_as = f"reference {result.reference}: {money_text(result.amount)} {result.currency} to {result.user_id}"
+    if result.promo:
+        credited_as += f", and prize {result.promo.reference}: {money_text(result.promo.amount)} {result.currency}"
+    if isinstance(outcome, PostingRefused):
+        line_id = uuid5(_REFUSALS, "\0".join((provider, actor.caller, outcome.fault, outcome.field, credited_as))).hex
+        detail = f"{credited_as}: {explain(result, outcome)}"
+        return _line(line_id, provider, "apply_result", str(outcome.fault), detail, actor, now)
+    if outcome.replayed:
+        return None
+    return _line(outcome.transaction_id, provider, "apply_result", "CREDITED", credited_as, actor, now)
+
+
+def opening_line(user_id: str, currency: str, opening: Decimal, actor: Actor, now: datetime) -> Exchange:
+    """The journal line of an account that was opened with money. It has no provider."""
+    detail = f"opening balance {money_text(opening)} {currency} to {user_id}"
+    return _line(new_id(), "", "open_account", "CREDITED", detail, actor, now)
+
+
+def _line(
+    line_id: str, provider: str, operation: str, verdict: str, detail: str, actor: Actor, now: datetime
+) -> Exchange:
+    return Exchange(
+        id=line_id,
+        direction=Direction.CALLER,
+        provider=provider,
+        operation=operation,
+        started_at=now,
+        ended_at=now,
+        verdict=verdict,
+        detail=detail,
+        actor=actor,
+    )

@@ -27,7 +27,7 @@ from gateway.server.gateway import Gateway
 from gateway.server.providers import callback_routes
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import ContentDiffers
-from gateway.store.models import EventFilter, ItemFilter, Target
+from gateway.store.models import Actor, EventFilter, ItemFilter, Target
 from tests.stress.crash_points import Point
 from tests.stress.ledger import LedgerState, Reader, ledger_state_of, reading
 from tests.stress.model import Answer, ItemKey
@@ -62,6 +62,8 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 MIN_FREE_BYTES = 128 * 1024 * 1024
 
 _REGISTRY = find()
+OPERATOR = Actor("backoffice", "an operator")
+
 _CLOSING_S = 5.0
 TRIES = 5
 
@@ -164,7 +166,7 @@ class MachineHarness:
     async def redeliver(self, exchange_id: str) -> tuple[str, str]:
         """An operator delivers a stored callback again; returns the outcome's word, and the id of the new line."""
         for _ in range(TRIES):
-            line = await self._redeliveries.redeliver(exchange_id, "the operator", "its cause is fixed")
+            line = await self._redeliveries.redeliver(exchange_id, OPERATOR, "its cause is fixed")
             if line.verdict != "TRY_AGAIN":
                 break
         return line.verdict, line.id
@@ -189,7 +191,7 @@ class MachineHarness:
         deadline = asyncio.get_running_loop().time() + _CLOSING_S
         try:
             call = CloseSession(user_id=user_id)
-            answer = await self._gateway.close_service.close(request_id, PROVIDER, call, reason, deadline)
+            answer = await self._gateway.close_service.close(request_id, PROVIDER, call, reason, deadline, OPERATOR)
         except GatewayError as failure:
             await self._gateway.close_service.drain()
             return "REQUEST_ID_REUSED" if failure.reason == "REQUEST_ID_REUSED" else str(failure.certainty)
@@ -205,7 +207,7 @@ class MachineHarness:
         """An operator resolves an open item."""
         page = await self.store.items(ItemFilter(), limit=1000)
         item = next(each for each in page.entries if (each.reference, each.user_id, each.fault, each.field) == key)
-        await self.store.resolve_item(item.id, "an operator", "looked at it", clock())
+        await self.store.resolve_item(item.id, OPERATOR, "looked at it", clock())
 
     async def ledger_state(self) -> LedgerState:
         """The ledger as it is on disk."""

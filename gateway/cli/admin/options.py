@@ -16,15 +16,19 @@ from gateway.config import ConfigInvalid, GrpcSettings, load
 Config = Annotated[Path | None, typer.Option(help="The gateway's configuration file, for its gRPC address and TLS.")]
 Target = Annotated[str, typer.Option(help="The gateway's gRPC address, host:port. It overrides that of --config.")]
 Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority that signed the gateway's certificate.")]
-Cert = Annotated[Path | None, typer.Option(help="PEM file of your certificate, if the gateway requires one.")]
+Cert = Annotated[Path | None, typer.Option(help="PEM file of your certificate, if the gateway asks for one.")]
 Key = Annotated[Path | None, typer.Option(help="PEM file of your certificate's key.")]
 ServerName = Annotated[str, typer.Option(help="The name in the gateway's certificate, if it differs from the address.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="File with your token, such as a JWT. It is sent over TLS, or to this machine only."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 Provider = Annotated[str, typer.Option(help="Only this provider.")]
 User = Annotated[str, typer.Option(help="Only this player.")]
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of entries.")]
-Actor = Annotated[str, typer.Option(help="Your name, for the record.")]
+Actor = Annotated[str, typer.Option(help="Your name, for the record, beside that of your certificate or token.")]
 Reason = Annotated[str, typer.Option(help="The reason, for the record.")]
 
 
@@ -42,10 +46,11 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
         cert: Cert = None,
         key: Key = None,
         server_name: ServerName = "",
+        token_file: TokenFile = None,
         as_json: AsJson = False,
         **options: Any,
     ) -> None:
-        resolved = _resolve(config, target, TlsOptions(ca, cert, key, server_name))
+        resolved = _resolve(config, target, TlsOptions(ca, cert, key, server_name, token_file))
         from gateway.cli.admin.client import CallFailed, connect
         from gateway.cli.admin.render import Renderer
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.output import print_error, print_line
+from gateway.store.models import Actor
 from gateway.v1.provider_service_pb2 import (
     DisableProviderResponse,
     EnableProviderResponse,
@@ -49,11 +50,22 @@ def _time(time: Timestamp) -> str:
     return time.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def _who(actor: str, on_behalf_of: str) -> str:
+    return str(Actor(actor, on_behalf_of))
+
+
 def _resolution(item: Item) -> str:
     if not item.HasField("resolution"):
         return ""
     resolution = item.resolution
-    return f"{_time(resolution.time)} by {resolution.actor or 'the gateway'}: {resolution.reason}"
+    return f"{_time(resolution.time)} by {_who(resolution.actor, resolution.on_behalf_of)}: {resolution.reason}"
+
+
+def _redelivery(callback: RefusedCallback) -> str:
+    if not callback.HasField("redelivery"):
+        return ""
+    redelivery = callback.redelivery
+    return f"by {_who(redelivery.actor, redelivery.on_behalf_of)}: {redelivery.reason}"
 
 
 def _health(health: ProviderHealth) -> str:
@@ -66,7 +78,7 @@ def _disabled(health: ProviderHealth) -> str:
     if not health.HasField("disabled"):
         return ""
     disabled = health.disabled
-    return f"{_time(disabled.time)} by {disabled.actor}: {disabled.reason}"
+    return f"{_time(disabled.time)} by {_who(disabled.actor, disabled.on_behalf_of)}: {disabled.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,7 @@ _CALLBACKS: tuple[Column[RefusedCallback], ...] = (
     Column("outcome", lambda callback: callback.verdict),
     Column("redeliver", lambda callback: callback.not_redeliverable_because or "yes"),
     Column("detail", lambda callback: callback.detail),
+    Column("redelivered", _redelivery),
 )
 
 _TRANSACTIONS: tuple[Column[Transaction], ...] = (
@@ -124,6 +137,7 @@ _STATE_CHANGES: tuple[Column[ProviderStateChange], ...] = (
     Column("provider", lambda change: change.provider),
     Column("state", lambda change: ProviderState.Name(change.state).removeprefix("PROVIDER_STATE_").lower()),
     Column("actor", lambda change: change.actor),
+    Column("on behalf of", lambda change: change.on_behalf_of),
     Column("reason", lambda change: change.reason),
 )
 

@@ -1,10 +1,14 @@
 """The address and TLS settings of the gateway that a command calls."""
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
 from gateway.config import GrpcSettings, Listen
+
+_TOKEN = re.compile(rb"[!-~]+")
+"""What an HTTP header can hold as one word."""
 
 
 class TargetError(Exception):
@@ -24,34 +28,43 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTarget:
-    """A gateway's address, and its TLS settings; None for plain text."""
+    """A gateway's address, its TLS settings (None for plain text), and the token to present, '' for none."""
 
     address: str
     tls: Tls | None = None
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """The TLS options of the command line."""
+    """The options of the command line for TLS, and for who calls."""
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
     server_name: str = ""
+    token_file: Path | None = None
 
 
 def resolve_target(grpc: GrpcSettings | None, target: str, options: TlsOptions) -> ConnectionTarget:
     """Combine the configuration's [grpc] section with the options, which override it. Raises TargetError.
 
-    With TLS in the section, the gateway's own certificate is trusted, and it is presented if the gateway requires one:
-    its key is readable by the gateway's operator only.
+    With TLS in the section, the gateway's own certificate is trusted. It is never presented: who calls is who the
+    options say.
     """
     if (options.cert is None) != (options.key is None):
         raise TargetError("--cert needs --key, and --key needs --cert: give both")
     address = target or (_address(grpc.listen) if grpc else "")
     if not address:
         raise TargetError("give --config FILE, the gateway's configuration, or --target host:port, its gRPC address")
-    return ConnectionTarget(address, _tls(grpc, options))
+    tls = _tls(grpc, options)
+    token = _token(options.token_file) if options.token_file else ""
+    if token and tls is None and not _is_local(address):
+        raise TargetError(
+            f"--token-file: a token is not sent in plain text to {address}: give --ca for TLS, "
+            "or call the gateway on a loopback address or a Unix socket"
+        )
+    return ConnectionTarget(address, tls, token)
 
 
 def _address(listen: Listen) -> str:
@@ -83,14 +96,33 @@ def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
                 "--cert and --server-name need TLS: give --ca, the authority of the gateway's certificate"
             )
         return None
-    own = (options.cert, options.key)
-    if configured and configured.client_ca and options.cert is None:
-        own = (configured.cert, configured.key)
-    cert, key = (_pem(file) if file else None for file in own)
-    return Tls(_pem(ca), cert, key, options.server_name)
+    if configured and configured.client_ca and not (options.cert or options.token_file):
+        raise TargetError(
+            "the gateway asks its callers for a certificate ([grpc] tls, client_ca): "
+            "give your own by --cert and --key, or a token by --token-file"
+        )
+    cert, key = (_read(file) if file else None for file in (options.cert, options.key))
+    return Tls(_read(ca), cert, key, options.server_name)
 
 
-def _pem(file: Path) -> bytes:
+def _token(file: Path) -> str:
+    token = _read(file).strip()
+    if not _TOKEN.fullmatch(token):
+        raise TargetError(
+            f"--token-file: the file {str(file)!r} does not hold one token, such as a JWT, and nothing else"
+        )
+    return token.decode()
+
+
+def _is_local(address: str) -> bool:
+    """Whether only this machine can receive what is sent there."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    return Listen(host, 0).is_loopback
+
+
+def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:

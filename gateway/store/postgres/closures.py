@@ -9,11 +9,14 @@ from datetime import datetime
 
 import asyncpg
 import msgspec
+from msgspec import structs
 
 from adapters.contract import Certainty
 from gateway.store.base import ContentDiffers
 from gateway.store.closures import abandoned, combine_certainty, never_begun
 from gateway.store.models import (
+    THE_GATEWAY,
+    Actor,
     CloseFailure,
     CloseRecord,
     CloseSuccess,
@@ -33,10 +36,10 @@ from gateway.store.rows import CLOSE_COLUMNS, certainty_of
 # Sorted, so that two gateways that begin the same requests wait for each other in one order.
 _INTEND = """
 WITH intended AS (
-    INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at)
-    SELECT request_id, $8, user_id, clear_history, reason, now
-    FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::timestamptz[])
-        AS intent (request_id, user_id, clear_history, reason, now)
+    INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at, actor, on_behalf_of)
+    SELECT request_id, $8, user_id, clear_history, reason, now, actor, on_behalf_of
+    FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::timestamptz[], $10::text[], $11::text[])
+        AS intent (request_id, user_id, clear_history, reason, now, actor, on_behalf_of)
     ORDER BY request_id
     ON CONFLICT (request_id) DO NOTHING
     RETURNING request_id
@@ -95,6 +98,7 @@ class BeginClose(msgspec.Struct, frozen=True):
     request_id: str
     target: Target
     now: datetime
+    actor: Actor = THE_GATEWAY
 
     async def __call__(self, work: UnitOfWork) -> CloseRecord:
         (begun,) = await begin_batch(work, (self,))
@@ -143,7 +147,7 @@ async def begin_batch(
     if known := first.keys() - new:
         await lock_targets(work.db, known.union(concluded))
     return [
-        CloseRecord(begin.request_id, begin.target, attempts=1, settled=None, certainty=None)
+        CloseRecord(begin.request_id, begin.target, attempts=1, settled=None, certainty=None, actor=begin.actor)
         if first[begin.request_id] is begin and begin.request_id in new
         else await _begun_again(work, begin)
         for begin in begins
@@ -157,7 +161,7 @@ async def _begun_again(work: UnitOfWork, begin: BeginClose) -> CloseRecord | Con
     if known.settled is not None:
         return known
     await work.db.execute(_BEGIN, begin.request_id, known.certainty, require_aware(begin.now))
-    return CloseRecord(begin.request_id, begin.target, known.attempts + 1, settled=None, certainty=known.certainty)
+    return structs.replace(known, attempts=known.attempts + 1)
 
 
 async def find_close(db: Connection, request_id: str) -> CloseRecord | None:
@@ -231,7 +235,7 @@ async def report_abandoned(work: UnitOfWork, begun_before: datetime, now: dateti
 
 async def _insert(db: Connection, begins: Sequence[BeginClose]) -> frozenset[str]:
     """Insert intents; the requests that are new."""
-    ids, users, clears, reasons, moments, providers, sessions, games = arrays(
+    ids, users, clears, reasons, moments, providers, sessions, games, actors, persons = arrays(
         [
             (
                 begin.request_id,
@@ -242,12 +246,15 @@ async def _insert(db: Connection, begins: Sequence[BeginClose]) -> frozenset[str
                 begin.target.provider,
                 begin.target.session_id,
                 begin.target.game_id,
+                *CODEC.actor_values(begin.actor),
             )
             for begin in begins
         ]
     )
     kind = ClosureKind.CLOSE_SESSION.value
-    rows = await db.fetch(_INTEND, ids, users, clears, reasons, moments, providers, sessions, kind, games)
+    rows = await db.fetch(
+        _INTEND, ids, users, clears, reasons, moments, providers, sessions, kind, games, actors, persons
+    )
     return frozenset(row[0] for row in rows)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
-from gateway.store.models import Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind
+from gateway.store.models import Actor, Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind
 from gateway.store.postgres.codecs import CODEC, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.rows import ITEM_COLUMNS
@@ -16,7 +16,7 @@ CREDITED = "credited"
 CLOSED = "closed"
 """The resolution of an item whose close succeeded later."""
 
-_READ = f"{ITEM_COLUMNS}, resolved_at, resolved_by, resolution, position"
+_READ = f"{ITEM_COLUMNS}, resolved_at, resolved_by, resolved_on_behalf_of, resolution, position"
 
 _INSERT = f"""
 INSERT INTO reconciliation_items AS known ({ITEM_COLUMNS})
@@ -75,7 +75,7 @@ WHERE provider = $2 AND reference = $3 AND kind = $1 AND resolution = ''
 """
 
 _RESOLVE = f"""
-UPDATE reconciliation_items SET resolved_at = $2, resolved_by = $3, resolution = $4
+UPDATE reconciliation_items SET resolved_at = $2, resolution = $3, resolved_by = $4, resolved_on_behalf_of = $5
 WHERE id = $1 AND resolved_at IS NULL
 RETURNING {_READ}
 """  # noqa: S608 - fixed fragments only
@@ -146,9 +146,9 @@ async def find_item(db: Connection, id: str) -> ReconciliationItem | None:
     return CODEC.item(row) if row is not None else None
 
 
-async def resolve_item(db: Connection, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+async def resolve_item(db: Connection, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:
     """Resolve an open item in an operator's name. Raises LookupError and AlreadyResolved, and writes nothing then."""
-    row = await db.fetchrow(_RESOLVE, id, require_aware(now), journal_text(actor), journal_text(reason))
+    row = await db.fetchrow(_RESOLVE, id, require_aware(now), journal_text(reason), *CODEC.actor_values(actor))
     if row is not None:
         return CODEC.item(row)
     known = await find_item(db, id)

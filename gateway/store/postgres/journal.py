@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.store import paging
-from gateway.store.models import Exchange, Page
+from gateway.store.models import Direction, Exchange, Page
 from gateway.store.postgres.codecs import CODEC, arrays, require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.rows import EXCHANGE_COLUMNS
@@ -14,7 +14,8 @@ INSERT INTO exchanges ({EXCHANGE_COLUMNS})
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::text[],
     $10::bytea[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::text[], $15::integer[], $16::integer[],
-    $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::boolean[]
+    $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::boolean[],
+    $25::text[], $26::text[]
 )
 ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 - fixed fragments only
@@ -34,8 +35,12 @@ RETURNING 1
 
 
 async def insert(db: Connection, exchanges: Sequence[Exchange]) -> None:
-    """Insert lines, in their order. A known id is the same line: a write with an unknown outcome may be repeated."""
-    await db.execute(_INSERT, *arrays([CODEC.exchange_values(exchange) for exchange in exchanges]))
+    """Insert lines, in their order. A known id is the same line: a write with an unknown outcome may be repeated.
+
+    A caller's lines come last, in the order of their ids: two gateways may insert the same, and wait for each other.
+    """
+    ordered = sorted(exchanges, key=lambda line: line.id if line.direction is Direction.CALLER else "")
+    await db.execute(_INSERT, *arrays([CODEC.exchange_values(exchange) for exchange in ordered]))
 
 
 async def exchanges(

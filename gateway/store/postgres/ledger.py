@@ -11,6 +11,7 @@ from gateway.store.models import (
     Balance,
     Credit,
     CreditKind,
+    Exchange,
     Posting,
     PostingFault,
     PostingRefused,
@@ -26,6 +27,7 @@ from gateway.store.posting import normalize, resolve_repeated_credit
 _OPEN = """
 INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES ($1, $2, $3, $3, $4)
 ON CONFLICT (user_id, currency) DO NOTHING
+RETURNING 1
 """
 
 _BALANCE = """
@@ -44,15 +46,19 @@ WHERE (SELECT reference FROM transactions WHERE provider = name ORDER BY referen
 _WALLET_KINDS = "SELECT EXISTS (SELECT 1 FROM transactions), EXISTS (SELECT 1 FROM wallet_credits)"
 
 
-async def open_account(work: UnitOfWork, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+async def open_account(
+    work: UnitOfWork, user_id: str, currency: str, opening: Decimal, now: datetime, line: Exchange | None = None
+) -> AccountOpened:
     """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
     # Inserted first and read second: another gateway may open the same account between any two statements.
-    await work.db.execute(_OPEN, user_id, currency, opening, require_aware(now))
+    opened = await work.db.fetchval(_OPEN, user_id, currency, opening, require_aware(now)) is not None
     known = normalize(
         await work.db.fetchval("SELECT opening FROM accounts WHERE user_id = $1 AND currency = $2", user_id, currency)
     )
     if known != opening:
         raise ContentDiffers("opening_balance")
+    if opened and line is not None:
+        work.lines.append(line)
     return AccountOpened(user_id, currency, known)
 
 

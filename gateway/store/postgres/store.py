@@ -12,7 +12,9 @@ from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.batching import CommitMetrics
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
+    THE_GATEWAY,
     AccountOpened,
+    Actor,
     Applied,
     CloseFailure,
     CloseRecord,
@@ -157,8 +159,10 @@ class PostgresStore:
     find_close = _read_method(closures.find_close)
     report_abandoned = _write_method(closures.report_abandoned)
 
-    async def begin_close(self, request_id: str, target: Target, now: datetime) -> CloseRecord:
-        return await self.write(closures.BeginClose(request_id, target, now), _close(request_id))
+    async def begin_close(
+        self, request_id: str, target: Target, now: datetime, actor: Actor = THE_GATEWAY
+    ) -> CloseRecord:
+        return await self.write(closures.BeginClose(request_id, target, now, actor), _close(request_id))
 
     async def settle_close(
         self, request_id: str, settled: CloseSuccess, exchange: Exchange, event: Event | None
@@ -187,9 +191,12 @@ class PostgresStore:
     credit = _read_method(transactions.credit)
     credits_of = _read_method(transactions.credits_of)
 
-    async def open_account(self, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+    async def open_account(
+        self, user_id: str, currency: str, opening: Decimal, now: datetime, line: Exchange | None = None
+    ) -> AccountOpened:
         return await self.write(
-            lambda work: ledger.open_account(work, user_id, currency, opening, now), ("accounts", user_id, currency)
+            lambda work: ledger.open_account(work, user_id, currency, opening, now, line),
+            ("accounts", user_id, currency),
         )
 
     async def apply(
@@ -237,7 +244,7 @@ class PostgresStore:
     items = _read_method(reconciliation.items)
     find_item = _read_method(reconciliation.find_item)
 
-    async def resolve_item(self, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+    async def resolve_item(self, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:
         return await self.write(
             lambda work: reconciliation.resolve_item(work.db, id, actor, reason, now), ("items", id)
         )
@@ -246,7 +253,7 @@ class PostgresStore:
     provider_state_changes = _read_method(switches.provider_state_changes)
 
     async def change_provider_state(
-        self, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
+        self, provider: str, to: ProviderState, actor: Actor, reason: str, now: datetime
     ) -> tuple[ProviderStateChange | None, bool]:
         return await self.write(
             lambda work: switches.change_provider_state(work, provider, to, actor, reason, now),

@@ -5,14 +5,14 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.ids import new_id
-from gateway.store.models import Page, ProviderState, ProviderStateChange
+from gateway.store.models import Actor, Page, ProviderState, ProviderStateChange
 from gateway.store.postgres.codecs import CODEC, journal_text
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
 from gateway.store.rows import STATE_CHANGE_COLUMNS
 
 _INSERT = f"""
-INSERT INTO provider_switches ({STATE_CHANGE_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO provider_switches ({STATE_CHANGE_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (provider, number) DO NOTHING
 RETURNING 1
 """  # noqa: S608 - fixed names
@@ -31,7 +31,7 @@ ORDER BY position DESC LIMIT $3
 
 
 async def change_provider_state(
-    work: UnitOfWork, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
+    work: UnitOfWork, provider: str, to: ProviderState, actor: Actor, reason: str, now: datetime
 ) -> tuple[ProviderStateChange | None, bool]:
     """Change a provider's state, with its line in the journal: the newest change, and whether this call made it."""
     row = await work.db.fetchrow(f"{_OF_PROVIDER} ORDER BY number DESC LIMIT 1", provider)
@@ -39,7 +39,8 @@ async def change_provider_state(
     if to is (newest.state if newest else ProviderState.ENABLED):
         return newest, False
     number = newest.number + 1 if newest else 1
-    change = ProviderStateChange(new_id(), provider, number, now, journal_text(actor), journal_text(reason))
+    storable = Actor(*CODEC.actor_values(actor))
+    change = ProviderStateChange(new_id(), provider, number, now, storable, journal_text(reason))
     if await work.db.fetchval(_INSERT, *CODEC.state_change_values(change)):
         work.lines.append(change.line())
         return change, True

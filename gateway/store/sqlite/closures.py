@@ -7,10 +7,14 @@ progress when the next begins was cut off by a crash: its outcome is unknown.
 import sqlite3
 from datetime import datetime
 
+from msgspec import structs
+
 from adapters.contract import Certainty
 from gateway.store.base import ContentDiffers
 from gateway.store.closures import abandoned, combine_certainty, never_begun
 from gateway.store.models import (
+    THE_GATEWAY,
+    Actor,
     CloseFailure,
     CloseRecord,
     CloseSuccess,
@@ -26,10 +30,12 @@ from gateway.store.sqlite import events, items, journal
 from gateway.store.sqlite.codecs import CODEC, time_text
 
 
-def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> CloseRecord:
+def begin_close(
+    db: sqlite3.Connection, request_id: str, target: Target, now: datetime, actor: Actor = THE_GATEWAY
+) -> CloseRecord:
     """Insert the intent and count an attempt, unless the target is settled. Raises ContentDiffers."""
-    if _insert(db, request_id, target, now):
-        return CloseRecord(request_id, target, attempts=1, settled=None, certainty=None)
+    if _insert(db, request_id, target, now, actor):
+        return CloseRecord(request_id, target, attempts=1, settled=None, certainty=None, actor=actor)
     known = CODEC.close_record(_known(db, request_id))
     if field := known.target.first_difference(target):
         raise ContentDiffers(field)
@@ -42,7 +48,7 @@ def begin_close(db: sqlite3.Connection, request_id: str, target: Target, now: da
         """,
         (time_text(now), known.certainty, request_id),
     )
-    return CloseRecord(request_id, target, known.attempts + 1, settled=None, certainty=known.certainty)
+    return structs.replace(known, attempts=known.attempts + 1)
 
 
 def find_close(db: sqlite3.Connection, request_id: str) -> CloseRecord | None:
@@ -123,15 +129,16 @@ def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: dateti
     return sum(items.insert(db, abandoned(row["request_id"], row["provider"], row["user_id"], now)) for row in rows)
 
 
-def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime) -> bool:
+def _insert(db: sqlite3.Connection, request_id: str, target: Target, now: datetime, actor: Actor) -> bool:
     """Insert a request with its first attempt in progress; False where it is known."""
     kind, at = ClosureKind.CLOSE_SESSION.value, time_text(now)
     inserted = db.execute(
         """
-        INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at) VALUES (?, ?, ?, ?, ?, ?)
+        INSERT INTO closures (request_id, kind, user_id, clear_history, reason, created_at, actor, on_behalf_of)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (request_id) DO NOTHING
         """,
-        (request_id, kind, target.user_id, target.clear_history, target.reason, at),
+        (request_id, kind, target.user_id, target.clear_history, target.reason, at, *CODEC.actor_values(actor)),
     )
     if inserted.rowcount == 0:
         return False

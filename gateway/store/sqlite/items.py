@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
-from gateway.store.models import Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind
+from gateway.store.models import Actor, Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind
 from gateway.store.rows import ITEM_COLUMNS
 from gateway.store.sqlite.codecs import CODEC, time_text
 
@@ -92,7 +92,7 @@ def find_item(db: sqlite3.Connection, id: str) -> ReconciliationItem | None:
     return CODEC.item(row) if row is not None else None
 
 
-def resolve_item(db: sqlite3.Connection, id: str, actor: str, reason: str, now: datetime) -> ReconciliationItem:
+def resolve_item(db: sqlite3.Connection, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:
     """Resolve an open item in an operator's name. Raises LookupError and AlreadyResolved."""
     known = find_item(db, id)
     if known is None:
@@ -100,7 +100,10 @@ def resolve_item(db: sqlite3.Connection, id: str, actor: str, reason: str, now: 
     if known.resolution is not None:
         raise AlreadyResolved(known)
     rows = db.execute(
-        "UPDATE reconciliation_items SET resolved_at = ?, resolved_by = ?, resolution = ? WHERE id = ? RETURNING *",
-        (time_text(now), actor, reason, id),
+        """
+        UPDATE reconciliation_items SET resolved_at = ?, resolution = ?, resolved_by = ?, resolved_on_behalf_of = ?
+        WHERE id = ? RETURNING *
+        """,
+        (time_text(now), reason, *CODEC.actor_values(actor), id),
     ).fetchall()
     return CODEC.item(rows[0])

@@ -13,6 +13,7 @@ from gateway.store.models import (
     Balance,
     Credit,
     CreditKind,
+    Exchange,
     Page,
     Posting,
     PostingFault,
@@ -29,7 +30,14 @@ from gateway.store.sqlite.codecs import CODEC, money_text, time_text
 _VALUES = f"({CREDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-def open_account(db: sqlite3.Connection, user_id: str, currency: str, opening: Decimal, now: datetime) -> AccountOpened:
+def open_account(
+    db: sqlite3.Connection,
+    user_id: str,
+    currency: str,
+    opening: Decimal,
+    now: datetime,
+    line: Exchange | None = None,
+) -> AccountOpened:
     """Open an account, or answer again as the first time. Raises ContentDiffers('opening_balance')."""
     row = db.execute("SELECT opening FROM accounts WHERE user_id = ? AND currency = ?", (user_id, currency)).fetchone()
     if row is None:
@@ -38,6 +46,8 @@ def open_account(db: sqlite3.Connection, user_id: str, currency: str, opening: D
             "INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES (?, ?, ?, ?, ?)",
             (user_id, currency, text, text, time_text(now)),
         )
+        if line is not None:
+            journal.insert(db, [line])
         return AccountOpened(user_id, currency, Decimal(text))
     known = Decimal(row["opening"])
     if known != opening:

@@ -6,16 +6,16 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.ids import new_id
-from gateway.store.models import Page, ProviderState, ProviderStateChange
+from gateway.store.models import Actor, Page, ProviderState, ProviderStateChange
 from gateway.store.rows import STATE_CHANGE_COLUMNS
 from gateway.store.sqlite import journal
 from gateway.store.sqlite.codecs import CODEC
 
-_INSERT = f"INSERT INTO provider_switches ({STATE_CHANGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
+_INSERT = f"INSERT INTO provider_switches ({STATE_CHANGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
 
 
 def change_provider_state(
-    db: sqlite3.Connection, provider: str, to: ProviderState, actor: str, reason: str, now: datetime
+    db: sqlite3.Connection, provider: str, to: ProviderState, actor: Actor, reason: str, now: datetime
 ) -> tuple[ProviderStateChange | None, bool]:
     """Change a provider's state, with its line in the journal: the newest change, and whether this call made it."""
     row = db.execute(

@@ -35,6 +35,7 @@ from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.base import Wallet
 from gateway.wallet.builtin import BuiltinWallet
+from tests.support.actors import ADA
 
 MONACO_KEY = "monaco-key-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 MONACO_NEXT_KEY = "monaco-next-BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
@@ -162,7 +163,7 @@ class CallbackHarness:
         return line
 
     async def redeliver(self, line: Exchange) -> Exchange:
-        return await self.redeliveries.redeliver(line.id, "ada", "fixed")
+        return await self.redeliveries.redeliver(line.id, ADA, "fixed")
 
     async def obstacle(self, line: Exchange) -> str:
         """Why the line cannot be redelivered, as listed. The error must give the same reason, and change nothing."""

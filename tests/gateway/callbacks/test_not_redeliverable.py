@@ -26,6 +26,7 @@ from tests.gateway.callbacks.harness import (
     clock,
     open_harness,
 )
+from tests.support.actors import ADA
 from tests.support.results import RESULT
 
 
@@ -106,7 +107,7 @@ async def test_a_signature_over_masked_values_is_an_obstacle(tmp_path: Path) -> 
 async def test_an_unknown_id_is_callback_unknown(harness: CallbackHarness) -> None:
     """An id that no line of the journal has is CALLBACK_UNKNOWN."""
     with pytest.raises(GatewayError) as raised:
-        await harness.redeliveries.redeliver("nothing", "ada", "fixed")
+        await harness.redeliveries.redeliver("nothing", ADA, "fixed")
     assert raised.value.reason is Reason.CALLBACK_UNKNOWN
 
 

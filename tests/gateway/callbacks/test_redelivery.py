@@ -14,7 +14,7 @@ from adapters.contract import Account, CallbackFault, CallbackRefused, HttpReque
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.routing import routes_of
 from gateway.store.base import RecordsT
-from gateway.store.models import EventType, Redelivery
+from gateway.store.models import THE_GATEWAY, EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
 from tests.gateway.callbacks.harness import (
@@ -28,6 +28,7 @@ from tests.gateway.callbacks.harness import (
     open_harness,
     provider,
 )
+from tests.support.actors import ADA
 from tests.support.results import RESULT
 
 
@@ -55,14 +56,14 @@ async def test_once_the_account_is_open_a_redelivery_is_credited(
     assert not harness.redeliveries.obstacle(original)
     await harness.open_account()
     line = await harness.redeliver(original)
-    assert (line.verdict, line.redelivery) == ("CREDITED", Redelivery(original.id, "ada", "fixed"))
+    assert (line.verdict, line.redelivery, line.actor) == ("CREDITED", Redelivery(original.id, "fixed"), ADA)
     assert json.loads(line.reply.body)["error"] == 0
     assert await harness.cash() == 110
     assert not await harness.items()
     settled = await harness.store.find_item(item.id)
     assert settled is not None
     assert settled.resolution is not None
-    assert settled.resolution.actor == ""
+    assert settled.resolution.actor == THE_GATEWAY
     kept = await harness.store.exchange(line.id)
     assert kept is not None
     assert (kept.verdict, kept.redelivery, kept.request, kept.peer) == (
@@ -174,7 +175,8 @@ async def test_a_redelivery_is_one_line_in_the_log(harness: CallbackHarness) -> 
     with structlog.testing.capture_logs() as logged:
         line = await harness.redeliver(original)
     (record,) = logged
-    assert (record["exchange_id"], record["redelivery_of"], record["actor"]) == (line.id, original.id, "ada")
+    assert (record["exchange_id"], record["redelivery_of"]) == (line.id, original.id)
+    assert (record["actor"], record["on_behalf_of"]) == ("backoffice", "ada")
     assert (record["provider"], record["verdict"]) == ("monaco", "ACCOUNT_UNKNOWN")
 
 

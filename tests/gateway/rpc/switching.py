@@ -14,7 +14,7 @@ async def switch_off(
     gateway: Running, provider: str = "lucky", by: str = "ada", why: str = "repairs"
 ) -> pb.DisableProviderResponse:
     """Disable a provider."""
-    request = pb.DisableProviderRequest(provider=provider, actor=by, reason=why)
+    request = pb.DisableProviderRequest(provider=provider, on_behalf_of=by, reason=why)
     return await gateway.providers.DisableProvider(request)
 
 
@@ -22,7 +22,7 @@ async def switch_on(
     gateway: Running, provider: str = "lucky", by: str = "bob", why: str = "repaired"
 ) -> pb.EnableProviderResponse:
     """Enable a provider."""
-    request = pb.EnableProviderRequest(provider=provider, actor=by, reason=why)
+    request = pb.EnableProviderRequest(provider=provider, on_behalf_of=by, reason=why)
     return await gateway.providers.EnableProvider(request)
 
 

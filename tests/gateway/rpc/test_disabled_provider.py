@@ -61,9 +61,15 @@ async def test_nothing_is_sent_to_a_disabled_provider(harness: RpcHarness) -> No
         "NOT_SENT",
         False,
     )
-    for text in ("ada", "wrong invoices", "session-gateway provider enable lucky", "nothing was sent"):
+    for text in (
+        "anonymous on behalf of ada",
+        "wrong invoices",
+        "session-gateway provider enable lucky",
+        "nothing was sent",
+    ):
         assert text in failure.message
-    assert (failure.metadata["actor"], failure.metadata["reason"]) == ("ada", "wrong invoices")
+    assert (failure.metadata["actor"], failure.metadata["on_behalf_of"]) == ("anonymous", "ada")
+    assert failure.metadata["reason"] == "wrong invoices"
     assert failure.metadata["provider"] == "lucky"
     assert not harness.provider.received
     assert (await close(harness, "kyren")).outcome == pb.OUTCOME_CLOSED

@@ -52,22 +52,20 @@ async def test_a_change_is_shown_everywhere(harness: RpcHarness) -> None:
     answer = await switch_off(gateway)
     off = answer.state_change
     assert answer.changed
-    assert (off.provider, off.state, off.actor, off.reason) == (
-        "lucky",
-        pb.PROVIDER_STATE_DISABLED,
-        "ada",
-        "repairs",
-    )
+    assert (off.provider, off.state, off.reason) == ("lucky", pb.PROVIDER_STATE_DISABLED, "repairs")
+    assert (off.actor, off.on_behalf_of) == ("anonymous", "ada")
     assert before <= off.time.ToDatetime(UTC) <= datetime.now(UTC)
     shown = (await health_of(gateway)).disabled
-    assert (shown.actor, shown.reason, shown.time) == ("ada", "repairs", off.time)
+    assert (shown.actor, shown.on_behalf_of) == ("anonymous", "ada")
+    assert (shown.reason, shown.time) == ("repairs", off.time)
     assert not await is_serving(gateway)
     assert not (await health_of(gateway, "kyren")).HasField("disabled")
     assert await is_serving(gateway, "kyren")
     answer_on = await switch_on(gateway)
     on = answer_on.state_change
     assert answer_on.changed
-    assert (on.state, on.actor, on.reason) == (pb.PROVIDER_STATE_ENABLED, "bob", "repaired")
+    assert (on.state, on.actor, on.on_behalf_of) == (pb.PROVIDER_STATE_ENABLED, "anonymous", "bob")
+    assert on.reason == "repaired"
     assert not (await health_of(gateway)).HasField("disabled")
     assert await is_serving(gateway)
     assert await history(gateway) == [on, off]
@@ -115,6 +113,9 @@ async def test_callbacks_of_a_disabled_provider_are_accepted(gateway: Running) -
     [
         ({"provider": ""}, "FIELD_INVALID", ("provider",)),
         ({"actor": " "}, "FIELD_INVALID", ("actor",)),
+        ({"actor": ""}, "FIELD_INVALID", ("on_behalf_of",)),
+        ({"on_behalf_of": "a" * 256}, "FIELD_INVALID", ("on_behalf_of",)),
+        ({"on_behalf_of": "a\x1bb"}, "FIELD_INVALID", ("on_behalf_of",)),
         ({"actor": "a" * 256}, "FIELD_INVALID", ("actor",)),
         ({"reason": ""}, "FIELD_INVALID", ("reason",)),
         ({"reason": "a" * 1001, "actor": "a\x1bb"}, "FIELD_INVALID", ("actor", "reason")),
@@ -175,7 +176,8 @@ async def test_a_change_survives_a_restart(tmp_path: Path, store_url: str) -> No
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
         assert not await is_serving(gateway)
         shown = (await health_of(gateway)).disabled
-        assert (shown.actor, shown.reason, shown.time) == (off.actor, off.reason, off.time)
+        assert (shown.actor, shown.on_behalf_of) == ("anonymous", "ada")
+        assert (shown.reason, shown.time) == (off.reason, off.time)
         assert (await switch_on(gateway)).changed
     async with running_gateway(tmp_path, LUCKY, KYREN, store=store_url) as gateway:
         assert await is_serving(gateway)
@@ -197,7 +199,7 @@ async def test_a_change_applies_to_every_gateway_on_the_database(tmp_path: Path,
         off = (await switch_off(here)).state_change
         async with asyncio.timeout(60):
             assert (await watch.read()).status == NOT_SERVING
-        assert (await health_of(there)).disabled.actor == "ada"
+        assert (await health_of(there)).disabled.on_behalf_of == "ada"
         assert (await switch_off(there, by="eve")).state_change == off
         await switch_on(there, by="eve")
         assert await is_serving(there)

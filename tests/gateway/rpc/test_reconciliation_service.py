@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from gateway.store.models import Actor
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1 import transaction_service_pb2 as transactions
 from gateway.v1 import wallet_service_pb2 as wallet
@@ -64,11 +65,11 @@ async def refused(call: Awaitable[object]) -> RpcFailure:
 
 
 def resolve(gateway: Running, item_id: str, by: str = "ada", why: str = "paid by hand") -> Awaitable[Any]:
-    return gateway.reconciliation.ResolveItem(pb.ResolveItemRequest(item_id=item_id, actor=by, reason=why))
+    return gateway.reconciliation.ResolveItem(pb.ResolveItemRequest(item_id=item_id, on_behalf_of=by, reason=why))
 
 
 def redeliver(gateway: Running, exchange_id: str, by: str = "ada", why: str = "account opened") -> Awaitable[Any]:
-    request = pb.RedeliverCallbackRequest(exchange_id=exchange_id, actor=by, reason=why)
+    request = pb.RedeliverCallbackRequest(exchange_id=exchange_id, on_behalf_of=by, reason=why)
     return gateway.reconciliation.RedeliverCallback(request)
 
 
@@ -119,11 +120,8 @@ async def test_a_redelivered_result_is_credited_and_its_item_resolved(gateway: R
         line = await gateway.store.exchange(answer.exchange_id)
         assert line is not None
         assert line.redelivery is not None
-        assert (line.redelivery.exchange_id, line.redelivery.actor, line.redelivery.reason) == (
-            item.exchange_id,
-            "ada",
-            "account opened",
-        )
+        assert (line.redelivery.exchange_id, line.redelivery.reason) == (item.exchange_id, "account opened")
+        assert line.actor == Actor("anonymous", "ada")
     assert await items(gateway) == []
     (settled,) = await items(gateway, resolved=True)
     assert settled.id == item.id
@@ -140,10 +138,8 @@ async def test_a_redelivery_that_is_refused_says_why(gateway: Running) -> None:
     newest, oldest = await callbacks(gateway)
     assert oldest == original
     assert newest.exchange_id == answer.exchange_id
-    assert (newest.redelivery.exchange_id, newest.redelivery.actor, newest.redelivery.reason) == (
-        original.exchange_id,
-        "ada",
-        "account opened",
+    assert newest.redelivery == pb.Redelivery(
+        exchange_id=original.exchange_id, actor="anonymous", on_behalf_of="ada", reason="account opened"
     )
 
 
@@ -153,13 +149,14 @@ async def test_an_item_is_resolved_permanently(gateway: Running) -> None:
     (item,) = await items(gateway)
     why = "paid by hand".ljust(1000, ".")
     answer = await resolve(gateway, item.id, " ada ", why)
-    assert (answer.item.resolution.actor, answer.item.resolution.reason) == ("ada", why)
+    resolution = answer.item.resolution
+    assert (resolution.actor, resolution.on_behalf_of, resolution.reason) == ("anonymous", "ada", why)
     assert answer.item.resolution.time.ToDatetime(UTC) <= datetime.now(UTC)
     assert await items(gateway) == []
     assert await items(gateway, resolved=True) == [answer.item]
     failure = await refused(resolve(gateway, item.id, "eve", "me too"))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ITEM_RESOLVED")
-    assert failure.metadata["actor"] == "ada"
+    assert (failure.metadata["actor"], failure.metadata["on_behalf_of"]) == ("anonymous", "ada")
     assert failure.metadata["reason"].startswith("paid by hand")
     assert "ada" in failure.message
     await code_of(gateway, "lucky", result())
@@ -286,7 +283,9 @@ async def test_no_response_holds_a_secret(gateway: Running) -> None:
         ("ListItems", pb.ListItemsRequest(user_id="u" * 256), "user_id"),
         ("GetItem", pb.GetItemRequest(), "item_id"),
         ("ResolveItem", pb.ResolveItemRequest(actor="b", reason="r"), "item_id"),
-        ("ResolveItem", pb.ResolveItemRequest(item_id="i", reason="r"), "actor"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", reason="r"), "on_behalf_of"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", on_behalf_of=" ", reason="r"), "on_behalf_of"),
+        ("ResolveItem", pb.ResolveItemRequest(item_id="i", on_behalf_of="b" * 256, reason="r"), "on_behalf_of"),
         ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor=" ", reason="r"), "actor"),
         ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b" * 256, reason="r"), "actor"),
         ("ResolveItem", pb.ResolveItemRequest(item_id="i", actor="b"), "reason"),
@@ -296,7 +295,7 @@ async def test_no_response_holds_a_secret(gateway: Running) -> None:
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(page_token="none"), "page_token"),
         ("ListRefusedCallbacks", pb.ListRefusedCallbacksRequest(provider="p\x7f"), "provider"),
         ("RedeliverCallback", pb.RedeliverCallbackRequest(actor="b", reason="r"), "exchange_id"),
-        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", reason="r"), "actor"),
+        ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", reason="r"), "on_behalf_of"),
         ("RedeliverCallback", pb.RedeliverCallbackRequest(exchange_id="e", actor="b"), "reason"),
         (
             "RedeliverCallback",

@@ -18,9 +18,7 @@ def line(id: str, age: timedelta) -> Exchange:
     """A journal line that ended this long ago."""
     at = datetime.now(UTC) - age
     message = Message("a head", b"a body")
-    return Exchange(
-        id, Direction.INBOUND, "lucky", "V4/Result", "POST", "/", message, at, at, "CREDITED", reply=message
-    )
+    return Exchange(id, Direction.INBOUND, "lucky", "V4/Result", at, at, "CREDITED", request=message, reply=message)
 
 
 async def test_old_bodies_are_removed_after_body_retention_days(tmp_path: Path, store_url: str) -> None:

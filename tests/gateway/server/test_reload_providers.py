@@ -18,6 +18,7 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.models import ProviderState
 from gateway.v1.reconciliation_service_pb2 import ListRefusedCallbacksRequest, RedeliverCallbackRequest
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
+from tests.support.actors import ADA
 from tests.support.gateway import Running, configuration, failure_of, family_table, locked, running_gateway
 from tests.support.provider import scripted_provider
 from tests.support.results import result_body
@@ -104,7 +105,7 @@ async def test_health_is_kept_for_another_base_url(tmp_path: Path) -> None:
 async def test_a_disabled_provider_stays_disabled_when_it_is_added_again(tmp_path: Path) -> None:
     """A provider that is removed from the file and added again has its stored state."""
     async with running_gateway(tmp_path, table(), OTHER) as gateway:
-        await gateway.gateway.provider_switches.change("lucky", ProviderState.DISABLED, "anna", "ticket 4711")
+        await gateway.gateway.provider_switches.change("lucky", ProviderState.DISABLED, ADA, "ticket 4711")
         await gateway.gateway.reload(load(configuration(tmp_path, OTHER), {}))
         assert "lucky" not in gateway.gateway.providers
         assert (await reload(gateway, table(), OTHER)).enabled_state.disabled is not None

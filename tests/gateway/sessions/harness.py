@@ -18,6 +18,7 @@ from gateway.sessions.close_service import CloseService
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import Store
 from gateway.v1 import session_service_pb2 as pb
+from tests.support.actors import ADA
 from tests.support.gateway import RpcFailure, Running, failure_of, family_table, provider_table, running_gateway
 from tests.support.provider import ScriptedProvider, scripted_provider
 from tests.support.waiting import until
@@ -74,7 +75,7 @@ class CloseHarness:
         deadline_at = asyncio.get_running_loop().time() + timeout_s
         with pytest.raises(GatewayError) as raised:
             await self.service.close(
-                request.request_id, request.provider, CloseSession(request.user_id), request.reason, deadline_at
+                request.request_id, request.provider, CloseSession(request.user_id), request.reason, deadline_at, ADA
             )
         return raised.value
 

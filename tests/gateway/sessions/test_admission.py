@@ -16,6 +16,7 @@ from gateway.sessions import close_execution
 from gateway.sessions.close_recorder import CloseAnswer
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.sessions.harness import REFUSED, CloseHarness, close_harness, close_request
+from tests.support.actors import ADA
 from tests.support.gateway import locked
 from tests.support.provider import Behaviour, answering, answering_after, hanging
 from tests.support.waiting import until
@@ -246,7 +247,9 @@ async def test_a_caller_does_not_join_an_abandoned_execution(tmp_path: Path) -> 
 
         def close() -> asyncio.Task[CloseAnswer]:
             deadline_at = asyncio.get_running_loop().time() + 60
-            return asyncio.create_task(harness.service.close(request_id, "lucky", CloseSession("u"), "", deadline_at))
+            return asyncio.create_task(
+                harness.service.close(request_id, "lucky", CloseSession("u"), "", deadline_at, ADA)
+            )
 
         cancelled = close()
         await until(lambda: harness.admission.queued == 1)

@@ -7,6 +7,7 @@ from aiohttp import web
 from adapters.contract import Certainty, CloseSession
 from gateway.sessions.errors import GatewayError, Reason
 from tests.gateway.sessions.harness import CloseHarness
+from tests.support.actors import ADA
 from tests.support.waiting import until
 
 
@@ -20,7 +21,7 @@ async def test_each_caller_receives_its_own_error(harness: CloseHarness) -> None
 
     harness.provider.behaviour = fail_later
     deadline_at = asyncio.get_running_loop().time() + 60
-    call = asyncio.create_task(harness.service.close("request-1", "lucky", CloseSession("u"), "", deadline_at))
+    call = asyncio.create_task(harness.service.close("request-1", "lucky", CloseSession("u"), "", deadline_at, ADA))
     await harness.provider.arrived.wait()
     execution = harness.service.find("request-1")
     assert execution is not None
@@ -47,7 +48,7 @@ async def test_an_execution_leaves_the_service_once_it_is_recorded(harness: Clos
 
     harness.provider.behaviour = fail_later
     deadline_at = asyncio.get_running_loop().time() + 60
-    call = asyncio.create_task(harness.service.close("request-1", "lucky", CloseSession("u"), "", deadline_at))
+    call = asyncio.create_task(harness.service.close("request-1", "lucky", CloseSession("u"), "", deadline_at, ADA))
     await harness.provider.arrived.wait()
     assert harness.service.find("request-1") is not None
     assert harness.service.find("request-2") is None

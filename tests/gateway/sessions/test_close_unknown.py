@@ -118,4 +118,4 @@ async def test_an_item_resolved_by_an_operator_stays_resolved(harness: CloseHarn
     await harness.fails(request)
     assert await items(harness) == []
     (resolved,) = await items(harness, resolved=True)
-    assert resolved.resolution.actor == "ada"
+    assert (resolved.resolution.actor, resolved.resolution.on_behalf_of) == ("anonymous", "ada")

@@ -14,6 +14,7 @@ from gateway.sessions.provider_switch import Disabled, ProviderSwitches
 from gateway.store.base import ProviderSwitchStore, Store, StoreUnavailable
 from gateway.store.factory import open_store
 from gateway.store.models import ProviderState, ProviderStateChange
+from tests.support.actors import ADA, BOB
 from tests.support.waiting import until
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
@@ -66,9 +67,9 @@ async def polling(store: object, poll_interval_s: float = 0.005) -> AsyncIterato
 
 async def test_stored_states_apply_from_the_start(store: Store) -> None:
     """The state of a provider is always the same object, also of one that is configured later."""
-    await store.change_provider_state("acme", OFF, "ada", "maintenance", NOW)
+    await store.change_provider_state("acme", OFF, ADA, "maintenance", NOW)
     async with polling(store, poll_interval_s=60) as switches:
-        assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
+        assert switches.of("acme").disabled == Disabled(ADA, "maintenance", NOW)
         assert switches.of("bolt").disabled is None
         assert switches.of("acme") is switches.of("acme")
 
@@ -78,11 +79,11 @@ async def test_a_change_applies_here_at_once(store: Store) -> None:
     seen: list[bool] = []
     async with polling(store, poll_interval_s=60) as switches:
         switches.of("acme").listeners.append(lambda: seen.append(switches.of("acme").disabled is None))
-        await switches.change("acme", OFF, "ada", "maintenance")
-        assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
-        await switches.change("acme", OFF, "bob", "me too")
-        assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
-        await switches.change("acme", ON, "bob", "maintained")
+        await switches.change("acme", OFF, ADA, "maintenance")
+        assert switches.of("acme").disabled == Disabled(ADA, "maintenance", NOW)
+        await switches.change("acme", OFF, BOB, "me too")
+        assert switches.of("acme").disabled == Disabled(ADA, "maintenance", NOW)
+        await switches.change("acme", ON, BOB, "maintained")
         assert switches.of("acme").disabled is None
     assert seen == [False, True]
 
@@ -92,25 +93,28 @@ async def test_changes_by_another_gateway_apply(store: Store) -> None:
     held = HeldStore(store)
     with capture_logs() as lines:
         async with polling(held) as switches:
-            await store.change_provider_state("acme", OFF, "ada", "maintenance", NOW)
+            await store.change_provider_state("acme", OFF, ADA, "maintenance", NOW)
             await held.more_reads(3)
-            assert switches.of("acme").disabled == Disabled("ada", "maintenance", NOW)
-            await store.change_provider_state("acme", ON, "bob", "maintained", NOW)
+            assert switches.of("acme").disabled == Disabled(ADA, "maintenance", NOW)
+            await store.change_provider_state("acme", ON, BOB, "maintained", NOW)
             await held.more_reads(3)
             assert switches.of("acme").disabled is None
-    logged = [(line["provider"], line["state"], line["actor"], line["reason"]) for line in lines]
-    assert logged == [("acme", "disabled", "ada", "maintenance"), ("acme", "enabled", "bob", "maintained")]
+    keys = ("provider", "state", "actor", "on_behalf_of", "reason")
+    assert [tuple(line[key] for key in keys) for line in lines] == [
+        ("acme", "disabled", "backoffice", "ada", "maintenance"),
+        ("acme", "enabled", "backoffice", "bob", "maintained"),
+    ]
 
 
 async def test_an_outdated_read_is_ignored(store: Store) -> None:
     """States that were read before a change here, and arrive after it, do not undo it."""
     held = HeldStore(store)
     async with polling(held) as switches:
-        await switches.change("acme", OFF, "ada", "maintenance")
+        await switches.change("acme", OFF, ADA, "maintenance")
         held.read.clear()
         held.release.clear()
         await asyncio.wait_for(held.read.wait(), 60)
-        await switches.change("acme", ON, "bob", "maintained")
+        await switches.change("acme", ON, BOB, "maintained")
         changes: list[None] = []
         switches.of("acme").listeners.append(lambda: changes.append(None))
         held.release.set()
@@ -132,12 +136,12 @@ async def test_polling_goes_on_after_an_error(store: Store, error: Exception, ev
     held = HeldStore(store)
     with capture_logs() as lines:
         async with polling(held) as switches:
-            await switches.change("acme", OFF, "ada", "maintenance")
+            await switches.change("acme", OFF, ADA, "maintenance")
             held.error = error
             await held.more_reads(3)
             assert switches.of("acme").disabled
             held.error = None
-            await store.change_provider_state("acme", ON, "bob", "maintained", NOW)
+            await store.change_provider_state("acme", ON, BOB, "maintained", NOW)
             await held.more_reads(3)
             assert switches.of("acme").disabled is None
     logged = sum(event in line["event"] for line in lines)

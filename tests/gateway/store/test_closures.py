@@ -7,7 +7,7 @@ import pytest
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers, Store
-from gateway.store.models import CloseRecord, EventType, ItemFilter, ReconciliationKind, Resolution
+from gateway.store.models import THE_GATEWAY, CloseRecord, EventType, ItemFilter, ReconciliationKind, Resolution
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import (
     NOW,
@@ -20,6 +20,7 @@ from tests.gateway.store.samples import (
     target,
     unknown_close,
 )
+from tests.support.actors import ADA
 
 ID = "7f0cbd16-2a29-4a0e-9a8f-3f1f8a5e2c11"
 
@@ -179,7 +180,7 @@ async def test_a_success_settles_the_item(store: Store) -> None:
     await store.settle_close(ID, settled(), outbound(ended_at=ended), None)
     assert [each.reference for each in await open_items(store)] == ["another"]
     (closed,) = (await store.items(ItemFilter(resolved=True))).entries
-    assert closed.resolution == Resolution(ended, "", "closed")
+    assert closed.resolution == Resolution(ended, THE_GATEWAY, "closed")
 
 
 async def test_a_late_conclusion_settles_the_item(store: Store) -> None:
@@ -233,7 +234,7 @@ async def test_an_abandoned_attempt_of_which_an_item_is_kept(store: Store) -> No
     await store.fail_close(ID, failed(UNKNOWN), outbound(), kept := unknown_close(ID))
     await store.begin_close(ID, target(), NOW)
     assert await store.report_abandoned(LATER, LATER) == 0
-    await store.resolve_item(kept.id, "ada", "asked the provider", NOW)
+    await store.resolve_item(kept.id, ADA, "asked the provider", NOW)
     assert await store.report_abandoned(LATER, LATER) == 0
     assert await open_items(store) == ()
 

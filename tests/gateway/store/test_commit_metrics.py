@@ -13,6 +13,7 @@ from gateway.store.factory import open_store
 from gateway.telemetry.metrics import Metrics
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW
+from tests.support.actors import ADA
 from tests.support.gateway import locked
 
 
@@ -61,7 +62,7 @@ async def test_what_is_committed_together_is_one_commit_of_that_size(
 async def test_a_refused_operation_is_no_failed_commit(store: Store, metrics: Metrics, engine: str) -> None:
     """It fails alone: the others are committed."""
     with pytest.raises(LookupError):
-        await store.resolve_item("no-item", "alice", "to see", NOW)
+        await store.resolve_item("no-item", ADA, "to see", NOW)
     await store.ping()
     assert counted(metrics, "session_gateway_commit_failures_total", engine) == 0
 

@@ -28,6 +28,7 @@ from tests.gateway.store.samples import (
     records,
     target,
 )
+from tests.support.actors import ADA
 from tests.support.waiting import until
 
 KEPT = timedelta(days=90)
@@ -146,7 +147,7 @@ async def test_lines_of_open_items_are_not_trimmed(store: Store) -> None:
     await store.record_exchange(line, found := item(exchange_id=line.id))
     await kept_for(store, at(NOW + 10 * KEPT))
     assert await store.exchange(line.id) == line
-    await store.resolve_item(found.id, "ada", "paid by hand", NOW)
+    await store.resolve_item(found.id, ADA, "paid by hand", NOW)
     await kept_for(store, at(NOW + 10 * KEPT))
     assert await store.exchange(line.id) == trimmed(line)
 

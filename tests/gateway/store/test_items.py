@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from gateway.store.base import AlreadyResolved, Store
-from gateway.store.models import ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
+from gateway.store.models import Actor, ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, published_events
+from tests.support.actors import ADA, BOB
 
 LATER = NOW + timedelta(hours=1)
 
@@ -30,11 +31,11 @@ async def test_an_item_comes_back_as_it_was(store: Store, kind: ReconciliationKi
 async def test_an_item_is_resolved_once(store: Store) -> None:
     """A resolution is stored with actor, reason and time; a second one fails, and changes nothing."""
     await keep(store, found := item(), other := item(reference="ref-2"))
-    settled = await store.resolve_item(found.id, "ada", "paid by hand \N{SNOWMAN}", LATER)
-    assert settled.resolution == Resolution(LATER, "ada", "paid by hand \N{SNOWMAN}")
+    settled = await store.resolve_item(found.id, ADA, "paid by hand \N{SNOWMAN}", LATER)
+    assert settled.resolution == Resolution(LATER, ADA, "paid by hand \N{SNOWMAN}")
     assert await store.find_item(found.id) == settled
     with pytest.raises(AlreadyResolved) as caught:
-        await store.resolve_item(found.id, "bob", "no need", LATER + timedelta(hours=1))
+        await store.resolve_item(found.id, BOB, "no need", LATER + timedelta(hours=1))
     assert caught.value.item == settled
     assert await store.find_item(found.id) == settled
     assert await open_items(store) == (other,)
@@ -45,7 +46,7 @@ async def test_of_several_people_at_once_one_settles(store: Store) -> None:
     """The first resolves the item, and all others get its resolution."""
     await keep(store, found := item())
     results = await asyncio.gather(
-        *(store.resolve_item(found.id, f"operator-{number}", "seen", LATER) for number in range(10)),
+        *(store.resolve_item(found.id, Actor(f"operator-{number}"), "seen", LATER) for number in range(10)),
         return_exceptions=True,
     )
     settled = [result for result in results if isinstance(result, ReconciliationItem)]
@@ -57,13 +58,13 @@ async def test_of_several_people_at_once_one_settles(store: Store) -> None:
 async def test_an_unknown_item_cannot_be_settled(store: Store) -> None:
     """A wrong id is said to be wrong."""
     with pytest.raises(LookupError, match="no-such-item"):
-        await store.resolve_item("no-such-item", "ada", "seen", NOW)
+        await store.resolve_item("no-such-item", ADA, "seen", NOW)
 
 
 async def test_what_an_operator_resolved_stays_resolved(store: Store) -> None:
     """The same refusal again is neither a new item nor a new event."""
     await store.record_exchange(exchange(), found := item(), event())
-    settled = await store.resolve_item(found.id, "ada", "paid by hand", LATER)
+    settled = await store.resolve_item(found.id, ADA, "paid by hand", LATER)
     await store.record_exchange(exchange(), item(), event())
     assert await open_items(store) == ()
     assert await store.find_item(found.id) == settled
@@ -96,6 +97,6 @@ async def test_items_come_oldest_first_in_pages(store: Store) -> None:
     assert await joined(both) == [kept[0], kept[6]]
     assert await joined(ItemFilter(provider="nobody")) == []
     assert await joined(ItemFilter(resolved=True)) == []
-    settled = [await store.resolve_item(each.id, "ada", "seen", LATER) for each in kept[:5]]
+    settled = [await store.resolve_item(each.id, ADA, "seen", LATER) for each in kept[:5]]
     assert await joined(ItemFilter(resolved=True)) == settled
     assert await joined(ItemFilter()) == kept[5:]

@@ -12,6 +12,7 @@ from gateway.store.models import Direction, EventType, Exchange, ItemFilter, Mes
 from gateway.store.paging import encode
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, published_events
+from tests.support.actors import ADA
 
 
 async def test_an_exchange_comes_back_as_it_was(store: Store) -> None:
@@ -121,7 +122,7 @@ async def test_everything_is_kept_over_a_restart(database: Database) -> None:
 async def test_a_line_is_found_by_its_id(store: Store) -> None:
     """A line with all of its parts, a redelivery's among them; None where there is no such line."""
     first = exchange()
-    again = exchange(redelivery=Redelivery(first.id, "ada", "the account is open"))
+    again = exchange(redelivery=Redelivery(first.id, "the account is open"), actor=ADA)
     await store.record_exchange(first)
     await store.record_exchange(again)
     assert await store.exchange(first.id) == first
@@ -213,5 +214,5 @@ async def test_what_an_open_item_points_at_keeps_its_body(store: Store) -> None:
     before = NOW + timedelta(days=1)
     assert await store.trim_bodies(before, 10) == 0
     assert await store.exchange(line.id) == line
-    await store.resolve_item(found.id, "ada", "paid by hand", NOW)
+    await store.resolve_item(found.id, ADA, "paid by hand", NOW)
     assert await store.trim_bodies(before, 10) == 1

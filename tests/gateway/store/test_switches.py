@@ -6,16 +6,17 @@ from datetime import timedelta
 import pytest
 
 from gateway.store.base import PageTokenUnknown, Store
-from gateway.store.models import Direction, ProviderState, ProviderStateChange
+from gateway.store.models import Actor, Direction, ProviderState, ProviderStateChange
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, exchange
+from tests.support.actors import ADA, BOB
 
 OFF, ON = ProviderState.DISABLED, ProviderState.ENABLED
 LATER = NOW + timedelta(hours=1)
 
 
 async def switch(
-    store: Store, provider: str, to: ProviderState, by: str = "ada", why: str = "seen"
+    store: Store, provider: str, to: ProviderState, by: Actor = ADA, why: str = "seen"
 ) -> ProviderStateChange:
     """A switch that changes something."""
     standing, made = await store.change_provider_state(provider, to, by, why, NOW)
@@ -28,19 +29,19 @@ async def test_a_switch_comes_back_as_it_was(database: Database) -> None:
     """Actor, time and reason are stored, also for the next process, until the next change."""
     store = database()
     await store.open()
-    off, made = await store.change_provider_state("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
+    off, made = await store.change_provider_state("acme", OFF, ADA, "repairs \N{SNOWMAN}", NOW)
     assert made
     assert off is not None
-    assert (off.provider, off.state, off.actor, off.reason, off.at) == ("acme", OFF, "ada", "repairs \N{SNOWMAN}", NOW)
+    assert (off.provider, off.state, off.actor, off.reason, off.at) == ("acme", OFF, ADA, "repairs \N{SNOWMAN}", NOW)
     assert tuple(await store.current_provider_states()) == (off,)
     await store.close()
     again = database()
     await again.open()
     assert tuple(await again.current_provider_states()) == (off,)
-    on, made = await again.change_provider_state("acme", ON, "bob", "repaired", LATER)
+    on, made = await again.change_provider_state("acme", ON, BOB, "repaired", LATER)
     assert made
     assert on is not None
-    assert (on.state, on.actor, on.reason, on.at, on.number) == (ON, "bob", "repaired", LATER, off.number + 1)
+    assert (on.state, on.actor, on.reason, on.at, on.number) == (ON, BOB, "repaired", LATER, off.number + 1)
     assert tuple(await again.current_provider_states()) == (on,)
     assert tuple((await again.provider_state_changes()).entries) == (on, off)
     await again.close()
@@ -48,12 +49,12 @@ async def test_a_switch_comes_back_as_it_was(database: Database) -> None:
 
 async def test_the_same_state_again_changes_nothing(store: Store) -> None:
     """Disabling when disabled, or enabling when enabled, returns the newest change and stores nothing."""
-    assert await store.change_provider_state("acme", ON, "ada", "why not", NOW) == (None, False)
+    assert await store.change_provider_state("acme", ON, ADA, "why not", NOW) == (None, False)
     assert tuple(await store.current_provider_states()) == ()
     off = await switch(store, "acme", OFF)
-    assert await store.change_provider_state("acme", OFF, "bob", "me too", LATER) == (off, False)
+    assert await store.change_provider_state("acme", OFF, BOB, "me too", LATER) == (off, False)
     on = await switch(store, "acme", ON)
-    assert await store.change_provider_state("acme", ON, "bob", "me too", LATER) == (on, False)
+    assert await store.change_provider_state("acme", ON, BOB, "me too", LATER) == (on, False)
     assert tuple((await store.provider_state_changes()).entries) == (on, off)
     assert len(await store.exchanges()) == 2
 
@@ -61,7 +62,7 @@ async def test_the_same_state_again_changes_nothing(store: Store) -> None:
 async def test_of_several_people_at_once_one_switches(store: Store) -> None:
     """The first is stored, and all others get its change."""
     answers = await asyncio.gather(
-        *(store.change_provider_state("acme", OFF, f"operator-{number}", "seen", NOW) for number in range(10))
+        *(store.change_provider_state("acme", OFF, Actor(f"operator-{number}"), "seen", NOW) for number in range(10))
     )
     assert sum(made for _, made in answers) == 1
     assert len({standing.id for standing, _ in answers if standing}) == 1
@@ -72,14 +73,15 @@ async def test_a_state_change_is_in_the_journal(store: Store) -> None:
     """The journal has a line between the exchanges around it, with action, actor and reason."""
     before, after = exchange(), exchange()
     await store.record_exchange(before)
-    made = await switch(store, "acme", OFF, "ada \N{SNOWMAN}", "repairs")
+    made = await switch(store, "acme", OFF, Actor("desk \N{SNOWMAN}", "ada"), "repairs")
     await store.record_exchange(after)
     await switch(store, "bolt", OFF)
     first, line, last = await store.exchanges(provider="acme")
     assert (first, last) == (before, after)
     assert line == await store.exchange(made.id) == made.line()
     assert (line.direction, line.operation, line.verdict) == (Direction.OPERATOR, "switch_off", "SWITCHED_OFF")
-    assert (line.peer, line.detail, line.started_at) == ("ada \N{SNOWMAN}", "repairs", NOW)
+    assert (line.peer, line.detail, line.started_at) == ("desk \N{SNOWMAN}", "repairs", NOW)
+    assert line.actor == Actor("desk \N{SNOWMAN}", "ada")
     assert (await store.refused_callbacks()).entries == ()
 
 

@@ -24,6 +24,7 @@ from gateway.wallet.remote import CREDIT_TIMEOUT_S, RemoteWallet, _backoff_s
 from gateway.wallet.remote_codec import InconclusiveAnswer
 from tests.gateway.wallet.harness import SHORT_TIMEOUTS, RemoteWalletHarness, remote_wallet
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT
+from tests.support.actors import ADA
 from tests.support.ports import held_port
 from tests.support.wallet import Behaviour, answering, failing, hanging, in_turn, scripted_wallet
 
@@ -34,9 +35,9 @@ async def a_ledger(folder: Path) -> AsyncIterator[WalletService]:
     store = SqliteStore(str(folder / "wallet.db"))
     await store.open()
     ledger = BuiltinWallet(store, lambda: NOW)
-    await ledger.open_account("421", "USD", Decimal(100))
+    await ledger.open_account("421", "USD", Decimal(100), ADA)
     try:
-        yield WalletService(ledger, lambda: 10)
+        yield WalletService(ledger, lambda: 10, lambda _: False)
     finally:
         await store.close()
 

@@ -26,9 +26,11 @@ async def test_a_provider_is_disabled_and_enabled(gateway: AdminHarness) -> None
     """Each command returns the state change, `list` shows it, and `history` lists the changes, newest first."""
     (disabled,) = await gateway.lines("disable", "lucky", *ACTOR)
     assert (disabled["changed"], disabled["state_change"]["state"]) == (True, "PROVIDER_STATE_DISABLED")
-    assert (disabled["state_change"]["actor"], disabled["state_change"]["reason"]) == ("ada", "repairs \N{SNOWMAN}")
+    assert (disabled["state_change"]["actor"], disabled["state_change"]["on_behalf_of"]) == ("anonymous", "ada")
+    assert disabled["state_change"]["reason"] == "repairs \N{SNOWMAN}"
     kyren, lucky = await gateway.lines("list")
-    assert lucky["health"]["disabled"]["actor"] == "ada"
+    shown = lucky["health"]["disabled"]
+    assert (shown["actor"], shown["on_behalf_of"]) == ("anonymous", "ada")
     assert "disabled" not in kyren["health"]
     (enabled,) = await gateway.lines("enable", "lucky", "--actor", "bob", "--reason", "repaired")
     assert enabled["changed"]
@@ -41,20 +43,21 @@ async def test_a_provider_is_disabled_and_enabled(gateway: AdminHarness) -> None
 async def test_tables_are_printed(gateway: AdminHarness) -> None:
     """Without --json every command prints a table, and reports on standard error if nothing was changed."""
     disabled = await gateway.run("disable", "lucky", *ACTOR)
-    for text in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
+    for text in ("lucky", "disabled", "actor", "anonymous", "on behalf of", "ada", "repairs \N{SNOWMAN}"):
         assert text in disabled.out
     assert disabled.err == ""
     again = await gateway.run("disable", "lucky", "--actor", "eve", "--reason", "me too")
     assert (again.code, again.out) == (0, disabled.out)
     assert UNCHANGED in again.err
     listed = await gateway.run("list")
-    for text in ("provider", "lucky", "luckymonaco", "UNTRIED", "CLOSED", "by ada: repairs \N{SNOWMAN}", "kyren"):
+    for text in ("provider", "lucky", "luckymonaco", "UNTRIED", "CLOSED", "kyren"):
         assert text in listed.out
+    assert "by anonymous on behalf of ada: repairs \N{SNOWMAN}" in " ".join(listed.out.split())
     never_disabled = await gateway.run("enable", "kyren", *ACTOR)
     assert (never_disabled.code, never_disabled.out) == (0, "")
     assert UNCHANGED in never_disabled.err
     history = await gateway.run("history", "lucky")
-    for text in ("lucky", "disabled", "ada", "repairs \N{SNOWMAN}"):
+    for text in ("lucky", "disabled", "actor", "anonymous", "on behalf of", "ada", "repairs \N{SNOWMAN}"):
         assert text in history.out
     empty = await gateway.run("history", "kyren")
     assert (empty.code, empty.out, empty.err.strip()) == (0, "", "none")
@@ -64,7 +67,7 @@ async def test_a_rejected_call_exits_1(gateway: AdminHarness) -> None:
     """The gateway's reason and message are printed, and no state is changed."""
     for arguments, message in (
         (("disable", "unknown", *ACTOR), "PROVIDER_UNKNOWN: no provider 'unknown'"),
-        (("enable", "lucky", "--actor", " ", "--reason", "x"), "FIELD_INVALID: actor is required"),
+        (("enable", "lucky", "--actor", " ", "--reason", "x"), "FIELD_INVALID: on_behalf_of is required"),
     ):
         ended = await gateway.run(*arguments)
         assert (ended.code, ended.out) == (1, "")

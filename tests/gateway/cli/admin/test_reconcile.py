@@ -51,12 +51,16 @@ async def test_an_item_is_resolved_with_actor_and_reason(gateway: AdminHarness) 
     await gateway.deliver("ref-1", "ref-2")
     first, second = await gateway.lines("list", "--provider", "lucky", "--user", "421")
     (settled,) = await gateway.lines("resolve", first["id"], "--actor", "ada", "--reason", "paid by hand")
-    assert (settled["resolution"]["actor"], settled["resolution"]["reason"]) == ("ada", "paid by hand")
+    resolution = settled["resolution"]
+    assert (resolution["actor"], resolution["on_behalf_of"]) == ("anonymous", "ada")
+    assert resolution["reason"] == "paid by hand"
     assert await gateway.lines("list") == [second]
     again = await gateway.run("resolve", first["id"], "--actor", "eve", "--reason", "me too")
     assert (again.code, again.out) == (1, "")
     assert again.err.startswith("ITEM_RESOLVED: ")
-    assert "ada: paid by hand" in again.err
+    assert "by anonymous on behalf of ada: paid by hand" in again.err
+    listed = await gateway.run("list", "--resolved")
+    assert "by anonymous on behalf of ada: paid by hand" in " ".join(listed.out.split())
 
 
 async def test_tables_are_printed(gateway: AdminHarness) -> None:
@@ -72,6 +76,10 @@ async def test_tables_are_printed(gateway: AdminHarness) -> None:
     callbacks = await gateway.run("callbacks")
     for text in (item["exchange_id"], "ACCOUNT_UNKNOWN", "yes"):
         assert text in callbacks.out
+    still_refused = await gateway.run("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "perhaps")
+    assert still_refused.code == 1
+    callbacks = await gateway.run("callbacks")
+    assert "by anonymous on behalf of ada: perhaps" in " ".join(callbacks.out.split())
     await gateway.serving.open_account(opening_balance="0")
     redelivered = await gateway.run("redeliver", item["exchange_id"], "--actor", "ada", "--reason", "account opened")
     for text in ("CREDITED", "transactionId"):
@@ -113,7 +121,7 @@ async def test_a_rejected_call_exits_1(gateway: AdminHarness) -> None:
     """The gateway's reason and message are printed."""
     for arguments, reason in (
         (("show", "nothing"), "ITEM_UNKNOWN: there is no item nothing"),
-        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: actor is required"),
+        (("resolve", "nothing", "--actor", " ", "--reason", "x"), "FIELD_INVALID: on_behalf_of is required"),
         (("redeliver", "nothing", "--actor", "ada", "--reason", "x"), "CALLBACK_UNKNOWN: no callback nothing"),
         (("transaction", "lucky", "nothing"), "TRANSACTION_UNKNOWN: nothing was credited"),
     ):
@@ -162,7 +170,7 @@ async def test_a_gateway_that_does_not_answer_is_reported() -> None:
 
 
 async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
-    """If certificates are required, those of the configuration and the operator's own are accepted, and none is not."""
+    """If certificates are required, the operator's own is accepted, and none is not: the gateway's is not presented."""
     authority = trustme.CA()
     server, client = authority.issue_cert("gateway.example.com"), authority.issue_cert("ada.example.com")
     for name, certificate in (("", server), ("my-", client)):
@@ -179,7 +187,10 @@ async def test_a_gateway_behind_tls_is_called(tmp_path: Path) -> None:
             for name in ("ca", "cert", "key")
             for part in (f"--{name}", f"{tmp_path}/{'my-' * (name != 'ca')}{name}.pem")
         )
-        assert (await run_here(*there, "--config", str(config), *named)).code == 0
+        without = await run_here(*there, "--config", str(config), *named)
+        assert without.code == 2
+        assert "--token-file" in without.err
+        assert (await run_here(*there, "--config", str(config), *own[2:], *named)).code == 0
         assert (await run_here(*there, *own, *named)).code == 0
         for refused in (there, (*there, *own), (*there, *own[:2], *named)):
             ended = await run_here(*refused)

@@ -54,13 +54,14 @@ def test_no_address_is_rejected() -> None:
 
 
 def test_the_configuration_gives_the_tls_settings(files: dict[str, Path]) -> None:
-    """The gateway's certificate is trusted, and presented if the gateway requires one; options override both."""
+    """The gateway's certificate is trusted, and never presented; the operator's own is given by options."""
     listen = Listen("127.0.0.1", 1)
     plain = GrpcSettings(listen, TlsFiles(files["cert"], files["key"]))
     mutual = GrpcSettings(listen, TlsFiles(files["cert"], files["key"], files["ca"]))
     options = TlsOptions(files["my-ca"], files["my-cert"], files["my-key"], "name")
     assert resolve_target(plain, "", NOTHING).tls == Tls(b"cert")
-    assert resolve_target(mutual, "", NOTHING).tls == Tls(b"cert", b"cert", b"key")
+    own = TlsOptions(cert=files["my-cert"], key=files["my-key"])
+    assert resolve_target(mutual, "", own).tls == Tls(b"cert", b"my-cert", b"my-key")
     assert resolve_target(mutual, "", options).tls == Tls(b"my-ca", b"my-cert", b"my-key", "name")
     assert resolve_target(None, "t:1", TlsOptions(ca=files["my-ca"])).tls == Tls(b"my-ca")
 
@@ -83,4 +84,56 @@ def test_incomplete_tls_options_are_rejected(options: TlsOptions) -> None:
 
 def test_a_key_is_not_in_the_repr() -> None:
     """The repr of a target does not hold the private key."""
-    assert "secret" not in repr(ConnectionTarget("t:1", Tls(b"ca", b"cert", b"secret")))
+    assert "secret" not in repr(ConnectionTarget("t:1", Tls(b"ca", b"cert", b"secret"), token="secret"))
+
+
+def test_a_gateway_that_asks_for_certificates_needs_one_or_a_token(files: dict[str, Path]) -> None:
+    """The message names the options; its own certificate is not used in their place. A token is enough."""
+    mutual = GrpcSettings(Listen("127.0.0.1", 1), TlsFiles(files["cert"], files["key"], files["ca"]))
+    with pytest.raises(TargetError, match=r"--cert and --key, or a token by --token-file"):
+        resolve_target(mutual, "", NOTHING)
+    target = resolve_target(mutual, "", TlsOptions(token_file=files["my-cert"]))
+    assert target == ConnectionTarget("127.0.0.1:1", Tls(b"cert"), "my-cert")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "unix:/run/gateway.sock"])
+def test_a_token_is_sent_in_plain_text_to_this_machine(files: dict[str, Path], address: str) -> None:
+    """To a loopback address or a Unix socket."""
+    assert resolve_target(None, address, TlsOptions(token_file=files["key"])).token == "key"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1:1", "gateway.example.com:1", "[fd00::1]:1", "localhost.example.com:1", "dns:///other:1", "other"],
+)
+def test_a_token_is_sent_elsewhere_over_tls_only(files: dict[str, Path], address: str) -> None:
+    """Without TLS it is refused, and the message names --ca and not the token."""
+    with pytest.raises(TargetError, match="--ca") as raised:
+        resolve_target(None, address, TlsOptions(token_file=files["my-key"]))
+    assert "my-key" not in str(raised.value)
+    over_tls = resolve_target(None, address, TlsOptions(ca=files["ca"], token_file=files["my-key"]))
+    assert over_tls == ConnectionTarget(address, Tls(b"ca"), "my-key")
+
+
+@pytest.mark.parametrize("content", ["", "\n", "two tokens", "one\ntwo", "\u00e9", "bell\x07"])
+def test_a_file_without_one_token_is_rejected(tmp_path: Path, content: str) -> None:
+    """The message names the file, and not what it holds."""
+    file = tmp_path / "token"
+    file.write_text(content)
+    with pytest.raises(TargetError, match="token") as raised:
+        resolve_target(None, "127.0.0.1:1", TlsOptions(token_file=file))
+    assert str(file) in str(raised.value)
+    assert "two" not in str(raised.value)
+
+
+def test_blanks_around_a_token_are_ignored(tmp_path: Path) -> None:
+    """A file that an editor wrote ends in a newline."""
+    file = tmp_path / "token"
+    file.write_text(" a.b.c \n")
+    assert resolve_target(None, "127.0.0.1:1", TlsOptions(token_file=file)).token == "a.b.c"
+
+
+def test_a_missing_token_file_is_rejected() -> None:
+    """It is wrong usage."""
+    with pytest.raises(TargetError, match="no/such/file"):
+        resolve_target(None, "127.0.0.1:1", TlsOptions(token_file=Path("no/such/file")))

@@ -28,6 +28,7 @@ from tests.gateway.store.samples import (
     published_events,
     target,
 )
+from tests.support.actors import ADA, BOB
 
 
 async def test_what_arrives_together_is_committed_together(store: PostgresStore) -> None:
@@ -116,7 +117,7 @@ async def test_a_refusal_costs_its_neighbours_nothing(store: PostgresStore) -> N
     """What is refused before it writes is its caller's alone: the batch is committed at the first try."""
     await store.begin_close("request-1", target(), NOW)
     await store.record_exchange(exchange(), kept := item())
-    await store.resolve_item(kept.id, "ada", "seen", NOW)
+    await store.resolve_item(kept.id, ADA, "seen", NOW)
     async with held(store):
         said = statements(store)
         tasks = [
@@ -124,8 +125,8 @@ async def test_a_refusal_costs_its_neighbours_nothing(store: PostgresStore) -> N
             for each in (
                 store.begin_close("request-1", target(reason="other"), NOW),
                 store.fail_close("request-2", failed(Certainty.UNKNOWN), exchange()),
-                store.resolve_item(kept.id, "bob", "me too", NOW),
-                store.resolve_item("nothing", "bob", "me too", NOW),
+                store.resolve_item(kept.id, BOB, "me too", NOW),
+                store.resolve_item("nothing", BOB, "me too", NOW),
                 store.record_exchange(exchange()),
             )
         ]

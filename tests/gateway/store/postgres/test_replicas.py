@@ -10,7 +10,7 @@ import pytest
 
 from adapters.contract import Certainty
 from gateway.store.base import PostingRecords
-from gateway.store.models import Applied, PostingFault, PostingRefused, ProviderState
+from gateway.store.models import Actor, Applied, Direction, PostingFault, PostingRefused, ProviderState
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.unit_of_work import UnitOfWork
 from tests.gateway.store.postgres.inside import committer, held, statements, value
@@ -31,6 +31,7 @@ from tests.gateway.store.samples import (
     settled,
     target,
 )
+from tests.support.actors import ADA
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
             "item": lambda: store.record_exchange(exchange(), item(reference=f"ref-{number}"), event()),
             "account": lambda: store.open_account(f"new-{number}", "EUR", Decimal(0), NOW),
             "switch": lambda: store.change_provider_state(
-                f"provider-{number:04}", ProviderState.DISABLED, "ada", "seen", NOW
+                f"provider-{number:04}", ProviderState.DISABLED, ADA, "seen", NOW
             ),
         }
         return writes[kind]()
@@ -116,6 +117,17 @@ async def test_operations_in_any_order_never_deadlock(stores: list[PostgresStore
             tasks += [asyncio.create_task(write(second, number)) for number in reversed(numbers)]
         await asyncio.gather(*tasks)
     assert [each.count("ROLLBACK") for each in said] == [0, 0]  # who waits too long in a circle gives way
+
+
+async def test_lines_that_two_gateways_may_insert_are_inserted_in_one_order(stores: list[PostgresStore]) -> None:
+    """A refusal over gRPC has the same id at every gateway: a batch inserts such lines by id, after the others."""
+    store = stores[0]
+    refusals = [exchange(id=f"refusal-{number}", direction=Direction.CALLER) for number in range(9, 0, -1)]
+    delivered = [exchange(), exchange()]
+    async with held(store):
+        tasks = [asyncio.create_task(store.record_exchange(line)) for line in (*refusals, *delivered, *refusals)]
+    await asyncio.gather(*tasks)
+    assert await store.exchanges() == (*delivered, *reversed(refusals))
 
 
 @pytest.mark.parametrize("concluded", ["settled", "failed"])
@@ -251,7 +263,7 @@ async def test_a_switch_at_several_gateways_is_one(stores: list[PostgresStore]) 
         to = ProviderState.ENABLED if turn % 2 else ProviderState.DISABLED
         answers = await asyncio.gather(
             *(
-                store.change_provider_state("acme", to, f"operator-{number}", "seen", NOW)
+                store.change_provider_state("acme", to, Actor(f"operator-{number}"), "seen", NOW)
                 for number, store in enumerate(stores)
             )
         )

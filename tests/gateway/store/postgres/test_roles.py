@@ -38,6 +38,7 @@ from tests.gateway.store.samples import (
     target,
     unknown_close,
 )
+from tests.support.actors import ADA
 from tests.support.postgres import PostgresServer
 
 DOCUMENTED = Path(__file__).parents[4] / "docs" / "operations.md"
@@ -96,8 +97,8 @@ async def exercise(store: PostgresStore) -> None:
         await store.record_expiry(event(EventType.SESSION_EXPIRED), "id-1", exchange())
         await store.record_exchange(exchange(), item(reference="rejected"))
         for each in await open_items(store):
-            await store.resolve_item(each.id, "anna", "seen", NOW)
-        await store.change_provider_state("acme", ProviderState.DISABLED, "anna", "seen", NOW)
+            await store.resolve_item(each.id, ADA, "seen", NOW)
+        await store.change_provider_state("acme", ProviderState.DISABLED, ADA, "seen", NOW)
         await store.current_provider_states()
         await store.provider_state_changes()
         assert await store.trim_bodies(NOW + timedelta(days=1), 100) > 0
