@@ -20,6 +20,7 @@ from gateway.config.settings import (
     StoreSettings,
     TlsFiles,
     TracesSettings,
+    UnixSocket,
     WalletSettings,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "StoreSettings",
     "TlsFiles",
     "TracesSettings",
+    "UnixSocket",
     "WalletSettings",
     "adapter_settings",
     "changes",

@@ -89,7 +89,7 @@ def _grpc(table: Table, references: ReferenceResolver) -> GrpcSettings:
     settings = table.read(
         GrpcSettings,
         {"tls": _tls(table, references)},
-        listen=values.listen,
+        listen=references.listen,
         # The gateway answers 50 ms before a deadline: less than 0.1 s leaves no time for the call.
         default_deadline_s=seconds(0.1, 3600),
         server=values.grpc_server,
@@ -272,11 +272,9 @@ def _extras(table: Table, references: ReferenceResolver) -> Mapping[str, object]
 
 
 def _shared_addresses(settings: Settings) -> Iterable[Problem]:
-    listeners = {
-        "grpc.listen": settings.grpc.listen,
-        "callbacks.listen": settings.callbacks.listen,
-        "admin.listen": settings.admin.listen,
-    }
+    listeners = {"callbacks.listen": settings.callbacks.listen, "admin.listen": settings.admin.listen}
+    if isinstance(grpc := settings.grpc.listen, Listen):
+        listeners = {"grpc.listen": grpc, **listeners}
     for (first, one), (second, other) in itertools.combinations(listeners.items(), 2):
         if one.port != 0 and one.port == other.port and _overlap(one, other):
             yield Problem(second, f"is the same address as {first}; give each listener another port")

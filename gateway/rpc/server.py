@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -24,6 +25,7 @@ from gateway.rpc.limits import (
     MIN_PING_INTERVAL_S,
     RpcLimits,
 )
+from gateway.rpc.unix_socket import binding
 from gateway.sessions.provider import Provider, Providers
 from gateway.telemetry.tracing import Tracer
 
@@ -108,16 +110,25 @@ class RpcServer:
 
     async def start(self, host: str, port: int, tls: TlsFiles | None) -> int:
         """Accept calls. Port 0 takes a free port. Returns the port. Raises CannotListen."""
+        bound = self._bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls)
+        await self._serve()
+        return bound
+
+    async def start_on_socket(self, path: Path, tls: TlsFiles | None) -> None:
+        """Accept calls on a Unix socket. Replaces the socket file of a gateway that has ended. Raises CannotListen."""
+        address = f"unix:{path}"
+        try:
+            with binding(path):
+                self._bind(address, tls)
+        except OSError as error:
+            raise CannotListen(f"gRPC cannot listen on {address}: {error.strerror or error}") from error
+        await self._serve()
+
+    async def _serve(self) -> None:
         self._health.set(dict.fromkeys(self._services, HealthStatus.SERVING))
         self._watch_providers({})
         self._providers.listeners.append(self._watch_providers)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            bound = self._bind(address, tls)
-        except RuntimeError as error:
-            raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
-        return bound
 
     @property
     def limits(self) -> RpcLimits:
@@ -151,12 +162,15 @@ class RpcServer:
             await stopping
 
     def _bind(self, address: str, tls: TlsFiles | None) -> int:
-        if tls is None:
-            return self._server.add_insecure_port(address)
-        credentials = grpc.dynamic_ssl_server_credentials(
-            _certificate(tls), self._changed_certificate, tls.client_ca is not None
-        )
-        return self._server.add_secure_port(address, credentials)
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            credentials = grpc.dynamic_ssl_server_credentials(
+                _certificate(tls), self._changed_certificate, tls.client_ca is not None
+            )
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
 
     def _changed_certificate(self) -> Any:  # the stubs do not allow None
         """Called by grpcio on its own thread for each connection; None where the certificate has not changed."""

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
-from gateway.config import GrpcSettings, Listen
+from gateway.config import GrpcSettings, Listen, UnixSocket
+
+UNIX_SERVER_NAME = "localhost"
+"""The name in the certificate of a gateway on a Unix socket. gRPC would look for the path in it."""
 
 
 class TargetError(Exception):
@@ -50,11 +53,15 @@ def resolve_target(grpc: GrpcSettings | None, target: str, options: TlsOptions) 
         raise TargetError("--cert needs --key, and --key needs --cert: give both")
     address = target or (_address(grpc.listen) if grpc else "")
     if not address:
-        raise TargetError("give --config FILE, the gateway's configuration, or --target host:port, its gRPC address")
-    return ConnectionTarget(address, _tls(grpc, options))
+        raise TargetError(
+            "give --config FILE, the gateway's configuration, or --target, its gRPC address (host:port, or unix:/path)"
+        )
+    return ConnectionTarget(address, _tls(grpc, options, UNIX_SERVER_NAME if address.startswith("unix:") else ""))
 
 
-def _address(listen: Listen) -> str:
+def _address(listen: Listen | UnixSocket) -> str:
+    if isinstance(listen, UnixSocket):
+        return str(listen)
     if not listen.port:
         raise TargetError(
             f"[grpc] listen = {str(listen)!r} takes another port at each start: "
@@ -74,7 +81,7 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
-def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
+def _tls(grpc: GrpcSettings | None, options: TlsOptions, server_name: str) -> Tls | None:
     configured = grpc.tls if grpc else None
     ca = options.ca or (configured.cert if configured else None)
     if ca is None:
@@ -87,7 +94,7 @@ def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
     if configured and configured.client_ca and options.cert is None:
         own = (configured.cert, configured.key)
     cert, key = (_pem(file) if file else None for file in own)
-    return Tls(_pem(ca), cert, key, options.server_name)
+    return Tls(_pem(ca), cert, key, options.server_name or server_name)
 
 
 def _pem(file: Path) -> bytes:
