@@ -77,7 +77,11 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     max_calls: int = 1000
     """Concurrent calls, without event streams."""
     max_event_streams: int = 1000
-    max_message_bytes: int = 1024 * 1024
+    max_calls_per_connection: int = 500
+    max_event_streams_per_connection: int = 500
+    max_connections: int = 1000
+    """Concurrent connections; a further one is closed at once. The native server has no maximum."""
+    max_message_bytes: int = 64 * 1024
     """The largest request."""
     max_connection_age_s: float | None = None
     """Seconds until a connection is closed gracefully, so that calls spread over replicas; None for never."""

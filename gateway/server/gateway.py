@@ -323,6 +323,9 @@ def rpc_limits(settings: GrpcSettings) -> RpcLimits:
     return RpcLimits(
         calls=settings.max_calls,
         event_streams=settings.max_event_streams,
+        calls_per_connection=settings.max_calls_per_connection,
+        event_streams_per_connection=settings.max_event_streams_per_connection,
+        connections=settings.max_connections,
         message_bytes=settings.max_message_bytes,
         connection_age_s=settings.max_connection_age_s,
     )
