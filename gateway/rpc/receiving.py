@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import cache
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class RequestReceiver:
                 finally:
                     self._remove(limit)
         except TimeoutError:
-            await context.abort_with_status(to_status(status_of(_incomplete())))
+            await context.abort_with_status(_incomplete())
         if request is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
         return request
@@ -83,9 +84,12 @@ class RequestReceiver:
             self._shares.give_back(connection)
 
 
-def _incomplete() -> GatewayError:
-    return GatewayError(
+@cache  # an attacker gets thousands of them
+def _incomplete() -> grpc.Status:
+    error = GatewayError(
         Reason.GATEWAY_BUSY,
         f"the request was not complete after {RECEIVE_TIMEOUT_S:g} s, or newer ones took its place. Nothing was done: "
         "retry in a moment",
     )
+    status: grpc.Status = to_status(status_of(error))
+    return status

@@ -17,7 +17,7 @@ from tests.stress.processes import ROOT, Served, StressEnvironment, resident_mib
 
 HEALTHZ_S = 0.3
 """Within which /healthz is answered during an attack."""
-GROWTH_MIB = 64.0
+GROWTH_MIB = 128.0
 """What attackers on the gRPC listener may take in memory."""
 JUNK = 12_000_000
 PROBE_EVERY_S = 0.02

@@ -332,8 +332,9 @@ async def test_a_stream_ends_after_the_grace_of_an_old_connection() -> None:
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_connections_are_bounded() -> None:
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections above the maximum are closed; those below it are served."""
+    monkeypatch.setattr(rpc_server, "HANDSHAKE_TIMEOUT_S", 600)  # that would close it too
     async with bare(limits=RpcLimits(connections=1)) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)
