@@ -14,11 +14,11 @@ import typer
 import uvloop
 
 from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
-from gateway.config import ConfigInvalid, Settings, load
+from gateway.config import ConfigInvalid, Settings, UnixSocket, load
 from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
 from gateway.server.gateway import CannotStart, Gateway
-from gateway.server.ports import Ports
+from gateway.server.ports import NO_WORKERS, Ports
 from gateway.server.reload import log_insecurities, reload
 from gateway.server.supervisor import WorkerFailed, supervise
 from gateway.server.validation import secrets_of
@@ -56,6 +56,8 @@ def serve_workers(config: Path, workers: int) -> None:
                 "SQLite serves one process: set [store] url to a postgresql:// url, or omit --workers",
                 param_hint="--workers",
             )
+        if isinstance(settings.grpc.listen, UnixSocket):
+            raise typer.BadParameter(NO_WORKERS, param_hint="--workers")
         try:
             supervise(config, settings, workers)
         except OSError as error:

@@ -22,6 +22,7 @@ from gateway.config.settings import (
     StoreSettings,
     TlsFiles,
     TracesSettings,
+    UnixSocket,
     WalletSettings,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "StoreSettings",
     "TlsFiles",
     "TracesSettings",
+    "UnixSocket",
     "WalletSettings",
     "adapter_settings",
     "changes",

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Set
 from msgspec import Struct
 
 from gateway.config.problems import Problem, dotted
-from gateway.config.settings import Listen, Settings
+from gateway.config.settings import Listen, Settings, UnixSocket
 
 _RELOADABLE = (
     "grpc.default_deadline_s",
     "grpc.max_calls",
     "grpc.max_event_streams",
+    "grpc.max_calls_per_connection",
+    "grpc.max_event_streams_per_connection",
     "callbacks.trusted_proxies",
     "callbacks.max_body_bytes",
     "callbacks.max_connections",
@@ -64,7 +66,7 @@ def _different(path: str, before: object, after: object, skipped: Set[str]) -> I
     if before == after or path in skipped:
         return
     match before, after:
-        case Listen(), Listen():  # an address is one key
+        case Listen() | UnixSocket(), Listen() | UnixSocket():  # an address is one key
             yield path
         case Struct(), Struct() if type(before) is type(after):
             for field in before.__struct_fields__:

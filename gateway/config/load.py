@@ -90,13 +90,16 @@ def _grpc(table: Table, references: ReferenceResolver) -> GrpcSettings:
     settings = table.read(
         GrpcSettings,
         {"tls": _tls(table, references)},
-        listen=values.listen,
+        listen=references.listen,
         # The gateway answers 50 ms before a deadline: less than 0.1 s leaves no time for the call.
         default_deadline_s=seconds(0.1, 3600),
         server=values.grpc_server,
         allow_anyone=values.boolean,
         max_calls=whole_number(1, _MAX_CONCURRENT),
         max_event_streams=whole_number(1, _MAX_CONCURRENT),
+        max_calls_per_connection=whole_number(1, _MAX_CONCURRENT),
+        max_event_streams_per_connection=whole_number(1, _MAX_CONCURRENT),
+        max_connections=whole_number(1, _MAX_CONCURRENT),
         max_message_bytes=whole_number(16 * 1024, 64 * 1024 * 1024),
         # With less than a few seconds callers would mostly connect.
         max_connection_age_s=seconds(5, 604_800),
@@ -118,12 +121,17 @@ def _reject_unsupported_by_native(table: Table, settings: GrpcSettings) -> None:
             "max_connection_age_s",
             'needs server = "grpcio": the native server does not end connections by age; write that, or remove the key',
         )
+    if "max_connections" in table:
+        table.add_problem(
+            "max_connections",
+            'needs server = "grpcio": the native server does not limit connections; write that, or remove the key',
+        )
     if not settings.listen.is_loopback and not settings.allow_anyone:
         table.add_problem(
             "listen",
-            'can be reached from other machines, and server = "native" has no TLS and no limit on connections; listen '
-            'on 127.0.0.1, write server = "grpcio", or, where a sidecar or firewall admits only your services, write '
-            "allow_anyone = true",
+            'can be reached from other machines, and server = "native" has no TLS and no limit on connections and '
+            'unfinished requests; listen on 127.0.0.1 or a Unix socket, write server = "grpcio", or, where a sidecar '
+            "or firewall admits only your services, write allow_anyone = true",
         )
 
 
@@ -286,11 +294,9 @@ def _extras(table: Table, references: ReferenceResolver) -> Mapping[str, object]
 
 
 def _shared_addresses(settings: Settings) -> Iterable[Problem]:
-    listeners = {
-        "grpc.listen": settings.grpc.listen,
-        "callbacks.listen": settings.callbacks.listen,
-        "admin.listen": settings.admin.listen,
-    }
+    listeners = {"callbacks.listen": settings.callbacks.listen, "admin.listen": settings.admin.listen}
+    if isinstance(grpc := settings.grpc.listen, Listen):
+        listeners = {"grpc.listen": grpc, **listeners}
     for (first, one), (second, other) in itertools.combinations(listeners.items(), 2):
         if one.port != 0 and one.port == other.port and _overlap(one, other):
             yield Problem(second, f"is the same address as {first}; give each listener another port")

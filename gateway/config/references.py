@@ -7,7 +7,8 @@ from pathlib import Path
 
 from adapters.contract import Secret
 from gateway.config.problems import InvalidValue, unknown_key
-from gateway.config.values import store_url, text, type_name
+from gateway.config.settings import Listen, UnixSocket
+from gateway.config.values import listen, store_url, text, type_name, unix_socket_path
 
 _SOURCES = 'a string, { env = "NAME" } or { file = "path" }'
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
@@ -38,6 +39,15 @@ class ReferenceResolver:
                 return path
         except (OSError, ValueError) as error:
             raise InvalidValue(_unreadable(path, error)) from None
+
+    def listen(self, value: object) -> Listen | UnixSocket:
+        """`host:port`, or `unix:` and a path, which is relative to the configuration's folder."""
+        address = text(value)
+        if not address.startswith("unix:"):
+            return listen(address)
+        # gRPC's own forms are unix:path and unix:///path.
+        path = self.folder / re.sub(r"^//(?=/)", "", address.removeprefix("unix:"))
+        return UnixSocket(unix_socket_path(path))
 
     def secret(self, value: object) -> Secret:
         """A secret: a string, an environment variable or a file. No message shows it."""

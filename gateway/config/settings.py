@@ -33,6 +33,20 @@ class Listen(msgspec.Struct, frozen=True):
             return self.host.lower() == "localhost"
 
 
+class UnixSocket(msgspec.Struct, frozen=True):
+    """A Unix domain socket to listen on. `path` is absolute."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect: always."""
+        return True
+
+
 class TlsFiles(msgspec.Struct, frozen=True):
     """PEM files of a listener. With `client_ca` a caller must have a certificate of that authority."""
 
@@ -53,7 +67,7 @@ class GrpcServerKind(StrEnum):
 class GrpcSettings(msgspec.Struct, frozen=True):
     """The listener for the microservices."""
 
-    listen: Listen = Listen("127.0.0.1", 50051)
+    listen: Listen | UnixSocket = Listen("127.0.0.1", 50051)
     tls: TlsFiles | None = None
     default_deadline_s: float = 10.0
     """Seconds for a call whose caller set no deadline."""
@@ -63,7 +77,11 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     max_calls: int = 1000
     """Concurrent calls, without event streams."""
     max_event_streams: int = 1000
-    max_message_bytes: int = 1024 * 1024
+    max_calls_per_connection: int = 500
+    max_event_streams_per_connection: int = 500
+    max_connections: int = 1000
+    """Concurrent connections; a further one is closed at once. The native server has no maximum."""
+    max_message_bytes: int = 64 * 1024
     """The largest request."""
     max_connection_age_s: float | None = None
     """Seconds until a connection is closed gracefully, so that calls spread over replicas; None for never."""

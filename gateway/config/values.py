@@ -6,6 +6,7 @@ A message shows a value only where that cannot hold a secret: never a URL, which
 import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.problems import InvalidValue
@@ -14,6 +15,12 @@ from gateway.store import postgres_url
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+_SOCKET_PATH = re.compile(r"/[A-Za-z0-9._~@+,=:/-]*")
+"""gRPC reads the address as a URI, and the native server reads it as it is: others would be encoded for one of them."""
+
+_MAX_SOCKET_PATH = 107
+"""In bytes; the paths are ASCII."""
+
 _URL_PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _GRPC_TARGET = re.compile(r"[!-~]*[A-Za-z0-9\]]")
@@ -99,6 +106,22 @@ def listen(value: object) -> Listen:
     if not _HOST.fullmatch(match["host"]):
         raise InvalidValue("the part before the port is neither an address nor a host name")
     return Listen(match["host"], port)
+
+
+def unix_socket_path(path: Path) -> Path:
+    """The absolute path of a Unix socket, as the system and gRPC accept it."""
+    if path.name in {"", ".", ".."} or path.is_dir():
+        raise InvalidValue('names no file: write the path of the socket, for example "unix:/run/gateway.sock"')
+    if not _SOCKET_PATH.fullmatch(str(path)):
+        raise InvalidValue(
+            f"is the path {str(path)!a}: a Unix socket's path may hold only letters, digits and / . _ ~ @ + , = : -"
+        )
+    if len(str(path)) > _MAX_SOCKET_PATH:
+        raise InvalidValue(
+            f"is a path of {len(str(path))} bytes, with the configuration's folder: the system allows a Unix socket "
+            f"{_MAX_SOCKET_PATH}; use a shorter one"
+        )
+    return path
 
 
 def _ipv6(value: str) -> str:

@@ -12,6 +12,7 @@ from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
 from gateway.rpc.limits import RpcLimits
+from gateway.rpc.shares import Shares, connection_of
 from gateway.rpc.status import ApiReason, status_of
 from gateway.sessions.attempt import internal_error
 from gateway.sessions.errors import GatewayError, Reason
@@ -38,7 +39,7 @@ class RpcInterceptor:
         self._traces = traces
         self.stopping = False
         """Whether new calls are rejected, by a server that goes on accepting them until those in flight have ended."""
-        self._calls = self._streams = 0
+        self._calls, self._streams = Shares(), Shares()
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = log.bind()  # a module's logger is bound again for each line
@@ -46,7 +47,7 @@ class RpcInterceptor:
     @property
     def in_flight(self) -> int:
         """Calls in flight, event streams included."""
-        return self._calls + self._streams
+        return self._calls.total + self._streams.total
 
     async def idle(self) -> None:
         """Wait until no call and no stream is in flight."""
@@ -69,9 +70,12 @@ class RpcInterceptor:
             started = time.monotonic()
             if self.stopping:
                 await self._fail(method, context, _stopping(), started)
-            if self._calls >= self.limits.calls:
-                await self._fail(method, context, _busy(f"{self._calls} calls are in flight"), started)
-            self._calls += 1
+            user = connection_of(context.peer())
+            if self._calls.total >= self.limits.calls:
+                await self._fail(method, context, _busy(f"{self._calls.total} calls are in flight"), started)
+            if self._calls.used_by(user) >= self.limits.calls_per_connection:
+                await self._fail(method, context, _share_used(f"{self._calls.used_by(user)} calls"), started)
+            self._calls.take(user)
             self._idle.clear()
             try:
                 response = await behavior(_decoded(request, decode), context)
@@ -81,7 +85,7 @@ class RpcInterceptor:
                 self._log_call(method, started)
                 return response
             finally:
-                self._calls -= 1
+                self._calls.give_back(user)
                 self._ended()
 
         return call
@@ -91,9 +95,12 @@ class RpcInterceptor:
             started = time.monotonic()
             if self.stopping:
                 await self._fail(method, context, _stopping(), started)
-            if self._streams >= self.limits.event_streams:
-                await self._fail(method, context, _busy(f"{self._streams} streams are open"), started)
-            self._streams += 1
+            user = connection_of(context.peer())
+            if self._streams.total >= self.limits.event_streams:
+                await self._fail(method, context, _busy(f"{self._streams.total} streams are open"), started)
+            if self._streams.used_by(user) >= self.limits.event_streams_per_connection:
+                await self._fail(method, context, _share_used(f"{self._streams.used_by(user)} streams"), started)
+            self._streams.take(user)
             self._idle.clear()
             try:
                 async for response in behavior(_decoded(request, decode), context):
@@ -102,13 +109,13 @@ class RpcInterceptor:
             except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
                 await self._fail(method, context, error, started)
             finally:
-                self._streams -= 1
+                self._streams.give_back(user)
                 self._ended()
 
         return call
 
     def _ended(self) -> None:
-        if not self._calls and not self._streams:
+        if not self.in_flight:
             self._idle.set()
 
     async def _fail(self, method: str, context: "Context", error: Exception, started: float) -> None:
@@ -148,6 +155,13 @@ def _busy(reason: str) -> GatewayError:
     return GatewayError(
         Reason.GATEWAY_BUSY,
         f"the gateway is at its limit: {reason}. Nothing was done: retry in a moment, perhaps at another replica",
+    )
+
+
+def _share_used(reason: str) -> GatewayError:
+    return GatewayError(
+        Reason.GATEWAY_BUSY,
+        f"this connection is at its limit: {reason} are open on it. Nothing was done: retry in a moment",
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -15,15 +16,19 @@ from gateway.rpc.health import HealthService
 from gateway.rpc.interceptor import RpcInterceptor
 from gateway.rpc.limits import (
     CONNECTION_AGE_GRACE_S,
+    CONNECTION_IDLE_S,
     FLUSH_S,
     HANDSHAKE_TIMEOUT_S,
     KEEPALIVE_TIME_S,
     KEEPALIVE_TIMEOUT_S,
-    MAX_CONNECTIONS,
+    LOOKAHEAD_BYTES,
     MAX_METADATA_BYTES,
     MIN_PING_INTERVAL_S,
     RpcLimits,
 )
+from gateway.rpc.receiving import RequestReceiver
+from gateway.rpc.reflection import LimitedReflection
+from gateway.rpc.unix_socket import binding
 from gateway.sessions.provider import Provider, Providers
 from gateway.telemetry.tracing import Tracer
 
@@ -87,6 +92,7 @@ class RpcServer:
         self._new_tls: TlsFiles | None = None
         """For connections from now on."""
         self._interceptor = RpcInterceptor(limits, traces)
+        self._receiver = RequestReceiver()
         self._native = native
         self._server = _native_server(shares_port, limits) if native else _grpcio_server(shares_port, limits)
         collector = _HandlerCollector()
@@ -97,8 +103,11 @@ class RpcServer:
             intercepted = {
                 name: self._interceptor.wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()
             }
-            self._server.add_registered_method_handlers(service, intercepted)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+            self._register(service, intercepted)
+        health_collector = _HandlerCollector()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, health_collector)
+        for service, handlers in health_collector.services.items():
+            self._register(service, handlers)
         _add_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     @property
@@ -108,16 +117,25 @@ class RpcServer:
 
     async def start(self, host: str, port: int, tls: TlsFiles | None) -> int:
         """Accept calls. Port 0 takes a free port. Returns the port. Raises CannotListen."""
+        bound = self._bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls)
+        await self._serve()
+        return bound
+
+    async def start_on_socket(self, path: Path, tls: TlsFiles | None) -> None:
+        """Accept calls on a Unix socket. Replaces the socket file of a gateway that has ended. Raises CannotListen."""
+        address = f"unix:{path}"
+        try:
+            with binding(path):
+                self._bind(address, tls)
+        except OSError as error:
+            raise CannotListen(f"gRPC cannot listen on {address}: {error.strerror or error}") from error
+        await self._serve()
+
+    async def _serve(self) -> None:
         self._health.set(dict.fromkeys(self._services, HealthStatus.SERVING))
         self._watch_providers({})
         self._providers.listeners.append(self._watch_providers)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            bound = self._bind(address, tls)
-        except RuntimeError as error:
-            raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
-        return bound
 
     @property
     def limits(self) -> RpcLimits:
@@ -150,13 +168,21 @@ class RpcServer:
         if stopping is not None:
             await stopping
 
+    def _register(self, service: str, handlers: "Mapping[str, Handler]") -> None:
+        if not self._native:  # that one calls a handler when the request is complete
+            handlers = {name: self._receiver.wrap(handler) for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, dict(handlers))
+
     def _bind(self, address: str, tls: TlsFiles | None) -> int:
-        if tls is None:
-            return self._server.add_insecure_port(address)
-        credentials = grpc.dynamic_ssl_server_credentials(
-            _certificate(tls), self._changed_certificate, tls.client_ca is not None
-        )
-        return self._server.add_secure_port(address, credentials)
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            credentials = grpc.dynamic_ssl_server_credentials(
+                _certificate(tls), self._changed_certificate, tls.client_ca is not None
+            )
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise CannotListen(f"gRPC cannot listen on {address}: {error}") from error
 
     def _changed_certificate(self) -> Any:  # the stubs do not allow None
         """Called by grpcio on its own thread for each connection; None where the certificate has not changed."""
@@ -195,7 +221,7 @@ class _HandlerCollector:
 
 def _add_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
     """Serve the descriptors of these services, by reflection v1alpha and v1."""
-    servicer = reflection.aio.ReflectionServicer(services)
+    servicer = LimitedReflection(services)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     info = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
@@ -222,7 +248,11 @@ def _options(shares_port: bool, limits: RpcLimits) -> dict[str, int]:
 
 def _grpcio_server(shares_port: bool, limits: RpcLimits) -> grpc.aio.Server:
     options = _options(shares_port, limits) | {
-        "grpc.max_allowed_incoming_connections": MAX_CONNECTIONS,
+        "grpc.max_allowed_incoming_connections": limits.connections,
+        # What may arrive of a request before it is read; the probe would raise it with the bandwidth.
+        "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
+        "grpc.http2.bdp_probe": 0,
+        "grpc.max_connection_idle_ms": round(CONNECTION_IDLE_S * 1000),
         "grpc.server_handshake_timeout_ms": round(HANDSHAKE_TIMEOUT_S * 1000),
         "grpc.http2.min_ping_interval_without_data_ms": round(MIN_PING_INTERVAL_S * 1000),
     }

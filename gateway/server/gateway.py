@@ -34,6 +34,7 @@ from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
+from gateway.server.listening import listen_grpc
 from gateway.server.providers import (
     ProviderBinding,
     callback_authenticator,
@@ -275,7 +276,7 @@ class Gateway:
 
     async def _listen(self) -> Listening:
         settings = self._settings
-        grpc, callbacks, admin = settings.grpc.listen, settings.callbacks.listen, settings.admin.listen
+        callbacks, admin = settings.callbacks.listen, settings.admin.listen
         admin_port = await self._admin.start(admin.host, admin.port)
         callbacks_port = await self.callback_server.start(
             callbacks.host,
@@ -283,11 +284,9 @@ class Gateway:
             self._certificates.for_callbacks(settings.callbacks.tls),
             shares_port=self._shares_ports,
         )
-        grpc_port = await self.rpc_server.start(
-            grpc.host, grpc.port, self._certificates.for_rpc(settings.grpc, self.rpc_server)
-        )
+        grpc = await listen_grpc(self.rpc_server, settings.grpc, self._certificates)
         return Listening(
-            grpc=str(Listen(grpc.host, grpc_port)),
+            grpc=str(grpc),
             callbacks=str(Listen(callbacks.host, callbacks_port)),
             admin=str(Listen(admin.host, admin_port)),
         )
@@ -332,6 +331,9 @@ def rpc_limits(settings: GrpcSettings) -> RpcLimits:
     return RpcLimits(
         calls=settings.max_calls,
         event_streams=settings.max_event_streams,
+        calls_per_connection=settings.max_calls_per_connection,
+        event_streams_per_connection=settings.max_event_streams_per_connection,
+        connections=settings.max_connections,
         message_bytes=settings.max_message_bytes,
         connection_age_s=settings.max_connection_age_s,
     )

@@ -8,9 +8,12 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from gateway.config import AdminSettings, CallbackSettings, GrpcSettings, Listen, Settings
+from gateway.config import AdminSettings, CallbackSettings, GrpcSettings, Listen, Settings, UnixSocket
 
 SectionT = TypeVar("SectionT", GrpcSettings, CallbackSettings, AdminSettings)
+
+NO_WORKERS = "a Unix socket serves one process: set [grpc] listen to host:port, or omit --workers"
+"""Workers share a port, which the kernel offers for no Unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,10 @@ def admin_ports(first: int, workers: int) -> list[int]:
 
 
 @contextmanager
-def reserve(address: Listen) -> Iterator[Listen]:
+def reserve(address: Listen | UnixSocket) -> Iterator[Listen]:
     """Bind a port without listening on it: workers can share it, and no other process can take it. Raises OSError."""
+    if isinstance(address, UnixSocket):
+        raise OSError(NO_WORKERS)
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:

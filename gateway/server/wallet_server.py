@@ -5,10 +5,11 @@ It is for tests of a gateway with an operator's wallet, and an example of what a
 
 from dataclasses import dataclass
 
-from gateway.config import ConfigInvalid, GrpcServerKind, Listen, Problem, Settings
+from gateway.config import ConfigInvalid, GrpcServerKind, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.gateway import STOP_GRACE_S, now, rpc_limits, stopped_on_failure
+from gateway.server.listening import listen_grpc
 from gateway.server.tls import Certificates
 from gateway.server.validation import changed_wallet, unreadable_files
 from gateway.store.factory import open_store
@@ -17,7 +18,7 @@ from gateway.wallet.builtin import BuiltinWallet
 
 @dataclass(frozen=True, slots=True)
 class WalletListening:
-    """The address of a started wallet, with the port that the system chose."""
+    """The address of a started wallet, with the port that the system chose, or its Unix socket."""
 
     grpc: str
 
@@ -43,13 +44,10 @@ class WalletServer:
     async def start(self) -> WalletListening:
         """Open the store, and serve. Raises CannotStart and ConfigInvalid, and leaves nothing open then."""
         async with stopped_on_failure(self.stop):
-            listen = self._settings.grpc.listen
             await self._store.open()
             if problems := changed_wallet(await self._store.wallet_kinds(), self._settings):
                 raise ConfigInvalid(problems)
-            tls = self._certificates.for_rpc(self._settings.grpc, self._rpc)
-            port = await self._rpc.start(listen.host, listen.port, tls)
-            return WalletListening(grpc=str(Listen(listen.host, port)))
+            return WalletListening(grpc=str(await listen_grpc(self._rpc, self._settings.grpc, self._certificates)))
 
     async def stop(self) -> None:
         """Accept no more calls, finish those in flight, and close."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from gateway.config import ClientTls, Listen, Problem, Settings, WalletSettings
+from gateway.config import ClientTls, Listen, Problem, Settings, UnixSocket, WalletSettings
 from gateway.store.base import Store
 from gateway.wallet.builtin import BuiltinWallet
 
@@ -32,7 +32,12 @@ def create_wallet(
 
 def calls_itself(settings: Settings) -> tuple[Problem, ...]:
     """The problem of a gateway that names itself as the operator's wallet: it serves none, so nothing is credited."""
-    if settings.wallet.is_builtin or not _is_own(settings.wallet.target, settings.grpc.listen):
+    target, listen = settings.wallet.target, settings.grpc.listen
+    if isinstance(listen, UnixSocket):
+        own = re.sub(r"^unix:///", "unix:/", target) == str(listen)
+    else:
+        own = _is_own(target, listen)
+    if settings.wallet.is_builtin or not own:
         return ()
     advice = "name the operator's wallet, or write builtin for the ledger in the gateway's store"
     return (Problem("wallet.target", f"is this gateway's own grpc.listen: {advice}"),)

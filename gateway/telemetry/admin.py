@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from gateway.telemetry.metrics import Metrics
 
 CONNECTIONS = 100
-"""Maximum number of open connections; more are closed when they are accepted."""
+"""Maximum number of open connections. A further one takes the place of the oldest that waits for a request."""
 
 IDLE_S = 30.0
 """Seconds for the head of a request, and between two requests: longer than common scrape intervals."""
@@ -29,7 +29,7 @@ class AdminServer:
     def __init__(self, metrics: Metrics, readiness_problems: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
         self._metrics = metrics
         self._readiness_problems = readiness_problems
-        application = web.Application(middlewares=[_limit_send_time])
+        application = web.Application(middlewares=[self._mark_busy, _limit_send_time])
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics_page)
@@ -37,6 +37,10 @@ class AdminServer:
             application, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S, lingering_time=1.0
         )
         self._listener: asyncio.Server | None = None
+        self._busy: set[web.RequestHandler] = set()
+        """Connections with a request in a handler."""
+        self._aborted: set[web.RequestHandler] = set()
+        """Connections that lost their place, and still count for aiohttp."""
 
     async def start(self, host: str, port: int) -> int:
         """Listen; port 0 takes a free port. Returns the port. Raises OSError where the address is in use."""
@@ -59,7 +63,27 @@ class AdminServer:
 
     def _connection(self) -> asyncio.Protocol:
         http = self._runner.server
-        return _RejectedConnection() if http is None or self.connections >= CONNECTIONS else http()
+        if http is None:
+            return _RejectedConnection()
+        self._aborted.intersection_update(http.connections)
+        if len(http.connections) - len(self._aborted) >= CONNECTIONS:
+            self._abort_oldest([each for each in http.connections if each not in self._aborted])
+        return http()
+
+    def _abort_oldest(self, connections: Sequence[web.RequestHandler]) -> None:
+        """Abort the first one without a request in a handler, or the first one if all have one."""
+        oldest = next((each for each in connections if each not in self._busy), connections[0])
+        self._aborted.add(oldest)
+        if oldest.transport is not None:
+            oldest.transport.abort()
+
+    @web.middleware
+    async def _mark_busy(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._busy.add(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            self._busy.discard(request.protocol)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -76,7 +100,7 @@ class AdminServer:
 
 
 class _RejectedConnection(asyncio.Protocol):
-    """Closes a connection above the maximum."""
+    """Closes a connection that arrives while the server starts or stops."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()

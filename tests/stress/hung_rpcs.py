@@ -31,7 +31,7 @@ GROWTH_MIB = 10.0
 
 WIDE: Tables = {**NO_RETRIES, "limits": {"max_concurrent_calls": 1000, "max_queued_calls": 1000}}
 """All of them get through to the provider."""
-GRPC_LIMIT = "max_calls = 2000"
+GRPC_LIMIT = "max_calls = 2000\nmax_calls_per_connection = 2000"
 
 
 async def hung_rpcs(

@@ -20,6 +20,7 @@ ALLOWED = (
     ("gateway/server/gateway.py", "start", "the same: nothing is served yet"),
     ("gateway/wallet/remote.py", "start", "the same, of the operator's wallet"),
     ("gateway/rpc/server.py", "start", "pygrpc-native makes a temporary folder: nothing is served yet"),
+    ("gateway/rpc/server.py", "start_on_socket", "the same, and a look at the socket's file"),
     ("gateway/rpc/native.py", "stop", "pygrpc-native removes that folder: nothing is served any more"),
     ("gateway/store/postgres/connection.py", "connect", "asyncpg looks for ~/.pgpass and ~/.postgresql: a few stats"),
     ("gateway/store/migration_files.py", "migrations", "the release's own files, before a store is open"),

@@ -14,7 +14,9 @@ from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
 from gateway.config import ConfigInvalid, GrpcSettings, load
 
 Config = Annotated[Path | None, typer.Option(help="The gateway's configuration file, for its gRPC address and TLS.")]
-Target = Annotated[str, typer.Option(help="The gateway's gRPC address, host:port. It overrides that of --config.")]
+Target = Annotated[
+    str, typer.Option(help="The gateway's gRPC address, host:port or unix:/path. It overrides that of --config.")
+]
 Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority that signed the gateway's certificate.")]
 Cert = Annotated[Path | None, typer.Option(help="PEM file of your certificate, if the gateway asks for one.")]
 Key = Annotated[Path | None, typer.Option(help="PEM file of your certificate's key.")]

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
-from gateway.config import GrpcSettings, Listen
+from gateway.config import GrpcSettings, Listen, UnixSocket
+
+UNIX_SERVER_NAME = "localhost"
+"""The name in the certificate of a gateway on a Unix socket. gRPC would look for the path in it."""
 
 _TOKEN = re.compile(rb"[!-~]+")
 """What an HTTP header can hold as one word."""
@@ -56,8 +59,10 @@ def resolve_target(grpc: GrpcSettings | None, target: str, options: TlsOptions) 
         raise TargetError("--cert needs --key, and --key needs --cert: give both")
     address = target or (_address(grpc.listen) if grpc else "")
     if not address:
-        raise TargetError("give --config FILE, the gateway's configuration, or --target host:port, its gRPC address")
-    tls = _tls(grpc, options)
+        raise TargetError(
+            "give --config FILE, the gateway's configuration, or --target, its gRPC address (host:port, or unix:/path)"
+        )
+    tls = _tls(grpc, options, UNIX_SERVER_NAME if address.startswith("unix:") else "")
     token = _token(options.token_file) if options.token_file else ""
     if token and tls is None and not _is_local(address):
         raise TargetError(
@@ -67,7 +72,9 @@ def resolve_target(grpc: GrpcSettings | None, target: str, options: TlsOptions) 
     return ConnectionTarget(address, tls, token)
 
 
-def _address(listen: Listen) -> str:
+def _address(listen: Listen | UnixSocket) -> str:
+    if isinstance(listen, UnixSocket):
+        return str(listen)
     if not listen.port:
         raise TargetError(
             f"[grpc] listen = {str(listen)!r} takes another port at each start: "
@@ -87,7 +94,7 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
-def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
+def _tls(grpc: GrpcSettings | None, options: TlsOptions, server_name: str) -> Tls | None:
     configured = grpc.tls if grpc else None
     ca = options.ca or (configured.cert if configured else None)
     if ca is None:
@@ -102,7 +109,7 @@ def _tls(grpc: GrpcSettings | None, options: TlsOptions) -> Tls | None:
             "give your own by --cert and --key, or a token by --token-file"
         )
     cert, key = (_read(file) if file else None for file in (options.cert, options.key))
-    return Tls(_read(ca), cert, key, options.server_name)
+    return Tls(_read(ca), cert, key, options.server_name or server_name)
 
 
 def _token(file: Path) -> str:

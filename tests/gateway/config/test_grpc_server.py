@@ -49,6 +49,7 @@ def test_an_unknown_server_is_refused(tmp_path: Path, value: str) -> None:
     [
         (TLS, "127.0.0.1:0", "grpc.tls", 'server = "grpcio"'),
         (AGE, "127.0.0.1:0", "grpc.max_connection_age_s", 'server = "grpcio"'),
+        ("max_connections = 5", "127.0.0.1:0", "grpc.max_connections", 'server = "grpcio"'),
         ("", "0.0.0.0:50051", "grpc.listen", "allow_anyone = true"),
         ("allow_anyone = false", "gateway.internal:50051", "grpc.listen", "127.0.0.1"),
     ],

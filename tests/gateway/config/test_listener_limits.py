@@ -14,7 +14,9 @@ def test_limits_have_defaults(tmp_path: Path) -> None:
     """Without any key the listeners are limited."""
     settings = read(tmp_path, "")
     grpc = settings.grpc
-    assert (grpc.max_calls, grpc.max_event_streams, grpc.max_message_bytes) == (1000, 1000, MEBIBYTE)
+    assert (grpc.max_calls, grpc.max_event_streams, grpc.max_message_bytes) == (1000, 1000, 65_536)
+    assert (grpc.max_calls_per_connection, grpc.max_event_streams_per_connection) == (500, 500)
+    assert grpc.max_connections == 1000
     assert grpc.max_connection_age_s is None
     callbacks = settings.callbacks
     assert (callbacks.max_connections, callbacks.receive_timeout_s, callbacks.max_body_bytes) == (1000, 5.0, MEBIBYTE)
@@ -28,6 +30,9 @@ def test_limits_are_read(tmp_path: Path) -> None:
         [grpc]
         max_calls = 1
         max_event_streams = 2
+        max_calls_per_connection = 4
+        max_event_streams_per_connection = 5
+        max_connections = 6
         max_message_bytes = 16384
         max_connection_age_s = 600
         [callbacks]
@@ -36,7 +41,13 @@ def test_limits_are_read(tmp_path: Path) -> None:
         """,
     )
     assert settings.grpc == GrpcSettings(
-        max_calls=1, max_event_streams=2, max_message_bytes=16384, max_connection_age_s=600.0
+        max_calls=1,
+        max_event_streams=2,
+        max_calls_per_connection=4,
+        max_event_streams_per_connection=5,
+        max_connections=6,
+        max_message_bytes=16384,
+        max_connection_age_s=600.0,
     )
     assert settings.callbacks == CallbackSettings(max_connections=3, receive_timeout_s=0.5)
 
@@ -47,6 +58,9 @@ def test_limits_are_read(tmp_path: Path) -> None:
         ("grpc", "max_calls", "0", "between 1 and"),
         ("grpc", "max_calls", "1.5", "whole number"),
         ("grpc", "max_event_streams", '"many"', "whole number"),
+        ("grpc", "max_calls_per_connection", "0", "between 1 and"),
+        ("grpc", "max_event_streams_per_connection", "0", "between 1 and"),
+        ("grpc", "max_connections", "100001", "between 1 and"),
         ("grpc", "max_message_bytes", "16383", "between 16384 and"),
         ("grpc", "max_connection_age_s", "4", "between 5 and"),
         ("callbacks", "max_connections", "0", "between 1 and"),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway.config import GrpcServerKind
+from gateway.rpc import health, receiving, reflection
 from gateway.rpc import server as rpc_server
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.v1 import session_service_pb2 as pb
+from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.gateway.rpc.harness import RpcHarness, rpc_harness
+from tests.gateway.rpc.http2_peer import DATA, HEADERS, Peer, connected
 from tests.support.gateway import RpcFailure, Running, failure_of
 from tests.support.provider import answering, answering_after
 from tests.support.waiting import until
@@ -123,13 +126,13 @@ async def test_health_and_reflection_answer_under_load(harness: RpcHarness) -> N
     """The limits do not apply to them."""
     async with hanging_calls(harness, 2):
         assert summary(await harness.fails()) == BUSY
-        health = health_pb2_grpc.HealthStub(harness.gateway.channel)
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)
+        stub = health_pb2_grpc.HealthStub(harness.gateway.channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(harness.gateway.channel).ServerReflectionInfo(timeout=30)
-        await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        assert (await reflection.read()).list_services_response.service
-        reflection.cancel()
+        stream = reflection_pb2_grpc.ServerReflectionStub(harness.gateway.channel).ServerReflectionInfo(timeout=30)
+        await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        assert (await stream.read()).list_services_response.service
+        stream.cancel()
 
 
 async def test_a_request_that_is_too_large_is_rejected(harness: RpcHarness) -> None:
@@ -150,6 +153,99 @@ async def test_changed_limits_apply_to_the_next_call(harness: RpcHarness) -> Non
         assert answer.providers
         harness.gateway.gateway.rpc_server.set_limits(RpcLimits(calls=1))
         assert summary(await harness.fails()) == BUSY
+
+
+@pytest.mark.parametrize("kind", list(GrpcServerKind))
+async def test_one_connection_has_a_share(tmp_path: Path, kind: GrpcServerKind) -> None:
+    """Above its share of calls and of streams it is rejected, while another connection is served."""
+    shares = "max_calls_per_connection = 2\nmax_event_streams_per_connection = 1"
+    async with rpc_harness(tmp_path, kind, grpc=shares) as harness, hanging_calls(harness, 2):
+        stream = await open_stream(harness.gateway)
+        failure = await harness.fails(user_id="above the share")
+        assert summary(failure) == summary(await rejected_stream(harness.gateway)) == BUSY
+        assert "this connection" in failure.message
+        separate = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(harness.gateway.listening.grpc, options=separate) as channel:
+            stub = SessionServiceStub(channel)
+            assert (await stub.ListProviders(pb.ListProvidersRequest(), timeout=30)).providers
+            other = stub.WatchEvents(pb.WatchEventsRequest())
+            await other.initial_metadata()
+            other.cancel()
+        stream.cancel()
+
+
+@asynccontextmanager
+async def unfinished(port: int, count: int) -> AsyncIterator[Peer]:
+    """A connection with requests whose last byte does not arrive: streams 1, 3, 5…"""
+    async with connected(port) as peer:
+        peer.begin()
+        for stream in range(1, 2 * count, 2):
+            peer.request(stream, "/grpc.health.v1.Health/Check")
+            peer.send(DATA, 0, stream, b"\0\0\0\0\2x")
+        yield peer
+
+
+async def check(port: int) -> int:
+    """Call Health.Check on a separate connection. Returns the status."""
+    separate = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=separate) as channel:
+        return int(
+            (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)).status
+        )
+
+
+async def test_an_unfinished_request_is_rejected_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client cannot hold one open, and nothing of it stays."""
+    monkeypatch.setattr(receiving, "RECEIVE_TIMEOUT_S", 0.3)
+    async with bare() as port, unfinished(port, 1) as peer:
+        await peer.until(HEADERS)
+
+
+@pytest.mark.parametrize("limit", ["MAX_INCOMPLETE", "MAX_INCOMPLETE_PER_CONNECTION"])
+async def test_unfinished_requests_lose_their_places_to_newer_ones(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """With all places taken the oldest is rejected, and a complete request is answered."""
+    monkeypatch.setattr(receiving, "RECEIVE_TIMEOUT_S", 600)
+    monkeypatch.setattr(receiving, limit, 2)
+    async with bare() as port, unfinished(port, 3) as peer:
+        assert await peer.until(HEADERS) == HEADERS
+        assert peer.stream == 1
+        assert await check(port) == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("limit", ["MAX_HEALTH_WATCHES", "MAX_HEALTH_WATCHES_PER_CONNECTION"])
+@pytest.mark.parametrize("kind", list(GrpcServerKind))
+async def test_watches_of_health_are_bounded(monkeypatch: pytest.MonkeyPatch, kind: GrpcServerKind, limit: str) -> None:
+    """A Watch above the limit is rejected, a Check is answered, and an ended Watch frees its place."""
+    monkeypatch.setattr(health, limit, 2)
+    async with bare(kind) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Watch(health_pb2.HealthCheckRequest()).read()
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await check(port) == health_pb2.HealthCheckResponse.SERVING
+        watches[0].cancel()
+        while True:
+            with suppress(grpc.aio.AioRpcError):
+                await stub.Watch(health_pb2.HealthCheckRequest()).read()
+                break
+
+
+@pytest.mark.parametrize("limit", ["MAX_REFLECTION_STREAMS", "MAX_REFLECTION_STREAMS_PER_CONNECTION"])
+async def test_reflection_streams_are_bounded(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """A stream above the limit is rejected."""
+    monkeypatch.setattr(reflection, limit, 1)
+    async with bare() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        first, second = call(), call()
+        await first.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        assert await first.read()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await second.read()
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        first.cancel()
 
 
 @asynccontextmanager
@@ -238,8 +334,8 @@ async def test_a_stream_ends_after_the_grace_of_an_old_connection() -> None:
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections above the maximum are closed; those below it are served."""
-    monkeypatch.setattr(rpc_server, "MAX_CONNECTIONS", 1)
-    async with bare() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    monkeypatch.setattr(rpc_server, "HANDSHAKE_TIMEOUT_S", 600)  # that would close it too
+    async with bare(limits=RpcLimits(connections=1)) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=30)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import create_autospec
 
 import grpc
 import pytest
@@ -202,7 +203,9 @@ async def test_it_is_idle_only_when_no_call_is_in_flight() -> None:
 
     handler = interceptor.wrap("/a.Service/Method", grpc.unary_unary_rpc_method_handler(behavior, bytes, bytes))
     await interceptor.idle()
-    call = asyncio.ensure_future(cast("Any", handler).unary_unary(b"", None))
+    context = create_autospec(grpc.aio.ServicerContext, instance=True)
+    context.peer.return_value = "ipv4:127.0.0.1:1"
+    call = asyncio.ensure_future(cast("Any", handler).unary_unary(b"", context))
     await started.wait()
     idle = asyncio.ensure_future(interceptor.idle())
     await asyncio.sleep(0)

@@ -172,7 +172,7 @@ async def test_a_foreign_page_token_is_refused(gateway: Running) -> None:
         await credited(gateway, f"r{number}")
     token = (await page(gateway, 1)).next_page_token
     assert (await page(gateway, 1, token)).transactions
-    for number, another in enumerate((token[:-1], token + "A", token.swapcase(), "none", "\0", "ä", "t" * 100_000)):
+    for number, another in enumerate((token[:-1], token + "A", token.swapcase(), "none", "\0", "ä", "t" * 60_000)):
         failure = await refused(gateway, pb.ListTransactionsRequest(user_id="u", page_token=another))
         assert (number, failure.code, failure.fields) == (number, grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import aiohttp
 import pytest
@@ -80,15 +81,41 @@ async def test_a_client_that_does_not_read_is_disconnected() -> None:
         writer.transport.abort()
 
 
-async def test_connections_are_bounded() -> None:
-    """Connections above the maximum are closed; new ones are accepted once the others have ended."""
+async def test_a_new_connection_takes_the_place_of_the_oldest_idle_one() -> None:
+    """However many silent connections there are, a probe is answered, and no more than the maximum stay open."""
     async with serving() as (server, port):
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        await until(lambda: server.connections == 5)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await asyncio.wait_for(reader.read(), 30) == b""
-        assert server.connections == 5
-        await until(lambda: not server.connections)
+        silent = []
+        for number in range(25):
+            silent.append(await asyncio.open_connection("127.0.0.1", port))
+            open_now = min(number + 1, 5)
+            await until(partial(lambda expected: server.connections == expected, open_now))
         assert await healthy(port)
-        for _, each in (*silent, (reader, writer)):
+        async with asyncio.timeout(30):
+            for reader, _ in silent[:20]:
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+        for _, each in silent:
             each.close()
+
+
+async def test_a_request_that_is_served_keeps_its_connection() -> None:
+    """A slow /readyz is answered while newer silent connections lose their places."""
+    may_answer, asked = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> tuple[str, ...]:
+        asked.set()
+        await may_answer.wait()
+        return ()
+
+    server = AdminServer(Metrics(), slow)
+    port = await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(30):
+        await asked.wait()
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        may_answer.set()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    for _, each in (*silent, (reader, writer)):
+        each.close()
+    await server.stop()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.admin.target import ConnectionTarget, TargetError, Tls, TlsOptions, resolve_target
-from gateway.config import GrpcSettings, Listen, TlsFiles
+from gateway.config import GrpcSettings, Listen, TlsFiles, UnixSocket
 
 NOTHING = TlsOptions()
 
@@ -39,6 +39,17 @@ def test_a_target_overrides_the_configuration(files: dict[str, Path]) -> None:
     grpc = GrpcSettings(Listen("127.0.0.1", 0), TlsFiles(files["cert"], files["key"]))
     assert resolve_target(grpc, "other:1", NOTHING) == ConnectionTarget("other:1", Tls(b"cert"))
     assert resolve_target(None, "other:1", NOTHING) == ConnectionTarget("other:1")
+
+
+def test_a_unix_socket_can_be_called(files: dict[str, Path]) -> None:
+    """By the configuration or --target. Its certificate's name is localhost, or that of --server-name."""
+    grpc = GrpcSettings(UnixSocket(Path("/run/g.sock")), TlsFiles(files["cert"], files["key"]))
+    assert resolve_target(grpc, "", NOTHING) == ConnectionTarget(
+        "unix:/run/g.sock", Tls(b"cert", None, None, "localhost")
+    )
+    own_name = TlsOptions(ca=files["ca"], server_name="own")
+    assert resolve_target(None, "unix:/run/h.sock", own_name).tls == Tls(b"ca", None, None, "own")
+    assert resolve_target(None, "unix:/run/h.sock", NOTHING) == ConnectionTarget("unix:/run/h.sock")
 
 
 def test_a_free_port_cannot_be_called() -> None:
