@@ -19,10 +19,13 @@ def warnings(settings: Settings) -> tuple[Problem, ...]:
 
 
 def _listeners(settings: Settings) -> Iterable[Problem]:
-    if settings.grpc.tls is None and not settings.grpc.listen.is_loopback:
+    if settings.grpc.tls is None and not settings.grpc.listen.is_local:
         native = settings.grpc.server is GrpcServerKind.NATIVE
         advice = "let a sidecar or firewall admit only your services" if native else "set grpc.tls"
-        yield Problem("grpc.listen", f"others can connect, and players' tokens travel unencrypted; {advice}")
+        tokens = "players' tokens and those of callers" if settings.callers else "players' tokens"
+        yield Problem("grpc.listen", f"others can connect, and {tokens} travel unencrypted; {advice}")
+    if settings.jwt is not None and not settings.callers:
+        yield Problem("jwt", "has no effect without [callers]: no token is read; add [callers.NAME] jwt_subject")
     callbacks = settings.callbacks
     # A declared proxy terminates TLS.
     if callbacks.tls is None and not callbacks.trusted_proxies and not callbacks.listen.is_loopback:

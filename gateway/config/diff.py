@@ -11,6 +11,8 @@ _RELOADABLE = (
     "grpc.default_deadline_s",
     "grpc.max_calls",
     "grpc.max_event_streams",
+    "callers",
+    "jwt",
     "callbacks.trusted_proxies",
     "callbacks.max_body_bytes",
     "callbacks.max_connections",

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from gateway.rpc.callers import Callers
 from gateway.rpc.event_stream import EventStreams
 from gateway.rpc.health import HealthService
 from gateway.rpc.interceptor import RpcInterceptor
@@ -25,6 +26,7 @@ from gateway.rpc.limits import (
     RpcLimits,
 )
 from gateway.sessions.provider import Provider, Providers
+from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -66,7 +68,8 @@ class RpcServer:
 
     `event_streams` end when it stops. gRPC health reports each of `providers`. With `shares_port` other workers of this
     gateway can listen on the same port. `native` selects pygrpc-native, which has no TLS, and no maximum of connections
-    or of their age; otherwise grpcio serves.
+    or of their age; otherwise grpcio serves. Without `callers` everyone may call everything.
+    `with_reflection` lists the services.
     """
 
     def __init__(
@@ -79,6 +82,9 @@ class RpcServer:
         native: bool = False,
         limits: RpcLimits | None = None,
         traces: Tracer | None = None,
+        callers: Callers | None = None,
+        metrics: Metrics | None = None,
+        with_reflection: bool = True,
     ) -> None:
         limits = limits or RpcLimits()
         self._event_streams = event_streams
@@ -86,7 +92,7 @@ class RpcServer:
         self._health = HealthService()
         self._new_tls: TlsFiles | None = None
         """For connections from now on."""
-        self._interceptor = RpcInterceptor(limits, traces)
+        self._interceptor = RpcInterceptor(limits, traces, callers, metrics)
         self._native = native
         self._server = _native_server(shares_port, limits) if native else _grpcio_server(shares_port, limits)
         collector = _HandlerCollector()
@@ -99,7 +105,8 @@ class RpcServer:
             }
             self._server.add_registered_method_handlers(service, intercepted)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        _add_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        if with_reflection:
+            _add_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     @property
     def in_flight(self) -> int:
@@ -127,6 +134,10 @@ class RpcServer:
     def set_limits(self, limits: RpcLimits) -> None:
         """Replace the limits on calls and event streams. Those on messages and connections stay as at the start."""
         self._interceptor.limits = limits
+
+    def set_callers(self, callers: Callers | None) -> None:
+        """Replace the callers. Open streams that these do not allow end."""
+        self._interceptor.access.replace(callers)
 
     def renew_tls(self, tls: TlsFiles) -> None:
         """Use another certificate for connections from now on."""

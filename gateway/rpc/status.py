@@ -33,6 +33,8 @@ class ApiReason(StrEnum):
     ITEM_UNKNOWN = "ITEM_UNKNOWN"
     ITEM_RESOLVED = "ITEM_RESOLVED"
     TRANSACTION_UNKNOWN = "TRANSACTION_UNKNOWN"
+    CALLER_UNKNOWN = "CALLER_UNKNOWN"
+    CALLER_NOT_ALLOWED = "CALLER_NOT_ALLOWED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ TABLE: dict[StrEnum, Row] = {
     ApiReason.ITEM_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     ApiReason.ITEM_RESOLVED: Row(grpc.StatusCode.FAILED_PRECONDITION),
     ApiReason.TRANSACTION_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
+    ApiReason.CALLER_UNKNOWN: Row(grpc.StatusCode.UNAUTHENTICATED),
+    ApiReason.CALLER_NOT_ALLOWED: Row(grpc.StatusCode.PERMISSION_DENIED),
 }
 
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from adapters.contract import Secret
 from adapters.registry import Registry
 from gateway.config import ClientTls, ConfigInvalid, GrpcServerKind, Problem, Settings, TlsFiles
+from gateway.server.callers import create_callers, unknown_providers
 from gateway.server.providers import ProviderBinding, bind_providers
 from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
@@ -23,7 +24,12 @@ def validate(
 
     Raises ConfigInvalid with all problems.
     """
-    problems = [*conflicts, *unreadable_files(settings), *calls_itself(settings)]
+    problems = [*conflicts, *unreadable_files(settings), *calls_itself(settings), *unknown_providers(settings)]
+    bindings: Mapping[str, ProviderBinding] = {}
+    try:
+        create_callers(settings)
+    except ConfigInvalid as invalid:
+        problems.extend(invalid.problems)
     try:
         bindings = bind_providers(settings, registry)
     except ConfigInvalid as invalid:

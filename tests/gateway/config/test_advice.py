@@ -16,6 +16,7 @@ def test_unsafe_settings_are_warnings(tmp_path: Path) -> None:
             f"""
             [grpc]
             listen = "0.0.0.0:50051"
+            allow_anyone = true
             [callbacks]
             listen = "0.0.0.0:8080"
             [providers.acme]
