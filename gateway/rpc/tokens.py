@@ -132,6 +132,8 @@ class TokenVerifier:
         """The subject of a token. Raises TokenRefused."""
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenRefused(f"it is longer than {MAX_TOKEN_BYTES} bytes")
+        if token.count(".") != 2 or not token.isascii():
+            raise TokenRefused("it is not a JWT")
         digest = hashlib.sha256(token.encode()).digest()
         found = self.verified.get(digest)
         if found is None or found.signer not in self._signers:
@@ -171,21 +173,19 @@ class TokenVerifier:
         raise refused
 
     def _candidates(self, token: str) -> tuple[PublicKey, ...]:
-        """The keys that can have signed the token."""
-        if token.count(".") != 2 or not token.isascii():
-            raise TokenRefused("it is not a JWT")
+        """The keys that can have signed the token, by its header alone: most of the time goes into a long payload."""
         try:
-            header = jwt.get_unverified_header(token)
+            header = jwt.get_unverified_header(token.partition(".")[0] + "..")
         except (jwt.PyJWTError, ValueError):
             raise TokenRefused("it is not a JWT") from None
         if "crit" in header:
             raise TokenRefused("its header has crit, which is not supported")
-        if "kid" not in header:
-            return self._keys
-        found = self._by_id.get(header["kid"])
-        if found is None:
-            raise TokenRefused("no configured key has its kid")
-        return (found,)
+        keys: Iterable[PublicKey] = self._keys
+        if "kid" in header:
+            if header["kid"] not in self._by_id:
+                raise TokenRefused("no configured key has its kid")
+            keys = (self._by_id[header["kid"]],)
+        return tuple(each for each in keys if each.key.algorithm_name == header.get("alg"))
 
 
 _DESCRIPTIONS: tuple[tuple[type[Exception], str], ...] = (

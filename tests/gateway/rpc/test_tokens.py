@@ -98,6 +98,7 @@ ATTACKS = {
     "two parts": ("a.b", "not a JWT"),
     "five parts": (f"{token()}.a.b", "not a JWT"),
     "other alphabet": ("é.é.é", "not a JWT"),
+    "half a character": ("\ud800.e30.e30", "not a JWT"),
     "nothing": ("", "not a JWT"),
     "deep": (f"{base64.urlsafe_b64encode(b'[' * 4000).decode().rstrip('=')}.e30.", "not a JWT"),
 }
