@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.rpc.caller import bound_providers, caller
-from gateway.rpc.callers import Callers, CallerUnknown, require_method, require_request
+from gateway.rpc.callers import Callers, CallerUnknown, Credentials, credentials_of, require_method, require_request
 from gateway.rpc.deadline import Context
 from gateway.rpc.roles import MethodRule
 from gateway.sessions.errors import GatewayError
@@ -34,9 +34,11 @@ class Access:
         Returns when its identity expires, in seconds since the epoch. Raises CallerUnknown, and GatewayError
         CALLER_NOT_ALLOWED.
         """
-        if self._callers is None:
-            return math.inf
-        identity = self._callers.identify(context)
+        return math.inf if self._callers is None else self._admit(rule, self._callers, credentials_of(context))
+
+    @staticmethod
+    def _admit(rule: MethodRule, callers: Callers, credentials: Credentials) -> float:
+        identity = callers.identify(credentials)
         caller.set(identity.caller.name)
         bound_providers.set(identity.caller.providers)
         require_method(identity.caller, rule)
@@ -44,9 +46,12 @@ class Access:
 
     def stream(self, rule: MethodRule, request: Any, context: Context, expires_at: float) -> "AuthorizedStream":
         """Around a stream whose caller was admitted."""
+        credentials = credentials_of(context)
 
         def check() -> float:
-            until = self.admit(rule, context)
+            if self._callers is None:
+                return math.inf
+            until = self._admit(rule, self._callers, credentials)
             require_request(rule, request)
             return until
 

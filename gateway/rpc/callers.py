@@ -27,6 +27,26 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a call presents. They can be judged again when the call has ended; grpcio then crashes on its context."""
+
+    certificate: bytes
+    """PEM; empty if there is none. TLS has verified it."""
+    authorization: tuple[str | bytes, ...]
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+def credentials_of(context: Context) -> Credentials:
+    """The credentials of a call in flight."""
+    return Credentials(
+        next(iter(context.auth_context().get("x509_pem_cert", ())), b""),
+        tuple(value for key, value in context.invocation_metadata() or () if key == "authorization"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """A caller that was identified, until what it presented expires (seconds since the epoch)."""
 
@@ -56,20 +76,20 @@ class Callers:
         self._by_subject = by_subject
         self.tokens = tokens
 
-    def identify(self, context: Context) -> Identity:
+    def identify(self, credentials: Credentials) -> Identity:
         """Identify who calls. A certificate that is known decides before a token. Raises CallerUnknown."""
         presented = []
-        if self._by_certificate and (pem := next(iter(context.auth_context().get("x509_pem_cert", ())), b"")):
-            found = self._by_names(pem)
+        if self._by_certificate and credentials.certificate:
+            found = self._by_names(credentials.certificate)
             if isinstance(found, Identity):
                 return found
             presented.append(found)
-        if self._by_subject and self.tokens is not None:
-            found = self._by_token(self.tokens, context)
+        if self.tokens is not None and credentials.authorization:
+            found = self._by_token(self.tokens, credentials.authorization)
             if isinstance(found, Identity):
                 return found
             presented.append(found)
-        raise CallerUnknown(" and ".join(filter(None, presented)) or "no identity")
+        raise CallerUnknown(" and ".join(presented) or "no identity")
 
     def _by_names(self, pem: bytes) -> Identity | str:
         """The caller of a certificate, or what the certificate shows."""
@@ -86,11 +106,8 @@ class Callers:
             return f"a certificate of several callers ({_shown(callers.keys())})"
         return f"a certificate of {_shown(certificate.names) or 'no dns, uri or email name'}"
 
-    def _by_token(self, tokens: TokenVerifier, context: Context) -> Identity | str:
+    def _by_token(self, tokens: TokenVerifier, values: tuple[str | bytes, ...]) -> Identity | str:
         """The caller of a token, or why there is none."""
-        values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
-        if not values:
-            return ""
         if len(values) > 1:
             return "several authorization headers"
         scheme, _, token = values[0].partition(" ") if isinstance(values[0], str) else ("", "", "")

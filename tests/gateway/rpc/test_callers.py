@@ -1,5 +1,6 @@
 """Who may call what, over real servers: each caller and each method of the protos."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -301,6 +302,46 @@ async def test_a_known_certificate_decides_before_a_token(
     with structlog.testing.capture_logs() as logged:
         assert await Calling(channel, bearer(token(subject))).failure(LIST) is None
     assert [line["actor"] for line in logged if line["event"] == "rpc"] == [actor]
+
+
+@pytest.mark.parametrize(
+    ("values", "presented"),
+    [
+        ([f"Bearer {token('reader')}", f"Bearer {token('reader')}"], "several authorization headers"),
+        ([f"Bearer {token('reader')}", "Bearer x"], "several authorization headers"),
+        ([f"Basic {token('reader')}"], "not Bearer"),
+        ([token("reader")], "not Bearer"),
+        (["Bearer"], "not Bearer"),
+        (["Bearer a.b.c"], "a token that is refused: it is not a JWT"),
+        ([f"Bearer {token('x' * 5000)}"], "a token of sub xxx"),
+    ],
+)
+async def test_an_unusable_authorization_identifies_nobody(served: Served, values: list[str], presented: str) -> None:
+    """Several headers, another scheme and no JWT are CALLER_UNKNOWN; neither the log nor the error shows a token."""
+    served.gateway.rpc_server._interceptor._unknown_callers._sources.clear()
+    channel = served.named().channel if served.authority else served.channel()
+    metadata = tuple(("authorization", value) for value in values)
+    failure, line = await logged_failure(Calling(channel, metadata), LIST)
+    assert_unknown(failure)
+    assert failure is not None
+    assert presented in failure.message
+    assert presented in line["identity"]
+    assert len(line["identity"]) < 300
+    assert not any(len(part) > 8 and part in f"{line} {failure}" for value in values for part in value.split("."))
+
+
+async def test_a_certificate_that_expires_while_connected_is_not_known(
+    secured: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was made while it was valid."""
+    calling = secured.named(DNSName("reader.internal"))
+    assert await calling.failure(LIST) is None
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * 86_400)
+    failure = await calling.failure(LIST)
+    assert_unknown(failure)
+    assert failure is not None
+    assert "expired" in failure.message
 
 
 async def test_each_unknown_source_is_logged_once_at_first(served: Served) -> None:
