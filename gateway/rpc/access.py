@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.rpc.caller import bound_providers, caller
-from gateway.rpc.callers import Callers, CallerUnknown, Credentials, credentials_of, require_method, require_request
+from gateway.rpc.callers import Callers, CallerUnknown, Credentials, require_method, require_request
 from gateway.rpc.deadline import Context
 from gateway.rpc.roles import MethodRule
 from gateway.sessions.errors import GatewayError
@@ -34,7 +34,7 @@ class Access:
         Returns when its identity expires, in seconds since the epoch. Raises CallerUnknown, and GatewayError
         CALLER_NOT_ALLOWED.
         """
-        return math.inf if self._callers is None else self._admit(rule, self._callers, credentials_of(context))
+        return math.inf if self._callers is None else self._admit(rule, self._callers, Credentials(context))
 
     @staticmethod
     def _admit(rule: MethodRule, callers: Callers, credentials: Credentials) -> float:
@@ -46,7 +46,7 @@ class Access:
 
     def stream(self, rule: MethodRule, request: Any, context: Context, expires_at: float) -> "AuthorizedStream":
         """Around a stream whose caller was admitted."""
-        credentials = credentials_of(context)
+        credentials = Credentials(context).read()
 
         def check() -> float:
             if self._callers is None:

@@ -26,24 +26,35 @@ class Caller:
     providers: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call presents. They can be judged again when the call has ended; grpcio then crashes on its context."""
+    """What a call presents, read when it is needed."""
 
-    certificate: bytes
-    """PEM; empty if there is none. TLS has verified it."""
-    authorization: tuple[str | bytes, ...]
+    __slots__ = ("_authorization", "_certificate", "_context")
 
-    def __repr__(self) -> str:
-        return "Credentials(***)"
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._certificate: bytes | None = None
+        self._authorization: tuple[str | bytes, ...] | None = None
 
+    @property
+    def certificate(self) -> bytes:
+        """The client certificate as PEM; empty if there is none. TLS has verified it."""
+        if self._certificate is None:
+            self._certificate = next(iter(self._context.auth_context().get("x509_pem_cert", ())), b"")
+        return self._certificate
 
-def credentials_of(context: Context) -> Credentials:
-    """The credentials of a call in flight."""
-    return Credentials(
-        next(iter(context.auth_context().get("x509_pem_cert", ())), b""),
-        tuple(value for key, value in context.invocation_metadata() or () if key == "authorization"),
-    )
+    @property
+    def authorization(self) -> tuple[str | bytes, ...]:
+        """The values of the authorization headers."""
+        if self._authorization is None:
+            metadata = self._context.invocation_metadata() or ()
+            self._authorization = tuple([value for key, value in metadata if key == "authorization"])
+        return self._authorization
+
+    def read(self) -> "Credentials":
+        """Read all now, for use after the call has ended: grpcio then crashes on its context."""
+        _ = self.certificate, self.authorization
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +90,13 @@ class Callers:
     def identify(self, credentials: Credentials) -> Identity:
         """Identify who calls. A certificate that is known decides before a token. Raises CallerUnknown."""
         presented = []
-        if self._by_certificate and credentials.certificate:
-            found = self._by_names(credentials.certificate)
+        if self._by_certificate and (certificate := credentials.certificate):
+            found = self._by_names(certificate)
             if isinstance(found, Identity):
                 return found
             presented.append(found)
-        if self.tokens is not None and credentials.authorization:
-            found = self._by_token(self.tokens, credentials.authorization)
+        if self.tokens is not None and (authorization := credentials.authorization):
+            found = self._by_token(self.tokens, authorization)
             if isinstance(found, Identity):
                 return found
             presented.append(found)

@@ -132,9 +132,7 @@ class TokenVerifier:
         """The subject of a token. Raises TokenRefused."""
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenRefused(f"it is longer than {MAX_TOKEN_BYTES} bytes")
-        if token.count(".") != 2 or not token.isascii():
-            raise TokenRefused("it is not a JWT")
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         found = self.verified.get(digest)
         if found is None or found.signer not in self._signers:
             found = self._verify(token)
@@ -174,6 +172,8 @@ class TokenVerifier:
 
     def _candidates(self, token: str) -> tuple[PublicKey, ...]:
         """The keys that can have signed the token, by its header alone: most of the time goes into a long payload."""
+        if token.count(".") != 2 or not token.isascii():
+            raise TokenRefused("it is not a JWT")
         try:
             header = jwt.get_unverified_header(token.partition(".")[0] + "..")
         except (jwt.PyJWTError, ValueError):
