@@ -64,7 +64,7 @@ def requests(item: pb.Item) -> dict[str, Any]:
 
 
 async def test_a_bound_caller_acts_on_records_of_its_providers_only(reconciled: Reconciled) -> None:
-    """Records of another provider are denied and not changed; those of its own, and for others all, are served."""
+    """Records of another provider are denied and not changed; its own are served, and to an unbound caller all."""
     for name, request in requests(reconciled.items["other"]).items():
         failure = await reconciled.call(name, request)
         assert isinstance(failure, RpcFailure), name
