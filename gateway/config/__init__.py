@@ -10,10 +10,12 @@ from gateway.config.secret_paths import secrets_in
 from gateway.config.settings import (
     AdminSettings,
     CallbackSettings,
+    CallerSettings,
     ClientTls,
     GrpcServerKind,
     GrpcSettings,
     JournalSettings,
+    JwtSettings,
     Listen,
     LogSettings,
     Network,
@@ -29,6 +31,7 @@ from gateway.config.settings import (
 __all__ = [
     "AdminSettings",
     "CallbackSettings",
+    "CallerSettings",
     "Changes",
     "ClientTls",
     "ConfigInvalid",
@@ -36,6 +39,7 @@ __all__ = [
     "GrpcServerKind",
     "GrpcSettings",
     "JournalSettings",
+    "JwtSettings",
     "Listen",
     "LogSettings",
     "Network",

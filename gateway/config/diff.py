@@ -13,6 +13,8 @@ _RELOADABLE = (
     "grpc.max_event_streams",
     "grpc.max_calls_per_connection",
     "grpc.max_event_streams_per_connection",
+    "callers",
+    "jwt",
     "callbacks.trusted_proxies",
     "callbacks.max_body_bytes",
     "callbacks.max_connections",

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from adapters.contract import Secret
-from gateway.config import values
+from gateway.config import callers, values
 from gateway.config.problems import ConfigInvalid, Problem
 from gateway.config.references import ReferenceResolver
 from gateway.config.settings import (
@@ -60,10 +60,13 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         journal=root.table("journal").read(JournalSettings, body_retention_days=whole_number(1, 36_500)),
         log=root.table("log").read(LogSettings, level=values.log_level),
         traces=_traces(root),
+        callers=callers.read_callers(root),
+        jwt=callers.read_jwt(root, references),
         providers=_providers(root.table("providers"), references),
     )
     root.reject_unknown_keys()
     problems.extend(_shared_addresses(settings))
+    problems.extend(callers.conflicts(settings))
     # An invalid key is left out, so that the indexes of those after it would be wrong.
     if not any(".callback_keys[" in problem.path for problem in problems):
         problems.extend(_shared_keys(settings.providers.values()))
@@ -95,6 +98,7 @@ def _grpc(table: Table, references: ReferenceResolver) -> GrpcSettings:
         default_deadline_s=seconds(0.1, 3600),
         server=values.grpc_server,
         allow_anyone=values.boolean,
+        reflection=values.boolean,
         max_calls=whole_number(1, _MAX_CONCURRENT),
         max_event_streams=whole_number(1, _MAX_CONCURRENT),
         max_calls_per_connection=whole_number(1, _MAX_CONCURRENT),
@@ -208,7 +212,7 @@ def _tls(listener: Table, references: ReferenceResolver) -> TlsFiles | None:
 def _providers(table: Table, references: ReferenceResolver) -> Mapping[str, ProviderSettings]:
     providers = {}
     for name in table:
-        if not values.is_provider_name(name):
+        if not values.is_name(name):
             table.add_problem(
                 name, "a provider's name has at most 63 of a-z, 0-9, _ and -, and begins with a letter or a digit"
             )

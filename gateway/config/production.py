@@ -63,7 +63,23 @@ def _grpc_in_the_clear(deployment: Deployment) -> Iterator[Problem]:
     if grpc.tls is None and not grpc.listen.is_loopback:
         native = grpc.server is GrpcServerKind.NATIVE
         advice = "let a sidecar or firewall admit only your services" if native else "set grpc.tls"
-        yield Problem("grpc.listen", f"others can connect, and players' tokens travel unencrypted; {advice}")
+        tokens = "players' tokens and those of callers" if deployment.settings.callers else "players' tokens"
+        yield Problem("grpc.listen", f"others can connect, and {tokens} travel unencrypted; {advice}")
+
+
+def _tokens_not_read(deployment: Deployment) -> Iterator[Problem]:
+    if deployment.settings.jwt is not None and not deployment.settings.callers:
+        yield Problem("jwt", "has no effect without [callers]: no token is read; add [callers.NAME] jwt_subject")
+
+
+def _no_callers(deployment: Deployment) -> Iterator[Problem]:
+    if not deployment.settings.callers:
+        yield Problem("callers", "is missing: everyone who can connect may call everything; write [callers.NAME]")
+
+
+def _reflection(deployment: Deployment) -> Iterator[Problem]:
+    if deployment.settings.grpc.reflection:
+        yield Problem("grpc.reflection", "lists all services to everyone who can connect; write reflection = false")
 
 
 def _callbacks_in_the_clear(deployment: Deployment) -> Iterator[Problem]:
@@ -194,6 +210,7 @@ def _admin_for_others(deployment: Deployment) -> Iterator[Problem]:
 
 ADVICE: tuple[Rule, ...] = (
     _grpc_in_the_clear,
+    _tokens_not_read,
     _callbacks_in_the_clear,
     _every_proxy_trusted,
     _database_not_verified,
@@ -203,6 +220,7 @@ ADVICE: tuple[Rule, ...] = (
 """Advised by every `check`, and refused for production."""
 
 PRODUCTION: tuple[Rule, ...] = (
+    _no_callers,
     _anyone_allowed,
     _debug_log,
     _lenient_providers,
@@ -211,5 +229,5 @@ PRODUCTION: tuple[Rule, ...] = (
 )
 """Refused for production only."""
 
-PRODUCTION_ADVICE: tuple[Rule, ...] = (_admin_for_others,)
+PRODUCTION_ADVICE: tuple[Rule, ...] = (_reflection, _admin_for_others)
 """Advised for production only."""

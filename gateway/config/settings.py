@@ -73,7 +73,9 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     """Seconds for a call whose caller set no deadline."""
     server: GrpcServerKind = GrpcServerKind.GRPCIO
     allow_anyone: bool = False
-    """Whether the native server may listen on an address that other machines can reach."""
+    """Whether the listener may be reached from other machines without [callers], or by the native server."""
+    reflection: bool = True
+    """Whether reflection lists the services."""
     max_calls: int = 1000
     """Concurrent calls, without event streams."""
     max_event_streams: int = 1000
@@ -85,6 +87,26 @@ class GrpcSettings(msgspec.Struct, frozen=True):
     """The largest request."""
     max_connection_age_s: float | None = None
     """Seconds until a connection is closed gracefully, so that calls spread over replicas; None for never."""
+
+
+class CallerSettings(msgspec.Struct, frozen=True):
+    """A caller of the gRPC services: how it is known, and what it may call."""
+
+    certificate: str | None = None
+    """A subject alternative name of its client certificate: `dns:…`, `uri:…` or `email:…`."""
+    jwt_subject: str | None = None
+    roles: tuple[str, ...] = ()
+    """Roles, or single methods such as `SessionService/CloseSession`. Their names are validated by the server."""
+    providers: tuple[str, ...] = ()
+    """The only providers it may name; all if empty."""
+
+
+class JwtSettings(msgspec.Struct, frozen=True):
+    """The issuer whose tokens name callers, and the file with its public keys (a JWK set)."""
+
+    issuer: str
+    audience: str
+    jwks_file: Path
 
 
 class CallbackSettings(msgspec.Struct, frozen=True):
@@ -213,5 +235,8 @@ class Settings(msgspec.Struct, frozen=True):
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     traces: TracesSettings = TracesSettings()
+    callers: Mapping[str, CallerSettings] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    """By name. If there are none, everyone who can connect may call everything."""
+    jwt: JwtSettings | None = None
     providers: Mapping[str, ProviderSettings] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """By name, retired ones included."""

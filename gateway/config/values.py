@@ -22,7 +22,8 @@ _MAX_SOCKET_PATH = 107
 """In bytes; the paths are ASCII."""
 
 _URL_PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
-_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_ROLE = re.compile(r"[a-z]+|[A-Za-z]+/[A-Za-z]+")
 _GRPC_TARGET = re.compile(r"[!-~]*[A-Za-z0-9\]]")
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -232,6 +233,34 @@ def log_level(value: object) -> str:
     return level
 
 
-def is_provider_name(name: str) -> bool:
-    """Whether this is a valid provider name: names are part of URLs, of metrics and of payment keys."""
-    return _PROVIDER_NAME.fullmatch(name) is not None
+def is_name(name: str) -> bool:
+    """Whether this is a valid name of a provider or a caller: they are part of URLs, metrics and payment keys."""
+    return _NAME.fullmatch(name) is not None
+
+
+def certificate_name(value: object) -> str:
+    """A subject alternative name with its kind. What DNS compares without case is returned in lower case."""
+    shown = printable(value)
+    kind, _, name = shown.partition(":")
+    if kind not in {"dns", "uri", "email"} or not name:
+        raise InvalidValue(
+            'must be a subject alternative name with its kind, such as "dns:launcher.internal", '
+            '"uri:spiffe://example.org/launcher" or "email:launcher@example.org"'
+        )
+    return shown if kind == "uri" else shown.lower()
+
+
+def role(value: object) -> str:
+    """The form of a role, or of a single method."""
+    name = text(value)
+    if not _ROLE.fullmatch(name):
+        raise InvalidValue('must be a role such as "reader", or a method such as "SessionService/CloseSession"')
+    return name
+
+
+def printable(value: object) -> str:
+    """ASCII text without blanks or control characters, of at most 255 characters."""
+    shown = text(value)
+    if not re.fullmatch(r"[!-~]{1,255}", shown):
+        raise InvalidValue("must be at most 255 characters of ASCII without blanks")
+    return shown

@@ -10,6 +10,9 @@ ANONYMOUS = "anonymous"
 caller: ContextVar[str] = ContextVar("caller", default=ANONYMOUS)
 """The name of the caller whose RPC the current task serves."""
 
+bound_providers: ContextVar[frozenset[str] | None] = ContextVar("bound_providers", default=None)
+"""The only providers that this caller may name; None for all."""
+
 
 def is_anonymous() -> bool:
     """Whether the current RPC's caller has no name."""

@@ -1,4 +1,4 @@
-"""Around every call: limits, errors as google.rpc.Status, and a log line for its end."""
+"""Around every call: access, limits, errors as google.rpc.Status, and a log line for its end."""
 
 import asyncio
 import time
@@ -11,12 +11,18 @@ from google.protobuf.message import DecodeError
 from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
+from gateway.rpc.access import Access
+from gateway.rpc.caller import caller
+from gateway.rpc.callers import Callers, CallerUnknown, require_request
 from gateway.rpc.limits import RpcLimits
+from gateway.rpc.roles import MethodRule, rule_of
 from gateway.rpc.shares import Shares, connection_of
 from gateway.rpc.status import ApiReason, status_of
 from gateway.sessions.attempt import internal_error
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.telemetry.errors import log_unexpected_error
+from gateway.telemetry.metrics import RPC_REJECTIONS, Metrics
+from gateway.telemetry.sampling import SourceSampler
 from gateway.telemetry.tracing import Tracer, active
 
 log = structlog.get_logger(__name__)
@@ -29,14 +35,24 @@ if TYPE_CHECKING:  # generic in the stubs only
 class RpcInterceptor:
     """Turns GatewayError into google.rpc.Status, and any other exception into GATEWAY_ERROR without its text.
 
-    A call above the limits is rejected with GATEWAY_BUSY before its request is decoded. Handlers are wrapped once, at
-    registration: grpc's own interceptors would run a lookup for each call.
+    A call without access, and one above the limits, is rejected before its request is decoded: an unknown caller takes
+    no place of the limits. Handlers are wrapped once, at registration: grpc's own interceptors would run a lookup for
+    each call.
     """
 
-    def __init__(self, limits: RpcLimits | None = None, traces: Tracer | None = None) -> None:
+    def __init__(
+        self,
+        limits: RpcLimits | None = None,
+        traces: Tracer | None = None,
+        callers: Callers | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.limits = limits or RpcLimits()
         """They may be replaced at any time, and apply from the next call on."""
+        self.access = Access(callers)
         self._traces = traces
+        self._metrics = metrics
+        self._unknown_callers = SourceSampler()
         self.stopping = False
         """Whether new calls are rejected, by a server that goes on accepting them until those in flight have ended."""
         self._calls, self._streams = Shares(), Shares()
@@ -58,18 +74,22 @@ class RpcInterceptor:
         # The request is decoded inside, so that an undecodable one has its row in the table of errors.
         decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.response_streaming:
-            streaming = self._streaming(method, handler.unary_stream, decode)
+            streaming = self._streaming(method, rule_of(method), handler.unary_stream, decode)
             return grpc.unary_stream_rpc_method_handler(streaming, None, encode)
-        unary = self._unary(method, handler.unary_unary, decode)
+        unary = self._unary(method, rule_of(method), handler.unary_unary, decode)
         if self._traces is not None:
             unary = self._traces.rpc(method, unary)
         return grpc.unary_unary_rpc_method_handler(unary, None, encode)
 
-    def _unary(self, method: str, behavior: Any, decode: Any) -> Any:
+    def _unary(self, method: str, rule: MethodRule, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> Any:
             started = time.monotonic()
             if self.stopping:
                 await self._fail(method, context, _stopping(), started)
+            try:
+                self.access.admit(rule, context)
+            except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
+                await self._fail(method, context, error, started)
             user = connection_of(context.peer())
             if self._calls.total >= self.limits.calls:
                 await self._fail(method, context, _busy(f"{self._calls.total} calls are in flight"), started)
@@ -78,7 +98,9 @@ class RpcInterceptor:
             self._calls.take(user)
             self._idle.clear()
             try:
-                response = await behavior(_decoded(request, decode), context)
+                message = _decoded(request, decode)
+                require_request(rule, message)
+                response = await behavior(message, context)
             except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
                 await self._fail(method, context, error, started)
             else:
@@ -90,11 +112,16 @@ class RpcInterceptor:
 
         return call
 
-    def _streaming(self, method: str, behavior: Any, decode: Any) -> Any:
+    def _streaming(self, method: str, rule: MethodRule, behavior: Any, decode: Any) -> Any:
         async def call(request: bytes, context: "Context") -> AsyncIterator[Any]:
             started = time.monotonic()
+            expires_at = 0.0
             if self.stopping:
                 await self._fail(method, context, _stopping(), started)
+            try:
+                expires_at = self.access.admit(rule, context)
+            except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
+                await self._fail(method, context, error, started)
             user = connection_of(context.peer())
             if self._streams.total >= self.limits.event_streams:
                 await self._fail(method, context, _busy(f"{self._streams.total} streams are open"), started)
@@ -103,8 +130,11 @@ class RpcInterceptor:
             self._streams.take(user)
             self._idle.clear()
             try:
-                async for response in behavior(_decoded(request, decode), context):
-                    yield response
+                message = _decoded(request, decode)
+                require_request(rule, message)
+                async with self.access.stream(rule, message, context, expires_at):
+                    async for response in behavior(message, context):
+                        yield response
                 self._log_call(method, started)
             except Exception as error:  # noqa: BLE001 - no exception text may reach the caller
                 await self._fail(method, context, error, started)
@@ -127,28 +157,42 @@ class RpcInterceptor:
             if isinstance(error, GatewayError)
             else internal_error(log_unexpected_error(error), Certainty.NOT_SENT)
         )
-        self._log_call(method, started, failure)
+        self._log_failure(method, context, started, failure)
         status = to_status(status_of(failure))
         if (traces := active()) is not None:
             certainty = {"reason": failure.reason, "certainty": failure.certainty or ""}
             traces.rpc_failed(status.code.name, certainty, failure.message)
         await context.abort_with_status(status)
 
-    def _log_call(self, method: str, started: float, failure: GatewayError | None = None) -> None:
-        duration_ms = round((time.monotonic() - started) * 1000, 3)
-        if failure is None:
-            self._log.info("rpc", method=method, duration_ms=duration_ms)
-            return
+    def _log_call(self, method: str, started: float) -> None:
+        self._log.info("rpc", method=method, duration_ms=_milliseconds(started), actor=caller.get())
+
+    def _log_failure(self, method: str, context: "Context", started: float, failure: GatewayError) -> None:
+        """Log a failure. Of unknown callers not each is logged, since nothing limits how often they call."""
+        more: dict[str, object] = {}
+        if self._metrics is not None and failure.reason in RPC_REJECTIONS:
+            self._metrics.rpc_rejected(failure.reason)
+        if isinstance(failure, CallerUnknown):
+            suppressed = self._unknown_callers.admit(peer := context.peer())
+            if suppressed is None:
+                return
+            more = {"peer": peer, "identity": failure.presented, "suppressed": suppressed}
         self._log.info(
             "rpc failed",
             method=method,
-            duration_ms=duration_ms,
+            duration_ms=_milliseconds(started),
+            actor=caller.get(),
             reason=failure.reason,
             certainty=failure.certainty,
             provider=failure.provider,
             request_id=failure.request_id,
             error=failure.message,
+            **more,
         )
+
+
+def _milliseconds(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 3)
 
 
 def _busy(reason: str) -> GatewayError:

@@ -5,6 +5,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.rpc.caller import bound_providers
+from gateway.rpc.callers import require_provider
 from gateway.rpc.deadline import Context, store_timeout
 from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
@@ -99,6 +101,7 @@ class ReconciliationService(ReconciliationServiceServicer):
             exchange = await self._store.exchange(item.exchange_id) if item and item.exchange_id else None
         if item is None:
             raise _unknown(item_id)
+        require_provider(item.provider)
         is_callback = exchange is not None and exchange.direction is Direction.INBOUND
         return pb.GetItemResponse(
             item=_item(item), callback=self._callback(exchange) if exchange and is_callback else None
@@ -113,6 +116,7 @@ class ReconciliationService(ReconciliationServiceServicer):
         actor = fields.actor(request.on_behalf_of, request.actor)
         reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check()
+        await self._require_item(item_id, context)
         try:
             async with self._store_timeout(context):
                 item = await self._store.resolve_item(item_id, actor, reason, self._clock())
@@ -149,11 +153,28 @@ class ReconciliationService(ReconciliationServiceServicer):
         actor = fields.actor(request.on_behalf_of, request.actor)
         reason = fields.required_text("reason", request.reason, max_length=MAX_REASON_LENGTH)
         fields.check()
+        await self._require_exchange(exchange_id, context)
         async with self._store_timeout(context):
             line = await self._redeliveries.redeliver(exchange_id, actor, reason)
         return pb.RedeliverCallbackResponse(
             exchange_id=line.id, verdict=line.verdict, detail=line.detail, answer=_text(line.reply.body)
         )
+
+    async def _require_item(self, item_id: str, context: Context) -> None:
+        """Raises GatewayError where the caller is bound to other providers than the item's. Others cost no read."""
+        if bound_providers.get() is not None:
+            async with self._store_timeout(context):
+                item = await self._store.find_item(item_id)
+            if item is not None:  # the provider of an item does not change
+                require_provider(item.provider)
+
+    async def _require_exchange(self, exchange_id: str, context: Context) -> None:
+        """The same for a callback."""
+        if bound_providers.get() is not None:
+            async with self._store_timeout(context):
+                exchange = await self._store.exchange(exchange_id)
+            if exchange is not None:
+                require_provider(exchange.provider)
 
     def _callback(self, line: Exchange) -> pb.RefusedCallback:
         obstacle = self._redeliveries.obstacle(line)

@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from gateway.rpc.callers import Callers
 from gateway.rpc.event_stream import EventStreams
 from gateway.rpc.health import HealthService
 from gateway.rpc.interceptor import RpcInterceptor
@@ -30,6 +31,7 @@ from gateway.rpc.receiving import RequestReceiver
 from gateway.rpc.reflection import LimitedReflection
 from gateway.rpc.unix_socket import binding
 from gateway.sessions.provider import Provider, Providers
+from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -71,7 +73,8 @@ class RpcServer:
 
     `event_streams` end when it stops. gRPC health reports each of `providers`. With `shares_port` other workers of this
     gateway can listen on the same port. `native` selects pygrpc-native, which has no TLS, and no maximum of connections
-    or of their age; otherwise grpcio serves.
+    or of their age; otherwise grpcio serves. Without `callers` everyone may call everything.
+    `with_reflection` lists the services.
     """
 
     def __init__(
@@ -84,6 +87,9 @@ class RpcServer:
         native: bool = False,
         limits: RpcLimits | None = None,
         traces: Tracer | None = None,
+        callers: Callers | None = None,
+        metrics: Metrics | None = None,
+        with_reflection: bool = True,
     ) -> None:
         limits = limits or RpcLimits()
         self._event_streams = event_streams
@@ -91,7 +97,7 @@ class RpcServer:
         self._health = HealthService()
         self._new_tls: TlsFiles | None = None
         """For connections from now on."""
-        self._interceptor = RpcInterceptor(limits, traces)
+        self._interceptor = RpcInterceptor(limits, traces, callers, metrics)
         self._receiver = RequestReceiver()
         self._native = native
         self._server = _native_server(shares_port, limits) if native else _grpcio_server(shares_port, limits)
@@ -108,7 +114,8 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, health_collector)
         for service, handlers in health_collector.services.items():
             self._register(service, handlers)
-        _add_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        if with_reflection:
+            _add_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     @property
     def in_flight(self) -> int:
@@ -145,6 +152,10 @@ class RpcServer:
     def set_limits(self, limits: RpcLimits) -> None:
         """Replace the limits on calls and event streams. Those on messages and connections stay as at the start."""
         self._interceptor.limits = limits
+
+    def set_callers(self, callers: Callers | None) -> None:
+        """Replace the callers. Open streams that these do not allow end."""
+        self._interceptor.access.replace(callers)
 
     def renew_tls(self, tls: TlsFiles) -> None:
         """Use another certificate for connections from now on."""

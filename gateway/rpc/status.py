@@ -34,6 +34,8 @@ class ApiReason(StrEnum):
     ITEM_RESOLVED = "ITEM_RESOLVED"
     TRANSACTION_UNKNOWN = "TRANSACTION_UNKNOWN"
     RESULTS_COME_BY_CALLBACK = "RESULTS_COME_BY_CALLBACK"
+    CALLER_UNKNOWN = "CALLER_UNKNOWN"
+    CALLER_NOT_ALLOWED = "CALLER_NOT_ALLOWED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ TABLE: dict[StrEnum, Row] = {
     ApiReason.ITEM_RESOLVED: Row(grpc.StatusCode.FAILED_PRECONDITION),
     ApiReason.TRANSACTION_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     ApiReason.RESULTS_COME_BY_CALLBACK: Row(grpc.StatusCode.FAILED_PRECONDITION),
+    ApiReason.CALLER_UNKNOWN: Row(grpc.StatusCode.UNAUTHENTICATED),
+    ApiReason.CALLER_NOT_ALLOWED: Row(grpc.StatusCode.PERMISSION_DENIED),
 }
 
 

@@ -34,6 +34,7 @@ from gateway.rpc.reconciliation_service import ReconciliationService
 from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
+from gateway.server.callers import create_callers
 from gateway.server.listening import listen_grpc
 from gateway.server.providers import (
     ProviderBinding,
@@ -114,6 +115,7 @@ class Gateway:
         self._settings = settings
         self._registry = registry
         self._bindings = validate(settings, registry)
+        self._callers = create_callers(settings)
         self._shares_ports = shares_ports
         self._secrets = secrets or KnownSecrets(())
         self._secrets.learn(secrets_of(settings, self._bindings))
@@ -183,6 +185,7 @@ class Gateway:
         found = changes(self._settings, settings)
         conflicts = (*requires_restart(found), *missing_providers(await self.store.money_providers(), settings))
         bindings = await asyncio.to_thread(validate, settings, self._registry, conflicts)
+        callers = await asyncio.to_thread(create_callers, settings, self._callers)
         apply_certificates = await asyncio.to_thread(self._certificates.read, settings)
         self._secrets.learn(secrets_of(settings, bindings))
         providers = {name: self._create_or_rebuild(binding) for name, binding in bindings.items()}
@@ -197,12 +200,13 @@ class Gateway:
         self._callback_handler.replace(routes, authenticator, settings.callbacks.max_body_bytes)
         self.callback_server.limits = _connection_limits(settings.callbacks)
         self.rpc_server.set_limits(rpc_limits(settings.grpc))
+        self.rpc_server.set_callers(callers)
         self._redeliveries.replace(routes)
         self._replace_providers(providers, bindings)
         for client in clients - self._clients():
             client.retire()
         self.housekeeping.keep_bodies = _body_retention(settings.journal)
-        self._settings, self._bindings = settings, bindings
+        self._settings, self._bindings, self._callers = settings, bindings, callers
         return found
 
     def _create(self, binding: ProviderBinding) -> Provider:
@@ -245,6 +249,9 @@ class Gateway:
             native=settings.grpc.server is GrpcServerKind.NATIVE,
             limits=rpc_limits(settings.grpc),
             traces=self._traces,
+            callers=self._callers,
+            metrics=self._metrics,
+            with_reflection=settings.grpc.reflection,
         )
 
     def _servicers(self) -> list[rpc.Servicer]:

@@ -18,6 +18,7 @@ from gateway.config import (
     secrets_in,
 )
 from gateway.outbound.tls import read_tls
+from gateway.server.callers import create_callers, unknown_providers
 from gateway.server.providers import ProviderBinding, bind_providers, unusable_tls
 from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
@@ -36,7 +37,12 @@ def validate(
 
     Raises ConfigInvalid with all problems.
     """
-    problems = [*conflicts, *unreadable_files(settings), *calls_itself(settings)]
+    problems = [*conflicts, *unreadable_files(settings), *calls_itself(settings), *unknown_providers(settings)]
+    bindings: Mapping[str, ProviderBinding] = {}
+    try:
+        create_callers(settings)
+    except ConfigInvalid as invalid:
+        problems.extend(invalid.problems)
     try:
         bindings = bind_providers(settings, registry)
     except ConfigInvalid as invalid:

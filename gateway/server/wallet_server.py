@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.config import ConfigInvalid, GrpcServerKind, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
+from gateway.server.callers import create_callers
 from gateway.server.gateway import STOP_GRACE_S, now, rpc_limits, stopped_on_failure
 from gateway.server.listening import listen_grpc
 from gateway.server.tls import Certificates
@@ -33,13 +34,20 @@ class WalletServer:
     def __init__(self, settings: Settings) -> None:
         if problems := (*_other_target(settings), *unreadable_files(settings)):
             raise ConfigInvalid(problems)
+        callers = create_callers(settings)
         self._settings = settings
         self._certificates = Certificates(settings)
         self._store = open_store(settings.store.url.reveal(), settings.store.pool_size, tls=settings.store.tls)
         wallet = BuiltinWallet(self._store, now)
         services = [WalletService(wallet, lambda: settings.grpc.default_deadline_s, _no_callbacks)]
         native = settings.grpc.server is GrpcServerKind.NATIVE
-        self._rpc = rpc.RpcServer(services, native=native, limits=rpc_limits(settings.grpc))
+        self._rpc = rpc.RpcServer(
+            services,
+            native=native,
+            limits=rpc_limits(settings.grpc),
+            callers=callers,
+            with_reflection=settings.grpc.reflection,
+        )
 
     async def start(self) -> WalletListening:
         """Open the store, and serve. Raises CannotStart and ConfigInvalid, and leaves nothing open then."""

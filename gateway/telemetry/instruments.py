@@ -16,11 +16,11 @@ Labels = tuple[str, ...]
 
 
 class Counter:
-    """A counter by labels. `name` is without `_total`."""
+    """A counter by labels. `name` is without `_total`. The series of `known` labels exist from 0."""
 
-    def __init__(self, name: str, description: str, labels: Sequence[str]) -> None:
+    def __init__(self, name: str, description: str, labels: Sequence[str], known: Iterable[Labels] = ()) -> None:
         self._name, self._description, self._labels = name, description, labels
-        self._values: defaultdict[Labels, int] = defaultdict(int)
+        self._values: defaultdict[Labels, int] = defaultdict(int, dict.fromkeys(known, 0))
 
     def add(self, labels: Labels) -> None:
         """Add 1."""

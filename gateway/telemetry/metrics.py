@@ -20,6 +20,9 @@ _OPERATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 CIRCUITS = ("CLOSED", "OPEN", "HALF_OPEN")
 """The states of a circuit breaker: values of the label `state` of `circuit_breaker_state`."""
 
+RPC_REJECTIONS = ("CALLER_UNKNOWN", "CALLER_NOT_ALLOWED")
+"""Why an RPC is rejected for its caller: values of the label `reason` of `rpcs_rejected_total`."""
+
 
 class ProviderStatus(msgspec.Struct, frozen=True):
     """The state of a provider at the moment of a scrape."""
@@ -55,6 +58,12 @@ class Metrics:
         )
         self._callbacks = self._counter(
             "callbacks", "Callbacks answered to the providers.", ("provider", "path", "answer")
+        )
+        self._rpcs_rejected = self._counter(
+            "rpcs_rejected",
+            "RPCs rejected because of their caller.",
+            ("reason",),
+            [(reason,) for reason in RPC_REJECTIONS],
         )
         self._commit_failures = self._counter("commit_failures", "Commits that failed.", ("engine",))
         self._exchange_duration = self._duration(
@@ -111,6 +120,10 @@ class Metrics:
         if seconds is not None:
             self._callback_duration.observe((provider, path), seconds)
 
+    def rpc_rejected(self, reason: str) -> None:
+        """Count an RPC that was rejected for its caller. `reason` is one of RPC_REJECTIONS."""
+        self._rpcs_rejected.add((reason,))
+
     def commit(self, engine: str, operations: int, seconds: float) -> None:
         """Record a commit of `operations` operations. Called from one thread only, which may be any."""
         labels = (engine,)
@@ -151,8 +164,10 @@ class Metrics:
         """Return the exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _counter(self, name: str, description: str, labels: tuple[str, ...]) -> Counter:
-        counter = Counter(f"session_gateway_{name}", description, labels)
+    def _counter(
+        self, name: str, description: str, labels: tuple[str, ...], known: Iterable[tuple[str, ...]] = ()
+    ) -> Counter:
+        counter = Counter(f"session_gateway_{name}", description, labels, known)
         self._registry.register(counter)
         return counter
 

@@ -45,23 +45,35 @@ def test_an_unknown_server_is_refused(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "listen", "path", "remedy"),
+    ("lines", "path", "remedy"),
     [
-        (TLS, "127.0.0.1:0", "grpc.tls", 'server = "grpcio"'),
-        (AGE, "127.0.0.1:0", "grpc.max_connection_age_s", 'server = "grpcio"'),
-        ("max_connections = 5", "127.0.0.1:0", "grpc.max_connections", 'server = "grpcio"'),
-        ("", "0.0.0.0:50051", "grpc.listen", "allow_anyone = true"),
-        ("allow_anyone = false", "gateway.internal:50051", "grpc.listen", "127.0.0.1"),
+        (TLS, "grpc.tls", 'server = "grpcio"'),
+        (AGE, "grpc.max_connection_age_s", 'server = "grpcio"'),
+        ("max_connections = 5", "grpc.max_connections", 'server = "grpcio"'),
     ],
 )
-def test_native_refuses_unsupported_settings(tmp_path: Path, lines: str, listen: str, path: str, remedy: str) -> None:
+def test_native_refuses_unsupported_settings(tmp_path: Path, lines: str, path: str, remedy: str) -> None:
     """The problem has the key's path and what to write instead; grpcio accepts the same settings."""
     with pytest.raises(ConfigInvalid) as refused:
-        loaded(tmp_path, f"{NATIVE}\n{lines}", listen)
+        loaded(tmp_path, f"{NATIVE}\n{lines}")
     (problem,) = refused.value.problems
     assert problem.path == path
     assert remedy in problem.message
-    assert loaded(tmp_path, lines, listen).grpc.server is GrpcServerKind.GRPCIO
+    assert loaded(tmp_path, lines).grpc.server is GrpcServerKind.GRPCIO
+
+
+@pytest.mark.parametrize("lines", [NATIVE, "", TLS, "allow_anyone = false"])
+@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "gateway.internal:50051", "192.0.2.1:0", "[::]:0"])
+def test_a_gateway_without_callers_is_local(tmp_path: Path, lines: str, listen: str) -> None:
+    """Without [callers] an address that other machines can reach is refused, with TLS too, unless allow_anyone."""
+    with pytest.raises(ConfigInvalid) as refused:
+        loaded(tmp_path, lines, listen)
+    (problem,) = refused.value.problems
+    assert problem.path == "grpc.listen"
+    assert "allow_anyone = true" in problem.message
+    assert "127.0.0.1" in problem.message
+    allowed = lines.replace("allow_anyone = false", "") + "\nallow_anyone = true"
+    assert loaded(tmp_path, allowed, listen).grpc.allow_anyone
 
 
 def test_native_reports_all_problems_at_once(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def test_a_postgresql_url_is_accepted(tmp_path: Path, url: str) -> None:
 
 def test_every_listener_may_have_port_0(tmp_path: Path) -> None:
     """Listeners with port 0 at the same address are no conflict."""
-    settings = read(tmp_path, "".join(f"[{name}]\nlisten = '[::]:0'\n" for name in ("grpc", "callbacks", "admin")))
-    assert settings.grpc.listen == settings.admin.listen == Listen("::", 0)
+    settings = read(tmp_path, "".join(f"[{name}]\nlisten = '[::1]:0'\n" for name in ("grpc", "callbacks", "admin")))
+    assert settings.grpc.listen == settings.admin.listen == Listen("::1", 0)
 
 
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ def test_unsafe_settings_are_warnings(tmp_path: Path) -> None:
             """
             [grpc]
             listen = "0.0.0.0:50051"
+            allow_anyone = true
             [callbacks]
             listen = "0.0.0.0:8080"
             [providers.acme]
@@ -68,6 +69,14 @@ def test_a_remote_wallet_without_tls_is_a_warning(tmp_path: Path, wallet: str, a
 SAFE = """
 [grpc]
 listen = "127.0.0.1:0"
+reflection = false
+[callers.backoffice]
+jwt_subject = "backoffice"
+roles = ["operator"]
+[jwt]
+issuer = "https://issuer.example"
+audience = "session-gateway"
+jwks_file = "jwks.json"
 [callbacks]
 listen = "0.0.0.0:8080"
 trusted_proxies = ["10.0.0.0/8"]
@@ -91,6 +100,7 @@ POSTGRES = "postgresql://gateway:pass@db.example/gateway"
 
 def deployment(folder: Path, content: str, store: str = f"{POSTGRES}?sslmode=verify-full") -> Deployment:
     (folder / "key").write_text(KEY)
+    (folder / "jwks.json").write_text("{}")
     settings = read(folder, content, STORE=store, TOKEN="a-token", SIGNING="a-seal")
     return Deployment(settings, with_callbacks=frozenset({"acme", "old"}))
 
@@ -105,6 +115,7 @@ def test_a_production_file_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("safe", "unsafe", "path"),
     [
+        ('[callers.backoffice]\njwt_subject = "backoffice"\nroles = ["operator"]\n', "", "callers"),
         ('"https://acme.example"', '"http://acme.example"\nallow_plain_http = true', "providers.acme.allow_plain_http"),
         ('"https://acme.example"', '"http://acme.example"\nallow_plain_http = true', "providers.acme.base_url"),
         ("signing =", "allow_private_addresses = true\nsigning =", "providers.acme.allow_private_addresses"),
