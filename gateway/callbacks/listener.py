@@ -9,8 +9,10 @@ import errno
 import socket
 from collections.abc import Callable
 
-BACKLOG = 1024
-"""Connections that the system keeps until they are accepted."""
+BACKLOG = 4096
+"""Connections that the system keeps until they are accepted; its own limit may be lower
+(`net.core.somaxconn`). A caller beyond that tries again after a second.
+"""
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 

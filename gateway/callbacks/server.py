@@ -5,9 +5,11 @@ It keeps no access log, because URLs hold callback keys.
 
 import asyncio
 import socket
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from math import inf
 from ssl import SSLContext
 from typing import Any, cast
@@ -33,10 +35,16 @@ TICK_S = 0.25
 _ACCEPTED_PER_TURN = 16
 """Connections that are accepted in one turn of the event loop, at most."""
 
-_TURNS = 8
+_TURNS = 25
 """Turns of the event loop that a new connection has until it can be evicted for a newer one, at least. Its first
-request is read in the third.
+request is read in the third, or, after a TLS handshake with a near caller, in about the tenth.
 """
+
+EVICTED_S = 2.0
+"""Seconds after which an evicted connection is closed, give or take half. Until then nothing is read of it."""
+
+_SPREAD = 64
+"""Different times within that range."""
 
 _ATTACH_S = 0.1
 """Seconds that connections just accepted have to begin their first request when the server stops."""
@@ -79,6 +87,9 @@ class CallbackServer:
         self._expiring: asyncio.Task[None] | None = None
         self._all_closed = asyncio.Event()
         self._stopping = False
+        self._numbers = count()
+        self._evicted: OrderedDict[CallbackConnection, asyncio.Task[None]] = OrderedDict()
+        """Connections without a place that are not closed yet, the oldest first."""
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None, *, shares_port: bool = False) -> int:
         """Listen, and return the port, which the system chooses for 0. Raises OSError.
@@ -108,6 +119,8 @@ class CallbackServer:
             self._all_closed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_closed.wait(), _FLUSH_S)
+        for attaching in list(self._attaching):
+            attaching.cancel()  # its TLS handshake is not complete
         for connection in list(self.connections):
             connection.abort()
         self._expiring.cancel()
@@ -182,10 +195,22 @@ class CallbackServer:
     ) -> None:
         """Close a connection whose place was given to a new one."""
         self.reject(reason, connection.peer)
-        if connection.is_attached:
+        if connection.place.standing is not Standing.UNAUTHENTICATED:
             connection.abort()
-        else:
-            attaching.cancel()
+            return
+        # A caller that is disconnected at once connects again at once: a flood would be as fast as the processor.
+        connection.ignore()
+        self._evicted[connection] = attaching
+        # Not all at the same time: they would come back at the same time.
+        after_s = EVICTED_S * (0.5 + next(self._numbers) % _SPREAD / _SPREAD)
+        asyncio.get_running_loop().call_later(after_s, self._end_evicted, connection, attaching)
+        if len(self._evicted) > self.limits.places.connections:
+            self._end_evicted(*next(iter(self._evicted.items())))
+
+    def _end_evicted(self, connection: "CallbackConnection", attaching: "asyncio.Task[None]") -> None:
+        self._evicted.pop(connection, None)
+        connection.abort()
+        attaching.cancel()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast("CallbackConnection", request.protocol)
@@ -206,7 +231,7 @@ class CallbackConnection(web.RequestHandler):
     aiohttp's own timers bound only an idle connection. Its own logs and error replies would hold the URL with the key.
     """
 
-    __slots__ = ("_deadline", "_not_http", "_now", "_server", "_transport", "peer", "place")
+    __slots__ = ("_deadline", "_ignored", "_not_http", "_now", "_server", "_transport", "peer", "place")
 
     def __init__(self, http: web.Server, server: CallbackServer, place: Place, peer: str) -> None:
         loop = asyncio.get_running_loop()
@@ -228,6 +253,7 @@ class CallbackConnection(web.RequestHandler):
         """aiohttp drops its own reference when it closes, and then a reply may still wait to be read."""
         self._not_http = False
         """It sent what is not HTTP: that has a reply, and everything after it is ignored."""
+        self._ignored = False
 
     @property
     def is_idle(self) -> bool:
@@ -251,7 +277,7 @@ class CallbackConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read, unless the server stops."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop has its own class
-        if self._server.stopping:
+        if self._server.stopping or self._ignored:
             self._transport.abort()
             return
         self._deadline = self._now() + self._server.limits.receive_s
@@ -264,7 +290,7 @@ class CallbackConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read. The time of a request starts with its first byte."""
-        if self._not_http:
+        if self._not_http or self._ignored:
             return
         if data and self.is_idle:  # aiohttp calls it without data too
             self._deadline = self._now() + self._server.limits.receive_s
@@ -289,13 +315,20 @@ class CallbackConnection(web.RequestHandler):
 
     def abort_if_overdue(self, now: float) -> None:
         """Abort it if its deadline has passed."""
-        if self._transport is None:
+        if self._transport is None or self._ignored:
             return
         if self.is_idle and self._transport.is_closing():  # its last reply is not read yet
             self._deadline = now + GRACE_S
         if now > self._deadline:
             self._server.reject(CallbackRejection.TOO_SLOW, self.peer)
             self._transport.abort()
+
+    def ignore(self) -> None:
+        """Read nothing more."""
+        self._ignored = True
+        if self._transport is not None:
+            with suppress(RuntimeError):  # it is closing
+                self._transport.pause_reading()
 
     def abort(self) -> None:
         """Close it at once."""

@@ -18,7 +18,7 @@ import trustme
 import uvloop
 
 from tests.stress.processes import ROOT, StressEnvironment, open_accounts, running
-from tests.stress.sending import PROVIDER, USERS
+from tests.stress.sending import CURRENCY, PROVIDER, USERS
 from tests.support.gateway import callback_key, family_table
 from tests.support.results import result_body
 
@@ -70,7 +70,7 @@ async def besiege(
     path.write_text(text + family_table(ATTACKER, "luckymonaco", "http://127.0.0.1:9"))
     async with running(path) as gateway:
         await open_accounts(gateway.grpc)
-        await _deliver(gateway.callbacks, "before", tls)
+        assert await _deliver(gateway.callbacks, "before", tls), "a delivery was refused before the attack"
         async with _attackers(gateway.callbacks, attack, connections):
             return await _deliveries(gateway.callbacks, attack, deliveries, seconds, tls)
 
@@ -121,7 +121,7 @@ async def _deliver(address: str, reference: str, tls: _Tls | None) -> bool:
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port), ssl=tls.context if tls else None)
     try:
-        writer.write(_request(PROVIDER, result_body(reference, userId=USERS[0])))
+        writer.write(_request(PROVIDER, result_body(reference, userId=USERS[0], currency=CURRENCY)))
         _, _, body = (await reader.read()).partition(b"\r\n\r\n")
         return bool(body) and json.loads(body)["error"] == 0
     finally:

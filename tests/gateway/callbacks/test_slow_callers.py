@@ -239,8 +239,6 @@ async def test_slow_callers_do_not_hold_all_connections(tmp_path: Path) -> None:
     async with open_harness(tmp_path, options) as harness, slow_callers(harness, [SLOW["a slow head"]] * 20) as callers:
         await until(lambda: connection_count(harness) == 20)
         assert (await harness.deliver(PATH, EXPIRED)).json == SUCCESS
-        await until(callers[0].closed.done)
-        assert not any(caller.closed.done() for caller in callers[1:])
         await asyncio.gather(*(caller.closed for caller in callers))
         assert (await harness.deliver(PATH, EXPIRED)).json == SUCCESS
 
