@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LARGE_BYTES = 8 * 1024
-"""A larger body is large. Decoding so many bytes of the costliest kind takes some milliseconds."""
+"""A larger body is large. Decoding that much of the costliest kind takes some milliseconds."""
 
 _AT_ONCE = 2
 """Large bodies that are worked on at the same time."""

@@ -12,7 +12,7 @@ from gateway.callbacks.sources import NetworkSet, parse_address, source_of
 from gateway.telemetry.metrics import CallbackRejection
 
 _OTHERS_PART = 2
-"""Unknown sources can have one place of so many, where some sources are known."""
+"""Unknown sources can have one in this number of places, where some sources are known."""
 
 
 @dataclass(frozen=True, slots=True)

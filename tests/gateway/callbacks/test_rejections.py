@@ -1,5 +1,6 @@
 """Rejections are all counted, and logged in a bounded number of lines."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_a_flood_from_many_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_rejected_connection_is_closed(tmp_path: Path) -> None:
     """After a 404 nothing more is read, for an unknown path with a right key too."""
-    async with open_harness(tmp_path) as harness:
+    async with open_harness(tmp_path) as harness, asyncio.timeout(10):
         for path in ("/nowhere", MONACO.path("Bet")):
             sent = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
             reply = await harness.raw(sent + sent)

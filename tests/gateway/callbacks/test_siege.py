@@ -104,3 +104,17 @@ async def test_a_provider_has_a_share_of_the_callbacks_in_flight(tmp_path: Path)
         assert json.loads((await gateway.callback("one", "V4/SessionExpired", body))[1]) == SEND_AGAIN
         assert json.loads((await gateway.callback("two", "V4/SessionExpired", body))[1]) == SUCCESS
         assert counted(gateway.gateway._metrics)["provider_share"] == 1
+
+
+async def test_an_authenticated_request_in_flight_keeps_its_connection(tmp_path: Path) -> None:
+    """Silent connections beyond all limits do not evict it, and its body is processed."""
+    body = json.dumps(EXPIRED).encode()
+    options = HarnessOptions(limits=ConnectionLimits(PlaceLimits(connections=2, per_source=1)))
+    async with open_harness(tmp_path, options) as harness, harness.connect() as (reader, writer), asyncio.timeout(60):
+        head = f"POST {MONACO.path('SessionExpired')} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+        async with harness.connect() as (first, _), harness.connect():
+            assert await first.read() == b""
+            writer.write(body)
+            assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
