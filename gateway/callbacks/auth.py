@@ -8,13 +8,9 @@ import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from adapters.contract import Secret
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from gateway.callbacks.sources import Address, Network, NetworkSet, parse_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +30,16 @@ class CallbackAuthenticator:
         self._digests = {name: _padded(_key_digests(name, rule), width) for name, rule in rules.items()}
         self._dummy_digests = _padded((), width)
         self._sources = {name: rule.sources for name, rule in rules.items()}
-        self._trusted_proxies = tuple(trusted_proxies)
+        self._trusted_proxies = NetworkSet(trusted_proxies)
 
-    def authorize(self, provider: str, key: str, caller: Address | None) -> bool:
-        """Whether a caller with this key and address may send callbacks of the provider."""
+    def authorize(self, provider: str, key: str, caller: Address | None) -> int:
+        """The position of this key, from 1; 0 if a caller with this key and address may not send callbacks."""
         given = _digest(key)
         # All comparisons are made before the first result is used.
         matches = [hmac.compare_digest(given, known) for known in self._digests.get(provider, self._dummy_digests)]
-        return any(matches) and _within(caller, self._sources[provider])
+        if not any(matches) or not _within(caller, self._sources[provider]):
+            return 0
+        return matches.index(True) + 1
 
     def caller(self, peer: str | None, forwarded_for: Sequence[str] = ()) -> Address | None:
         """The address that a request comes from, as far as trusted proxies report it; None if it cannot be read.
@@ -51,24 +49,14 @@ class CallbackAuthenticator:
         proxy is only the caller's claim.
         """
         hops = [hop for line in forwarded_for for hop in line.split(",")]
-        address = _address(peer or "")
-        while address is not None and hops and any(address in proxies for proxies in self._trusted_proxies):
-            address = _address(hops.pop().strip())
+        address = parse_address(peer or "")
+        while hops and address in self._trusted_proxies:
+            address = parse_address(hops.pop().strip())
         return address
 
 
 def _within(address: Address | None, networks: tuple[Network, ...]) -> bool:
     return not networks or (address is not None and any(address in network for network in networks))
-
-
-@lru_cache(maxsize=1024)
-def _address(text: str) -> Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 def _key_digests(provider: str, rule: AccessRule) -> tuple[bytes, ...]:

@@ -5,27 +5,31 @@ and nothing else. Every other callback gets HTTP 200 in its own dialect, in time
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from time import monotonic
+from typing import Protocol
 
 import structlog
 from aiohttp import HttpVersion11, web
 
 from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest
 from gateway.callbacks.auth import CallbackAuthenticator
+from gateway.callbacks.key_uses import KeyUses
 from gateway.callbacks.processor import CallbackProcessor
+from gateway.callbacks.rejections import CallbackRejections
 from gateway.callbacks.response import BufferedResponse
 from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Routes
 from gateway.store.ids import new_id
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.logs import bind
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import CallbackRejection, Metrics
 from gateway.telemetry.tracing import Attributes, SpanResult, Tracer
 
 log = structlog.get_logger(__name__)
 
-BODY_LIMIT = 1024 * 1024
+BODY_LIMIT = 64 * 1024
 """Bytes."""
 
 TIME_LIMIT_S = 3.2
@@ -35,6 +39,17 @@ network, and for an event loop that is busy with a thousand others.
 
 _NOT_FOUND = HttpReply(404)
 """The same for each unauthenticated caller and each unknown path."""
+
+
+class CallbackCaller(Protocol):
+    """The connection of a request."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it has sent more than this request."""
+
+    def authenticated(self) -> None:
+        """An authenticated request is in flight now."""
 
 
 class RequestAborted(Exception):
@@ -53,6 +68,7 @@ class CallbackHandler:
         *,
         body_limit: int = BODY_LIMIT,
         time_limit_s: float = TIME_LIMIT_S,
+        key_uses: KeyUses | None = None,
         metrics: Metrics | None = None,
         traces: Tracer | None = None,
     ) -> None:
@@ -62,6 +78,10 @@ class CallbackHandler:
         self._clock = clock
         self._body_limit = body_limit
         self.time_limit_s = time_limit_s
+        self.rejections = CallbackRejections(metrics)
+        self._key_uses = key_uses
+        self._in_flight: Counter[str] = Counter()
+        """Callbacks, by provider."""
         self._metrics = metrics
         self._traces = traces
         self._log = log.bind()  # a module's logger is bound again at each line
@@ -70,7 +90,7 @@ class CallbackHandler:
         """Use these from the next request on. An authenticated request continues with its route."""
         self._routes, self._authenticator, self._body_limit = routes, authenticator, body_limit
 
-    async def handle(self, request: web.BaseRequest) -> BufferedResponse:
+    async def handle(self, request: web.BaseRequest, connection: CallbackCaller) -> BufferedResponse:
         """Reply to one request. If the caller disconnects after its body, the callback is still processed."""
         started = monotonic()
         try:
@@ -79,26 +99,47 @@ class CallbackHandler:
             log_unexpected_error(bug)
             callback = None
         if callback is None:
-            return BufferedResponse(request, _NOT_FOUND)
-        bind(request_id=callback.id, provider=callback.route.provider.name)  # each request has its own task
-        outcome = await self._traced(callback, self._receive_and_process(callback, request))
+            return BufferedResponse(request, _NOT_FOUND, closes=True)
+        connection.authenticated()
+        provider = callback.route.provider.name
+        bind(request_id=callback.id, provider=provider)  # each request has its own task
+        self._in_flight[provider] += 1
+        try:
+            outcome = await self._admit(callback, request)
+        finally:
+            self._in_flight[provider] -= 1
         self._report(callback, outcome, monotonic() - started)
-        return BufferedResponse(request, outcome.reply)
+        # What follows may belong to this request, by another server's reading: it is not read as a request.
+        closes = connection.has_more or "Transfer-Encoding" in request.headers or "Upgrade" in request.headers
+        return BufferedResponse(request, outcome.reply, closes=closes)
 
     def _authenticate(self, request: web.BaseRequest) -> InboundCallback | None:
         root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
         caller = self._authenticator.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
         peer = str(caller or request.remote or "")
-        if not self._authenticator.authorize(provider, key, caller) or (root, callbacks) != ("", "callbacks"):
+        position = self._authenticator.authorize(provider, key, caller)
+        # A target with a scheme and a host is a proxy's, and no provider writes one.
+        if not position or (root, callbacks) != ("", "callbacks") or not request.raw_path.startswith("/"):
             # Provider and path are not logged: they are not authenticated, and may hold a misplaced key.
-            log.info("callback rejected", peer=peer)
+            self.rejections.add(CallbackRejection.NOT_AUTHENTICATED, peer)
             return None
+        if self._key_uses is not None:
+            self._key_uses.record(provider, position, self._clock())
         route = self._routes.get((provider, path.lower()))
         if route is None or request.method != route.callback.method:
-            method = request.method
-            log.info("callback path unknown", request_id=new_id(), peer=peer, provider=provider, method=method)
+            self.rejections.add(
+                CallbackRejection.PATH_UNKNOWN, peer, request_id=new_id(), provider=provider, method=request.method
+            )
             return None
         return InboundCallback(new_id(), route, peer, self._clock())
+
+    async def _admit(self, callback: InboundCallback, request: web.BaseRequest) -> CallbackOutcome:
+        """Process it, unless its provider has too many in flight: then others would find no place."""
+        provider = callback.route.provider
+        if self._in_flight[provider.name] > provider.max_concurrent:
+            self.rejections.add(CallbackRejection.PROVIDER_SHARE, callback.peer, provider=provider.name)
+            return callback.route.try_again(f"more than {provider.max_concurrent} callbacks are in flight")
+        return await self._traced(callback, self._receive_and_process(callback, request))
 
     async def _receive_and_process(self, callback: InboundCallback, request: web.BaseRequest) -> CallbackOutcome:
         route = callback.route
@@ -112,7 +153,8 @@ class CallbackHandler:
                     headers=_headers(request),
                     body=body,
                 )
-                return await self._processor.process(callback.with_request(received), refused or received)
+                masked = await self._processor.with_request(callback, received)
+                return await self._processor.process(masked, refused or received)
         except TimeoutError:
             return route.try_again(f"no outcome within {self.time_limit_s} s")
         except RequestAborted as error:

@@ -25,6 +25,7 @@ from adapters.contract import (
     Result,
     SessionExpired,
 )
+from gateway.callbacks.large_bodies import LargeBodies
 from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Route
 from gateway.store.base import PostingRecords, Store, StoreUnavailable
 from gateway.store.ids import new_id
@@ -64,6 +65,12 @@ class CallbackProcessor:
         self._store = store
         self._clock = clock
         self._recording: set[asyncio.Task[CallbackOutcome]] = set()
+        self._large_bodies = LargeBodies()
+
+    async def with_request(self, callback: InboundCallback, request: HttpRequest) -> InboundCallback:
+        """The callback with its request, masked."""
+        masked = partial(callback.with_request, request)
+        return await self._large_bodies.run(callback.route.provider.name, len(request.body), masked)
 
     async def process(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
         """What to answer; it is durable, unless it is TRY_AGAIN. Raises nothing, but may be cancelled.
@@ -85,7 +92,7 @@ class CallbackProcessor:
 
     async def _apply(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
         try:
-            notification = _decode(callback.route, request)
+            notification = await self._decode(callback.route, request)
         except CallbackRefused as refused:
             return await self._refuse(callback, refused)
         match notification:
@@ -95,6 +102,11 @@ class CallbackProcessor:
                 return await self._credit(callback, notification)
             case _:
                 assert_never(notification)
+
+    async def _decode(self, route: Route, request: HttpRequest | CallbackRefused) -> Notification:
+        if isinstance(request, CallbackRefused):
+            raise request
+        return await self._large_bodies.run(route.provider.name, len(request.body), partial(_decode, route, request))
 
     async def _expire(self, callback: InboundCallback, expired: SessionExpired) -> CallbackOutcome:
         """Record an expiry. A repeated one gets a line and no second event. The session need not be known."""
@@ -175,9 +187,7 @@ class CallbackProcessor:
         return outcome
 
 
-def _decode(route: Route, request: HttpRequest | CallbackRefused) -> Notification:
-    if isinstance(request, CallbackRefused):
-        raise request
+def _decode(route: Route, request: HttpRequest) -> Notification:
     route.callback.verify(route.provider.account, request)
     return route.callback.decode(route.provider.account, request)
 

@@ -26,10 +26,11 @@ _RESERVED = frozenset({"connection", "content-length", "date", "server", "transf
 class BufferedResponse(web.StreamResponse):
     """A reply that is written at once. Raises ValueError if HTTP cannot carry its headers."""
 
-    def __init__(self, request: web.BaseRequest, reply: HttpReply) -> None:
+    def __init__(self, request: web.BaseRequest, reply: HttpReply, *, closes: bool = False) -> None:
+        """`closes` closes the connection after it."""
         super().__init__(status=reply.status)
         # A body that has not arrived by now is not read.
-        self._stays_open = bool(request.keep_alive) and request.content.is_eof()
+        self._stays_open = not closes and bool(request.keep_alive) and request.content.is_eof()
         connection = _connection(old=request.version <= HttpVersion10, stays_open=self._stays_open)
         bodiless = reply.status < 200 or reply.status in {204, 304}
         body = b"" if bodiless or request.method == "HEAD" else reply.body

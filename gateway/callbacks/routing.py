@@ -34,6 +34,8 @@ class CallbackProvider:
     adapter: Adapter[Any]
     account: Account[Any]
     mask: Mask
+    max_concurrent: int = 500
+    """Callbacks in flight at a time."""
 
     @property
     def name(self) -> str:

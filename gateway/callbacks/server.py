@@ -4,20 +4,24 @@ It keeps no access log, because URLs hold callback keys.
 """
 
 import asyncio
+import socket
+from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from math import inf
 from ssl import SSLContext
 from typing import Any, cast
 
-import structlog
 from aiohttp import web
 from aiohttp.web_protocol import _ErrInfo  # aiohttp has no public name for it
 
 from gateway.callbacks.handler import CallbackHandler
+from gateway.callbacks.listener import Listener, listening_sockets
+from gateway.callbacks.places import Place, PlaceLimits, Places, Standing
 from gateway.callbacks.response import SERVER
-
-log = structlog.get_logger(__name__)
+from gateway.telemetry.metrics import CallbackRejection
 
 KEEPALIVE_S = 75.0
 """Seconds that a connection may be idle between requests: longer than common load balancers wait."""
@@ -27,6 +31,23 @@ GRACE_S = 1.5
 
 TICK_S = 0.25
 """Seconds between two checks for overdue connections."""
+
+_ACCEPTED_PER_TURN = 16
+"""Connections that are accepted in one turn of the event loop, at most."""
+
+_TURNS = 25
+"""Turns of the event loop that a new connection has until it can be evicted for a newer one, at least. Its first
+request is read in the third, or, after a TLS handshake with a near caller, in about the tenth.
+"""
+
+EVICTED_S = 2.0
+"""Seconds after which an evicted connection is closed, give or take half. Until then nothing is read of it."""
+
+_SPREAD = 64
+"""Different times within that range."""
+
+_ATTACH_S = 0.1
+"""Seconds that connections just accepted have to begin their first request when the server stops."""
 
 _FLUSH_S = 0.5
 """Seconds that the last replies have to leave when the server stops."""
@@ -38,10 +59,8 @@ _STOP_MARGIN_S = 1.0
 class ConnectionLimits:
     """Limits for all connections together, and for each."""
 
-    connections: int = 1000
-    """Open at once; more are closed on arrival. A connection counts from the end of its TLS handshake. Before that,
-    `receive_s` and the system's limit of open files bound it.
-    """
+    places: PlaceLimits = field(default_factory=PlaceLimits)
+    """Open at once. A connection counts from its accept on, before its TLS handshake."""
     receive_s: float = 5.0
     """Seconds from accepting a connection, or from the first byte of a later request, to the end of the head. A TLS
     handshake has as long before that.
@@ -52,18 +71,25 @@ class ConnectionLimits:
 class CallbackServer:
     """Serves a CallbackHandler. Can be started once.
 
-    `limits` may be replaced at any time. They hold for later connections and requests, but not for TLS handshakes.
+    `limits` may be replaced at any time. They hold for later connections and requests.
     """
 
     def __init__(self, handler: CallbackHandler, limits: ConnectionLimits | None = None) -> None:
         self.limits = limits or ConnectionLimits()
         self.connections: set[CallbackConnection] = set()
         self.handler = handler
+        self._places = Places()
+        self._rejections = handler.rejections
         self._http: web.Server | None = None
-        self._listener: asyncio.Server | None = None
+        self._ssl: SSLContext | None = None
+        self._listener: Listener | None = None
+        self._attaching: set[asyncio.Task[None]] = set()
         self._expiring: asyncio.Task[None] | None = None
         self._all_closed = asyncio.Event()
         self._stopping = False
+        self._numbers = count()
+        self._evicted: OrderedDict[CallbackConnection, asyncio.Task[None]] = OrderedDict()
+        """Connections without a place that are not closed yet, the oldest first."""
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None, *, shares_port: bool = False) -> int:
         """Listen, and return the port, which the system chooses for 0. Raises OSError.
@@ -71,26 +97,20 @@ class CallbackServer:
         `shares_port` lets other workers of this gateway listen on the same port.
         """
         # Cancelling a handler with its connection could leave a Result applied and without its reply.
-        http = self._http = web.Server(self.handler.handle, request_factory=_new_request, handler_cancellation=False)
-        self._listener = await asyncio.get_running_loop().create_server(
-            lambda: CallbackConnection(http, self),
-            host,
-            port,
-            ssl=ssl,
-            backlog=1024,
-            reuse_port=shares_port,
-            ssl_handshake_timeout=None if ssl is None else self.limits.receive_s,
-            ssl_shutdown_timeout=None if ssl is None else GRACE_S,
-        )
+        self._http = web.Server(self._handle, request_factory=_new_request, handler_cancellation=False)
+        self._ssl = ssl
+        sockets = await listening_sockets(host, port, shares_port=shares_port)
+        self._listener = Listener(sockets, self._accept, self._accepted_per_turn, self._places.evict_one)
         self._expiring = asyncio.create_task(self._expire_loop())
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
+        return self._listener.port
 
     async def stop(self) -> None:
         """Close the listener, and return when all requests in flight have a reply. Does nothing if not started."""
         if self._http is None or self._listener is None or self._expiring is None:
             return
         self._listener.close()
+        if self._attaching:
+            await asyncio.wait(self._attaching, timeout=_ATTACH_S)
         await asyncio.sleep(0)  # accepted connections begin their first request
         self._stopping = True
         self._http.pre_shutdown()
@@ -99,31 +119,102 @@ class CallbackServer:
             self._all_closed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_closed.wait(), _FLUSH_S)
+        for attaching in list(self._attaching):
+            attaching.cancel()  # its TLS handshake is not complete
         for connection in list(self.connections):
             connection.abort()
         self._expiring.cancel()
-        await self._listener.wait_closed()
 
     @property
     def accepting(self) -> bool:
         """Whether the listener accepts connections."""
-        return self._listener is not None and self._listener.is_serving()
+        return self._listener is not None and self._listener.is_open
 
-    def accept(self, connection: "CallbackConnection") -> bool:
-        """Add a connection, if the limit allows."""
-        if self._stopping:
-            return False
-        if len(self.connections) >= self.limits.connections:
-            log.warning("callback connection refused: too many", limit=self.limits.connections)
-            return False
-        self.connections.add(connection)
-        return True
+    @property
+    def stopping(self) -> bool:
+        """Whether new connections are aborted."""
+        return self._stopping
 
     def lost(self, connection: "CallbackConnection") -> None:
         """Remove a closed connection."""
+        self._places.free(connection.place)
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()
+
+    def mark(self, connection: "CallbackConnection", standing: Standing) -> None:
+        """Set what a connection has shown."""
+        self._places.mark(connection.place, standing)
+
+    def reject(self, reason: CallbackRejection, peer: str, **fields: object) -> None:
+        """Count and sample a rejection."""
+        self._rejections.add(reason, peer, **fields)
+
+    def _accepted_per_turn(self) -> int:
+        """So few that a new connection is not evicted before its first request is read."""
+        limits = self.limits.places
+        return max(1, min(_ACCEPTED_PER_TURN, limits.per_source // _TURNS, limits.others // _TURNS))
+
+    def _accept(self, accepted: socket.socket, peer: str) -> None:
+        """Give a new connection a place, and attach it to the event loop, or close it."""
+        place = self._places.take(peer, self.limits.places)
+        if isinstance(place, CallbackRejection):
+            accepted.close()
+            self.reject(place, peer)
+            return
+        connection = CallbackConnection(cast("web.Server", self._http), self, place, peer)
+        self.connections.add(connection)
+        attaching = asyncio.create_task(self._attach(accepted, connection))
+        place.evict = partial(self._evict, connection, attaching)
+        self._attaching.add(attaching)
+        attaching.add_done_callback(self._attaching.discard)
+
+    async def _attach(self, accepted: socket.socket, connection: "CallbackConnection") -> None:
+        """Let the event loop serve it, after its TLS handshake."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self._ssl,
+                ssl_handshake_timeout=None if self._ssl is None else self.limits.receive_s,
+                ssl_shutdown_timeout=None if self._ssl is None else GRACE_S,
+            )
+        except ConnectionAbortedError:  # how event loops report that the handshake took too long
+            self.reject(CallbackRejection.TOO_SLOW, connection.peer)
+        except ConnectionError:
+            pass  # it disconnected, as the checks of load balancers do
+        except OSError as error:  # ssl.SSLError too
+            self.reject(CallbackRejection.TLS_FAILED, connection.peer, error_type=type(error).__name__)
+        finally:
+            if not connection.is_attached:
+                accepted.close()
+                self.lost(connection)
+
+    def _evict(
+        self, connection: "CallbackConnection", attaching: "asyncio.Task[None]", reason: CallbackRejection
+    ) -> None:
+        """Close a connection whose place was given to a new one."""
+        self.reject(reason, connection.peer)
+        if connection.place.standing is not Standing.UNAUTHENTICATED:
+            connection.abort()
+            return
+        # A caller that is disconnected at once connects again at once: a flood would be as fast as the processor.
+        connection.ignore()
+        self._evicted[connection] = attaching
+        # Not all at the same time: they would come back at the same time.
+        after_s = EVICTED_S * (0.5 + next(self._numbers) % _SPREAD / _SPREAD)
+        asyncio.get_running_loop().call_later(after_s, self._end_evicted, connection, attaching)
+        if len(self._evicted) > self.limits.places.connections:
+            self._end_evicted(*next(iter(self._evicted.items())))
+
+    def _end_evicted(self, connection: "CallbackConnection", attaching: "asyncio.Task[None]") -> None:
+        self._evicted.pop(connection, None)
+        connection.abort()
+        attaching.cancel()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast("CallbackConnection", request.protocol)
+        return await self.handler.handle(request, connection)
 
     async def _expire_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -131,6 +222,7 @@ class CallbackServer:
             await asyncio.sleep(TICK_S)
             for connection in list(self.connections):
                 connection.abort_if_overdue(loop.time())
+            self._rejections.tick()
 
 
 class CallbackConnection(web.RequestHandler):
@@ -139,9 +231,9 @@ class CallbackConnection(web.RequestHandler):
     aiohttp's own timers bound only an idle connection. Its own logs and error replies would hold the URL with the key.
     """
 
-    __slots__ = ("_deadline", "_not_http", "_now", "_server", "_transport")
+    __slots__ = ("_deadline", "_ignored", "_not_http", "_now", "_server", "_transport", "peer", "place")
 
-    def __init__(self, http: web.Server, server: CallbackServer) -> None:
+    def __init__(self, http: web.Server, server: CallbackServer, place: Place, peer: str) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             http,
@@ -150,6 +242,9 @@ class CallbackConnection(web.RequestHandler):
             keepalive_timeout=server.limits.keepalive_s,
             lingering_time=GRACE_S,
         )
+        self.place = place
+        self.peer = peer
+        """The address of the other end."""
         self._server = server
         self._now = loop.time
         self._deadline = inf
@@ -158,16 +253,31 @@ class CallbackConnection(web.RequestHandler):
         """aiohttp drops its own reference when it closes, and then a reply may still wait to be read."""
         self._not_http = False
         """It sent what is not HTTP: that has a reply, and everything after it is ignored."""
+        self._ignored = False
 
     @property
     def is_idle(self) -> bool:
         """Whether it waits for its next request; it has no deadline then."""
         return self._deadline == inf
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether the event loop serves it: its TLS handshake is complete."""
+        return self._transport is not None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more than the request in progress has arrived."""
+        return bool(self._messages)
+
+    def authenticated(self) -> None:
+        """An authenticated request is in flight now."""
+        self._server.mark(self, Standing.BUSY)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept it, or abort it."""
+        """Begin to read, unless the server stops."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop has its own class
-        if not self._server.accept(self):
+        if self._server.stopping or self._ignored:
             self._transport.abort()
             return
         self._deadline = self._now() + self._server.limits.receive_s
@@ -180,7 +290,7 @@ class CallbackConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read. The time of a request starts with its first byte."""
-        if self._not_http:
+        if self._not_http or self._ignored:
             return
         if data and self.is_idle:  # aiohttp calls it without data too
             self._deadline = self._now() + self._server.limits.receive_s
@@ -198,29 +308,32 @@ class CallbackConnection(web.RequestHandler):
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Set the next deadline. aiohttp calls this when the reply has left; the handler writes the log."""
         if response.keep_alive:
-            # An idle connection of an unauthenticated caller is not kept.
-            self._deadline = inf if response.status != 404 else self._now() + self._server.limits.receive_s
+            self._deadline = inf
+            self._server.mark(self, Standing.IDLE)
         elif self._now() >= self._deadline - GRACE_S:
             self.force_close()  # the body is late and is not read any further
 
     def abort_if_overdue(self, now: float) -> None:
         """Abort it if its deadline has passed."""
-        if self._transport is None:
+        if self._transport is None or self._ignored:
             return
         if self.is_idle and self._transport.is_closing():  # its last reply is not read yet
             self._deadline = now + GRACE_S
         if now > self._deadline:
-            log.info("callback connection was too slow", peer=self._peer())
+            self._server.reject(CallbackRejection.TOO_SLOW, self.peer)
             self._transport.abort()
+
+    def ignore(self) -> None:
+        """Read nothing more."""
+        self._ignored = True
+        if self._transport is not None:
+            with suppress(RuntimeError):  # it is closing
+                self._transport.pause_reading()
 
     def abort(self) -> None:
         """Close it at once."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _peer(self) -> str:
-        address = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return str(address[0]) if isinstance(address, tuple) else ""
 
     def handle_error(
         self,
@@ -230,7 +343,7 @@ class CallbackConnection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Reply to what is not HTTP, without quoting it."""
-        log.info("callback is not HTTP", peer=request.remote, status=status, error_type=type(exc).__name__)
+        self._server.reject(CallbackRejection.NOT_HTTP, self.peer, status=status, error_type=type(exc).__name__)
         response = web.Response(status=status, headers={"Server": SERVER})
         response.force_close()
         return response

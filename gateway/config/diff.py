@@ -18,6 +18,7 @@ _RELOADABLE = (
     "callbacks.trusted_proxies",
     "callbacks.max_body_bytes",
     "callbacks.max_connections",
+    "callbacks.max_connections_per_source",
     "callbacks.receive_timeout_s",
     "journal",
     "log",

@@ -149,6 +149,7 @@ def _callbacks(table: Table, references: ReferenceResolver) -> CallbackSettings:
         listen=values.listen,
         max_body_bytes=whole_number(1024, 64 * 1024 * 1024),
         max_connections=whole_number(1, _MAX_CONCURRENT),
+        max_connections_per_source=whole_number(1, _MAX_CONCURRENT),
         # Providers wait a few seconds for an answer: after ten none is still sending.
         receive_timeout_s=seconds(0.1, 10),
     )
@@ -256,6 +257,7 @@ def _limits(table: Table) -> Limits:
         Limits,
         max_concurrent_calls=whole_number(1, _MAX_PROVIDER_CALLS),
         max_queued_calls=whole_number(0, _MAX_PROVIDER_CALLS),
+        max_concurrent_callbacks=whole_number(1, _MAX_PROVIDER_CALLS),
         calls_per_s=number(0.01, 100_000),
         connect_timeout_s=seconds(*_WAIT_S),
         attempt_timeout_s=seconds(*_WAIT_S),

@@ -116,9 +116,13 @@ class CallbackSettings(msgspec.Struct, frozen=True):
     tls: TlsFiles | None = None
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies whose X-Forwarded-For is used."""
-    max_body_bytes: int = 1024 * 1024
+    max_body_bytes: int = 64 * 1024
     max_connections: int = 1000
-    """Concurrent connections; a further one is closed at once."""
+    """Concurrent connections. A further one replaces an unauthenticated or idle one; if all are busy, it is closed."""
+    max_connections_per_source: int = 100
+    """Those of one source without an authenticated request. A source is an IPv4 address or an IPv6 /64. Trusted proxies
+    have no such limit.
+    """
     receive_timeout_s: float = 5.0
     """Seconds to receive a request's head."""
 

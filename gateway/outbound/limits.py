@@ -1,15 +1,17 @@
-"""The limits of the calls to one provider. All of them can change while the gateway runs."""
+"""The limits of the calls to one provider, and of its callbacks. All of them can change while the gateway runs."""
 
 import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many calls a provider receives, and how fast."""
+    """How many calls a provider receives, how fast, and how many callbacks of it are processed at a time."""
 
     max_concurrent_calls: int = 100
     """Requests in flight at a time, and so connections."""
     max_queued_calls: int = 100
     """Requests that wait for one of those places; one more is rejected at once."""
+    max_concurrent_callbacks: int = 500
+    """Callbacks in flight at a time; one more is answered at once that it must be sent again."""
     calls_per_s: float | None = None
     """Requests a second, where the vendor's contract limits them."""
     connect_timeout_s: float = 2.0

@@ -1,7 +1,8 @@
 """SessionService, as the proto describes it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -33,11 +34,14 @@ class SessionService(SessionServiceServicer):
         event_streams: EventStreams,
         providers: Mapping[str, Provider],
         default_deadline_s: Callable[[], float],
+        last_key_uses: Callable[[str], Sequence[datetime | None]] = lambda provider: (),
     ) -> None:
+        """`last_key_uses` returns when each callback key of a provider was last used, in their order."""
         self._close_service = close_service
         self._event_streams = event_streams
         self._providers = providers
         self._default_deadline_s = default_deadline_s
+        self._last_key_uses = last_key_uses
 
     def add_to(self, server: Any) -> None:
         """Add the handlers to a server."""
@@ -98,7 +102,9 @@ class SessionService(SessionServiceServicer):
     ) -> pb.ListProvidersResponse:
         """List the configured providers, their capabilities and their health."""
         return pb.ListProvidersResponse(
-            providers=[_provider(provider) for _, provider in sorted(self._providers.items())]
+            providers=[
+                _provider(provider, self._last_key_uses(name)) for name, provider in sorted(self._providers.items())
+            ]
         )
 
     def _deadline(self, context: Context) -> float:
@@ -125,7 +131,7 @@ def _event_types(fields: RequestValidator, request: pb.WatchEventsRequest) -> fr
     return frozenset(names[number] for number in request.types if number in names)
 
 
-def _provider(provider: Provider) -> pb.Provider:
+def _provider(provider: Provider, last_key_uses: Sequence[datetime | None]) -> pb.Provider:
     close = provider.adapter.close_session
     capabilities = pb.Capabilities(callbacks=sorted(provider.adapter.callbacks))
     if close:
@@ -139,6 +145,10 @@ def _provider(provider: Provider) -> pb.Provider:
         display_name=provider.adapter.display_name,
         capabilities=capabilities,
         health=_health(provider),
+        callback_keys=[
+            pb.CallbackKey(position=position, last_use_time=timestamp(last) if last else None)
+            for position, last in enumerate(last_key_uses, 1)
+        ],
     )
 
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.registry import Registry
 from gateway.callbacks.handler import CallbackHandler
+from gateway.callbacks.key_uses import KeyUses
 from gateway.callbacks.processor import CallbackProcessor
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import Routes
-from gateway.callbacks.server import CallbackServer, ConnectionLimits
+from gateway.callbacks.server import CallbackServer
 from gateway.config import (
-    CallbackSettings,
     Changes,
     ConfigInvalid,
     GrpcServerKind,
@@ -39,7 +39,9 @@ from gateway.server.listening import listen_grpc
 from gateway.server.providers import (
     ProviderBinding,
     callback_authenticator,
+    callback_keys,
     callback_routes,
+    connection_limits,
     create_provider,
     rebuild_provider,
     receives_results,
@@ -131,15 +133,18 @@ class Gateway:
         self.close_service = CloseService(self.store, self.providers, now, self._metrics)
         self.event_streams = EventStreams(self.store, self._metrics)
         self.callback_processor = CallbackProcessor(self.wallet, self.store, now)
-        routes = callback_routes(self.providers)
+        routes = callback_routes(self.providers, self._bindings)
         self._redeliveries = Redeliveries(routes, self.callback_processor, self.store, now)
+        self._key_uses = KeyUses(callback_keys(self._bindings))
         self._callback_handler = self._create_callback_handler(routes)
-        self.callback_server = CallbackServer(self._callback_handler, _connection_limits(settings.callbacks))
+        limits = connection_limits(self._bindings, settings.callbacks)
+        self.callback_server = CallbackServer(self._callback_handler, limits)
         self.rpc_server = self._create_rpc_server()
         self.housekeeping = Housekeeping(
             self.store, now, alone=settings.store.is_sqlite, keep_bodies=_body_retention(settings.journal)
         )
         self._metrics.watch_providers(self._provider_statuses)
+        self._metrics.watch_callback_keys(self._key_uses.samples)
         self._metrics.watch_rpcs(lambda: self.rpc_server.in_flight)
         self._metrics.watch_certificates(self._certificates.not_after)
         self._admin = AdminServer(self._metrics, self._readiness_problems)
@@ -189,7 +194,10 @@ class Gateway:
         apply_certificates = await asyncio.to_thread(self._certificates.read, settings)
         self._secrets.learn(secrets_of(settings, bindings))
         providers = {name: self._create_or_rebuild(binding) for name, binding in bindings.items()}
-        routes, authenticator = callback_routes(providers), callback_authenticator(bindings, settings.callbacks)
+        routes, authenticator = (
+            callback_routes(providers, bindings),
+            callback_authenticator(bindings, settings.callbacks),
+        )
         clients = self._clients()
         for provider in providers.values():
             if provider.client not in clients:
@@ -198,7 +206,8 @@ class Gateway:
         # From here on nothing waits and nothing fails, so that no call sees a part of the new settings.
         apply_certificates()
         self._callback_handler.replace(routes, authenticator, settings.callbacks.max_body_bytes)
-        self.callback_server.limits = _connection_limits(settings.callbacks)
+        self._key_uses.replace(callback_keys(bindings))
+        self.callback_server.limits = connection_limits(bindings, settings.callbacks)
         self.rpc_server.set_limits(rpc_limits(settings.grpc))
         self.rpc_server.set_callers(callers)
         self._redeliveries.replace(routes)
@@ -235,6 +244,7 @@ class Gateway:
             self.callback_processor,
             now,
             body_limit=self._settings.callbacks.max_body_bytes,
+            key_uses=self._key_uses,
             metrics=self._metrics,
             traces=self._traces,
         )
@@ -260,7 +270,9 @@ class Gateway:
             return self._settings.grpc.default_deadline_s
 
         servicers: list[rpc.Servicer] = [
-            SessionService(self.close_service, self.event_streams, self.providers, deadline_s),
+            SessionService(
+                self.close_service, self.event_streams, self.providers, deadline_s, self._key_uses.last_uses
+            ),
             ReconciliationService(self.store, self._redeliveries, now, deadline_s),
             TransactionService(self.store, deadline_s),
             ProviderService(self.provider_switches, self.store, self.providers, deadline_s),
@@ -327,10 +339,6 @@ class Gateway:
 
 def _body_retention(journal: JournalSettings) -> timedelta | None:
     return timedelta(days=journal.body_retention_days) if journal.body_retention_days else None
-
-
-def _connection_limits(settings: CallbackSettings) -> ConnectionLimits:
-    return ConnectionLimits(settings.max_connections, settings.receive_timeout_s)
 
 
 def rpc_limits(settings: GrpcSettings) -> RpcLimits:

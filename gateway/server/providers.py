@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from adapters.contract import Account, Adapter, Result
+from adapters.contract import Account, Adapter, Result, Secret
 from adapters.registry import Registry, RegistryError, find
 from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
+from gateway.callbacks.places import PlaceLimits
 from gateway.callbacks.routing import CallbackProvider, Routes, routes_of
+from gateway.callbacks.server import ConnectionLimits
+from gateway.callbacks.sources import NetworkSet
 from gateway.config import (
     CallbackSettings,
     ConfigInvalid,
@@ -144,11 +147,34 @@ def _endpoint(binding: ProviderBinding) -> Endpoint:
     )
 
 
-def callback_routes(providers: Mapping[str, Provider]) -> Routes:
+def callback_routes(providers: Mapping[str, Provider], bindings: Mapping[str, ProviderBinding]) -> Routes:
     """The callbacks that providers may send. Raises what an adapter raises that cannot encode TRY_AGAIN."""
     return routes_of(
-        CallbackProvider(provider.adapter, provider.account, provider.mask) for provider in providers.values()
+        CallbackProvider(
+            provider.adapter,
+            provider.account,
+            provider.mask,
+            max_concurrent=bindings[name].settings.limits.max_concurrent_callbacks,
+        )
+        for name, provider in providers.items()
     )
+
+
+def callback_keys(bindings: Mapping[str, ProviderBinding]) -> Mapping[str, tuple[Secret, ...]]:
+    """The callback keys of each provider."""
+    return {name: binding.settings.callback_keys for name, binding in bindings.items()}
+
+
+def connection_limits(bindings: Mapping[str, ProviderBinding], settings: CallbackSettings) -> ConnectionLimits:
+    """The limits of the callback listener."""
+    sources = (source for binding in bindings.values() for source in binding.settings.callback_sources)
+    places = PlaceLimits(
+        settings.max_connections,
+        settings.max_connections_per_source,
+        NetworkSet(settings.trusted_proxies),
+        NetworkSet(sources),
+    )
+    return ConnectionLimits(places, settings.receive_timeout_s)
 
 
 def callback_authenticator(

@@ -22,6 +22,10 @@ class Counter:
         self._name, self._description, self._labels = name, description, labels
         self._values: defaultdict[Labels, int] = defaultdict(int, dict.fromkeys(known, 0))
 
+    def declare(self, labels: Labels) -> None:
+        """Expose these labels from 0."""
+        self._values[labels] += 0
+
     def add(self, labels: Labels) -> None:
         """Add 1."""
         self._values[labels] += 1
@@ -88,6 +92,22 @@ class CallbackGauge:
     def collect(self) -> Iterator[Metric]:
         """Yield the family for a scrape."""
         family = GaugeMetricFamily(self._name, self._description, labels=self._labels)
+        for labels, value in self._read():
+            family.add_metric(labels, value)
+        yield family
+
+
+class ReadCounter:
+    """A counter whose values a function returns at each scrape. `name` is without `_total`."""
+
+    def __init__(
+        self, name: str, description: str, labels: Sequence[str], read: Callable[[], Iterable[Sample]]
+    ) -> None:
+        self._name, self._description, self._labels, self._read = name, description, labels, read
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family for a scrape."""
+        family = CounterMetricFamily(self._name, self._description, labels=self._labels)
         for labels, value in self._read():
             family.add_metric(labels, value)
         yield family

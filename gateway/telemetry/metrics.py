@@ -4,6 +4,7 @@ import asyncio
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum, unique
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from adapters.contract import Certainty
-from gateway.telemetry.instruments import CallbackGauge, Counter, Histogram, Sample
+from gateway.telemetry.instruments import CallbackGauge, Counter, Histogram, ReadCounter, Sample
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OPERATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
@@ -22,6 +23,25 @@ CIRCUITS = ("CLOSED", "OPEN", "HALF_OPEN")
 
 RPC_REJECTIONS = ("CALLER_UNKNOWN", "CALLER_NOT_ALLOWED")
 """Why an RPC is rejected for its caller: values of the label `reason` of `rpcs_rejected_total`."""
+
+
+@unique
+class CallbackRejection(StrEnum):
+    """Why a connection or a request of the callback listener was rejected: values of the label `reason`."""
+
+    NOT_AUTHENTICATED = "not_authenticated"
+    PATH_UNKNOWN = "path_unknown"
+    """The key was right, and the dialect has no such path or method."""
+    NOT_HTTP = "not_http"
+    TLS_FAILED = "tls_failed"
+    TOO_SLOW = "too_slow"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    SOURCE_SHARE = "source_share"
+    """It was the oldest unauthenticated connection of a source that has as many as one source may have."""
+    PROVIDER_SHARE = "provider_share"
+    """The provider has as many callbacks in flight as it may have; it was answered TRY_AGAIN."""
+    EVICTED = "evicted"
+    """An unauthenticated or idle connection was closed in favour of a new one."""
 
 
 class ProviderStatus(msgspec.Struct, frozen=True):
@@ -65,6 +85,12 @@ class Metrics:
             ("reason",),
             [(reason,) for reason in RPC_REJECTIONS],
         )
+        self._callbacks_rejected = self._counter(
+            "callbacks_rejected",
+            "Connections and requests of the callback listener that were rejected.",
+            ("reason",),
+            [(reason,) for reason in CallbackRejection],
+        )
         self._commit_failures = self._counter("commit_failures", "Commits that failed.", ("engine",))
         self._exchange_duration = self._duration(
             "exchange", "Duration of one HTTP exchange with a provider, answered or not.", ("provider",)
@@ -89,6 +115,7 @@ class Metrics:
         self._streams = 0
         self._rpcs: Callable[[], int] = int
         self._provider_statuses: Callable[[], Iterable[ProviderStatus]] = tuple
+        self._key_uses: Callable[[], Iterable[Sample]] = tuple
         self._register_gauges()
 
     def call(self, provider: str, operation: str, outcome: str, certainty: Certainty | None = None) -> None:
@@ -124,6 +151,10 @@ class Metrics:
         """Count an RPC that was rejected for its caller. `reason` is one of RPC_REJECTIONS."""
         self._rpcs_rejected.add((reason,))
 
+    def callback_rejected(self, reason: CallbackRejection) -> None:
+        """Count a rejected connection or request of the callback listener."""
+        self._callbacks_rejected.add((reason,))
+
     def commit(self, engine: str, operations: int, seconds: float) -> None:
         """Record a commit of `operations` operations. Called from one thread only, which may be any."""
         labels = (engine,)
@@ -146,6 +177,10 @@ class Metrics:
     def watch_providers(self, statuses: Callable[[], Iterable[ProviderStatus]]) -> None:
         """Set the function that returns the providers' statuses at each scrape."""
         self._provider_statuses = statuses
+
+    def watch_callback_keys(self, uses: Callable[[], Iterable[Sample]]) -> None:
+        """Set the function that returns the uses of callback keys, by provider and position, at each scrape."""
+        self._key_uses = uses
 
     def watch_rpcs(self, in_flight: Callable[[], int]) -> None:
         """Set the function that returns the number of RPCs in flight at each scrape."""
@@ -187,7 +222,18 @@ class Metrics:
 
         self._gauge(name, description, read, ("provider",))
 
+    def _read_key_uses(self) -> Iterable[Sample]:
+        return self._key_uses()
+
     def _register_gauges(self) -> None:
+        self._registry.register(
+            ReadCounter(
+                "session_gateway_callback_key_uses",
+                "Requests that a callback key authenticated. Position 1 is the first of callback_keys.",
+                ("provider", "position"),
+                self._read_key_uses,
+            )
+        )
         self._gauge("event_streams_open", "Connected subscribers of events.", lambda: [((), self._streams)])
         self._gauge("rpcs_in_flight", "RPCs in progress.", lambda: [((), self._rpcs())])
         self._gauge("event_loop_tasks", "Tasks of the event loop.", lambda: [((), _tasks())])

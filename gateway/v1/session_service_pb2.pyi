@@ -205,19 +205,29 @@ class ProviderHealth(_message.Message):
     disabled: ProviderDisabled
     def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[str] = ..., circuit: _Optional[_Union[CircuitState, str]] = ..., in_flight_calls: _Optional[int] = ..., queued_calls: _Optional[int] = ..., disabled: _Optional[_Union[ProviderDisabled, _Mapping]] = ...) -> None: ...
 
+class CallbackKey(_message.Message):
+    __slots__ = ("position", "last_use_time")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    last_use_time: _timestamp_pb2.Timestamp
+    def __init__(self, position: _Optional[int] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Provider(_message.Message):
-    __slots__ = ("name", "adapter", "display_name", "capabilities", "health")
+    __slots__ = ("name", "adapter", "display_name", "capabilities", "health", "callback_keys")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CALLBACK_KEYS_FIELD_NUMBER: _ClassVar[int]
     name: str
     adapter: str
     display_name: str
     capabilities: Capabilities
     health: ProviderHealth
-    def __init__(self, name: _Optional[str] = ..., adapter: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., health: _Optional[_Union[ProviderHealth, _Mapping]] = ...) -> None: ...
+    callback_keys: _containers.RepeatedCompositeFieldContainer[CallbackKey]
+    def __init__(self, name: _Optional[str] = ..., adapter: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., health: _Optional[_Union[ProviderHealth, _Mapping]] = ..., callback_keys: _Optional[_Iterable[_Union[CallbackKey, _Mapping]]] = ...) -> None: ...
 
 class ListProvidersResponse(_message.Message):
     __slots__ = ("providers",)

@@ -24,7 +24,7 @@ from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import CallbackOutcome, InboundCallback
 from gateway.config import StoreSettings, load
 from gateway.server.gateway import Gateway
-from gateway.server.providers import callback_routes
+from gateway.server.providers import bind_providers, callback_routes
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import ContentDiffers
 from gateway.store.models import Actor, EventFilter, ItemFilter, Target
@@ -95,7 +95,7 @@ class MachineHarness:
         self._gateway = Gateway(structs.replace(self._settings, store=store), _REGISTRY)
         await self._gateway.store.open()
         await self._gateway.providers[PROVIDER].client.start()
-        self._routes = callback_routes(self._gateway.providers)
+        self._routes = callback_routes(self._gateway.providers, bind_providers(self._settings, _REGISTRY))
         self._redeliveries = Redeliveries(self._routes, self._gateway.callback_processor, self.store, clock)
         self.reader: Reader = await self._reading.enter_async_context(reading(self._url))
 

@@ -39,7 +39,9 @@ async def slow_clients(
     `callbacks` is more of that section of the configuration.
     """
     path = environment.configure(await environment.database())
-    path.write_text(path.read_text().replace("[callbacks]", f"[callbacks]\n{callbacks}"))
+    path.write_text(
+        path.read_text().replace("[callbacks]", f"[callbacks]\nmax_connections_per_source = 1000\n{callbacks}")
+    )
     async with running(path) as gateway:
         await open_accounts(gateway.grpc)
         results = _results()

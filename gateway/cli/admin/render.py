@@ -30,7 +30,7 @@ from gateway.v1.reconciliation_service_pb2 import (
     RedeliverCallbackResponse,
     RefusedCallback,
 )
-from gateway.v1.session_service_pb2 import CircuitState, HealthState, Provider, ProviderHealth
+from gateway.v1.session_service_pb2 import CallbackKey, CircuitState, HealthState, Provider, ProviderHealth
 from gateway.v1.transaction_service_pb2 import Transaction, TransactionKind
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -72,6 +72,12 @@ def _health(health: ProviderHealth) -> str:
     state = HealthState.Name(health.state).removeprefix("HEALTH_STATE_")
     since = f" since {_time(health.since)}" if health.HasField("since") else ""
     return f"{state}{since}{health.last_failure and f': {health.last_failure}'}"
+
+
+def _key_uses(keys: Iterable[CallbackKey]) -> str:
+    return "\n".join(
+        f"{key.position}: {_time(key.last_use_time) if key.HasField('last_use_time') else 'not yet'}" for key in keys
+    )
 
 
 def _disabled(health: ProviderHealth) -> str:
@@ -130,6 +136,7 @@ _PROVIDERS: tuple[Column[Provider], ...] = (
     Column("in flight", lambda provider: str(provider.health.in_flight_calls)),
     Column("queued", lambda provider: str(provider.health.queued_calls)),
     Column("disabled", lambda provider: _disabled(provider.health)),
+    Column("callback keys last used", lambda provider: _key_uses(provider.callback_keys)),
 )
 
 _STATE_CHANGES: tuple[Column[ProviderStateChange], ...] = (

@@ -20,12 +20,13 @@ import pytest
 from adapters.contract import Account, Adapter, Secret
 from adapters.kyren import ADAPTER as KYREN
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.callbacks.auth import AccessRule, CallbackAuthenticator, Network
+from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
 from gateway.callbacks.handler import BODY_LIMIT, TIME_LIMIT_S, CallbackHandler
 from gateway.callbacks.processor import CallbackProcessor
 from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import CallbackProvider, routes_of
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
+from gateway.callbacks.sources import Network
 from gateway.masking.mask import Mask
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Store

@@ -48,7 +48,7 @@ def authenticator() -> CallbackAuthenticator:
 )
 def test_only_a_provider_s_own_keys_are_authorized(provider: str, key: str, accepted: bool) -> None:
     """Each of a provider's keys is accepted for it and no other text is, and no text breaks the comparison."""
-    assert authenticator().authorize(provider, key, CALLER) is accepted
+    assert bool(authenticator().authorize(provider, key, CALLER)) is accepted
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_every_caller_takes_the_same_comparisons(provider: str, key: str, compar
 def test_an_allow_list_accepts_only_its_networks(caller: str | None, accepted: bool) -> None:
     """With sources configured, the right key is accepted only from there, and never from an unreadable address."""
     subject = authenticator()
-    assert subject.authorize("fenced", "fenced-key", subject.caller(caller)) is accepted
+    assert bool(subject.authorize("fenced", "fenced-key", subject.caller(caller))) is accepted
     assert not subject.authorize("fenced", "wrong", subject.caller(caller))
     assert subject.authorize("one", "schlüssel", subject.caller(caller))
 

@@ -22,8 +22,9 @@ from adapters.contract import (
     Result,
 )
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
-from gateway.callbacks.auth import Address, CallbackAuthenticator
+from gateway.callbacks.auth import CallbackAuthenticator
 from gateway.callbacks.handler import TIME_LIMIT_S
+from gateway.callbacks.sources import Address
 from gateway.masking.mask import Mask
 from gateway.store.base import RecordsT
 from gateway.store.models import EventType

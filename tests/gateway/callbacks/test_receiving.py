@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.callbacks.places import PlaceLimits
 from gateway.callbacks.server import ConnectionLimits
 from tests.gateway.callbacks.harness import (
     EXPIRED,
@@ -52,11 +53,11 @@ async def test_a_body_beyond_the_limit_is_57(tmp_path: Path, chunked: bool, size
             assert not await harness.events()
 
 
-async def test_the_default_limit_is_a_mebibyte(harness: CallbackHarness) -> None:
-    """A body of one mebibyte is read, and one of a byte more is 57."""
+async def test_the_default_limit_is_64_kibibytes(harness: CallbackHarness) -> None:
+    """A body of 64 KiB is read, and one of a byte more is 57."""
     body = json.dumps(EXPIRED).encode()
-    assert (await harness.deliver(MONACO.path("SessionExpired"), body.ljust(1024 * 1024))).json == SUCCESS
-    assert (await harness.deliver(MONACO.path("SessionExpired"), body.ljust(1024 * 1024 + 1))).json == UNREADABLE
+    assert (await harness.deliver(MONACO.path("SessionExpired"), body.ljust(64 * 1024))).json == SUCCESS
+    assert (await harness.deliver(MONACO.path("SessionExpired"), body.ljust(64 * 1024 + 1))).json == UNREADABLE
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
@@ -140,7 +141,7 @@ async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
 async def test_connections_are_bounded(tmp_path: Path) -> None:
     """One connection too many is closed at once, and another is accepted when one has closed."""
     async with (
-        open_harness(tmp_path, HarnessOptions(limits=ConnectionLimits(connections=1))) as harness,
+        open_harness(tmp_path, HarnessOptions(limits=ConnectionLimits(PlaceLimits(connections=1)))) as harness,
         asyncio.timeout(30),
     ):
         assert (await harness.deliver(MONACO.path("SessionExpired"), EXPIRED)).json == SUCCESS  # and is kept alive

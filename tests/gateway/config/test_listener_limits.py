@@ -6,6 +6,7 @@ import pytest
 
 from gateway.config import CallbackSettings, ConfigInvalid, GrpcSettings
 from tests.support.configured import read
+from tests.support.gateway import family_table
 
 MEBIBYTE = 1024 * 1024
 
@@ -19,7 +20,8 @@ def test_limits_have_defaults(tmp_path: Path) -> None:
     assert grpc.max_connections == 1000
     assert grpc.max_connection_age_s is None
     callbacks = settings.callbacks
-    assert (callbacks.max_connections, callbacks.receive_timeout_s, callbacks.max_body_bytes) == (1000, 5.0, MEBIBYTE)
+    assert (callbacks.max_connections, callbacks.receive_timeout_s, callbacks.max_body_bytes) == (1000, 5.0, 65536)
+    assert callbacks.max_connections_per_source == 100
 
 
 def test_limits_are_read(tmp_path: Path) -> None:
@@ -37,6 +39,7 @@ def test_limits_are_read(tmp_path: Path) -> None:
         max_connection_age_s = 600
         [callbacks]
         max_connections = 3
+        max_connections_per_source = 2
         receive_timeout_s = 0.5
         """,
     )
@@ -49,7 +52,19 @@ def test_limits_are_read(tmp_path: Path) -> None:
         max_message_bytes=16384,
         max_connection_age_s=600.0,
     )
-    assert settings.callbacks == CallbackSettings(max_connections=3, receive_timeout_s=0.5)
+    assert settings.callbacks == CallbackSettings(
+        max_connections=3, max_connections_per_source=2, receive_timeout_s=0.5
+    )
+
+
+def test_the_share_of_a_provider_is_read(tmp_path: Path) -> None:
+    """It is a number of callbacks, of at least 1."""
+    table = family_table("lucky", "luckymonaco", "http://127.0.0.1:9") + "[providers.lucky.limits]\n"
+    assert read(tmp_path, table).providers["lucky"].limits.max_concurrent_callbacks == 500
+    text = table + "max_concurrent_callbacks = 7"
+    assert read(tmp_path, text).providers["lucky"].limits.max_concurrent_callbacks == 7
+    with pytest.raises(ConfigInvalid, match=r"max_concurrent_callbacks.*between 1 and"):
+        read(tmp_path, table + "max_concurrent_callbacks = 0")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +79,7 @@ def test_limits_are_read(tmp_path: Path) -> None:
         ("grpc", "max_message_bytes", "16383", "between 16384 and"),
         ("grpc", "max_connection_age_s", "4", "between 5 and"),
         ("callbacks", "max_connections", "0", "between 1 and"),
+        ("callbacks", "max_connections_per_source", "0", "between 1 and"),
         ("callbacks", "receive_timeout_s", "10.1", "between 0.1 and 10"),
         ("callbacks", "receive_timeout_s", "0", "between 0.1 and 10"),
         ("callbacks", "max_calls", "1", "unknown"),

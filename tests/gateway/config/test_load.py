@@ -48,7 +48,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert settings == Settings()
     assert str(settings.grpc.listen) == "127.0.0.1:50051"
     assert (str(settings.callbacks.listen), str(settings.admin.listen)) == ("127.0.0.1:8080", "127.0.0.1:9090")
-    assert (settings.grpc.default_deadline_s, settings.callbacks.max_body_bytes) == (10.0, 1048576)
+    assert (settings.grpc.default_deadline_s, settings.callbacks.max_body_bytes) == (10.0, 65536)
     assert settings.store.url.reveal() == "sqlite:///gateway.db"
     assert (settings.wallet.target, settings.log.level) == ("builtin", "info")
 

@@ -95,7 +95,7 @@ async def test_an_authenticated_callback_finishes_after_its_key_is_removed(tmp_p
         await gateway.reload(keyed(new))
         writer.write(body)
         assert b'"error":0' in await read_response(reader)
-        for key, status in ((old, b"404"), (new, b"200")):
+        for key, status in ((new, b"200"), (old, b"404")):
             writer.write(head.format(key).encode() + b"\r\n" + body)
             assert (await read_response(reader)).split()[1] == status
         writer.close()

@@ -125,12 +125,15 @@ async def test_limits_of_the_listeners_are_reloaded(tmp_path: Path) -> None:
     """The limits of calls, streams, connections and receiving are those of the new file."""
     async with running_gateway(tmp_path, table()) as gateway:
         config = configuration(tmp_path, table(), grpc="max_calls = 7\nmax_event_streams = 8")
-        text = config.read_text().replace("[callbacks]", "[callbacks]\nmax_connections = 9\nreceive_timeout_s = 1.5")
+        text = config.read_text().replace(
+            "[callbacks]", "[callbacks]\nmax_connections = 9\nreceive_timeout_s = 1.5\nmax_connections_per_source = 4"
+        )
         config.write_text(text)
         await gateway.gateway.reload(load(config, {}))
         calls, connections = gateway.gateway.rpc_server.limits, gateway.gateway.callback_server.limits
         assert (calls.calls, calls.event_streams) == (7, 8)
-        assert (connections.connections, connections.receive_s) == (9, 1.5)
+        assert (connections.places.connections, connections.places.per_source) == (9, 4)
+        assert connections.receive_s == 1.5
 
 
 async def test_body_retention_is_reloaded(tmp_path: Path) -> None:

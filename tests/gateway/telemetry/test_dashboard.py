@@ -19,6 +19,7 @@ DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_te
 NOT_SHOWN = {
     "process_virtual_memory_bytes": "means nothing for a process that maps files; resident memory has a panel",
     "process_start_time_seconds": "is for alerts on restarts",
+    "session_gateway_callback_key_uses": "is read once, while a key is rotated",
 }
 """Metrics without a panel, and the reason."""
 
