@@ -289,6 +289,19 @@ class PostingFault(StrEnum):
     REFERENCE_REUSED = "REFERENCE_REUSED"
     FIELD_INVALID = "FIELD_INVALID"
     """Only from an operator's wallet, for content that this gateway accepted as well-formed."""
+    AMOUNT_ABOVE_LIMIT = "AMOUNT_ABOVE_LIMIT"
+    """Above a ceiling that is configured for the provider."""
+
+
+class AboveCeiling(msgspec.Struct, frozen=True):
+    """The ceiling that a Result exceeds: its key in the configuration, and the amounts in the Result's currency."""
+
+    key: str
+    ceiling: Decimal
+    amount: Decimal
+    """Of the Result, with its promotional prize."""
+    credited: Decimal | None = None
+    """What was credited in the hour before; None for a ceiling of one Result."""
 
 
 class PostingRefused(msgspec.Struct, frozen=True):
@@ -296,6 +309,8 @@ class PostingRefused(msgspec.Struct, frozen=True):
 
     fault: PostingFault
     field: str
+    above: AboveCeiling | None = None
+    """The ceiling, where it is AMOUNT_ABOVE_LIMIT."""
 
 
 @unique
