@@ -55,6 +55,12 @@ def _provider(provider: ProviderSettings) -> Iterable[Problem]:
                 f"{path}.callback_keys[{index}]",
                 f"is shorter than {_MIN_KEY_LENGTH} characters: write a longer one, since it protects money",
             )
+    if provider.callback_keys and not (provider.max_amount or provider.max_amount_per_h):
+        yield Problem(
+            f"{path}.max_amount",
+            "is not set: who has a callback key can credit any amount; write the largest amount of a Result, such as "
+            '{ USD = "1000" }',
+        )
     private = _is_private(provider.base_url)
     if private and not provider.allow_private_addresses:
         yield Problem(

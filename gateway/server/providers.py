@@ -23,6 +23,7 @@ from gateway.outbound.admission import AdmissionControl
 from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.sessions.provider import Provider
 from gateway.sessions.provider_switch import EnabledState
+from gateway.store.ceilings import Ceiling
 
 if TYPE_CHECKING:  # a gateway loads no simulator
     from adapters.simulation import Simulator
@@ -83,6 +84,7 @@ def create_provider(binding: ProviderBinding, secrets: KnownSecrets, enabled_sta
         mask=Mask(binding.adapter.masked, secrets),
         admission=_admission(settings),
         enabled_state=enabled_state,
+        ceilings=_ceilings(settings),
     )
 
 
@@ -108,7 +110,16 @@ def rebuild_provider(
         admission=provider.admission if same_server else _admission(settings),
         health=provider.health,
         enabled_state=provider.enabled_state,
+        ceilings=_ceilings(settings),
     )
+
+
+def _ceilings(settings: ProviderSettings) -> Mapping[str, Ceiling]:
+    currencies = settings.max_amount.keys() | settings.max_amount_per_h.keys()
+    return {
+        currency: Ceiling(settings.max_amount.get(currency), settings.max_amount_per_h.get(currency))
+        for currency in currencies
+    }
 
 
 def _admission(settings: ProviderSettings) -> AdmissionControl:
@@ -128,7 +139,8 @@ def _endpoint(settings: ProviderSettings) -> Endpoint:
 def callback_routes(providers: Mapping[str, Provider]) -> Routes:
     """The callbacks that providers may send. Raises what an adapter raises that cannot encode TRY_AGAIN."""
     return routes_of(
-        CallbackProvider(provider.adapter, provider.account, provider.mask) for provider in providers.values()
+        CallbackProvider(provider.adapter, provider.account, provider.mask, provider.ceilings)
+        for provider in providers.values()
     )
 
 

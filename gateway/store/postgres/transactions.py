@@ -47,9 +47,15 @@ async def insert_wallet_credit(db: Connection, credit: Credit) -> bool:
 
 async def wallet_credit(db: Connection, provider: str, reference: str) -> Credit:
     """What the operator's wallet credited, which is known to be stored."""
+    known = await find_wallet_credit(db, provider, reference)
+    assert known is not None  # noqa: S101 - never deleted
+    return known
+
+
+async def find_wallet_credit(db: Connection, provider: str, reference: str) -> Credit | None:
+    """What the operator's wallet credited, where it is stored."""
     row = await db.fetchrow(_WALLET_CREDIT, provider, reference)
-    assert row is not None  # noqa: S101 - never deleted
-    return CODEC.credit(row)
+    return CODEC.credit(row) if row is not None else None
 
 
 async def has_wallet_credit(db: Connection, item: ReconciliationItem) -> bool:

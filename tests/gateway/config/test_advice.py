@@ -33,6 +33,7 @@ def test_unsafe_settings_are_warnings(tmp_path: Path) -> None:
         "grpc.listen",
         "callbacks.listen",
         "providers.acme.callback_keys[1]",
+        "providers.acme.max_amount",
         "providers.acme.base_url",
         "providers.plain.base_url",
     ]
@@ -41,7 +42,8 @@ def test_unsafe_settings_are_warnings(tmp_path: Path) -> None:
 
 def test_a_safe_configuration_has_no_warnings(tmp_path: Path) -> None:
     """Long keys, loopback listeners and declared proxies give no warning; a proxy network of all addresses does."""
-    lines = f"[providers.acme]\n{GOOD_PROVIDER}callback_keys = ['{KEY}']\n[providers.old]\nretired = true"
+    keys = f"max_amount = {{ USD = '1' }}\ncallback_keys = ['{KEY}']"
+    lines = f"[providers.acme]\n{GOOD_PROVIDER}{keys}\n[providers.old]\nretired = true"
     assert warnings(read(tmp_path, lines)) == ()
     proxied = "[callbacks]\nlisten = '0.0.0.0:8080'\ntrusted_proxies = ['10.0.0.0/8']"
     assert warnings(read(tmp_path, proxied)) == ()
