@@ -1,7 +1,6 @@
 """Ceilings on both engines: no hour exceeds them, whatever comes at the same time, and each Result is credited once."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,10 +15,11 @@ from gateway.store.base import Store
 from gateway.store.ceilings import Ceiling, amount_of
 from gateway.store.models import Applied, Balance, Posting, PostingFault, PostingRefused
 from tests.gateway.store.conftest import Database
-from tests.gateway.store.samples import NOW, opened, posting, records_of
+from tests.gateway.store.samples import NOW, cash, opened, posting, records_of
 
 _examples = count(1)
 
+SEVEN = Decimal(7)
 HOURLY = Ceiling(max_amount_per_h=Decimal(100))
 REFUSED = PostingFault.AMOUNT_ABOVE_LIMIT
 
@@ -129,8 +129,8 @@ async def test_the_ceilings_do_what_the_model_does(
             got = await deliver(store, one, limits, now)
         assert got == model.apply(one, now, confirmed=confirmed)
     if not remote:
-        cash = sum((amount_of(each) for each in model.credited.values()), Decimal(0))
-        assert await store.balance(name, "EUR") == Balance("EUR", cash)
+        credited = sum((amount_of(each) for each in model.credited.values()), Decimal(0))
+        assert await cash(store, name) == credited
 
 
 async def test_a_storm_never_exceeds_an_hour(store: Store) -> None:
@@ -155,30 +155,36 @@ async def test_a_storm_never_exceeds_an_hour_in_the_operators_wallet(store: Stor
     assert not await credit(store, posting("smaller", amount=Decimal("0.01")), HOURLY, NOW, None)
 
 
+def seven(player: str, currency: str, number: int) -> Posting:
+    return posting(f"{player}-{currency}-{number}", user_id=player, currency=currency, amount=SEVEN)
+
+
 async def test_gateways_share_an_hour(emptied_url: str, long_timeouts: None) -> None:
-    """Three gateways on one database credit no more than one would; a restart forgets nothing."""
+    """Three gateways, each with its own player, credit no more than one would; a restart forgets nothing."""
     database = Database(emptied_url)
     stores = [database() for _ in range(3)]
+    players = [f"player-{number}" for number in range(3)]
     for store in stores:
         await store.open()
-    for currency in ("EUR", "USD"):
-        await stores[0].open_account("player-1", currency, Decimal(0), NOW)
-    storm = [
-        posting(f"{currency}{number}", amount=Decimal(7), currency=currency)
-        for number in range(60)
-        for currency in ("EUR", "USD")
-    ]
-    orders: Sequence[Sequence[Posting]] = [storm, storm[::-1], storm[50:] + storm[:50]]
-    await asyncio.gather(
-        *(deliver(store, each, HOURLY) for store, order in zip(stores, orders, strict=True) for each in order)
-    )
+    for player in players:
+        await stores[0].open_account(player, "EUR", Decimal(0), NOW)
+        await stores[0].open_account(player, "USD", Decimal(0), NOW)
+    for number in range(20):  # in step, so that their transactions overlap
+        await asyncio.gather(
+            *(
+                deliver(store, seven(player, currency, number), HOURLY)
+                for store, player in zip(stores, players, strict=True)
+                for currency in ("EUR", "USD")
+            )
+        )
     for store in stores:
         await store.close()
     again = database()
     await again.open()
     for currency in ("EUR", "USD"):
-        assert await again.balance("player-1", currency) == Balance(currency, Decimal(98))
-    assert not await deliver(again, posting("more", amount=Decimal(3)), HOURLY)
+        assert sum([await cash(again, player, currency) for player in players]) == 98
+        more = posting(f"more-{currency}", user_id=players[0], currency=currency, amount=Decimal(3))
+        assert not await deliver(again, more, HOURLY)
     await again.close()
 
 
