@@ -19,6 +19,8 @@ import msgspec
 from adapters.http import Headers as Headers
 from adapters.http import HttpReply as HttpReply
 from adapters.http import HttpRequest as HttpRequest
+from adapters.json_bounds import exceeded_bound as exceeded_bound
+from adapters.reference import is_reference as is_reference
 from adapters.secret import Secret as Secret
 
 
@@ -178,6 +180,8 @@ class Result:
     bonus_code: str = ""
     promo_campaign_id: str = ""
     promo_campaign_type: str = ""
+    sent_at: datetime | None = field(default=None, compare=False)
+    """The provider's time of the Result, aware; None where the message has none that can be read."""
 
 
 Notification = SessionExpired | Result
@@ -194,6 +198,8 @@ class CallbackFault(StrEnum):
     FIELD_MALFORMED = "FIELD_MALFORMED"
     """Of the wrong type, too long, or with characters that an id cannot have."""
     AMOUNT_INVALID = "AMOUNT_INVALID"
+    AMOUNT_ABOVE_LIMIT = "AMOUNT_ABOVE_LIMIT"
+    """Above a ceiling of the configuration: the provider must not send again; an operator decides."""
     REFERENCE_REUSED = "REFERENCE_REUSED"
     ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"

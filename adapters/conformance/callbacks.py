@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -101,7 +102,7 @@ def _problems(result: object, callback: _Callback) -> Iterator[str]:
             if not _is_text(field, *astuple(readable)):
                 yield "a refusal with a text that UTF-8 cannot encode"
         case callback.notification():
-            values = [value for value in astuple(result) if not isinstance(value, Decimal | tuple | None)]
+            values = [value for value in astuple(result) if not isinstance(value, Decimal | datetime | tuple | None)]
             if not _is_text(*values):
                 yield "a notification with a text that UTF-8 cannot encode"
             if isinstance(result, Result):

@@ -113,6 +113,38 @@ def _without_money(place: _Place) -> Iterator[tuple[str, HttpRequest]]:
             yield value.text, place.put(value)
 
 
+# --- References -------------------------------------------------------------------------------------------------------
+
+_INVISIBLE = ("\u200b", "\u200f", "\u2060", "\ufeff", "\u00ad", "\u202e", "\u2028", "\u3164", "\ufe0f", "\U000e0041")
+
+
+def references_are_visible(case: Case) -> None:
+    """A reference with a blank at either end, or with an invisible character, is refused: it looks like another one."""
+    for sample in _results(case):
+        for read in (_reference, _promo_reference):
+            for place in sample.carriers(read):
+                for text in _with_invisible(place.text or ""):
+                    got = sample.decode(place.spelling(text))
+                    if not isinstance(got, CallbackRefused):
+                        raise case.failure(
+                            f"{text!a} in {place.name} is accepted as a reference",
+                            golden=sample.golden,
+                            expected="CallbackRefused, FIELD_MALFORMED",
+                            got=got,
+                            fix="Refuse a reference for which adapters.contract.is_reference is false.",
+                        )
+
+
+def _promo_reference(result: Result) -> str:
+    return result.promo.reference if result.promo else ""
+
+
+def _with_invisible(text: str) -> Iterator[str]:
+    yield from (f" {text}", f"{text} ", f"\u00a0{text}", f"{text}\u3000")
+    for character in _INVISIBLE:
+        yield from (character + text, text[:1] + character + text[1:], text + character)
+
+
 # --- Missing fields ---------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +243,7 @@ def _single_values(sample: _Sample[Notification]) -> Iterator[_Place]:
 
 CHECKS = (
     amounts_are_parsed_strictly,
+    references_are_visible,
     required_callback_fields_are_enforced,
     refusals_keep_the_reference,
     duplicate_fields_are_refused,

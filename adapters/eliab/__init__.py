@@ -28,6 +28,7 @@ from adapters.contract import (
     SensitiveFields,
     Unsupported,
     effective_token,
+    exceeded_bound,
     kind_by_status,
     sanitize_text,
 )
@@ -140,6 +141,8 @@ def _read_info(body: bytes) -> _Info:
     """The Info object of a body. Raises _NotTheDialect where there is none, or the JSON is ambiguous."""
     try:
         text = body.decode("utf-8")
+        if exceeded_bound(text):
+            raise _NotTheDialect
         corrected = _without_trailing_comma(text)
         answer = json.loads(corrected, object_pairs_hook=_unique, parse_constant=_no_constant)
         if corrected != text and set(answer) != {"info"}:

@@ -7,6 +7,7 @@ Checked in this order: readable, credentials, required fields, their form, the a
 import hmac
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from adapters.contract import (
@@ -19,6 +20,7 @@ from adapters.contract import (
     PromoPrize,
     Result,
     SessionExpired,
+    is_reference,
     unsigned,
 )
 from adapters.luckymonaco_common.money import NotMoney, read_money
@@ -28,6 +30,8 @@ from adapters.luckymonaco_common.strict_json import Json, NotStrictJson, Number,
 
 _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
 _CURRENCY = re.compile(r"[A-Z0-9]{3,10}")
+_MILLISECONDS = re.compile("[0-9]{1,14}", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSENT = (None, "")
 
 
@@ -75,9 +79,9 @@ def _result(message: "_Message", round_name: str, names_session: bool) -> Result
     message.expect("roundDetails", list, str, dict)
     message.expect("amount", str, Number)
     message.expect("promoWinAmount", str, Number, type(None))
-    promo_reference = message.optional_id("promoWinReference")
+    promo_reference = message.reference("promoWinReference") if message.has("promoWinReference") else ""
     return Result(
-        reference=message.id("reference"),
+        reference=message.reference("reference"),
         user_id=message.id("userId"),
         currency=message.matching("currency", _CURRENCY),
         round_id=message.id(round_name),
@@ -87,6 +91,7 @@ def _result(message: "_Message", round_name: str, names_session: bool) -> Result
         bonus_code=message.optional_id("bonusCode"),
         promo_campaign_id=message.optional_id("promoCampaignID"),
         promo_campaign_type=message.optional_id("promoCampaignType"),
+        sent_at=message.time("timestamp"),
         amount=message.money("amount"),
         promo=PromoPrize(message.money("promoWinAmount"), promo_reference) if promo_reference else None,
     )
@@ -101,6 +106,8 @@ def _read(account: Account[FamilySettings], request: HttpRequest) -> "_Message":
         message = _Message(read_object(request.body))
     except NotStrictJson as error:
         raise CallbackRefused(CallbackFault.UNREADABLE, f"The body is {error}") from None
+    if account.settings.require_secure_login and not message.has("secureLogin"):
+        raise message.refused(CallbackFault.CREDENTIALS_WRONG, "secureLogin")
     message.check_credential("secureLogin", account.settings.secure_login)
     return message
 
@@ -144,6 +151,18 @@ class _Message:
     def optional_id(self, name: str) -> str:
         return self.id(name) if self.has(name) else ""
 
+    def reference(self, name: str) -> str:
+        value = self.id(name)
+        if not is_reference(value):
+            raise self.refused(CallbackFault.FIELD_MALFORMED, name)
+        return value
+
+    def time(self, name: str) -> datetime | None:
+        """A time in milliseconds since 1970; None for any other text: it is not judged."""
+        value = self.members.get(name)
+        text = value.literal if isinstance(value, Number) else str(value)
+        return _EPOCH + timedelta(milliseconds=int(text)) if _MILLISECONDS.fullmatch(text) else None
+
     def money(self, name: str) -> Decimal:
         value = self.members.get(name)
         try:
@@ -166,7 +185,7 @@ def _same(theirs: str, ours: str) -> bool:
 
 
 _MESSAGES = {
-    CallbackFault.CREDENTIALS_WRONG: "{} is not the one configured for this provider: check the vendor's settings",
+    CallbackFault.CREDENTIALS_WRONG: "{} is absent, or not this provider's own: check the vendor's settings",
     CallbackFault.FIELD_MISSING: "The required field {} is absent, null or empty",
     CallbackFault.FIELD_MALFORMED: "{} has a wrong type, is too long, has invalid characters, or occurs twice",
     CallbackFault.AMOUNT_INVALID: "{} is not a plain decimal amount of at most 32 digits, 18 after the point",

@@ -55,6 +55,7 @@ _FAULTS = {
     CallbackFault.FIELD_MISSING: (64, "Empty mandatory field", "Empty mandatory field '{}'"),
     CallbackFault.FIELD_MALFORMED: (57, "Invalid parameters", "Invalid parameter '{}'"),
     CallbackFault.AMOUNT_INVALID: (59, "Invalid amount", "Invalid amount in '{}'"),
+    CallbackFault.AMOUNT_ABOVE_LIMIT: (999, "Amount above the limit", "Amount above the limit"),
     CallbackFault.REFERENCE_REUSED: (999, "Reference already used", "Reference already used with another '{}'"),
     CallbackFault.ACCOUNT_UNKNOWN: (62, "Player not found", "Player not found"),
     CallbackFault.CURRENCY_MISMATCH: (52, "Currency is not the player's", "Currency is not the player's"),

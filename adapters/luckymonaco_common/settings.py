@@ -16,6 +16,8 @@ class FamilySettings(AdapterSettings, frozen=True, forbid_unknown_fields=True, k
     """Codes that mean that there was no session to close. Kept as text; numbers are accepted."""
     verify_token: bool = False
     """Whether the token in SessionExpired must be ours. By the document it is the player's."""
+    require_secure_login: bool = False
+    """Whether a callback without secureLogin is refused as one with a wrong one. By the document Result has none."""
 
     def __post_init__(self) -> None:
         if not self.secure_login or SURROGATE.search(self.secure_login):

@@ -7,14 +7,10 @@ import json
 import re
 from dataclasses import dataclass
 
-MAX_DEPTH = 32
-"""The deepest nesting of objects and arrays. The family's deepest message, roundDetails as an object, is far below."""
+from adapters.contract import exceeded_bound
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half a character, which JSON can escape and UTF-8 cannot write."""
-
-# A string, or one bracket. An unterminated string runs to the end, so that nothing is scanned twice.
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"?|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +28,13 @@ class NotStrictJson(Exception):
 
 
 def read_object(body: bytes) -> dict[str, Json]:
-    """The JSON object in `body`: UTF-8 without a byte order mark, no duplicate keys, no NaN, at most MAX_DEPTH deep."""
+    """The JSON object in `body`: UTF-8 without a byte order mark, no duplicate keys, no NaN, within the bounds."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise NotStrictJson(f"not UTF-8 at byte {error.start}") from None
-    _check_depth(text)
+    if exceeded := exceeded_bound(text):
+        raise NotStrictJson(exceeded)
     try:
         value: Json = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -45,19 +42,6 @@ def read_object(body: bytes) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise NotStrictJson("JSON, but not an object")
     return value
-
-
-def _check_depth(text: str) -> None:
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return
-    depth = 0
-    for token in _TOKEN.findall(text):
-        if token in ("{", "["):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise NotStrictJson(f"nested deeper than {MAX_DEPTH}")
-        elif token in ("}", "]"):
-            depth -= 1
 
 
 def _unique(members: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -190,9 +190,12 @@ class CallbackHandler:
             reference=outcome.reference,
             error=outcome.detail,
             duration_ms=round(duration_s * 1000, 1),
+            **({} if outcome.age_s is None else {"age_s": round(outcome.age_s, 3)}),
         )
         if self._metrics is not None:
             self._metrics.callback(route.provider.name, route.path, str(outcome), seconds=duration_s)
+            if outcome.age_s is not None:
+                self._metrics.result_age(route.provider.name, outcome.age_s)
 
 
 def _span_result(outcome: CallbackOutcome) -> SpanResult:

@@ -28,6 +28,7 @@ from adapters.contract import (
 from gateway.callbacks.large_bodies import LargeBodies
 from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Route
 from gateway.store.base import PostingRecords, Store, StoreUnavailable
+from gateway.store.ceilings import Ceiling
 from gateway.store.ids import new_id
 from gateway.store.models import Applied, Event, EventType, PostingFault
 from gateway.telemetry.errors import log_unexpected_error
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 FAULT_BY_POSTING_FAULT = {
     PostingFault.ACCOUNT_UNKNOWN: CallbackFault.ACCOUNT_UNKNOWN,
     PostingFault.CURRENCY_MISMATCH: CallbackFault.CURRENCY_MISMATCH,
+    PostingFault.AMOUNT_ABOVE_LIMIT: CallbackFault.AMOUNT_ABOVE_LIMIT,
     PostingFault.REFERENCE_REUSED: CallbackFault.REFERENCE_REUSED,
     # Dialects have one code for content that the gateway cannot post, whichever field it is in.
     PostingFault.FIELD_INVALID: CallbackFault.AMOUNT_INVALID,
@@ -127,7 +129,9 @@ class CallbackProcessor:
         route = callback.route
         records_of = partial(_records_of, callback, result)
         try:
-            stored = await self._wallet.credit(route.provider.name, result, records_of)
+            stored = await self._wallet.credit(
+                route.provider.name, result, records_of, _ceiling(callback, result.currency)
+            )
         except WalletUnavailable as error:
             outcome = route.try_again(f"the wallet is unavailable: {error}")
             return await self._record_try_again(callback, outcome, result if error.asked else None)
@@ -140,7 +144,10 @@ class CallbackProcessor:
             outcome = route.try_again(f"line {callback.id} may be stored, and its outcome was not answered in time")
             self._record_in_background(structs.replace(callback, id=new_id()), outcome)
             raise
-        return stored.answered
+        outcome = stored.answered
+        if result.sent_at is None or not isinstance(stored.outcome, Applied) or stored.outcome.replayed:
+            return outcome
+        return structs.replace(outcome, age_s=(callback.started_at - result.sent_at).total_seconds())
 
     async def _refuse(self, callback: InboundCallback, refused: CallbackRefused) -> CallbackOutcome:
         readable = refused.readable
@@ -185,6 +192,14 @@ class CallbackProcessor:
         except Exception as bug:  # noqa: BLE001 - the answer does not depend on the record
             log_unexpected_error(bug, callback.route.provider.mask)
         return outcome
+
+
+def _ceiling(callback: InboundCallback, currency: str) -> Ceiling | None:
+    """The ceiling of a Result. An operator's redelivery confirms it."""
+    ceiling = callback.route.provider.ceilings.get(currency)
+    if ceiling is None or callback.redelivery is None:
+        return ceiling
+    return structs.replace(ceiling, confirmed=True)
 
 
 def _decode(route: Route, request: HttpRequest) -> Notification:

@@ -1,7 +1,7 @@
 """Routes of callbacks, and the values that pass along their path. Requests and outcomes are masked here, once."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from adapters.contract import (
 )
 from gateway.callbacks.response import refuse_unsendable
 from gateway.masking.mask import Mask
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import THE_GATEWAY, Actor, Direction, Exchange, Message, Redelivery
 
 
@@ -34,6 +35,8 @@ class CallbackProvider:
     adapter: Adapter[Any]
     account: Account[Any]
     mask: Mask
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict)
+    """By currency."""
     max_concurrent: int = 500
     """Callbacks in flight at a time."""
 
@@ -52,6 +55,8 @@ class CallbackOutcome(msgspec.Struct, frozen=True):
     """What went wrong, for an operator; masked."""
     reference: str = ""
     """Masked."""
+    age_s: float | None = None
+    """Of a Result that was credited by this delivery: seconds from the provider's time to the gateway's."""
 
     def __str__(self) -> str:
         """ACCEPTED, CREDITED, or the fault: the journal's `verdict`."""

@@ -3,6 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
@@ -236,6 +237,8 @@ def _provider(name: str, table: Table, references: ReferenceResolver) -> Provide
         token=table.optional("token", references.secret, None),
         callback_keys=_callback_keys(table, references),
         callback_sources=table.list_of("callback_sources", values.network, '["203.0.113.0/24"]'),
+        max_amount=_amounts(table.table("max_amount")),
+        max_amount_per_h=_amounts(table.table("max_amount_per_h")),
         limits=_limits(table.table("limits")),
         retry=_retry(table.table("retry")),
         breaker=_breaker(table.table("breaker")),
@@ -250,6 +253,15 @@ def _provider(name: str, table: Table, references: ReferenceResolver) -> Provide
     if settings.base_url.startswith("http:") and settings.tls is not None:
         table.add_problem("tls", "needs a base_url that begins with https://; write that, or remove tls")
     return settings
+
+
+def _amounts(table: Table) -> Mapping[str, Decimal]:
+    """Amounts by currency."""
+    for currency in table:
+        if not values.is_currency(currency):
+            table.add_problem(currency, "is not a currency code: write 3 to 10 of A-Z and 0-9, such as USD")
+    amounts = {currency: table.optional(currency, values.money, Decimal(0)) for currency in table}
+    return MappingProxyType(amounts)
 
 
 def _limits(table: Table) -> Limits:

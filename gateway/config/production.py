@@ -198,6 +198,16 @@ def _database_not_verified(deployment: Deployment) -> Iterator[Problem]:
         )
 
 
+def _no_ceilings(deployment: Deployment) -> Iterator[Problem]:
+    for path, provider in deployment.served():
+        if provider.callback_keys and not (provider.max_amount or provider.max_amount_per_h):
+            yield Problem(
+                f"{path}.max_amount",
+                "is not set: a callback key can credit any amount; write the largest amount of a Result, such as "
+                '{ USD = "1000" }',
+            )
+
+
 def _admin_for_others(deployment: Deployment) -> Iterator[Problem]:
     # Not refused: the probes of Kubernetes come from another host, and the listener changes nothing.
     if not deployment.settings.admin.listen.is_loopback:
@@ -229,5 +239,5 @@ PRODUCTION: tuple[Rule, ...] = (
 )
 """Refused for production only."""
 
-PRODUCTION_ADVICE: tuple[Rule, ...] = (_reflection, _admin_for_others)
+PRODUCTION_ADVICE: tuple[Rule, ...] = (_reflection, _no_ceilings, _admin_for_others)
 """Advised for production only."""

@@ -1,6 +1,7 @@
 """The frozen settings that the configuration file becomes. No repr shows a secret."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum, unique
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -216,6 +217,10 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     callback_keys: tuple[Secret, ...] = ()
     callback_sources: tuple[Network, ...] = ()
     """The networks that callbacks may come from; any network if empty."""
+    max_amount: Mapping[str, Decimal] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    """The largest amount of one Result, by currency; a currency that is not listed has no ceiling."""
+    max_amount_per_h: Mapping[str, Decimal] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    """The largest sum of an hour's Results, by currency."""
     limits: Limits = Limits()
     retry: RetryLimits = RetryLimits()
     breaker: BreakerLimits = BreakerLimits()

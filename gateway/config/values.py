@@ -5,6 +5,7 @@ A message shows a value only where that cannot hold a secret: never a URL, which
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from gateway.config.problems import InvalidValue
 from gateway.config.settings import GrpcServerKind, Listen, Network
 from gateway.store import postgres_url
+from gateway.wallet import formats
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
@@ -215,6 +217,24 @@ def wallet_target(value: object) -> str:
     if target != "builtin" and not _GRPC_TARGET.fullmatch(target):
         raise InvalidValue('must be "builtin", or a gRPC target such as "dns:///wallet.example.com:443"')
     return target
+
+
+def money(value: object) -> Decimal:
+    """An amount in quotes: a number of TOML would be a binary float."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise InvalidValue('must be an amount in quotes, such as "100" or "99.50", not a number')
+    amount = formats.money(text(value))
+    if amount is None:
+        raise InvalidValue(
+            "is not an amount: write digits, with at most 18 after the point and 32 in all, no sign and no exponent, "
+            'such as "99.50"'
+        )
+    return amount
+
+
+def is_currency(text: str) -> bool:
+    """Whether it is a currency code."""
+    return formats.is_currency(text)
 
 
 def grpc_server(value: object) -> GrpcServerKind:

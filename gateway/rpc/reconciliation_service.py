@@ -12,16 +12,8 @@ from gateway.rpc.status import ApiReason
 from gateway.rpc.validation import MAX_REASON_LENGTH, RequestValidator, known_page, next_page, timestamp
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import AlreadyResolved, Items, Journal
-from gateway.store.models import (
-    THE_GATEWAY,
-    Actor,
-    Direction,
-    Exchange,
-    ItemFilter,
-    ReconciliationItem,
-    ReconciliationKind,
-    Resolution,
-)
+from gateway.store.models import THE_GATEWAY, Actor, Direction, Exchange
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
 from gateway.v1 import reconciliation_service_pb2 as pb
 from gateway.v1.reconciliation_service_pb2_grpc import (
     ReconciliationServiceServicer,

@@ -74,6 +74,7 @@ TABLE: dict[StrEnum, Row] = {
     Reason.GATEWAY_ERROR: Row(grpc.StatusCode.INTERNAL),
     PostingFault.ACCOUNT_UNKNOWN: Row(grpc.StatusCode.NOT_FOUND),
     PostingFault.CURRENCY_MISMATCH: Row(grpc.StatusCode.FAILED_PRECONDITION),
+    PostingFault.AMOUNT_ABOVE_LIMIT: Row(grpc.StatusCode.FAILED_PRECONDITION),
     PostingFault.REFERENCE_REUSED: Row(grpc.StatusCode.ALREADY_EXISTS),
     ApiReason.EVENT_UNKNOWN: Row(grpc.StatusCode.OUT_OF_RANGE),
     ApiReason.ACCOUNT_EXISTS: Row(grpc.StatusCode.ALREADY_EXISTS),

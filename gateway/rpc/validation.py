@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from adapters.contract import is_reference
 from gateway.rpc import caller
 from gateway.sessions.errors import FieldViolation, GatewayError, Reason
 from gateway.store.base import PageTokenUnknown
@@ -61,6 +62,14 @@ class RequestValidator:
             self.add_violation(field, f"is longer than {max_length} characters")
         elif formats.has_control(value):
             self.add_violation(field, "has a control character")
+        return value
+
+    def reference(self, field: str, value: str, *, required: bool = False) -> str:
+        """The id of a Result or of a promotional prize: see adapters.contract.is_reference."""
+        violations = len(self._violations)
+        self.text(field, value, required=required)
+        if value and len(self._violations) == violations and not is_reference(value):
+            self.add_violation(field, "has a blank at its beginning or end, or an invisible character")
         return value
 
     def request_id(self, value: str) -> str:

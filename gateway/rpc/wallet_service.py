@@ -105,7 +105,7 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
     if request.promo_amount and request.promo_reference:
         promo = PromoPrize(
             fields.money("promo_amount", request.promo_amount),
-            fields.text("promo_reference", request.promo_reference),
+            fields.reference("promo_reference", request.promo_reference),
         )
     elif request.promo_amount:
         fields.add_violation("promo_reference", "is required with promo_amount")
@@ -113,7 +113,7 @@ def _result(request: pb.ApplyResultRequest) -> tuple[str, Result]:
         fields.add_violation("promo_amount", "is required with promo_reference")
     provider = fields.text("provider", request.provider, required=True)
     result = Result(
-        reference=fields.text("reference", request.reference, required=True),
+        reference=fields.reference("reference", request.reference, required=True),
         user_id=fields.text("user_id", request.user_id, required=True),
         currency=fields.currency("currency", request.currency),
         amount=fields.money("amount", request.amount),

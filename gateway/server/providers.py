@@ -27,6 +27,7 @@ from gateway.outbound.client import Endpoint, ProviderClient
 from gateway.outbound.tls import ProviderTls, read_tls
 from gateway.sessions.provider import Provider
 from gateway.sessions.provider_switch import EnabledState
+from gateway.store.ceilings import Ceiling
 
 if TYPE_CHECKING:  # a gateway loads no simulator
     from adapters.simulation import Simulator
@@ -103,6 +104,7 @@ def create_provider(binding: ProviderBinding, secrets: KnownSecrets, enabled_sta
         mask=Mask(binding.adapter.masked, secrets),
         admission=_admission(settings),
         enabled_state=enabled_state,
+        ceilings=_ceilings(settings),
     )
 
 
@@ -128,7 +130,16 @@ def rebuild_provider(
         admission=provider.admission if same_server else _admission(settings),
         health=provider.health,
         enabled_state=provider.enabled_state,
+        ceilings=_ceilings(settings),
     )
+
+
+def _ceilings(settings: ProviderSettings) -> Mapping[str, Ceiling]:
+    currencies = settings.max_amount.keys() | settings.max_amount_per_h.keys()
+    return {
+        currency: Ceiling(settings.max_amount.get(currency), settings.max_amount_per_h.get(currency))
+        for currency in currencies
+    }
 
 
 def _admission(settings: ProviderSettings) -> AdmissionControl:
@@ -154,7 +165,8 @@ def callback_routes(providers: Mapping[str, Provider], bindings: Mapping[str, Pr
             provider.adapter,
             provider.account,
             provider.mask,
-            max_concurrent=bindings[name].settings.limits.max_concurrent_callbacks,
+            provider.ceilings,
+            bindings[name].settings.limits.max_concurrent_callbacks,
         )
         for name, provider in providers.items()
     )

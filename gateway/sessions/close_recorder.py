@@ -19,10 +19,9 @@ from gateway.store.models import (
     Event,
     EventType,
     Exchange,
-    ReconciliationItem,
-    ReconciliationKind,
     Target,
 )
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 
 log = structlog.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.client import ProviderClient
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.sessions.provider_switch import EnabledState
+from gateway.store.ceilings import Ceiling
 
 
 @unique
@@ -69,6 +70,8 @@ class Provider:
     admission: AdmissionControl
     health: Health = field(default_factory=Health)
     enabled_state: EnabledState = field(default_factory=EnabledState)
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict)
+    """What its callbacks may credit, by currency."""
 
     @property
     def healthy(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import (
     THE_GATEWAY,
     AccountOpened,
@@ -25,16 +26,15 @@ from gateway.store.models import (
     EventBatch,
     EventFilter,
     Exchange,
-    ItemFilter,
     Page,
     Posting,
     PostingRefused,
     ProviderState,
     ProviderStateChange,
-    ReconciliationItem,
     Target,
     WalletKind,
 )
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem
 
 
 class StoreUnavailable(Exception):
@@ -170,14 +170,27 @@ class Ledger(Protocol):
     async def balance(self, user_id: str, currency: str) -> Balance | PostingRefused: ...
 
     async def apply(
-        self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
+        self,
+        posting: Posting,
+        now: datetime,
+        records_of: Callable[[Applied | PostingRefused], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         """Apply a posting once, and store the records that `records_of` makes of its outcome in the same transaction.
 
         `records_of` is a pure function and fast: it may run on another thread, and again where a transaction is
         retried. What it made inside the committed transaction is returned.
         The event is stored only with a posting that is applied for the first time, or with a reconciliation item that
-        is new. A posting that is applied resolves its open items.
+        is new. A posting that is applied resolves its open items. One above the `ceiling` is refused, unless it is
+        applied already; where the ceiling has a limit by hour, what is credited is counted.
+        """
+        ...
+
+    async def admit(self, posting: Posting, ceiling: Ceiling, now: datetime) -> PostingRefused | None:
+        """Count a posting before the operator's wallet is asked, or refuse it where it is above the ceiling.
+
+        What the wallet is known to have credited passes, and what was asked before with the same amount is counted
+        once. `record_outcome` with `limited` follows.
         """
         ...
 
@@ -187,6 +200,8 @@ class Ledger(Protocol):
         outcome: Applied | PostingRefused,
         records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
+        *,
+        limited: bool = False,
     ) -> RecordsT:
         """Store the operator's wallet's outcome of a posting: its credit and its records, in one transaction.
 
@@ -195,6 +210,7 @@ class Ledger(Protocol):
 
         The credit is stored once, by (provider, reference), with the wallet's transaction id; the event only with a new
         credit or a new item. A credit resolves the posting's open items. Accounts of the built-in ledger do not change.
+        `limited` says that the posting was admitted under a ceiling by hour: what was not credited no longer counts.
         """
         ...
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from adapters.contract import Certainty
 from gateway.store.ids import new_id
-from gateway.store.models import ReconciliationItem, ReconciliationKind
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 
 _RANK = {Certainty.NOT_SENT: 0, Certainty.REFUSED: 1, Certainty.UNKNOWN: 2}
 

@@ -305,6 +305,19 @@ class PostingFault(StrEnum):
     REFERENCE_REUSED = "REFERENCE_REUSED"
     FIELD_INVALID = "FIELD_INVALID"
     """Only from an operator's wallet, for content that this gateway accepted as well-formed."""
+    AMOUNT_ABOVE_LIMIT = "AMOUNT_ABOVE_LIMIT"
+    """Above a ceiling that is configured for the provider."""
+
+
+class AboveCeiling(msgspec.Struct, frozen=True):
+    """The ceiling that a Result exceeds: its key in the configuration, and the amounts in the Result's currency."""
+
+    key: str
+    ceiling: Decimal
+    amount: Decimal
+    """Of the Result, with its promotional prize."""
+    credited: Decimal | None = None
+    """What was credited in the hour before; None for a ceiling of one Result."""
 
 
 class PostingRefused(msgspec.Struct, frozen=True):
@@ -312,6 +325,8 @@ class PostingRefused(msgspec.Struct, frozen=True):
 
     fault: PostingFault
     field: str
+    above: AboveCeiling | None = None
+    """The ceiling, where it is AMOUNT_ABOVE_LIMIT."""
 
 
 @unique
@@ -346,55 +361,3 @@ class Discrepancy(msgspec.Struct, frozen=True):
     field: str
     actual: str
     expected: str
-
-
-# --- Reconciliation ---------------------------------------------------------------------------------------------------
-
-
-@unique
-class ReconciliationKind(StrEnum):
-    """What an operator must look at. Names as in the proto's ItemKind, without its prefix."""
-
-    RESULT_REFUSED = "RESULT_REFUSED"
-    """A Result that was refused."""
-    RESULT_UNKNOWN = "RESULT_UNKNOWN"
-    """A Result that the operator's wallet may or may not have credited."""
-    RESULT_CONTRADICTED = "RESULT_CONTRADICTED"
-    """A Result for which the operator's wallet returned two transactions."""
-    CLOSE_UNKNOWN = "CLOSE_UNKNOWN"
-    """A close that the provider may or may not have executed."""
-
-
-class Resolution(msgspec.Struct, frozen=True):
-    """How an item was resolved."""
-
-    at: datetime
-    actor: Actor
-    reason: str
-
-
-class ReconciliationItem(msgspec.Struct, frozen=True):
-    """Something that an operator must look at. One item per (provider, reference, user_id, fault, field)."""
-
-    id: str
-    provider: str
-    reference: str
-    """The Result's; for CLOSE_UNKNOWN the closure's request_id."""
-    fault: str
-    field: str
-    detail: str
-    user_id: str
-    created_at: datetime
-    exchange_id: str
-    """The journal's line of the callback, or of the answer to the close; '' where there is none."""
-    kind: ReconciliationKind = ReconciliationKind.RESULT_REFUSED
-    resolution: Resolution | None = None
-
-
-class ItemFilter(msgspec.Struct, frozen=True):
-    """Which items are wanted; an empty part wants all."""
-
-    provider: str = ""
-    user_id: str = ""
-    resolved: bool = False
-    """Those that are resolved, instead of those that are open."""

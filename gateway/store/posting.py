@@ -8,13 +8,17 @@ Each sees the effect of the earlier ones of its batch, so that duplicates in one
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
+from decimal import Decimal
+from functools import reduce
 from typing import Any, Generic
 
 import msgspec
 from msgspec import structs
 
+from gateway.store import ceilings
 from gateway.store.base import PostingRecords, RecordsT
+from gateway.store.ceilings import Ceiling, Minutes, Window
+from gateway.store.exact import EXACT, normalize
 from gateway.store.ids import new_id
 from gateway.store.models import (
     Applied,
@@ -25,19 +29,14 @@ from gateway.store.models import (
     Posting,
     PostingFault,
     PostingRefused,
-    ReconciliationItem,
 )
+from gateway.store.reconciliation import ReconciliationItem
 
 Reference = tuple[str, str]
 """(provider, reference)."""
 
 Account = tuple[str, str]
 """(user_id, currency)."""
-
-EXACT = Context(prec=200, traps=[Inexact, Rounded, InvalidOperation])
-"""Adds without rounding, or raises: the widest amount has 32 digits, and no number of credits comes near 200."""
-
-_ONE = Decimal(1)
 
 _COMPARED = ("user_id", "currency", "amount", "round_id", "game_id", "promo_amount", "promo_reference")
 """What makes a posting's content, in the order in which a difference is named: the session is not part of it."""
@@ -49,6 +48,7 @@ class PostingRequest(msgspec.Struct, Generic[RecordsT], frozen=True):
     posting: Posting
     now: datetime
     records_of: Callable[[Applied | PostingRefused], RecordsT]
+    ceiling: Ceiling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class LedgerSnapshot:
     credits: Mapping[Reference, Credit]
     cash: Mapping[Account, Decimal]
     users: frozenset[str]
+    windows: Mapping[Window, Minutes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -75,6 +76,8 @@ class Entries:
     credits: list[Credit] = field(default_factory=list)
     cash: dict[Account, Decimal] = field(default_factory=dict)
     """What each account that changed holds."""
+    windows: dict[Window, Minutes] = field(default_factory=dict)
+    """The windows of ceilings that changed."""
     exchanges: list[Exchange] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     items_before: list[tuple[ReconciliationItem, Event | None]] = field(default_factory=list)
@@ -101,18 +104,16 @@ def lock_set(postings: Iterable[Posting]) -> LockSet:
     return LockSet(tuple(sorted(references)), tuple(sorted(accounts)))
 
 
+def windows_of(requests: Iterable[PostingRequest[Any]]) -> tuple[Window, ...]:
+    """The windows that must be locked and read to post them, sorted: none where no ceiling by hour is configured."""
+    limited = (request for request in requests if request.ceiling is not None and request.ceiling.counts)
+    return tuple(sorted({ceilings.window_of(request.posting) for request in limited}))
+
+
 def post(requests: Sequence[PostingRequest[Any]], snapshot: LedgerSnapshot) -> tuple[list[Posted], Entries]:
     """Post the requests one after the other: the records of each, and the entries to write for all."""
     batch = _Batch(snapshot)
     return [batch.post(request) for request in requests], batch.entries
-
-
-def normalize(amount: Decimal) -> Decimal:
-    """The one form of an amount: no exponent, and no trailing zeros."""
-    least = amount.normalize(EXACT)
-    if least.is_finite() and least == (whole := least.to_integral_value()):
-        return whole.quantize(_ONE, context=EXACT)
-    return least
 
 
 def first_difference(known: Posting, posting: Posting) -> str:
@@ -139,6 +140,8 @@ class _Change(msgspec.Struct, frozen=True):
 
     outcome: Applied
     credits: tuple[Credit, ...]
+    amount: Decimal
+    """Of all its credits."""
 
 
 class _Batch:
@@ -148,11 +151,12 @@ class _Batch:
         self._credits = dict(snapshot.credits)
         self._cash = dict(snapshot.cash)
         self._users = snapshot.users
+        self._windows = dict(snapshot.windows)
         self._credited: set[Reference] = set()
         self.entries = Entries()
 
     def post(self, request: PostingRequest[Any]) -> Posted:
-        decided = self._decide(request.posting, request.now)
+        decided = self._decide(request.posting, request.now, request.ceiling)
         outcome = decided.outcome if isinstance(decided, _Change) else decided
         try:
             records: PostingRecords = request.records_of(outcome)
@@ -163,7 +167,7 @@ class _Batch:
         self._add_records(records, request.posting, first=isinstance(decided, _Change))
         return records
 
-    def _decide(self, posting: Posting, now: datetime) -> _Change | Applied | PostingRefused:
+    def _decide(self, posting: Posting, now: datetime, ceiling: Ceiling | None) -> _Change | Applied | PostingRefused:
         known = self._credits.get((posting.provider, posting.reference))
         if known is not None:
             return self._repeated(known, posting)
@@ -175,12 +179,17 @@ class _Batch:
         if cash is None:
             return self._without_account(posting)
         result = Credit(CreditKind.RESULT, new_id(), posting, now)
-        cash = normalize(EXACT.add(cash, posting.amount))
         entered = [result]
         if prize is not None and known_prize is None:
             entered.append(Credit(CreditKind.PROMO, new_id(), prize, now))
-            cash = normalize(EXACT.add(cash, prize.amount))
-        return _Change(Applied(result.transaction_id, posting.currency, cash, replayed=False), tuple(entered))
+        amount = reduce(EXACT.add, (credit.content.amount for credit in entered))
+        if ceiling is not None:
+            minutes = self._windows.get(ceilings.window_of(posting), {})
+            if refused := ceilings.refusal(ceiling, amount, minutes, now):
+                return refused
+        cash = normalize(EXACT.add(cash, amount))
+        applied = Applied(result.transaction_id, posting.currency, cash, replayed=False)
+        return _Change(applied, tuple(entered), amount)
 
     def _repeated(self, known: Credit, posting: Posting) -> Applied | PostingRefused:
         if known.kind is not CreditKind.RESULT:
@@ -200,6 +209,10 @@ class _Batch:
         self._cash[account] = self.entries.cash[account] = change.outcome.cash
         for credit in change.credits:
             self._credits[credit.content.provider, credit.content.reference] = credit
+        if request.ceiling is not None and request.ceiling.counts:
+            window = ceilings.window_of(request.posting)
+            minutes = ceilings.added(self._windows.get(window, {}), change.amount, request.now)
+            self._windows[window] = self.entries.windows[window] = minutes
         self.entries.credits.extend(change.credits)
         self._credited.add((request.posting.provider, request.posting.reference))
         self.entries.resolving.append((request.posting, request.now))

@@ -20,12 +20,10 @@ from gateway.store.models import (
     Message,
     Posting,
     ProviderStateChange,
-    ReconciliationItem,
-    ReconciliationKind,
     Redelivery,
-    Resolution,
     Target,
 )
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind, Resolution
 
 EXCHANGE_COLUMNS = """
 id, direction, provider, operation, method, path, request_head, request_body, reply_head, reply_body, started_at,

@@ -16,6 +16,7 @@ from adapters.contract import Certainty
 from gateway.telemetry.instruments import CallbackGauge, Counter, Histogram, ReadCounter, Sample
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_AGES = (1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0)
 _OPERATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 CIRCUITS = ("CLOSED", "OPEN", "HALF_OPEN")
@@ -107,6 +108,13 @@ class Metrics:
         self._callback_duration = self._duration(
             "callback", "Duration of a callback, from its head to its answer.", ("provider", "path")
         )
+        self._result_age = Histogram(
+            "session_gateway_result_age_seconds",
+            "Time from a Result's timestamp to the callback that credited it, 0 where the timestamp is ahead.",
+            ("provider",),
+            _AGES,
+        )
+        self._registry.register(self._result_age)
         self._commit_duration = self._duration("commit", "Duration of a commit of the store.", ("engine",))
         self._commit_operations = Histogram(
             "session_gateway_commit_operations", "Operations in one commit of the store.", ("engine",), _OPERATIONS
@@ -154,6 +162,10 @@ class Metrics:
     def callback_rejected(self, reason: CallbackRejection) -> None:
         """Count a rejected connection or request of the callback listener."""
         self._callbacks_rejected.add((reason,))
+
+    def result_age(self, provider: str, seconds: float) -> None:
+        """Record the age of a Result that was credited. One from a clock that is ahead has no age."""
+        self._result_age.observe((provider,), max(0.0, seconds))
 
     def commit(self, engine: str, operations: int, seconds: float) -> None:
         """Record a commit of `operations` operations. Called from one thread only, which may be any."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from adapters.contract import Result
 from gateway.store.base import RecordsT
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import Applied, PostingRefused
 
 PostingOutcome = Applied | PostingRefused
@@ -39,9 +40,15 @@ class Wallet(Protocol):
         ...
 
     async def credit(
-        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+        self,
+        provider: str,
+        result: Result,
+        records_of: Callable[[datetime, PostingOutcome], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         """Credit a Result once by `(provider, reference)`; its records are durable when they are returned.
+
+        One above the `ceiling` is refused, unless it is credited already.
 
         `records_of` makes the records from the time of the wallet's answer and the outcome. It is a pure function and
         fast: it may run on another thread, and again where a transaction is retried. What it raises is raised here, and

@@ -7,6 +7,7 @@ from functools import partial
 
 from adapters.contract import Result
 from gateway.store.base import PostingRecords, RecordsT, Store, StoreUnavailable
+from gateway.store.ceilings import Ceiling
 from gateway.store.ids import new_id
 from gateway.store.models import AccountOpened, Actor, Balance, PostingRefused
 from gateway.wallet import records
@@ -31,11 +32,15 @@ class BuiltinWallet:
         """Nothing to do: the owner of the store closes it."""
 
     async def credit(
-        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+        self,
+        provider: str,
+        result: Result,
+        records_of: Callable[[datetime, PostingOutcome], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         """Credit a callback's Result: effect, event, journal line and reconciliation item are one transaction."""
         now = self._clock()
-        return await self._store.apply(records.posting(provider, result), now, partial(records_of, now))
+        return await self._store.apply(records.posting(provider, result), now, partial(records_of, now), ceiling)
 
     async def ready(self) -> None:
         try:

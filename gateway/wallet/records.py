@@ -12,6 +12,7 @@ from adapters.contract import Result
 from gateway.store.base import PostingRecords
 from gateway.store.ids import new_id
 from gateway.store.models import (
+    AboveCeiling,
     Actor,
     Applied,
     Direction,
@@ -21,9 +22,8 @@ from gateway.store.models import (
     Posting,
     PostingFault,
     PostingRefused,
-    ReconciliationItem,
-    ReconciliationKind,
 )
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 from gateway.wallet.formats import money_text
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -80,11 +80,24 @@ def posting(provider: str, result: Result) -> Posting:
 
 def explain(result: Result, refused: PostingRefused) -> str:
     """Why the Result was refused, and what an operator can do."""
+    if refused.above is not None:
+        return _above(result, refused.above)
     return _EXPLANATIONS[refused.fault].format(
         user_id=result.user_id,
         currency=result.currency,
         reference=result.reference,
         field=refused.field or "content",
+    )
+
+
+def _above(result: Result, above: AboveCeiling) -> str:
+    amount, ceiling = format(above.amount, "f"), format(above.ceiling, "f")
+    hour = ""
+    if above.credited is not None:
+        hour = f", with the {format(above.credited, 'f')} {result.currency} credited in the hour before it,"
+    return (
+        f"the amount {amount} {result.currency}{hour} is above {above.key} of {ceiling} {result.currency}: compare it "
+        "with the provider's own record, and redeliver the callback to credit it"
     )
 
 

@@ -5,7 +5,8 @@ this store has no record, the wallet returns the same transaction id when the pr
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from random import uniform
@@ -15,6 +16,7 @@ import structlog
 
 from adapters.contract import Result
 from gateway.store.base import RecordsT, Store
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import PostingFault, PostingRefused
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet import records, remote_codec
@@ -80,15 +82,23 @@ class RemoteWallet:
             await channel.close()
 
     async def credit(
-        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+        self,
+        provider: str,
+        result: Result,
+        records_of: Callable[[datetime, PostingOutcome], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         """Ask the wallet to credit a Result, and store its credit with the event, journal line and item.
 
-        Where the store fails the wallet has still credited: it returns the same credit the next time.
+        Where the store fails the wallet has still credited: it returns the same credit the next time. A Result above
+        the ceiling is not sent to the wallet.
         """
-        outcome = await self._ask(provider, result)
-        posting, now = records.posting(provider, result), self._clock()
-        return await self._store.record_outcome(posting, outcome, partial(records_of, now), now)
+        posting = records.posting(provider, result)
+        with self._slot():
+            refused = await self._store.admit(posting, ceiling, self._clock()) if ceiling is not None else None
+            outcome = refused or await self._ask(provider, result)
+        now, limited = self._clock(), ceiling is not None and ceiling.counts and refused is None
+        return await self._store.record_outcome(posting, outcome, partial(records_of, now), now, limited=limited)
 
     async def ready(self) -> None:
         channel = self._open()
@@ -103,18 +113,24 @@ class RemoteWallet:
                 )
             await asyncio.sleep(_READY_POLL_S)
 
-    async def _ask(self, provider: str, result: Result) -> PostingOutcome:
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Around one credit. Raises WalletUnavailable where too many are in flight."""
         if self._in_flight >= self._max_in_flight:
             raise WalletUnavailable(
                 f"{self._in_flight} Results wait for the operator's wallet already: it is too slow", asked=False
             )
         self._in_flight += 1
         try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    async def _ask(self, provider: str, result: Result) -> PostingOutcome:
+        try:
             return await self._apply_with_retry(remote_codec.encode_request(provider, result), result)
         except asyncio.CancelledError as left:
             raise CreditCancelled from left
-        finally:
-            self._in_flight -= 1
 
     async def _apply_with_retry(self, request: bytes, result: Result) -> PostingOutcome:
         """Ask until the wallet answers, or until the time left is too short for another attempt."""

@@ -27,7 +27,8 @@ from gateway.server.gateway import Gateway
 from gateway.server.providers import bind_providers, callback_routes
 from gateway.sessions.errors import GatewayError
 from gateway.store.base import ContentDiffers
-from gateway.store.models import Actor, EventFilter, ItemFilter, Target
+from gateway.store.models import Actor, EventFilter, Target
+from gateway.store.reconciliation import ItemFilter
 from tests.stress.crash_points import Point
 from tests.stress.ledger import LedgerState, Reader, ledger_state_of, reading
 from tests.stress.model import Answer, ItemKey

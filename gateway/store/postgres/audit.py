@@ -12,9 +12,9 @@ from gateway.store.audit import (
     events_differ,
     transaction_missing,
 )
+from gateway.store.exact import normalize
 from gateway.store.models import Discrepancy
 from gateway.store.postgres.connection import Connection
-from gateway.store.posting import normalize
 
 _CASH = """
 SELECT user_id, currency, cash, opening + coalesce(credited, 0)

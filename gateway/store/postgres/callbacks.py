@@ -4,9 +4,10 @@ from hashlib import sha256
 
 import msgspec
 
-from gateway.store.models import Event, Exchange, ReconciliationItem, ReconciliationKind
+from gateway.store.models import Event, Exchange
 from gateway.store.postgres import items, transactions
 from gateway.store.postgres.unit_of_work import UnitOfWork
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 
 _EXPIRE = """
 INSERT INTO expiries (digest, provider, provider_id, session_id, user_id, event_id) VALUES ($1, $2, $3, $4, $5, $6)

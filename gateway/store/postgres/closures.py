@@ -23,14 +23,13 @@ from gateway.store.models import (
     ClosureKind,
     Event,
     Exchange,
-    ReconciliationItem,
-    ReconciliationKind,
     Target,
 )
 from gateway.store.postgres import items
 from gateway.store.postgres.codecs import CODEC, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 from gateway.store.rows import CLOSE_COLUMNS, certainty_of
 
 # Sorted, so that two gateways that begin the same requests wait for each other in one order.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from gateway.store.posting import normalize
+from gateway.store.exact import normalize
 from gateway.store.rows import RowCodec, Values
 
 

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
-from gateway.store.models import Actor, Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind
+from gateway.store.models import Actor, Event, Page, Posting
 from gateway.store.postgres.codecs import CODEC, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind
 from gateway.store.rows import ITEM_COLUMNS
 
 CREDITED = "credited"

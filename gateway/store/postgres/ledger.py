@@ -5,6 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from gateway.store.base import ContentDiffers, RecordsT
+from gateway.store.ceilings import Ceiling
+from gateway.store.exact import normalize
 from gateway.store.models import (
     AccountOpened,
     Applied,
@@ -15,14 +17,14 @@ from gateway.store.models import (
     Posting,
     PostingFault,
     PostingRefused,
-    ReconciliationKind,
     WalletKind,
 )
-from gateway.store.postgres import items, transactions
+from gateway.store.postgres import ceilings, items, transactions
 from gateway.store.postgres.codecs import require_aware
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
-from gateway.store.posting import normalize, resolve_repeated_credit
+from gateway.store.posting import first_difference, resolve_repeated_credit
+from gateway.store.reconciliation import ReconciliationKind
 
 _OPEN = """
 INSERT INTO accounts (user_id, currency, opening, cash, opened_at) VALUES ($1, $2, $3, $3, $4)
@@ -80,11 +82,15 @@ async def record_outcome(
     outcome: Applied | PostingRefused,
     records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
+    *,
+    limited: bool = False,
 ) -> RecordsT:
     """Store the operator's wallet's outcome of a posting: its credit, once, and its records, which are returned."""
     is_new = False
     if isinstance(outcome, Applied):
         is_new, outcome = await _record_wallet_credit(work.db, posting, outcome, now)
+    if limited:
+        await ceilings.settle(work.db, posting, now, new=is_new)
     records = records_of(outcome)
     if records.item is not None:
         is_new = bool(await items.insert(work.db, [records.item])) or is_new
@@ -111,6 +117,14 @@ async def _record_wallet_credit(
             db, ReconciliationKind.RESULT_UNKNOWN, posting.provider, posting.reference, items.CREDITED, now
         )
     return False, outcome
+
+
+async def admit(work: UnitOfWork, posting: Posting, ceiling: Ceiling, now: datetime) -> PostingRefused | None:
+    """Count a Result before the operator's wallet is asked, or refuse it. What is credited already passes."""
+    known = await transactions.find_wallet_credit(work.db, posting.provider, posting.reference)
+    if known is not None and not first_difference(known.content, posting):
+        return None
+    return await ceilings.admit(work.db, posting, ceiling, now)
 
 
 async def remember_providers(work: UnitOfWork, names: frozenset[str]) -> None:

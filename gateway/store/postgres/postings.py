@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from gateway.store.ceilings import Window
+from gateway.store.exact import normalize
 from gateway.store.models import Credit, Posting
-from gateway.store.postgres import items
+from gateway.store.postgres import ceilings, items
 from gateway.store.postgres.codecs import CODEC, arrays
 from gateway.store.postgres.connection import Connection
 from gateway.store.postgres.unit_of_work import UnitOfWork
@@ -22,8 +24,8 @@ from gateway.store.posting import (
     PostingRequest,
     Reference,
     lock_set,
-    normalize,
     post,
+    windows_of,
 )
 from gateway.store.rows import CREDIT_COLUMNS
 
@@ -78,7 +80,7 @@ class Overtaken(Exception):
 
 async def post_batch(work: UnitOfWork, requests: Sequence[PostingRequest[Any]]) -> list[Posted]:
     """Post the requests, and return the records of each. Raises Overtaken."""
-    snapshot = await _snapshot(work.db, lock_set(request.posting for request in requests))
+    snapshot = await _snapshot(work.db, lock_set(request.posting for request in requests), windows_of(requests))
     posted, entries = post(requests, snapshot)
     await _write(work, entries)
     return posted
@@ -98,12 +100,13 @@ async def locked_by_others(db: Connection, requests: Sequence[PostingRequest[Any
     return frozenset((row[0], row[1]) for row in existing) - {(row[0], row[1]) for row in unlocked}
 
 
-async def _snapshot(db: Connection, wanted: LockSet) -> LedgerSnapshot:
+async def _snapshot(db: Connection, wanted: LockSet, windows: Sequence[Window]) -> LedgerSnapshot:
     cash = await _lock_accounts(db, wanted.accounts)
+    minutes = await ceilings.lock(db, windows) if windows else {}
     known = await _credits(db, wanted.references)
     missing = {user_id for user_id, currency in wanted.accounts if (user_id, currency) not in cash}
     users = await db.fetch(_USERS, sorted(missing)) if missing else ()
-    return LedgerSnapshot(known, cash, frozenset(row["user_id"] for row in users))
+    return LedgerSnapshot(known, cash, frozenset(row["user_id"] for row in users), minutes)
 
 
 async def _lock_accounts(db: Connection, accounts: Sequence[Account]) -> dict[Account, Decimal]:
@@ -132,4 +135,6 @@ async def _credit(db: Connection, entries: Entries) -> None:
     inserted = [CODEC.credit_values(credit) for credit in entries.credits]
     if await db.fetchval(_INSERT, *arrays(inserted), *arrays(changed)) != len(inserted):
         raise Overtaken
+    if entries.windows:
+        await ceilings.write(db, entries.windows)
     await items.resolve_credited(db, entries.resolving)

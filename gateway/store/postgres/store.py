@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.batching import CommitMetrics
+from gateway.store.ceilings import Ceiling, window_of
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import (
     THE_GATEWAY,
@@ -26,7 +27,6 @@ from gateway.store.models import (
     PostingRefused,
     ProviderState,
     ProviderStateChange,
-    ReconciliationItem,
     Target,
 )
 from gateway.store.postgres import callbacks, closures, events, journal, ledger, switches, transactions
@@ -50,6 +50,7 @@ from gateway.store.postgres.sequencer import Sequencer
 from gateway.store.postgres.unit_of_work import Operation, Order, UnitOfWork
 from gateway.store.postgres_url import ClientTlsFiles, parse
 from gateway.store.posting import PostingRequest
+from gateway.store.reconciliation import ReconciliationItem
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -200,9 +201,18 @@ class PostgresStore:
         )
 
     async def apply(
-        self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
+        self,
+        posting: Posting,
+        now: datetime,
+        records_of: Callable[[Applied | PostingRefused], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
-        return await self._open_parts().committer.post(PostingRequest(posting, now, records_of))
+        return await self._open_parts().committer.post(PostingRequest(posting, now, records_of, ceiling))
+
+    async def admit(self, posting: Posting, ceiling: Ceiling, now: datetime) -> PostingRefused | None:
+        return await self.write(
+            lambda work: ledger.admit(work, posting, ceiling, now), ("ceilings", *window_of(posting), posting.reference)
+        )
 
     async def record_outcome(
         self,
@@ -210,10 +220,12 @@ class PostgresStore:
         outcome: Applied | PostingRefused,
         records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
+        *,
+        limited: bool = False,
     ) -> RecordsT:
         refused = (outcome.fault, outcome.field) if isinstance(outcome, PostingRefused) else ("", "")
         return await self.write(
-            lambda work: ledger.record_outcome(work, posting, outcome, records_of, now),
+            lambda work: ledger.record_outcome(work, posting, outcome, records_of, now, limited=limited),
             _result(posting.provider, posting.reference, posting.user_id, *refused),
         )
 

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 from gateway.store import paging
 from gateway.store.base import PageTokenUnknown
-from gateway.store.models import Credit, Page, ReconciliationItem
+from gateway.store.models import Credit, Page
 from gateway.store.postgres.codecs import CODEC
 from gateway.store.postgres.connection import Connection
+from gateway.store.reconciliation import ReconciliationItem
 from gateway.store.rows import CREDIT_COLUMNS
 
 _INSERT_WALLET_CREDIT = f"""
@@ -47,9 +48,15 @@ async def insert_wallet_credit(db: Connection, credit: Credit) -> bool:
 
 async def wallet_credit(db: Connection, provider: str, reference: str) -> Credit:
     """What the operator's wallet credited, which is known to be stored."""
+    known = await find_wallet_credit(db, provider, reference)
+    assert known is not None  # noqa: S101 - never deleted
+    return known
+
+
+async def find_wallet_credit(db: Connection, provider: str, reference: str) -> Credit | None:
+    """What the operator's wallet credited, where it is stored."""
     row = await db.fetchrow(_WALLET_CREDIT, provider, reference)
-    assert row is not None  # noqa: S101 - never deleted
-    return CODEC.credit(row)
+    return CODEC.credit(row) if row is not None else None
 
 
 async def has_wallet_credit(db: Connection, item: ReconciliationItem) -> bool:

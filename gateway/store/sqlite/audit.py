@@ -17,8 +17,8 @@ from gateway.store.audit import (
     events_differ,
     transaction_missing,
 )
+from gateway.store.exact import EXACT
 from gateway.store.models import Discrepancy
-from gateway.store.posting import EXACT
 from gateway.store.sqlite.ledger import has_wallet_credits
 
 _CASH = """

@@ -2,7 +2,8 @@
 
 import sqlite3
 
-from gateway.store.models import Event, Exchange, ReconciliationItem, ReconciliationKind
+from gateway.store.models import Event, Exchange
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 from gateway.store.sqlite import events, items, journal, ledger
 
 

@@ -21,10 +21,9 @@ from gateway.store.models import (
     ClosureKind,
     Event,
     Exchange,
-    ReconciliationItem,
-    ReconciliationKind,
     Target,
 )
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 from gateway.store.rows import CLOSE_COLUMNS, certainty_of
 from gateway.store.sqlite import events, items, journal
 from gateway.store.sqlite.codecs import CODEC, time_text

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
-from gateway.store.models import Actor, Event, ItemFilter, Page, Posting, ReconciliationItem, ReconciliationKind
+from gateway.store.models import Actor, Event, Page, Posting
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind
 from gateway.store.rows import ITEM_COLUMNS
 from gateway.store.sqlite.codecs import CODEC, time_text
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from gateway.store import paging
 from gateway.store.base import ContentDiffers, RecordsT
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import (
     AccountOpened,
     Applied,
@@ -18,13 +19,12 @@ from gateway.store.models import (
     Posting,
     PostingFault,
     PostingRefused,
-    ReconciliationItem,
-    ReconciliationKind,
     WalletKind,
 )
-from gateway.store.posting import resolve_repeated_credit
+from gateway.store.posting import first_difference, resolve_repeated_credit
+from gateway.store.reconciliation import ReconciliationItem, ReconciliationKind
 from gateway.store.rows import CREDIT_COLUMNS
-from gateway.store.sqlite import events, items, journal
+from gateway.store.sqlite import ceilings, events, items, journal
 from gateway.store.sqlite.codecs import CODEC, money_text, time_text
 
 _VALUES = f"({CREDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -84,11 +84,15 @@ def record_outcome(
     outcome: Applied | PostingRefused,
     records_of: Callable[[Applied | PostingRefused], RecordsT],
     now: datetime,
+    *,
+    limited: bool = False,
 ) -> RecordsT:
     """Store the operator's wallet's outcome of a posting: its credit, once, and its records, which are returned."""
     is_new = False
     if isinstance(outcome, Applied):
         is_new, outcome = _record_wallet_credit(db, posting, outcome, now)
+    if limited:
+        ceilings.settle(db, posting, now, new=is_new)
     records = records_of(outcome)
     if records.exchange is not None:
         journal.insert(db, [records.exchange])
@@ -111,7 +115,7 @@ def _record_wallet_credit(
     if inserted.rowcount == 1:
         items.resolve_credited(db, posting, now)
         return True, applied
-    known = _find("wallet_credits", db, posting.provider, posting.reference)
+    known = wallet_credit(db, posting.provider, posting.reference)
     assert known is not None  # noqa: S101 - it conflicted with the new one
     outcome = resolve_repeated_credit(known, posting, applied)
     if isinstance(outcome, Applied):
@@ -133,7 +137,20 @@ def has_wallet_credit(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
 
 def credit(db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
     """The transaction of a reference, the built-in ledger's first."""
-    return _find("transactions", db, provider, reference) or _find("wallet_credits", db, provider, reference)
+    return _find("transactions", db, provider, reference) or wallet_credit(db, provider, reference)
+
+
+def admit(db: sqlite3.Connection, posting: Posting, ceiling: Ceiling, now: datetime) -> PostingRefused | None:
+    """Count a Result before the operator's wallet is asked, or refuse it. What is credited already passes."""
+    known = wallet_credit(db, posting.provider, posting.reference)
+    if known is not None and not first_difference(known.content, posting):
+        return None
+    return ceilings.admit(db, posting, ceiling, now)
+
+
+def wallet_credit(db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:
+    """What the operator's wallet credited."""
+    return _find("wallet_credits", db, provider, reference)
 
 
 def _find(table: str, db: sqlite3.Connection, provider: str, reference: str) -> Credit | None:

@@ -6,6 +6,7 @@ over to the event loop and waits to get it back.
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from itertools import chain
@@ -25,9 +26,10 @@ from gateway.store.posting import (
     Reference,
     lock_set,
     post,
+    windows_of,
 )
 from gateway.store.rows import CREDIT_COLUMNS
-from gateway.store.sqlite import events, items, journal, ledger
+from gateway.store.sqlite import ceilings, events, items, journal, ledger
 from gateway.store.sqlite.codecs import CODEC
 
 
@@ -48,7 +50,11 @@ def post_batch(db: sqlite3.Connection, requests: Sequence[PostingRequest[Any]]) 
 
     Raises sqlite3.Error, and what a bug raises; the caller rolls back what was written by then.
     """
-    posted, entries = post(requests, _snapshot(db, lock_set(request.posting for request in requests)))
+    snapshot = replace(
+        _snapshot(db, lock_set(request.posting for request in requests)),
+        windows=ceilings.read(db, windows_of(requests)),
+    )
+    posted, entries = post(requests, snapshot)
     _write(db, entries)
     return posted
 
@@ -73,6 +79,8 @@ def _write(db: sqlite3.Connection, entries: Entries) -> None:
     if entries.credits:
         ledger.insert_credits(db, entries.credits)
         ledger.update_cash(db, entries.cash)
+        if entries.windows:
+            ceilings.write(db, entries.windows)
         new_events.extend(entries.events)
         _resolve(db, entries)
     new_events.extend(items.insert_with_events(db, entries.items_after))

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.store.base import RecordsT, StoreUnavailable
 from gateway.store.batching import CommitMetrics
+from gateway.store.ceilings import Ceiling
 from gateway.store.commit_notifier import CommitNotifier
 from gateway.store.models import Applied, Discrepancy, Posting, PostingRefused
 from gateway.store.posting import PostingRequest
@@ -138,12 +139,17 @@ class SqliteStore:
     balance = _read_method(ledger.balance)
     credit = _read_method(ledger.credit)
     credits_of = _read_method(ledger.credits_of)
+    admit = _write_method(ledger.admit)
 
     async def apply(
-        self, posting: Posting, now: datetime, records_of: Callable[[Applied | PostingRefused], RecordsT]
+        self,
+        posting: Posting,
+        now: datetime,
+        records_of: Callable[[Applied | PostingRefused], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         """Apply a posting once, together with those of the same batch."""
-        return await self.write(PostOne(PostingRequest(posting, now, records_of)))
+        return await self.write(PostOne(PostingRequest(posting, now, records_of, ceiling)))
 
     async def record_outcome(
         self,
@@ -151,9 +157,13 @@ class SqliteStore:
         outcome: Applied | PostingRefused,
         records_of: Callable[[Applied | PostingRefused], RecordsT],
         now: datetime,
+        *,
+        limited: bool = False,
     ) -> RecordsT:
         """Store the operator's wallet's outcome of a posting."""
-        return await self.write(lambda db: ledger.record_outcome(db, posting, outcome, records_of, now))
+        return await self.write(
+            lambda db: ledger.record_outcome(db, posting, outcome, records_of, now, limited=limited)
+        )
 
     async def discrepancies(self) -> Sequence[Discrepancy]:
         """What an audit of the books finds, on a separate thread and connection: other reads do not wait for it."""

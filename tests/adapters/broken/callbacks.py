@@ -4,6 +4,7 @@ import hmac
 import re
 from dataclasses import replace
 from decimal import Decimal
+from urllib.parse import parse_qs, urlencode
 
 from adapters.conformance.callbacks import CREDITED
 from adapters.contract import (
@@ -57,6 +58,15 @@ def _takes_any_number(account: _Account, request: HttpRequest) -> Result:
     amount = Decimal("NaN") if b"won=NaN" in request.body else None
     result = decode_paid(account, replace(request, body=request.body.replace(b"won=NaN", b"won=0")))
     return result if amount is None else replace(result, amount=amount)
+
+
+def _takes_invisible_slips(account: _Account, request: HttpRequest) -> Result:
+    fields = parse_qs(request.body.decode())
+    plain = (
+        request.body.replace(urlencode({"slip": fields["slip"][0]}).encode(), b"slip=s") if "slip" in fields else b""
+    )
+    result = decode_paid(account, replace(request, body=plain or request.body))
+    return replace(result, reference=fields["slip"][0]) if plain else result
 
 
 def _reads_money_as_float(account: _Account, request: HttpRequest) -> Result:
@@ -113,6 +123,12 @@ def _forgets_the_slip(account: _Account, answer: CallbackAnswer) -> HttpReply:
 
 
 BROKEN = (
+    Broken(
+        "takes_invisible_slips",
+        with_callback("paid", decode=_takes_invisible_slips),
+        "references_are_visible",
+        "in slip is accepted as a reference",
+    ),
     Broken(
         "accepts_everything",
         with_callback("left", verify=_accepts_everything),

@@ -218,6 +218,7 @@ _INFO = json.dumps(INFO)
         (f'{{"info":{_INFO},"more":1 }}', Outcome.CLOSED),
         (f'{{"info":{_INFO},', RefusalKind.MALFORMED),
         (f'{{"info":{_INFO},,}}', RefusalKind.MALFORMED),
+        (f'{{"info":{_INFO},"more":[{"1," * 2000}1]}}', RefusalKind.MALFORMED),
         (f'{{"info":{_INFO},"more":1,}}', RefusalKind.MALFORMED),
         (f'{{"info":{_INFO},}},', RefusalKind.MALFORMED),
         (f'{{"info":{_INFO[:-1]},}}}}', RefusalKind.MALFORMED),

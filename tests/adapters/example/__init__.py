@@ -49,6 +49,7 @@ from adapters.contract import (
     SensitiveFields,
     SessionExpired,
     Unsupported,
+    is_reference,
 )
 
 FORM = "application/x-www-form-urlencoded"
@@ -67,6 +68,7 @@ FAULTS = {
     CallbackFault.FIELD_MISSING: "missing",
     CallbackFault.FIELD_MALFORMED: "odd",
     CallbackFault.AMOUNT_INVALID: "sum",
+    CallbackFault.AMOUNT_ABOVE_LIMIT: "too-much",
     CallbackFault.REFERENCE_REUSED: "twice",
     CallbackFault.ACCOUNT_UNKNOWN: "who",
     CallbackFault.CURRENCY_MISMATCH: "coin",
@@ -184,6 +186,8 @@ def decode_paid(account: Account[Settings], request: HttpRequest) -> Result:
     slip, player, coin, won, game_round, game = _required(fields, "slip", "player", "coin", "won", "round", "game")
     if not re.fullmatch(r"(0|[1-9][0-9]*)(\.[0-9]{1,18})?", won) or len(won.replace(".", "")) > 32:
         raise CallbackRefused(CallbackFault.AMOUNT_INVALID, "No sum.", field="won", readable=_readable(fields))
+    if not is_reference(slip):
+        raise CallbackRefused(CallbackFault.FIELD_MALFORMED, "No slip.", field="slip", readable=_readable(fields))
     return Result(slip, player, coin, Decimal(won), game_round, game)
 
 

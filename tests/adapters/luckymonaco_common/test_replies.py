@@ -17,6 +17,7 @@ CODES = {
     CallbackFault.FIELD_MISSING: 64,
     CallbackFault.FIELD_MALFORMED: 57,
     CallbackFault.AMOUNT_INVALID: 59,
+    CallbackFault.AMOUNT_ABOVE_LIMIT: 999,
     CallbackFault.REFERENCE_REUSED: 999,
     CallbackFault.ACCOUNT_UNKNOWN: 62,
     CallbackFault.CURRENCY_MISMATCH: 52,

@@ -153,14 +153,17 @@ def test_without_a_usable_answer_it_tries_ten_times(reply: HttpReply | None) -> 
     assert _tries(WIN, lambda _: reply) == 10
 
 
-@pytest.mark.parametrize("fault", [fault for fault in CallbackFault if fault is not CallbackFault.REFERENCE_REUSED])
+FINAL = (CallbackFault.REFERENCE_REUSED, CallbackFault.AMOUNT_ABOVE_LIMIT)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in CallbackFault if fault not in FINAL])
 def test_refused_it_tries_three_times(fault: CallbackFault) -> None:
     """An error answer is tried again, three times in all."""
     assert _tries(WIN, lambda _: _answered(Rejected(fault))) == 3
     assert _tries(Expire("s-1"), lambda _: _answered(Rejected(fault))) == 3
 
 
-@pytest.mark.parametrize("reply", [_answered(Rejected(CallbackFault.REFERENCE_REUSED)), _json(error="15"), CREDITED])
+@pytest.mark.parametrize("reply", [*(_answered(Rejected(fault)) for fault in FINAL), _json(error="15"), CREDITED])
 def test_a_final_answer_settles_it(reply: HttpReply) -> None:
     """15, 999 and success are not tried again."""
     assert _tries(WIN, lambda _: reply) == 1

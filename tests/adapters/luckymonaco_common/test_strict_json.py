@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.luckymonaco_common.strict_json import MAX_DEPTH, Json, NotStrictJson, Number, read_object
+from adapters.json_bounds import MAX_DEPTH
+from adapters.luckymonaco_common.strict_json import Json, NotStrictJson, Number, read_object
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 _VALUES = st.recursive(

@@ -30,8 +30,10 @@ from gateway.callbacks.sources import Network
 from gateway.masking.mask import Mask
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Store
+from gateway.store.ceilings import Ceiling
 from gateway.store.factory import open_store
-from gateway.store.models import Balance, Event, EventFilter, EventType, Exchange, ItemFilter, ReconciliationItem
+from gateway.store.models import Balance, Event, EventFilter, EventType, Exchange
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.metrics import Metrics
 from gateway.wallet.base import Wallet
@@ -67,10 +69,11 @@ def provider(
     keys: Iterable[str],
     mask: type[Mask] = Mask,
     token: Secret | None = OUR_TOKEN,
+    ceilings: Mapping[str, Ceiling] = MappingProxyType({}),
     **settings: Any,
 ) -> CallbackProvider:
     account = Account(name, adapter.settings(**{"secure_login": "partner-1", **settings}), token)
-    return CallbackProvider(adapter, account, mask(adapter.masked, (Secret(TOKEN), *map(Secret, keys))))
+    return CallbackProvider(adapter, account, mask(adapter.masked, (Secret(TOKEN), *map(Secret, keys))), ceilings)
 
 
 def altered(adapter: Adapter[Any], **parts: Any) -> Adapter[Any]:
@@ -212,6 +215,9 @@ class HarnessOptions:
     token: Secret | None = OUR_TOKEN
     secure_login: str = "partner-1"
     verify_token: bool = False
+    require_secure_login: bool = False
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict)
+    """Of the LuckyMonaco account."""
     kyren: bool = True
     """Whether the Kyren account is configured."""
     body_limit: int = BODY_LIMIT
@@ -233,8 +239,16 @@ async def open_harness(folder: Path, options: HarnessOptions | None = None) -> A
         MONACO.provider: AccessRule(tuple(map(Secret, monaco_keys)), options.sources),
         KYREN_EU.provider: AccessRule((Secret(KYREN_KEY),)),
     }
-    settings = {"secure_login": options.secure_login, "verify_token": options.verify_token}
-    providers = [provider(MONACO.provider, options.adapter, monaco_keys, options.mask, options.token, **settings)]
+    settings = {
+        "secure_login": options.secure_login,
+        "verify_token": options.verify_token,
+        "require_secure_login": options.require_secure_login,
+    }
+    providers = [
+        provider(
+            MONACO.provider, options.adapter, monaco_keys, options.mask, options.token, options.ceilings, **settings
+        )
+    ]
     if options.kyren:
         providers.append(provider(KYREN_EU.provider, KYREN, (KYREN_KEY,)))
     wallet = options.wallet(store)

@@ -27,6 +27,7 @@ from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.callbacks.sources import Address
 from gateway.masking.mask import Mask
 from gateway.store.base import RecordsT
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import EventType
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
@@ -58,13 +59,17 @@ class FailingWallet(BuiltinWallet):
         self.resume = asyncio.Event()
 
     async def credit(
-        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+        self,
+        provider: str,
+        result: Result,
+        records_of: Callable[[datetime, PostingOutcome], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         self.called.set()
         await self.resume.wait()
         if self.error is not None:
             raise self.error
-        return await super().credit(provider, result, records_of)
+        return await super().credit(provider, result, records_of, ceiling)
 
 
 async def assert_nothing_happened(harness: CallbackHarness) -> None:

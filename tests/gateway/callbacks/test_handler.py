@@ -2,6 +2,7 @@
 
 import logging
 import re
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn
@@ -195,6 +196,28 @@ async def test_callbacks_are_counted_by_verdict(tmp_path: Path) -> None:
     ]
 
 
+SENT_AT = datetime.fromtimestamp(1482429190, UTC) + timedelta(milliseconds=374)
+"""The timestamp of the example."""
+
+
+@pytest.mark.parametrize("ahead_s", [0, 100])
+async def test_the_age_of_a_credited_result_is_measured(tmp_path: Path, ahead_s: int) -> None:
+    """Once for each credit: the time since its timestamp; 0 where that is ahead, and nothing where it is no time."""
+    metrics = Metrics()
+    sent_at = datetime.now(UTC) - timedelta(seconds=100 - 2 * ahead_s)
+    async with open_harness(tmp_path, HarnessOptions(metrics=metrics)) as harness:
+        await harness.open_account()
+        for reference, timestamp in (("r1", str(int(sent_at.timestamp() * 1000))), ("r2", "9" * 40), ("r3", "soon")):
+            for _ in range(2):
+                body = {**RESULT, "reference": reference, "timestamp": timestamp}
+                assert (await harness.deliver(MONACO.path("Result"), body)).json["error"] == 0
+    exposed = metrics.render()[0].decode()
+    assert 'session_gateway_result_age_seconds_count{provider="monaco"} 1.0' in exposed
+    (age,) = re.findall(r'session_gateway_result_age_seconds_sum{provider="monaco"} (.*)', exposed)
+    assert (float(age) == 0) == (ahead_s > 0)
+    assert float(age) < 1000
+
+
 async def test_a_callback_is_one_line_in_the_log(harness: CallbackHarness) -> None:
     """The log line of a callback has its journal id, provider, path, peer, verdict, reference, error and duration."""
     await harness.open_account()
@@ -204,6 +227,7 @@ async def test_a_callback_is_one_line_in_the_log(harness: CallbackHarness) -> No
     (line,) = reply
     (kept,) = await harness.journal()
     assert line.pop("duration_ms") > 0
+    assert line.pop("age_s") == round((kept.started_at - SENT_AT).total_seconds(), 3)
     assert line == {
         "event": "callback",
         "log_level": "info",

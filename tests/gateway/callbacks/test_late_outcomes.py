@@ -12,6 +12,7 @@ import asyncpg
 
 from adapters.contract import Result
 from gateway.store.base import RecordsT
+from gateway.store.ceilings import Ceiling
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
@@ -30,14 +31,18 @@ class SlowWallet(BuiltinWallet):
         self._answered = answered
 
     async def credit(
-        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+        self,
+        provider: str,
+        result: Result,
+        records_of: Callable[[datetime, PostingOutcome], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         def slow(ended_at: datetime, outcome: PostingOutcome) -> RecordsT:
             made = records_of(ended_at, outcome)
             assert self._answered.wait(10)  # on the writer's thread
             return made
 
-        return await super().credit(provider, result, slow)
+        return await super().credit(provider, result, slow, ceiling)
 
 
 async def assert_two_lines(harness: CallbackHarness, detail: str) -> None:

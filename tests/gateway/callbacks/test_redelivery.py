@@ -14,6 +14,7 @@ from adapters.contract import Account, CallbackFault, CallbackRefused, HttpReque
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.routing import routes_of
 from gateway.store.base import RecordsT
+from gateway.store.ceilings import Ceiling
 from gateway.store.models import THE_GATEWAY, EventType, Redelivery
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.builtin import BuiltinWallet
@@ -186,10 +187,14 @@ class SlowWallet(BuiltinWallet):
     resume: asyncio.Event
 
     async def credit(
-        self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+        self,
+        provider: str,
+        result: Result,
+        records_of: Callable[[datetime, PostingOutcome], RecordsT],
+        ceiling: Ceiling | None = None,
     ) -> RecordsT:
         await self.resume.wait()
-        return await super().credit(provider, result, records_of)
+        return await super().credit(provider, result, records_of, ceiling)
 
 
 async def test_a_redelivery_has_a_time_limit(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import structlog
 
 from adapters.contract import Result
 from gateway.store.base import RecordsT, Store
-from gateway.store.models import ItemFilter, ReconciliationKind
+from gateway.store.ceilings import Ceiling
+from gateway.store.reconciliation import ItemFilter, ReconciliationKind
 from gateway.wallet.base import PostingOutcome
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import RemoteWallet
@@ -206,14 +207,18 @@ async def test_a_bug_before_the_store_is_998_and_the_next_delivery_is_credited(t
         fixed = False
 
         async def credit(
-            self, provider: str, result: Result, records_of: Callable[[datetime, PostingOutcome], RecordsT]
+            self,
+            provider: str,
+            result: Result,
+            records_of: Callable[[datetime, PostingOutcome], RecordsT],
+            ceiling: Ceiling | None = None,
         ) -> RecordsT:
             def broken(ended_at: datetime, outcome: PostingOutcome) -> RecordsT:
                 if not self.fixed:
                     raise LookupError
                 return records_of(ended_at, outcome)
 
-            return await super().credit(provider, result, broken)
+            return await super().credit(provider, result, broken, ceiling)
 
     async with scripted_wallet() as scripted:
 

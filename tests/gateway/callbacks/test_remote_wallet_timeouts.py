@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from gateway.callbacks.handler import TIME_LIMIT_S
-from gateway.store.models import ReconciliationKind
+from gateway.store.reconciliation import ReconciliationKind
 from gateway.v1 import wallet_service_pb2 as pb
 from gateway.wallet.remote import CREDIT_TIMEOUT_S
 from tests.gateway.callbacks.harness import (

@@ -1,6 +1,7 @@
 """The Result column of the callback table in the design, over HTTP."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.gateway.callbacks.harness import (
     UNREADABLE,
     CallbackEndpoint,
     CallbackHarness,
+    HarnessOptions,
+    open_harness,
 )
 from tests.support.results import RESULT
 
@@ -208,6 +211,7 @@ async def test_an_unreadable_body_is_57(harness: CallbackHarness, endpoint: Call
         ({"gameId": "x" * 256}, "gameId"),
         ({"roundId": "5103188801"}, "roundId"),
         ({"amount": [10]}, "amount"),
+        ({"promoWinAmount": 1, "promoWinReference": "prize\u200b"}, "promoWinReference"),
     ],
 )
 async def test_a_malformed_field_is_57(
@@ -245,6 +249,42 @@ async def test_wrong_credentials_are_quarantined(harness: CallbackHarness, endpo
     assert not await harness.events()
     assert await harness.cash() == Decimal(100)
     assert (await harness.deliver(endpoint.path("Result"), changed(secureLogin="partner-1"))).json["error"] == 0
+
+
+@pytest.mark.parametrize("reference", [" ref", "ref ", "r\u200bef", "ref\u202e", "\ufeffref", "ref\u2029"])
+async def test_an_invisible_reference_is_57(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, reference: str
+) -> None:
+    """A reference that looks like another one is malformed, and its item has it as it came."""
+    await harness.open_account()
+    reply = await harness.deliver(endpoint.path("Result"), changed(reference=reference))
+    assert reply.json == {"error": 57, "description": "Invalid parameter 'reference'"}
+    (item,) = await harness.items()
+    assert (item.fault, item.field, item.reference) == ("FIELD_MALFORMED", "reference", reference)
+    assert await harness.cash() == Decimal(100)
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 1024 * 1024 - 64])
+async def test_a_body_of_many_values_is_57(harness: CallbackHarness, endpoint: CallbackEndpoint, size: int) -> None:
+    """It is refused before its values are read."""
+    body = b'{"roundDetails":[' + b"1," * (size // 2) + b"1]}"
+    reply = await harness.deliver(endpoint.path("Result"), body)
+    assert (reply.status, reply.json) == (200, UNREADABLE)
+    assert "more than 2000 values" in (await harness.only_line("UNREADABLE")).detail
+
+
+async def test_a_required_secure_login_is_refused_where_it_is_absent(tmp_path: Path) -> None:
+    """With require_secure_login a callback without it is 54, as with a wrong one; with it, it is accepted."""
+    wrong = {"error": 54, "description": "Wrong secureLogin"}
+    async with open_harness(tmp_path, HarnessOptions(require_secure_login=True)) as harness:
+        await harness.open_account()
+        for operation, body in (("Result", RESULT), ("SessionExpired", EXPIRED)):
+            for login in ({}, {"secureLogin": None}, {"secureLogin": ""}, {"secureLogin": "partner-2"}):
+                assert (await harness.deliver(MONACO.path(operation), {**body, **login})).json == wrong
+            assert (await harness.deliver(MONACO.path(operation), {**body, "secureLogin": "partner-1"})).json[
+                "error"
+            ] == 0
+        assert await harness.cash() == Decimal(110)
 
 
 async def test_a_promotional_prize_is_a_second_credit(harness: CallbackHarness, endpoint: CallbackEndpoint) -> None:

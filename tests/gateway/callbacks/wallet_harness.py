@@ -1,14 +1,16 @@
 """A callback harness whose Results a remote wallet credits: a real gRPC server that each test scripts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gateway.callbacks.handler import TIME_LIMIT_S
 from gateway.store.base import Store
+from gateway.store.ceilings import Ceiling
 from gateway.wallet.channel import WalletAddress
 from gateway.wallet.remote import RemoteWallet
 from tests.gateway.callbacks.harness import MONACO, CallbackHarness, HarnessOptions, clock, open_harness
@@ -40,7 +42,12 @@ class WalletHarness:
 
 @asynccontextmanager
 async def open_wallet_harness(
-    folder: Path, *, url: str = "", time_limit_s: float = TIME_LIMIT_S, **wallet_limits: Any
+    folder: Path,
+    *,
+    url: str = "",
+    time_limit_s: float = TIME_LIMIT_S,
+    ceilings: Mapping[str, Ceiling] = MappingProxyType({}),
+    **wallet_limits: Any,
 ) -> AsyncIterator[WalletHarness]:
     """A harness on SQLite, or on the engine of `url`. Limits that are not given are the defaults."""
     async with scripted_wallet() as scripted:
@@ -48,6 +55,6 @@ async def open_wallet_harness(
         def wallet(store: Store) -> RemoteWallet:
             return RemoteWallet(WalletAddress(scripted.target), store, clock, **wallet_limits)
 
-        options = HarnessOptions(url=url, wallet=wallet, time_limit_s=time_limit_s, busy_seconds=60)
+        options = HarnessOptions(url=url, wallet=wallet, time_limit_s=time_limit_s, busy_seconds=60, ceilings=ceilings)
         async with open_harness(folder, options) as callbacks:
             yield WalletHarness(callbacks, scripted)

@@ -91,6 +91,7 @@ adapter = "acme"
 base_url = "https://acme.example"
 token = { env = "TOKEN" }
 callback_keys = [{ file = "key" }]
+max_amount = { USD = "1000" }
 signing = { env = "SIGNING" }
 [providers.old]
 retired = true

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.outbound.retry import RetryBudget
 from gateway.sessions import close_execution
 from gateway.store.base import StoreUnavailable
-from gateway.store.models import ItemFilter
+from gateway.store.reconciliation import ItemFilter
 from gateway.v1 import session_service_pb2 as pb
 from tests.gateway.sessions.harness import REFUSED, THREE_ATTEMPTS, CloseHarness, close_harness, close_request
 from tests.support.gateway import family_table, running_gateway

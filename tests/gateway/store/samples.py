@@ -21,14 +21,12 @@ from gateway.store.models import (
     EventFilter,
     EventType,
     Exchange,
-    ItemFilter,
     Message,
     Posting,
     PostingRefused,
-    ReconciliationItem,
-    ReconciliationKind,
     Target,
 )
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind
 
 NOW = datetime(2026, 11, 21, 12, 30, 0, 123456, tzinfo=UTC)
 

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.store.base import Store
-from gateway.store.models import THE_GATEWAY, Actor, Direction, ItemFilter, ProviderState, Redelivery
+from gateway.store.models import THE_GATEWAY, Actor, Direction, ProviderState, Redelivery
+from gateway.store.reconciliation import ItemFilter
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, exchange, item, outbound, target
 from tests.support.actors import ADA, BOB

@@ -7,7 +7,8 @@ import pytest
 
 from adapters.contract import Certainty, Outcome, ProviderAnswer
 from gateway.store.base import ContentDiffers, Store
-from gateway.store.models import THE_GATEWAY, CloseRecord, EventType, ItemFilter, ReconciliationKind, Resolution
+from gateway.store.models import THE_GATEWAY, CloseRecord, EventType
+from gateway.store.reconciliation import ItemFilter, ReconciliationKind, Resolution
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import (
     NOW,

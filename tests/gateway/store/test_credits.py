@@ -16,8 +16,8 @@ from gateway.store.models import (
     Posting,
     PostingFault,
     PostingRefused,
-    ReconciliationKind,
 )
+from gateway.store.reconciliation import ReconciliationKind
 from tests.gateway.store.samples import (
     NOW,
     RecordsOf,

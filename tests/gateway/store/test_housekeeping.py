@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from gateway.store import housekeeping
 from gateway.store.base import Store, StoreUnavailable
 from gateway.store.housekeeping import ABANDONED_AFTER, Housekeeping
-from gateway.store.models import Applied, Exchange, Message, ReconciliationKind
+from gateway.store.models import Applied, Exchange, Message
+from gateway.store.reconciliation import ReconciliationKind
 from tests.gateway.store.samples import (
     NOW,
     deliver,

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from gateway.store.base import AlreadyResolved, Store
-from gateway.store.models import Actor, ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
+from gateway.store.models import Actor
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind, Resolution
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, published_events
 from tests.support.actors import ADA, BOB
 

@@ -8,8 +8,9 @@ from msgspec import structs
 
 from adapters.contract import Certainty
 from gateway.store.base import PageTokenUnknown, Store
-from gateway.store.models import Direction, EventType, Exchange, ItemFilter, Message, Redelivery
+from gateway.store.models import Direction, EventType, Exchange, Message, Redelivery
 from gateway.store.paging import encode
+from gateway.store.reconciliation import ItemFilter
 from tests.gateway.store.conftest import Database
 from tests.gateway.store.samples import NOW, event, exchange, item, open_items, published_events
 from tests.support.actors import ADA

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.store.base import PostingRecords
+from gateway.store.exact import normalize
 from gateway.store.models import (
     Applied,
     Credit,
@@ -21,16 +22,7 @@ from gateway.store.models import (
     PostingFault,
     PostingRefused,
 )
-from gateway.store.posting import (
-    Entries,
-    LedgerSnapshot,
-    Posted,
-    PostingRequest,
-    first_difference,
-    lock_set,
-    normalize,
-    post,
-)
+from gateway.store.posting import Entries, LedgerSnapshot, Posted, PostingRequest, first_difference, lock_set, post
 from gateway.store.sqlite.codecs import money_text
 from tests.gateway.store.samples import NOW, RecordsOf, event, exchange, posting, records, records_of
 

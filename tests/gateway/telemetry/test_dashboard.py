@@ -18,6 +18,7 @@ DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_te
 
 NOT_SHOWN = {
     "process_virtual_memory_bytes": "means nothing for a process that maps files; resident memory has a panel",
+    "session_gateway_result_age_seconds": "is looked up where a provider's deliveries are late; clocks differ",
     "process_start_time_seconds": "is for alerts on restarts",
     "session_gateway_callback_key_uses": "is read once, while a key is rotated",
 }

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from adapters.contract import Result
-from gateway.store.models import Event, EventFilter, ItemFilter, ReconciliationItem
+from gateway.store.models import Event, EventFilter
+from gateway.store.reconciliation import ItemFilter, ReconciliationItem
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.channel import ClientPem, WalletAddress

@@ -18,10 +18,10 @@ from gateway.store.models import (
     Direction,
     EventFilter,
     EventType,
-    ItemFilter,
     PostingFault,
     PostingRefused,
 )
+from gateway.store.reconciliation import ItemFilter
 from gateway.store.sqlite import SqliteStore
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet

@@ -1,11 +1,12 @@
 """A Result's posting, and its records."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from msgspec import structs
 
-from gateway.store.models import Applied, EventType, Posting, PostingFault, PostingRefused
+from gateway.store.models import AboveCeiling, Applied, EventType, Posting, PostingFault, PostingRefused
 from gateway.wallet import records
 from tests.gateway.wallet.journal import NOW, PRIZE, RESULT, exchange
 
@@ -55,14 +56,19 @@ def test_a_refused_result_has_an_item_and_an_event() -> None:
     assert (made.event.user_id, made.event.reference) == ("421", RESULT.reference)
 
 
+ABOVE = PostingFault.AMOUNT_ABOVE_LIMIT
+
+
 @pytest.mark.parametrize("fault", PostingFault)
 def test_every_refusal_says_what_to_do(fault: PostingFault) -> None:
     """What an operator reads must name what is at fault, whatever it is."""
-    said = records.explain(replace(RESULT, user_id="{x}"), PostingRefused(fault, "round_id"))
+    above = AboveCeiling("max_amount", Decimal(10), Decimal("10.5")) if fault is ABOVE else None
+    said = records.explain(replace(RESULT, user_id="{x}"), PostingRefused(fault, "round_id", above))
     wanted = {
         PostingFault.ACCOUNT_UNKNOWN: ("{x}", "open one"),
         PostingFault.CURRENCY_MISMATCH: ("{x}", "USD", "open one"),
         PostingFault.REFERENCE_REUSED: (RESULT.reference, "round_id", "journal"),
+        ABOVE: ("10.5 USD", "max_amount of 10 USD", "redeliver"),
         PostingFault.FIELD_INVALID: (RESULT.reference, "round_id", "fix"),
     }
     assert all(word in said for word in wanted[fault])

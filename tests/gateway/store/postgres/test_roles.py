@@ -15,6 +15,7 @@ import pytest
 from adapters.contract import Certainty
 from gateway.store import factory
 from gateway.store.base import StoreUnavailable
+from gateway.store.ceilings import Ceiling
 from gateway.store.migration_files import Migration, SchemaVersions, migrations
 from gateway.store.models import Applied, EventType, ProviderState
 from gateway.store.postgres import PostgresStore
@@ -34,6 +35,7 @@ from tests.gateway.store.samples import (
     posting,
     published_events,
     records,
+    records_of,
     settled,
     target,
     unknown_close,
@@ -89,6 +91,14 @@ async def exercise(store: PostgresStore) -> None:
             posting("theirs"), Applied("t-1", "EUR", Decimal(0), replayed=False), records(exchange()), NOW
         )
         await deliver(store, posting("open", currency="USD", user_id="nobody"))
+        hourly = Ceiling(max_amount_per_h=Decimal(1000))
+        for reference in ("counted", "counted too"):
+            await store.apply(posting(reference), NOW, records_of(posting(reference)), hourly)
+        for _ in range(2):
+            assert await store.admit(posting("asked"), hourly, NOW) is None
+        await store.record_outcome(
+            posting("asked"), Applied("t-2", "EUR", Decimal(0), replayed=False), records(exchange()), NOW, limited=True
+        )
         for request_id in ("one", "two", "three"):
             await store.begin_close(request_id, target(), NOW)
         await store.settle_close("one", settled(), outbound(request_id="one"), event(EventType.SESSION_CLOSED))
@@ -134,6 +144,8 @@ async def test_the_documented_grants_are_no_more_than_that(limited: Limited) -> 
         tables = [row[0] for row in await db.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
         for table in tables:
             assert await db.fetchval("SELECT has_table_privilege($1, 'SELECT')", table), table
+            if table == "ceiling_admissions":  # its rows are removed when the wallet has answered
+                continue
             for statement in ("DELETE FROM {}", "TRUNCATE {}", "DROP TABLE {}", "ALTER TABLE {} ADD COLUMN more text"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await db.execute(statement.format(table))
