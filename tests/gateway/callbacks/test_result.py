@@ -264,7 +264,7 @@ async def test_an_invisible_reference_is_57(
     assert await harness.cash() == Decimal(100)
 
 
-@pytest.mark.parametrize("size", [64 * 1024, 1024 * 1024 - 64])
+@pytest.mark.parametrize("size", [8 * 1024, 60 * 1024])
 async def test_a_body_of_many_values_is_57(harness: CallbackHarness, endpoint: CallbackEndpoint, size: int) -> None:
     """It is refused before its values are read."""
     body = b'{"roundDetails":[' + b"1," * (size // 2) + b"1]}"

@@ -23,6 +23,7 @@ def write(folder: Path, ends: datetime, begins: datetime | None = None) -> None:
     """A certificate of the listeners that is valid until then."""
     issued = trustme.CA().issue_cert("127.0.0.1", not_after=ends, not_before=begins)
     issued.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "key.pem").chmod(0o600)
     issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
 
 

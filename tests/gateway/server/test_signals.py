@@ -62,7 +62,7 @@ async def test_sighup_during_a_start_reloads_after_it(
 async def test_sighup_while_the_configuration_is_read_is_pending(tmp_path: Path) -> None:
     """SIGHUP before the event loop runs stays pending, and reloads the configuration after the start."""
     pipe = tmp_path / "token"
-    os.mkfifo(pipe)
+    os.mkfifo(pipe, 0o600)
     table = family_table("lucky", "luckymonaco", "http://127.0.0.1:1", token='{ file = "token" }')
     async with started(configuration(tmp_path, table), "serve") as process:
         writing = await open_for_writing(pipe)

@@ -13,7 +13,7 @@ from tests.support.configured import GOOD_PROVIDER, KEY, read
     [
         ("postgresql://gateway:hunter%2F22@db.example/gateway", {"hunter/22", "hunter%2F22"}),
         ("postgresql://db.example/gateway?user=gateway&password=hunter22", {"hunter22"}),
-        ("postgresql://db.example/gateway?sslpassword=key%20pass", {"key pass", "key%20pass"}),
+        ("postgresql://db.example/gateway?user=gateway&password=key%20pass", {"key pass", "key%20pass"}),
         ("postgresql://gateway@db.example/gateway", set()),
         ("sqlite:///gateway.db", set()),
     ],

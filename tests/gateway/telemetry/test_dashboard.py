@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from prometheus_client.metrics_core import Metric
 
 from tests.gateway.telemetry.harness import telemetry_harness
 from tests.gateway.telemetry.promql import Matcher, parse
+from tests.support.gateway import provider_table
 
 DOCS = Path(__file__).parents[3] / "docs"
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_text())
@@ -19,6 +21,7 @@ DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_te
 NOT_SHOWN = {
     "process_virtual_memory_bytes": "means nothing for a process that maps files; resident memory has a panel",
     "session_gateway_result_age_seconds": "is looked up where a provider's deliveries are late; clocks differ",
+    "session_gateway_certificate_not_after_seconds": "is for an alert, weeks before",
     "process_start_time_seconds": "is for alerts on restarts",
     "session_gateway_callback_key_uses": "is read once, while a key is rotated",
 }
@@ -45,7 +48,11 @@ def alerts() -> list[str]:
 @pytest.fixture(scope="module")
 async def exposition(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
     """The metrics of a gateway after traffic."""
-    async with telemetry_harness(tmp_path_factory.mktemp("telemetry")) as harness:
+    folder = tmp_path_factory.mktemp("telemetry")
+    trustme.CA().cert_pem.write_to_path(folder / "ca.pem")
+    login, tls = '"partner-1"', '{ ca = "ca.pem" }'
+    secured = provider_table("secured", "luckymonaco", "https://127.0.0.1:1", secure_login=login, tls=tls)
+    async with telemetry_harness(folder, secured) as harness:
         await harness.traffic()
         return await harness.exposition()
 

@@ -115,7 +115,7 @@ async def exercise(store: PostgresStore) -> None:
         assert await cash(store) > 0
         assert await store.find_close("one")
         assert await store.credit("acme", "theirs")
-        assert len((await store.credits_of("player-1")).entries) == 4
+        assert len((await store.credits_of("player-1")).entries) == 7
         assert await store.exchanges()
         await store.refused_callbacks()
         await store.money_providers()
