@@ -17,7 +17,7 @@ _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="large body")
 
 
 async def run_sized(size: int, work: Callable[[], T]) -> T:
-    """The result of work on so many bytes: at once for few, on a thread for many. Raises what the work raises."""
+    """The result of work on this many bytes: at once for few, on a thread for many. Raises what the work raises."""
     if size <= LARGE_BYTES:
         return work()
 

@@ -121,7 +121,7 @@ class Sent:
 
 
 def send(address: str, attack: Attack, total: int) -> Sent:
-    """Send so many bytes, on another connection whenever the server closes one or stops reading."""
+    """Send this many bytes, on another connection whenever the server closes one or stops reading."""
     sent = Sent()
     while sent.octets < total:
         sent.connections += 1
