@@ -21,7 +21,7 @@ class PlaceLimits:
 
     connections: int = 1000
     """In all."""
-    per_source: int = 100
+    per_source: int = 500
     """From one source (see `source_of`), without those that have sent an authenticated request."""
     trusted_proxies: NetworkSet = field(default_factory=NetworkSet)
     """Sources without a limit of their own, because all callers come through them."""

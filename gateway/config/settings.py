@@ -120,7 +120,7 @@ class CallbackSettings(msgspec.Struct, frozen=True):
     max_body_bytes: int = 64 * 1024
     max_connections: int = 1000
     """Concurrent connections. A further one replaces an unauthenticated or idle one; if all are busy, it is closed."""
-    max_connections_per_source: int = 100
+    max_connections_per_source: int = 500
     """Those of one source without an authenticated request. A source is an IPv4 address or an IPv6 /64. Trusted proxies
     have no such limit.
     """

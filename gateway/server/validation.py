@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from adapters.contract import Secret
 from adapters.registry import Registry
@@ -24,6 +24,7 @@ from gateway.server.wallets import calls_itself
 from gateway.store.base import StoreUnavailable
 from gateway.store.factory import describe, stored_money_providers, stored_wallet_kinds
 from gateway.store.models import WalletKind
+from gateway.store.postgres_url import split
 from gateway.telemetry import tracer_factory
 
 _PASSWORD_OPTIONS = frozenset({"password", "sslpassword"})
@@ -164,7 +165,7 @@ def secrets_of(settings: Settings, bindings: Mapping[str, ProviderBinding] | Non
 
 def _passwords(store_url: Secret) -> Iterator[Secret]:
     """The passwords in a store's url, before the host and among its options: decoded, and as they are written."""
-    parts = urlsplit(store_url.reveal())
+    parts = split(store_url.reveal())
     options = [option.partition("=") for option in parts.query.split("&")]
     for written in (parts.password, *(value for name, _, value in options if name in _PASSWORD_OPTIONS)):
         if written:

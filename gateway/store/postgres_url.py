@@ -121,6 +121,13 @@ class Address:
         return replace(self, tls=tls)
 
 
+def split(url: str) -> SplitResult:
+    """The parts of a url that may have several hosts. Raises ValueError."""
+    # Some releases of Python refuse brackets unless they enclose the only host: they are replaced meanwhile.
+    parts = urlsplit(url.translate({ord("["): "\ue000", ord("]"): "\ue001"}))
+    return parts._replace(netloc=parts.netloc.translate({0xE000: "[", 0xE001: "]"}))
+
+
 def parse(url: str) -> Address:
     """The address of a `postgresql://` or `postgres://` url, without files.
 
@@ -131,7 +138,7 @@ def parse(url: str) -> Address:
     if "#" in url:
         raise ValueError("the postgresql url holds a '#': write it as %23, also in the password")
     try:
-        parts = urlsplit(url)
+        parts = split(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ValueError(f"the postgresql url cannot be read: write {EXAMPLE}") from None

@@ -21,7 +21,7 @@ def test_limits_have_defaults(tmp_path: Path) -> None:
     assert grpc.max_connection_age_s is None
     callbacks = settings.callbacks
     assert (callbacks.max_connections, callbacks.receive_timeout_s, callbacks.max_body_bytes) == (1000, 5.0, 65536)
-    assert callbacks.max_connections_per_source == 100
+    assert callbacks.max_connections_per_source == 500
 
 
 def test_limits_are_read(tmp_path: Path) -> None:
