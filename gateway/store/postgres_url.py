@@ -125,6 +125,8 @@ def split(url: str) -> SplitResult:
     """The parts of a url that may have several hosts. Raises ValueError."""
     # Some releases of Python refuse brackets unless they enclose the only host: they are replaced meanwhile.
     parts = urlsplit(url.translate({ord("["): "\ue000", ord("]"): "\ue001"}))
+    if parts.netloc.count("\ue000") != parts.netloc.count("\ue001"):
+        raise ValueError("a bracket is missing")
     return parts._replace(netloc=parts.netloc.translate({0xE000: "[", 0xE001: "]"}))
 
 
