@@ -239,11 +239,11 @@ async def test_reflection_streams_are_bounded(monkeypatch: pytest.MonkeyPatch, l
     monkeypatch.setattr(reflection, limit, 1)
     async with bare() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
-        first, second = call(), call()
+        first = call()
         await first.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         assert await first.read()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await second.read()
+            await call().read()
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         first.cancel()
 
