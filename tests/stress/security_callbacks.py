@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from math import isfinite
 from pathlib import Path
 from time import monotonic
 
 import trustme
 import uvloop
 
+from tests.stress.figures import Figures, exactly, stated, timed
 from tests.stress.processes import ROOT, StressEnvironment, open_accounts, running
 from tests.stress.sending import CURRENCY, PROVIDER, USERS
 from tests.support.gateway import callback_key, family_table
@@ -49,9 +51,25 @@ class SiegeFigures:
 
     attack: Attack
     sent: int
+    credited: int
+    """Answered as credited."""
     in_time: int
-    """Answered as credited, within IN_TIME_S."""
+    """Those within IN_TIME_S."""
     worst_s: float
+
+    def figures(self) -> Figures:
+        """With what is required of them."""
+        return (
+            stated("attack", self.attack),
+            exactly("deliveries answered as credited", self.sent, self.credited),
+            timed(exactly("... within a second, its connection included", self.sent, self.in_time)),
+            stated("... the longest", f"{self.worst_s:.3g} s"),
+        )
+
+
+async def siege(environment: StressEnvironment, *, attack: Attack, **sizes: int) -> Figures:
+    """The figures of `besiege`, which takes the sizes."""
+    return (await besiege(environment, attack, **sizes)).figures()
 
 
 async def besiege(
@@ -102,7 +120,8 @@ async def _deliveries(address: str, attack: Attack, deliveries: int, seconds: fl
         await asyncio.sleep(max(0.0, began + seconds * number / deliveries - monotonic()))
         tasks.append(asyncio.create_task(_timed(_deliver(address, f"siege-{number}", tls))))
     took = await asyncio.gather(*tasks)
-    return SiegeFigures(attack, len(took), sum(each <= IN_TIME_S for each in took), max(took))
+    in_time = sum(each <= IN_TIME_S for each in took)
+    return SiegeFigures(attack, len(took), sum(map(isfinite, took)), in_time, max(took))
 
 
 async def _timed(delivery: Awaitable[bool]) -> float:

@@ -136,19 +136,23 @@ class Calling:
     metadata: tuple[tuple[str, str], ...] = field(default=())
 
     async def failure(self, method: Method, request: Any = None) -> RpcFailure | None:
-        """Call a method, a stream until it has begun. Returns how it failed."""
-        request = method.request() if request is None else request
-        path, encode = f"/gateway.v1.{method.name}", type(request).SerializeToString
+        """Call a method. Returns how it failed."""
         try:
-            if method.descriptor.server_streaming:
-                stream: Any = self.channel.unary_stream(path, encode)(request, metadata=self.metadata, timeout=30)
-                await stream.initial_metadata()
-                if stream.done():
-                    await stream.read()
-                stream.cancel()
-            else:
-                call: Any = self.channel.unary_unary(path, encode)
-                await call(request, metadata=self.metadata, timeout=30)
+            await self.call(method, request)
         except grpc.aio.AioRpcError as error:
             return failure_of(error)
         return None
+
+    async def call(self, method: Method, request: Any = None) -> None:
+        """Call a method, a stream until it has begun. Raises grpc.aio.AioRpcError."""
+        request = method.request() if request is None else request
+        path, encode = f"/gateway.v1.{method.name}", type(request).SerializeToString
+        if method.descriptor.server_streaming:
+            stream: Any = self.channel.unary_stream(path, encode)(request, metadata=self.metadata, timeout=30)
+            await stream.initial_metadata()
+            if stream.done():
+                await stream.read()
+            stream.cancel()
+        else:
+            call: Any = self.channel.unary_unary(path, encode)
+            await call(request, metadata=self.metadata, timeout=30)

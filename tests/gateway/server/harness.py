@@ -78,6 +78,7 @@ def issue(folder: Path, authority: trustme.CA) -> int:
     """Write another certificate for the listeners. Returns its serial number."""
     issued = authority.issue_cert("127.0.0.1")
     issued.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "key.pem").chmod(0o600)
     issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     decoded = ssl._ssl._test_decode_cert(str(folder / "cert.pem"))  # type: ignore[attr-defined] # the standard library's only way
     return int(decoded["serialNumber"], 16)
