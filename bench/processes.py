@@ -47,7 +47,8 @@ class Server:
 async def serving(name: str, folder: Path, *command: str, checkout: Path | None = None) -> AsyncIterator[Server]:
     """Start a Python program, and wait for its first line of output. Its log is in the folder.
 
-    Its modules come from `checkout`; None is this one. Raises RuntimeError if it does not start.
+    Its modules come from `checkout`; None is this one. Raises RuntimeError if it does not start. An error while it
+    serves gets a note with the end of its log.
     """
     with (folder / f"{name.replace(' ', '-')}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -58,7 +59,11 @@ async def serving(name: str, folder: Path, *command: str, checkout: Path | None 
         line = await asyncio.wait_for(process.stdout.readline(), STARTING_S)
         if not line:
             raise RuntimeError(f"{name} did not start: {_end_of(Path(log.name))}")
-        yield Server(name, process.pid, json.loads(line))
+        try:
+            yield Server(name, process.pid, json.loads(line))
+        except Exception as error:
+            error.add_note(f"The end of the log of {name}: {_end_of(Path(log.name))}")
+            raise
     finally:
         await _end(process)
 

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -87,14 +87,21 @@ async def cost(gateway: SizedGateway, drive: Drive, seconds: float) -> Cost:
 def _used(gateway: SizedGateway) -> tuple[float, float, float]:
     """Processor seconds of the gateway and of PostgreSQL, and bytes that the gateway had written to the disk."""
     written = Path(f"/proc/{gateway.server.pid}/io").read_text().partition("\nwrite_bytes: ")[2].partition("\n")[0]
-    database = sum(map(_cpu_seconds, _family(gateway.database_pid))) if gateway.database_pid else 0.0
+    database = family_cpu_s(gateway.database_pid) if gateway.database_pid else 0.0
     return gateway.server.processor_s(), database, float(written)
 
 
-def _family(pid: int) -> Sequence[int]:
-    """A process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
+def family_cpu_s(pid: int) -> float:
+    """Processor seconds of a process and its children, those that have ended included.
+
+    Raises FileNotFoundError if the process itself has ended.
+    """
+    while True:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        own = _cpu_seconds(pid)
+        # The seconds of a child that ends meanwhile, as a connection's does, move to the parent: all is read again.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return own + sum(_cpu_seconds(int(child)) for child in children)
 
 
 def _cpu_seconds(pid: int) -> float:

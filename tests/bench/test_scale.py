@@ -1,5 +1,7 @@
 """The rows that the benchmark fills in are those that a gateway would have stored."""
 
+import asyncio
+
 import pytest
 
 from bench import scale
@@ -26,3 +28,13 @@ async def test_what_is_filled_in_is_known_to_a_gateway(engine: str) -> None:
                 assert (after.transactions > before.transactions) == (name == scale.RESULT)
         after = await audit_kept(database.url)
     assert [each.field for each in after.discrepancies if each.field != "cash"] == []  # accounts are filled in empty
+
+
+async def test_children_may_end_while_their_time_is_read() -> None:
+    """PostgreSQL's processes end with their connections: the time of the others is read all the same."""
+    parent = await asyncio.create_subprocess_exec("/bin/sh", "-c", "while :; do /bin/true; done")
+    try:
+        assert all(scale.family_cpu_s(parent.pid) >= 0 for _ in range(2000))
+    finally:
+        parent.kill()
+        await parent.wait()
