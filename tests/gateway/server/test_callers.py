@@ -147,9 +147,11 @@ async def test_reflection_can_be_closed(tmp_path: Path, server: GrpcServerKind, 
     write_keys(tmp_path, FIRST)
     lines = f'server = "{server}"\nreflection = {str(enabled).lower()}'
     async with running_gateway(tmp_path, JWT, READER.format(["reader"]), grpc=lines) as running:
-        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        # Nothing is sent where it is closed: if the stream ends before a request is written, grpc.aio's client reports
+        # INTERNAL in place of the status that the server sent (grpc/grpc#36066).
+        asked = [reflection_pb2.ServerReflectionRequest(list_services="")] if enabled else []
         stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
-        answers: Any = stub.ServerReflectionInfo(asked)
+        answers: Any = stub.ServerReflectionInfo(iter(asked))
         if enabled:
             answer = await answers.read()
             assert "gateway.v1.SessionService" in {each.name for each in answer.list_services_response.service}
