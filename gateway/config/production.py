@@ -11,7 +11,7 @@ from gateway.config.problems import Problem
 from gateway.config.references import ReferencedSecret
 from gateway.config.secret_paths import secrets_by_path
 from gateway.config.settings import GrpcServerKind, Listen, ProviderSettings, Settings
-from gateway.store.postgres_url import SslMode, parse, split
+from gateway.store.postgres_url import SslMode, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,7 @@ def _anyone_allowed(deployment: Deployment) -> Iterator[Problem]:
 def _secrets_in_the_file(deployment: Deployment) -> Iterator[Problem]:
     settings = deployment.settings
     found = dict(secrets_by_path(settings))
-    url = split(settings.store.url.reveal())
-    if not url.password and "password=" not in url.query:
+    if settings.store.is_sqlite or not parse(settings.store.url.reveal()).password:
         found.pop("store.url")
     for name, of_adapter in deployment.adapter_settings.items():
         found.update(secrets_by_path(of_adapter, f"providers.{name}"))

@@ -129,6 +129,7 @@ def test_a_production_file_is_accepted(tmp_path: Path) -> None:
         ('{ file = "key" }', f'"{KEY}"', "providers.acme.callback_keys[0]"),
         ('{ env = "STORE" }', f'"{POSTGRES}?sslmode=verify-full"', "store.url"),
         ('{ env = "STORE" }', '"postgresql://127.0.0.1/gateway?password=pass"', "store.url"),
+        ('{ env = "STORE" }', '"postgresql://127.0.0.1/gateway?passw%6Frd=pass"', "store.url"),
         ('"info"', '"debug"', "log.level"),
         ("[log]", '[wallet]\ntarget = "wallet.example:443"\n[log]', "wallet.target"),
     ],
