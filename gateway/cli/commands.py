@@ -94,7 +94,7 @@ def check(
     settings, now = load_or_exit(config), datetime.now(UTC)
     certificates = validities(settings)
     try:
-        conflicts = (*unusable(certificates, now), *insecurities(settings))
+        conflicts = (*unusable(certificates, now), *insecurities(settings, config))
         checked = deployment(settings, validate(settings, conflicts=conflicts))
     except ConfigInvalid as invalid:
         exit_with_problems(config, invalid.problems)

@@ -39,7 +39,7 @@ def serve_gateway(config: Path, worker: str = "") -> None:
         settings = _load(config, worker)
         secrets = _configure_logs(settings)
         if not worker:  # a supervisor logs them once for all workers
-            log_insecurities(settings)
+            log_insecurities(settings, config)
         make = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
         reload_gateway = partial(reload, read=partial(_load, config, worker))
         _run(runner.run(make, reload=reload_gateway, supervised=bool(worker)))
@@ -50,7 +50,7 @@ def serve_workers(config: Path, workers: int) -> None:
     with _exit_on_failure("gateway", config):
         settings = _load(config)
         _configure_logs(settings)
-        log_insecurities(settings)
+        log_insecurities(settings, config)
         if settings.store.is_sqlite:
             raise typer.BadParameter(
                 "SQLite serves one process: set [store] url to a postgresql:// url, or omit --workers",
@@ -69,7 +69,7 @@ def serve_wallet(config: Path) -> None:
     with _exit_on_failure("wallet", config):
         settings = _load(config)
         _configure_logs(settings)
-        log_insecurities(settings)
+        log_insecurities(settings, config)
         _run(runner.run(partial(WalletServer, settings), reload=_ignore_reload))
 
 

@@ -6,18 +6,29 @@ from pathlib import Path
 
 from gateway.config.problems import Problem
 from gateway.config.references import ReferencedSecret
-from gateway.config.secret_paths import private_keys, secrets_by_path
+from gateway.config.secret_paths import private_keys, secrets_by_path, trusted_files
 from gateway.config.settings import Settings
 
 MIN_KEY_LENGTH = 32
 
-_FORBIDDEN = stat.S_IRWXO | stat.S_IWGRP
-"""A group may read: Kubernetes gives a secret to the gateway's user by the group of the volume, with mode 0440."""
+_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+_ACCESS = stat.S_IRWXO | stat.S_IWGRP
+"""Of a secret. A group may read: Kubernetes gives it to the gateway's user by the group of the volume, mode 0440."""
 
 
-def insecurities(settings: Settings) -> tuple[Problem, ...]:
-    """Callback keys that are too short, and files of secrets or private keys that others can access. Reads modes."""
-    return (*_short_keys(settings), *_exposed_files(settings))
+def insecurities(settings: Settings, config: Path | None = None) -> tuple[Problem, ...]:
+    """What is insecure in the settings, and in the modes of the files that they name and of `config`, their own file.
+
+    These are callback keys that are too short, files of secrets or private keys that others can access, and files that
+    say whom to trust and that others can write.
+    """
+    trusted = (*trusted_files(settings), *((("", config),) if config else ()))
+    return (
+        *_short_keys(settings),
+        *_exposed_files(settings),
+        *(problem for path, file in trusted for problem in _writable(path, file)),
+    )
 
 
 def _short_keys(settings: Settings) -> Iterator[Problem]:
@@ -40,13 +51,25 @@ def _exposed_files(settings: Settings) -> Iterator[Problem]:
 
 
 def _exposed(path: str, file: Path) -> Iterator[Problem]:
-    try:
-        mode = stat.S_IMODE(file.stat().st_mode)
-    except OSError:
-        return  # it was read a moment ago, and is replaced now
-    if mode & _FORBIDDEN:
+    if (mode := _mode(file)) & _ACCESS:
         yield Problem(
             path,
             f"the file {str(file)!a} has mode {mode:04o}: others can read or write the secret; "
             "give it to the gateway's user with mode 0600, or to its group with 0640 or 0440",
         )
+
+
+def _writable(path: str, file: Path) -> Iterator[Problem]:
+    if (mode := _mode(file)) & _WRITE:
+        yield Problem(
+            path,
+            f"the file {str(file)!a} has mode {mode:04o}: others can write it, and so decide whom the gateway trusts; "
+            "give it mode 0644 or 0600",
+        )
+
+
+def _mode(file: Path) -> int:
+    try:
+        return stat.S_IMODE(file.stat().st_mode)
+    except OSError:
+        return 0  # it was read a moment ago, and is replaced now

@@ -1,4 +1,4 @@
-"""Finds the secrets and the private keys in settings, with the paths of their keys."""
+"""Finds the secrets, the private keys and the trusted files in settings, with the paths of their keys."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -23,6 +23,12 @@ def secrets_by_path(value: object, path: str = "") -> Iterator[tuple[str, Secret
 def private_keys(value: object) -> Iterator[tuple[str, Path]]:
     """The file of every `tls.key` in settings, with the path of its key."""
     return ((place, leaf) for place, leaf in _leaves(value, "") if isinstance(leaf, Path) and place.endswith("tls.key"))
+
+
+def trusted_files(value: object) -> Iterator[tuple[str, Path]]:
+    """The files in settings that say whom to trust: authorities and public keys, with the paths of their keys."""
+    trusted = ("tls.ca", "tls.client_ca", "jwt.jwks_file")
+    return ((place, leaf) for place, leaf in _leaves(value, "") if isinstance(leaf, Path) and place.endswith(trusted))
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -33,9 +34,9 @@ async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
         logs.set_level(settings.log.level)
 
 
-def log_insecurities(settings: Settings) -> None:
+def log_insecurities(settings: Settings, config: Path | None = None) -> None:
     """Log what `check` would refuse as insecure, and what is served all the same."""
-    for problem in insecurities(settings):
+    for problem in insecurities(settings, config):
         log.warning("configuration insecure: check refuses it", path=problem.path, message=problem.message)
 
 

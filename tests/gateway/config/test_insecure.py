@@ -8,11 +8,18 @@ from gateway.config import insecurities
 from tests.support.configured import GOOD_PROVIDER, KEY, read
 
 CONFIGURATION = f"""
-[callbacks]
-tls = {{ cert = "cert.pem", key = "listener.pem" }}
+[grpc]
+tls = {{ cert = "cert.pem", key = "listener.pem", client_ca = "client-ca.pem" }}
+[callers.reader]
+certificate = "dns:reader.internal"
+roles = ["reader"]
+[jwt]
+issuer = "https://issuer.example"
+audience = "session-gateway"
+jwks_file = "jwks.json"
 [wallet]
 target = "wallet.example:443"
-tls = {{ cert = "cert.pem", key = "wallet.pem" }}
+tls = {{ ca = "wallet-ca.pem", cert = "cert.pem", key = "wallet.pem" }}
 [store]
 url = {{ file = "store-url" }}
 [providers.acme]
@@ -26,18 +33,24 @@ FILES = {
     "callback-key": "providers.acme.callback_keys[0]",
     "signing": "providers.acme.keys.new[0]",
     "store-url": "store.url",
-    "listener.pem": "callbacks.tls.key",
+    "listener.pem": "grpc.tls.key",
     "wallet.pem": "wallet.tls.key",
+}
+TRUSTED = {
+    "client-ca.pem": "grpc.tls.client_ca",
+    "wallet-ca.pem": "wallet.tls.ca",
+    "jwks.json": "jwt.jwks_file",
+    "gateway.toml": "",
 }
 
 
 def paths(folder: Path) -> list[str]:
-    return [problem.path for problem in insecurities(read(folder, CONFIGURATION))]
+    return [problem.path for problem in insecurities(read(folder, CONFIGURATION), folder / "gateway.toml")]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in (*FILES, "cert.pem"):
+    for name in (*FILES, *TRUSTED, "cert.pem"):
         (tmp_path / name).write_text("postgresql://db.example/gateway" if name == "store-url" else KEY)
         (tmp_path / name).chmod(0o600)
     (tmp_path / "cert.pem").chmod(0o644)
@@ -54,6 +67,17 @@ def test_a_file_that_others_can_access_is_refused(folder: Path, name: str) -> No
     for mode in (0o604, 0o602, 0o660, 0o644, 0o444):
         (folder / name).chmod(mode)
         assert paths(folder) == [FILES[name]]
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+def test_a_trusted_file_that_others_can_write_is_refused(folder: Path, name: str) -> None:
+    """Who can write public keys, authorities or the configuration can call as anyone. All may read them."""
+    for mode in (0o600, 0o644, 0o444):
+        (folder / name).chmod(mode)
+        assert paths(folder) == []
+    for mode in (0o664, 0o646, 0o602):
+        (folder / name).chmod(mode)
+        assert paths(folder) == [TRUSTED[name]]
 
 
 def test_a_link_is_as_safe_as_its_file(folder: Path) -> None:
