@@ -1,6 +1,7 @@
 """Printing, exit codes, and reading the configuration for a command."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,14 @@ EXIT_INVALID = 2
 """The arguments or the configuration are invalid."""
 EXIT_NOT_DONE = 3
 """The ledger could not be read or copied."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters and text direction marks: what others wrote must not control the terminal."""
+
+
+def printable(text: str) -> str:
+    """The text without what could control a terminal. Line breaks and tabs stay."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_line(text: str) -> None:

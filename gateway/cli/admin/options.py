@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin.target import ConnectionTarget, TargetError, TlsOptions, resolve_target
-from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
+from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error, printable
 from gateway.config import ConfigInvalid, GrpcSettings, load
 
 Config = Annotated[Path | None, typer.Option(help="The gateway's configuration file, for its gRPC address and TLS.")]
@@ -60,7 +60,7 @@ def on_gateway(command: Callable[..., None]) -> Callable[..., None]:
             with connect(resolved) as client:
                 command(client, Renderer(as_json=as_json), **options)
         except CallFailed as failed:
-            print_error(str(failed))
+            print_error(printable(str(failed)).replace("\n", " "))
             raise typer.Exit(EXIT_FAILED) from None
 
     shared = [option for option in signature(run).parameters.values() if option.kind is Parameter.KEYWORD_ONLY]

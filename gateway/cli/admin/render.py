@@ -1,7 +1,6 @@
 """The output of the admin commands: tables, or one JSON object per line."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.output import print_error, print_line
+from gateway.cli.output import print_error, print_line, printable
 from gateway.store.models import Actor
 from gateway.v1.provider_service_pb2 import (
     DisableProviderResponse,
@@ -35,15 +34,8 @@ from gateway.v1.transaction_service_pb2 import Transaction, TransactionKind
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters and text direction marks: a provider's text must not control the terminal."""
-
 _PIPE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
-
-
-def _printable(text: str) -> str:
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _time(time: Timestamp) -> str:
@@ -239,7 +231,7 @@ class Renderer:
             for column in table.columns:
                 column.overflow = "fold"
             for message in shown:
-                table.add_row(*(_printable(column.text(message)) for column in columns))
+                table.add_row(*(printable(column.text(message)) for column in columns))
             self._out.print(table)
         else:
             print_error("none")
@@ -258,7 +250,7 @@ class Renderer:
         table.add_column(overflow="fold")  # show the whole body
         for name, value in facts.items():
             if value:
-                table.add_row(name, _printable(value))
+                table.add_row(name, printable(value))
         self._out.print(table)
 
     def _json(self, message: Message) -> None:
