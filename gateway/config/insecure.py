@@ -11,7 +11,6 @@ from gateway.config.settings import Settings
 
 MIN_KEY_LENGTH = 32
 
-_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 _ACCESS = stat.S_IRWXO | stat.S_IWGRP
 """Of a secret. A group may read: Kubernetes gives it to the gateway's user by the group of the volume, mode 0440."""
@@ -60,7 +59,7 @@ def _exposed(path: str, file: Path) -> Iterator[Problem]:
 
 
 def _writable(path: str, file: Path) -> Iterator[Problem]:
-    if (mode := _mode(file)) & _WRITE:
+    if (mode := _mode(file)) & stat.S_IWOTH:  # a group may: with the umask of many systems it is the user's own
         yield Problem(
             path,
             f"the file {str(file)!a} has mode {mode:04o}: others can write it, and so decide whom the gateway trusts; "
