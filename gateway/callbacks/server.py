@@ -15,6 +15,7 @@ from ssl import SSLContext
 from typing import Any, cast
 
 from aiohttp import web
+from yarl import URL
 
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.listener import Listener, listening_sockets
@@ -351,4 +352,7 @@ class CallbackConnection(BoundedReader):
 def _new_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
     """The request of a head that has just arrived, as aiohttp makes it."""
     protocol.head_received()
+    if not message.path.startswith("/"):
+        # The handler rejects it by its raw path. Its host is not read: an invalid one would raise in aiohttp's task.
+        message = message._replace(url=URL("/"))
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from unittest import mock
 
@@ -115,3 +116,20 @@ async def test_what_follows_the_parsed_piece_is_not_read_as_a_request(tmp_path: 
     assert len(request) == MAX_HEAD_BYTES
     async with open_harness(tmp_path) as harness, asyncio.timeout(10):
         assert (await harness.raw(request + request)).count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("host", [b"xn--a", b"xn--" + b"a" * 70])
+async def test_a_target_with_an_invalid_host_raises_nothing(
+    tmp_path: Path, host: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is answered 404, and no caller without a key writes a traceback to the log."""
+    metrics = Metrics()
+    async with (
+        open_harness(tmp_path, HarnessOptions(metrics=metrics)) as harness,
+        harness.connect() as (reader, writer),
+    ):
+        async with asyncio.timeout(30):
+            writer.write(b"GET http://" + host + b"/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+    assert counted(metrics)["not_authenticated"] == 1
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
