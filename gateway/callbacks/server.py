@@ -15,11 +15,12 @@ from ssl import SSLContext
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.web_protocol import _ErrInfo  # aiohttp has no public name for it
+from yarl import URL
 
 from gateway.callbacks.handler import CallbackHandler
 from gateway.callbacks.listener import Listener, listening_sockets
 from gateway.callbacks.places import Place, PlaceLimits, Places, Standing
+from gateway.callbacks.reading import BoundedReader
 from gateway.callbacks.response import SERVER
 from gateway.telemetry.metrics import CallbackRejection
 
@@ -225,13 +226,13 @@ class CallbackServer:
             self._rejections.tick()
 
 
-class CallbackConnection(web.RequestHandler):
+class CallbackConnection(BoundedReader):
     """One connection. It is aborted if its head, its body or the reading of its reply takes too long.
 
     aiohttp's own timers bound only an idle connection. Its own logs and error replies would hold the URL with the key.
     """
 
-    __slots__ = ("_deadline", "_ignored", "_not_http", "_now", "_server", "_transport", "peer", "place")
+    __slots__ = ("_deadline", "_ignored", "_now", "_server", "peer", "place")
 
     def __init__(self, http: web.Server, server: CallbackServer, place: Place, peer: str) -> None:
         loop = asyncio.get_running_loop()
@@ -249,10 +250,6 @@ class CallbackConnection(web.RequestHandler):
         self._now = loop.time
         self._deadline = inf
         """When it is aborted, by the loop's clock; inf while it is idle between requests."""
-        self._transport: asyncio.Transport | None = None
-        """aiohttp drops its own reference when it closes, and then a reply may still wait to be read."""
-        self._not_http = False
-        """It sent what is not HTTP: that has a reply, and everything after it is ignored."""
         self._ignored = False
 
     @property
@@ -265,14 +262,10 @@ class CallbackConnection(web.RequestHandler):
         """Whether the event loop serves it: its TLS handshake is complete."""
         return self._transport is not None
 
-    @property
-    def has_more(self) -> bool:
-        """Whether more than the request in progress has arrived."""
-        return bool(self._messages)
-
     def authenticated(self) -> None:
         """An authenticated request is in flight now."""
         self._server.mark(self, Standing.BUSY)
+        self.read_on()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read, unless the server stops."""
@@ -290,16 +283,17 @@ class CallbackConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read. The time of a request starts with its first byte."""
-        if self._not_http or self._ignored:
+        if self._ignored:
             return
         if data and self.is_idle:  # aiohttp calls it without data too
             self._deadline = self._now() + self._server.limits.receive_s
+            self.begin_head()
         super().data_received(data)
-        # aiohttp has no public way to see a parse error. It would add one for each later piece, and their tracebacks
-        # keep all pieces until garbage is collected: megabytes for each unauthenticated caller.
-        if self._messages and isinstance(error := self._messages[-1][0], _ErrInfo):
-            self._not_http = True
-            error.exc.__traceback__ = None
+
+    def head_too_large(self) -> None:
+        """Close it in a while: a flood that is disconnected at once would be as fast as the processor."""
+        self._server.reject(CallbackRejection.NOT_HTTP, self.peer, status=431, error_type="HeadTooLarge")
+        asyncio.get_running_loop().call_later(GRACE_S, self.abort)
 
     def head_received(self) -> None:
         """Start the time for the body, the handler, and reading the reply."""
@@ -310,8 +304,14 @@ class CallbackConnection(web.RequestHandler):
         if response.keep_alive:
             self._deadline = inf
             self._server.mark(self, Standing.IDLE)
-        elif self._now() >= self._deadline - GRACE_S:
+            return
+        if self._now() >= self._deadline - GRACE_S:
             self.force_close()  # the body is late and is not read any further
+        if self.place.standing is Standing.BUSY:
+            self._server.mark(self, Standing.IDLE)  # it waits for its end only: a new one may have its place
+        # Reading to the end of chunks of one byte would take more time than everything else.
+        self._finished = self._finished or "Transfer-Encoding" in request.headers
+        self.read_on()
 
     def abort_if_overdue(self, now: float) -> None:
         """Abort it if its deadline has passed."""
@@ -352,4 +352,7 @@ class CallbackConnection(web.RequestHandler):
 def _new_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
     """The request of a head that has just arrived, as aiohttp makes it."""
     protocol.head_received()
+    if not message.path.startswith("/"):
+        # The handler rejects it by its raw path. Its host is not read: an invalid one would raise in aiohttp's task.
+        message = message._replace(url=URL("/"))
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())

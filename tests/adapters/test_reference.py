@@ -20,7 +20,8 @@ def test_visible_texts_are_references(text: str) -> None:
     [
         *(" ", "\t", "\n", "\0", "\x7f", "\x85", "\xa0", "\xad", "\u034f", "\u061c", "\u115f", "\u180e", "\u2003"),
         *(chr(code) for code in (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070))),
-        *("\u3000", "\u3164", "\ufe0f", "\ufeff", "\uffa0", "\ufff9", "\ud800", "\ue000", "\uffff", "\U000e0001"),
+        *("\u3000", "\u3164", "\ufe0f", "\ufeff", "\uffa0", "\ufff9", "\ud800", "\ue000", "\uffff", "\U0001d159"),
+        *("\U000e0001",),
     ],
     ids=ascii,
 )
@@ -30,6 +31,20 @@ def test_blank_ends_and_invisible_characters_are_refused(character: str) -> None
     assert not is_reference(f"{character}ref")
     assert not is_reference(f"ref{character}")
     assert is_reference(f"r{character}f") == (character == " ")
+
+
+@given(st.text(max_size=40))
+def test_one_of_two_unicode_forms_is_a_reference(text: str) -> None:
+    """Of two texts that Unicode defines to be the same, at most one is accepted."""
+    composed, apart = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert composed == apart or not is_reference(apart)
+
+
+@pytest.mark.parametrize("text", ["e\u0301", "\u212b", "\u1112\u1161\u11ab"], ids=ascii)
+def test_a_look_alike_in_another_unicode_form_is_refused(text: str) -> None:
+    """Its composed form is accepted, and only that one."""
+    assert not is_reference(text)
+    assert is_reference(unicodedata.normalize("NFC", text))
 
 
 @given(st.text(max_size=300))

@@ -23,5 +23,5 @@ def _build(
     if mode is SslMode.REQUIRE:
         context.verify_mode = ssl.CERT_NONE
     if cert:
-        context.load_cert_chain(cert, key)
+        context.load_cert_chain(cert, key, password="")  # nobody is asked for the password of an encrypted key
     return context

@@ -2,18 +2,30 @@
 
 import asyncio
 import datetime as dt
+import os
+import pty
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from gateway.config import ClientTls
 from gateway.store import factory
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import Applied
 from gateway.store.postgres import PostgresStore
+from gateway.store.postgres.tls import client_context
+from gateway.store.postgres_url import SslMode
 from tests.gateway.store.postgres.inside import value
 from tests.gateway.store.postgres.tls_front import HOST, client_tls, tls_front
 from tests.gateway.store.samples import cash, deliver, opened, posting
@@ -174,3 +186,25 @@ async def test_a_client_certificate_is_used_and_read_again(
         await store.open()
         await store.ping()
         await store.close()
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(tmp_path: Path) -> None:
+    """An encrypted key is refused with an error, also on a terminal."""
+    issued = trustme.CA().issue_cert("gateway")
+    issued.cert_chain_pems[0].write_to_path(str(cert := tmp_path / "cert.pem"))
+    key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
+    (tmp_path / "key.pem").write_bytes(encrypted)
+    process, terminal = pty.fork()
+    if not process:  # the child: a prompt would read from its terminal
+        with suppress(OSError):
+            client_context(SslMode.VERIFY_FULL, ClientTls(cert=cert, key=tmp_path / "key.pem"))
+        os._exit(0)
+    shown = b""
+    with suppress(OSError):  # raised at the end of the child
+        while not shown:
+            shown = os.read(terminal, 1000)
+    os.close(terminal)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    assert shown == b""
