@@ -54,11 +54,8 @@ class BoundedReader(web.RequestHandler):
         """The head exceeds the bound. The reply is written, and nothing more is read."""
 
     def read_on(self) -> None:
-        """Parse what followed the head, from now on as it arrives."""
+        """Parse what followed the head, from now on as it arrives. aiohttp resumes reading when the body is read."""
         held, self._held = self._held, None
-        if held is not None and len(held) > _HELD_BYTES and self._transport is not None:
-            with suppress(RuntimeError):  # it is closing
-                self._transport.resume_reading()
         if held:
             self.data_received(held)
 
@@ -73,7 +70,7 @@ class BoundedReader(web.RequestHandler):
         if self._held is not None:
             self._held += data
             if len(self._held) > _HELD_BYTES and self._transport is not None:
-                with suppress(RuntimeError):
+                with suppress(RuntimeError):  # it is closing
                     self._transport.pause_reading()
         elif data and self._body.is_eof():
             self._has_more = True

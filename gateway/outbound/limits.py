@@ -10,7 +10,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Requests in flight at a time, and so connections."""
     max_queued_calls: int = 100
     """Requests that wait for one of those places; one more is rejected at once."""
-    max_concurrent_callbacks: int = 500
+    max_concurrent_callbacks: int = 400
     """Callbacks in flight at a time; one more is answered at once that it must be sent again."""
     calls_per_s: float | None = None
     """Requests a second, where the vendor's contract limits them."""

@@ -10,13 +10,15 @@ import pytest
 from aiohttp import web
 
 from gateway.callbacks.places import PlaceLimits
-from gateway.callbacks.reading import MAX_HEAD_BYTES
+from gateway.callbacks.reading import _HELD_BYTES, MAX_HEAD_BYTES
 from gateway.callbacks.server import ConnectionLimits
 from gateway.telemetry.metrics import Metrics
 from tests.gateway.callbacks.harness import EXPIRED, KYREN_EU, MONACO, SUCCESS, HarnessOptions, open_harness
 from tests.gateway.callbacks.test_rejections import counted
+from tests.support.waiting import until
 
 BODY = json.dumps(EXPIRED).encode()
+SUCCESS_BODY = json.dumps(SUCCESS, separators=(",", ":")).encode()
 HEADER = b"X-Filling: " + b"a" * 1000 + b"\r\n"
 
 
@@ -55,7 +57,7 @@ async def test_a_head_within_the_bound_is_served(tmp_path: Path, headers: int, s
             reply = await reader.readuntil(b"\r\n\r\n")
             assert reply.split()[1] == expected
             if expected == b"200":
-                assert json.loads(await reader.readexactly(len(json.dumps(SUCCESS, separators=(",", ":"))))) == SUCCESS
+                assert await reader.readexactly(len(SUCCESS_BODY)) == SUCCESS_BODY
 
 
 async def test_chunks_of_a_keyless_caller_are_not_parsed(tmp_path: Path) -> None:
@@ -86,7 +88,27 @@ async def test_a_body_after_its_head_is_read_whole(tmp_path: Path) -> None:
     )
     request = head(MONACO.path("SessionExpired"), b"Transfer-Encoding: chunked\r\n\r\n") + chunked
     async with open_harness(tmp_path, HarnessOptions(body_limit=300_000)) as harness, asyncio.timeout(30):
-        assert (await harness.raw(request)).endswith(json.dumps(SUCCESS, separators=(",", ":")).encode())
+        assert (await harness.raw(request)).endswith(SUCCESS_BODY)
+
+
+async def test_reading_pauses_until_the_request_is_authenticated(tmp_path: Path) -> None:
+    """No more is read than may wait for it; then the rest of the body is read."""
+    padded = json.dumps({**EXPIRED, "filling": "x" * 200_000}).encode()
+    request = head(MONACO.path("SessionExpired"), b"Content-Length: %d\r\n\r\n" % len(padded)) + padded
+    piece = MAX_HEAD_BYTES + _HELD_BYTES + 1
+    async with (
+        open_harness(tmp_path, HarnessOptions(body_limit=300_000)) as harness,
+        harness.connect() as (reader, writer),
+        asyncio.timeout(30),
+    ):
+        await until(lambda: harness.server.connections)
+        (connection,) = harness.server.connections
+        connection.data_received(request[:piece])
+        assert connection.transport is not None
+        assert not connection.transport.is_reading()
+        writer.write(request[piece:])
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(len(SUCCESS_BODY)) == SUCCESS_BODY
 
 
 async def test_answered_callbacks_hold_no_place(tmp_path: Path) -> None:

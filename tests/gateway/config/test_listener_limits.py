@@ -60,7 +60,7 @@ def test_limits_are_read(tmp_path: Path) -> None:
 def test_the_share_of_a_provider_is_read(tmp_path: Path) -> None:
     """It is a number of callbacks, of at least 1."""
     table = family_table("lucky", "luckymonaco", "http://127.0.0.1:9") + "[providers.lucky.limits]\n"
-    assert read(tmp_path, table).providers["lucky"].limits.max_concurrent_callbacks == 500
+    assert read(tmp_path, table).providers["lucky"].limits.max_concurrent_callbacks == 400
     text = table + "max_concurrent_callbacks = 7"
     assert read(tmp_path, text).providers["lucky"].limits.max_concurrent_callbacks == 7
     with pytest.raises(ConfigInvalid, match=r"max_concurrent_callbacks.*between 1 and"):
