@@ -25,8 +25,8 @@ from adapters.contract import (
     Result,
     SessionExpired,
 )
-from gateway.callbacks.large_bodies import LargeBodies
 from gateway.callbacks.routing import CallbackOutcome, InboundCallback, Route
+from gateway.masking.large_bodies import LargeBodies
 from gateway.store.base import PostingRecords, Store, StoreUnavailable
 from gateway.store.ceilings import Ceiling
 from gateway.store.ids import new_id
@@ -52,6 +52,9 @@ _WITHOUT_ITEM = frozenset({CallbackFault.CREDENTIALS_WRONG, CallbackFault.TRY_AG
 provider sends it again.
 """
 
+SMALL_BYTES = 8 * 1024
+"""A larger body is decoded and masked on a thread. This much of the costliest kind takes some milliseconds."""
+
 
 class CallbackRecords(PostingRecords, frozen=True, kw_only=True):
     """The records of a Result that came by callback, and what to answer the provider."""
@@ -67,7 +70,7 @@ class CallbackProcessor:
         self._store = store
         self._clock = clock
         self._recording: set[asyncio.Task[CallbackOutcome]] = set()
-        self._large_bodies = LargeBodies()
+        self._large_bodies = LargeBodies(SMALL_BYTES)
 
     async def with_request(self, callback: InboundCallback, request: HttpRequest) -> InboundCallback:
         """The callback with its request, masked."""

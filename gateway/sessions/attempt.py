@@ -20,7 +20,7 @@ from adapters.contract import (
     ProviderRefused,
     Unsupported,
 )
-from gateway.masking.large_bodies import run_sized
+from gateway.masking.large_bodies import LargeBodies
 from gateway.masking.mask import Mask
 from gateway.outbound.client import ExchangeFailed, LocalProtocolError
 from gateway.outbound.deadline import Deadline
@@ -61,10 +61,10 @@ class AttemptResult(msgspec.Struct, frozen=True):
         """How long the exchange took."""
         return (self.ended_at - self.started_at).total_seconds()
 
-    async def exchange(self, actor: Actor) -> Exchange:
+    async def exchange(self, actor: Actor, large_bodies: LargeBodies) -> Exchange:
         """The journal entry, masked. Made when it is recorded: a caller waits for a failure, not for this."""
         size = max(len(message.body) for message in (self.request, self.reply) if message)
-        return await run_sized(size, lambda: self._exchange(actor))
+        return await large_bodies.run(self.provider.name, size, partial(self._exchange, actor))
 
     def _exchange(self, actor: Actor) -> Exchange:
         result, reply = self.result, self.reply
@@ -129,11 +129,12 @@ async def send_close(
     request: HttpRequest,
     deadline: Deadline,
     clock: Callable[[], datetime],
+    large_bodies: LargeBodies,
 ) -> AttemptResult:
     """Send the request once. The provider's failures and an adapter's bugs are in the result and are not raised."""
     mask = mask_of(provider, call)
     started_at = clock()
-    exchange: Awaitable[_Answer] = _exchange(provider, request, deadline, mask)
+    exchange: Awaitable[_Answer] = _exchange(provider, request, deadline, mask, large_bodies)
     if (traces := active()) is not None:
         attributes: Attributes = {"request_id": request_id, "provider": provider.name, "attempt": attempt.number}
         exchange = traces.span(
@@ -143,12 +144,14 @@ async def send_close(
     return AttemptResult(provider, request_id, attempt, request, mask, reply, result, started_at, clock())
 
 
-async def _exchange(provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask) -> _Answer:
+async def _exchange(
+    provider: Provider, request: HttpRequest, deadline: Deadline, mask: Mask, large_bodies: LargeBodies
+) -> _Answer:
     reply: HttpReply | None = None
     result: Closed | GatewayError
     try:
         reply = await _send(provider, request, deadline, mask)
-        result = await run_sized(len(reply.body), partial(_decode, provider, reply, mask))
+        result = await large_bodies.run(provider.name, len(reply.body), partial(_decode, provider, reply, mask))
     except ExchangeFailed as failed:
         certainty = Certainty.UNKNOWN if failed.sent else Certainty.NOT_SENT
         result = GatewayError(REASON_BY_FAULT[failed.fault], f"{provider.name}: {failed.detail}", certainty=certainty)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from adapters.contract import Attempt, Certainty, Closed, CloseSession
+from gateway.masking.large_bodies import LargeBodies
 from gateway.outbound.admission import MIN_ATTEMPT_TIME_S, AdmissionRefused, Permit
 from gateway.outbound.circuit_breaker import Circuit
 from gateway.outbound.deadline import Deadline
@@ -56,6 +57,7 @@ class CloseExecution:
         recorder: CloseRecorder,
         clock: Callable[[], datetime],
         metrics: Metrics,
+        large_bodies: LargeBodies,
     ) -> None:
         self.request_id = request_id
         self.target = target
@@ -71,6 +73,7 @@ class CloseExecution:
         self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
+        self._large_bodies = large_bodies
         self._phase = ClosePhase.PREPARING
         self._attempts = 0
         self._last_error: GatewayError | None = None
@@ -152,7 +155,7 @@ class CloseExecution:
             self._count(sent)
             if isinstance(sent.result, Closed):
                 return await self._recorder.record_success(
-                    self.request_id, self.target, sent.result, await sent.exchange(self._actor)
+                    self.request_id, self.target, sent.result, await sent.exchange(self._actor, self._large_bodies)
                 )
             await self._record_and_wait(sent.result, sent)
 
@@ -163,7 +166,7 @@ class CloseExecution:
         if delay_s is None:
             self._set_result(last)
         recorded = await self._recorder.record_failure(
-            self.request_id, self.target, error, self._earlier, await sent.exchange(self._actor)
+            self.request_id, self.target, error, self._earlier, await sent.exchange(self._actor, self._large_bodies)
         )
         if delay_s is None or not recorded or not self.waiters:  # the callers may have left meanwhile
             raise last
@@ -204,7 +207,9 @@ class CloseExecution:
             self._sent_at = monotonic()
             hurried = self.deadline.remaining() < MIN_ATTEMPT_TIME_S
             with self.deadline.part(provider.admission.limits.attempt_timeout_s) as deadline:
-                sent = await send_close(provider, self.request_id, call, attempt, request, deadline, self._clock)
+                sent = await send_close(
+                    provider, self.request_id, call, attempt, request, deadline, self._clock, self._large_bodies
+                )
             permit.record_result(failed=_record_health(provider, sent, hurried))
             return sent
 

@@ -12,6 +12,7 @@ from time import monotonic
 from msgspec import structs
 
 from adapters.contract import CloseSession
+from gateway.masking.large_bodies import LargeBodies
 from gateway.outbound.deadline import Deadline
 from gateway.sessions.attempt import CLOSE_SESSION
 from gateway.sessions.close_execution import CloseExecution
@@ -29,6 +30,9 @@ ANSWER_MARGIN_S = 0.050
 WORK_MARGIN_S = 0.070
 """Seconds before the caller's deadline at which the provider's time ends. The rest is for answering, many at once."""
 
+SMALL_BYTES = 64 * 1024
+"""A larger answer is decoded and masked on a thread."""
+
 
 class CloseService:
     """Ends a player's sessions at one provider while the caller waits."""
@@ -40,6 +44,7 @@ class CloseService:
         self._providers = providers
         self._clock = clock
         self._recorder = CloseRecorder(store, clock)
+        self._large_bodies = LargeBodies(SMALL_BYTES)
         self._executions: dict[str, CloseExecution] = {}
         self._latest = math.inf
 
@@ -102,7 +107,16 @@ class CloseService:
                 GatewayError(Reason.PROVIDER_UNREACHABLE, no_time), request_id, target, answer_by
             )
         execution = CloseExecution(
-            request_id, target, actor, provider, call, Deadline(work_until), self._recorder, self._clock, self._metrics
+            request_id,
+            target,
+            actor,
+            provider,
+            call,
+            Deadline(work_until),
+            self._recorder,
+            self._clock,
+            self._metrics,
+            self._large_bodies,
         )
         self._executions[request_id] = execution
         execution.start().add_done_callback(lambda _: self._executions.pop(request_id))

@@ -112,7 +112,7 @@ class CloseHarness:
         adapter = providers["lucky"].adapter
         assert adapter.close_session is not None
         changed = replace(adapter, close_session=replace(adapter.close_session, **changes))
-        providers.replace({"lucky": replace(providers["lucky"], adapter=changed)})
+        providers.replace({**providers, "lucky": replace(providers["lucky"], adapter=changed)})
 
 
 def provider_tables(provider: ScriptedProvider, **lucky: str) -> tuple[str, ...]:

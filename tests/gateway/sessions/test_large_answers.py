@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from adapters.contract import Account, Closed, HttpReply
-from gateway.masking.large_bodies import LARGE_BYTES
 from gateway.masking.mask import Mask
+from gateway.sessions.close_service import SMALL_BYTES
 from gateway.v1.session_service_pb2 import ListProvidersRequest
 from tests.gateway.sessions.harness import CloseHarness, close_request
 from tests.support.provider import SUCCESS, answering
+from tests.support.waiting import until
 
-LARGE = SUCCESS.ljust(LARGE_BYTES + 1)
+LARGE = SUCCESS.ljust(SMALL_BYTES + 1)
 
 
 def decoded_on(harness: CloseHarness, before: Any) -> list[threading.Thread]:
@@ -49,13 +50,31 @@ async def test_the_loop_runs_while_a_large_answer_is_decoded(harness: CloseHarne
     await large
 
 
+async def test_large_answers_of_one_provider_do_not_stop_another(harness: CloseHarness) -> None:
+    """One is decoded at once, and the answer of another provider beside it."""
+    decoding, served = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        decoding.set()
+        assert served.wait(30)
+
+    threads = decoded_on(harness, wait)
+    harness.provider.behaviour = answering(body=LARGE)
+    queue = [harness.start(close_request()) for _ in range(4)]
+    await until(decoding.is_set)
+    await harness.call(close_request("other"))
+    assert len(threads) == 1
+    served.set()
+    await asyncio.gather(*queue)
+
+
 async def test_a_large_answer_is_masked_on_a_thread(harness: CloseHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a small one at once."""
     masked = []
     body = Mask.body
 
     def record(mask: Mask, data: bytes) -> bytes:
-        masked.append((len(data) > LARGE_BYTES, threading.current_thread() is threading.main_thread()))
+        masked.append((len(data) > SMALL_BYTES, threading.current_thread() is threading.main_thread()))
         return body(mask, data)
 
     monkeypatch.setattr(Mask, "body", record)
@@ -64,7 +83,7 @@ async def test_a_large_answer_is_masked_on_a_thread(harness: CloseHarness, monke
         harness.provider.behaviour = answering(body=answer)
         request = close_request()
         await harness.call(request)
-        assert (len(answer) > LARGE_BYTES, on_loop) in masked
+        assert (len(answer) > SMALL_BYTES, on_loop) in masked
         assert {on for _, on in masked} == {on_loop}
         assert await harness.recorded(request)
 
