@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.contract import Secret
-from gateway.callbacks.sources import Address, Network, NetworkSet, parse_address
+from gateway.callbacks.sources import Network, NetworkSet
+from gateway.telemetry.sources import Address, parse_address
 
 
 @dataclass(frozen=True, slots=True)

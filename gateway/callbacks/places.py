@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto, unique
 
-from gateway.callbacks.sources import NetworkSet, parse_address, source_of
+from gateway.callbacks.sources import NetworkSet
 from gateway.telemetry.metrics import CallbackRejection
+from gateway.telemetry.sources import parse_address, source_of
 
 _OTHERS_PART = 2
 """Unknown sources can have one in this number of places, where some sources are known."""

@@ -1,34 +1,11 @@
-"""Source addresses: how they are grouped, and which networks they are in."""
+"""Networks of source addresses."""
 
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
-Address = IPv4Address | IPv6Address
+from gateway.telemetry.sources import Address
+
 Network = IPv4Network | IPv6Network
-
-_SUBNET = 64
-"""Bits of an IPv6 prefix that one caller has: the other bits are its own choice."""
-
-
-@lru_cache(maxsize=1024)
-def parse_address(text: str) -> Address | None:
-    """An address, an IPv4-mapped one as IPv4; None if it is none."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
-
-
-@lru_cache(maxsize=1024)
-def source_of(text: str) -> str:
-    """What limits and samples are kept by: the address of IPv4, the /64 of IPv6, '' of what is no address."""
-    address = parse_address(text)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((int(address), _SUBNET), strict=False))
-    return "" if address is None else str(address)
 
 
 class NetworkSet:

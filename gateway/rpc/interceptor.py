@@ -12,17 +12,17 @@ from grpc_status.rpc_status import to_status
 
 from adapters.contract import Certainty
 from gateway.rpc.access import Access
-from gateway.rpc.caller import caller
+from gateway.rpc.caller import ANONYMOUS, caller
 from gateway.rpc.callers import Callers, CallerUnknown, require_request
 from gateway.rpc.limits import RpcLimits
 from gateway.rpc.roles import MethodRule, rule_of
-from gateway.rpc.shares import Shares, connection_of
+from gateway.rpc.shares import Shares, address_of, connection_of
 from gateway.rpc.status import ApiReason, status_of
 from gateway.sessions.attempt import internal_error
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.telemetry.errors import log_unexpected_error
 from gateway.telemetry.metrics import RPC_REJECTIONS, Metrics
-from gateway.telemetry.sampling import SourceSampler
+from gateway.telemetry.sampling import LineSampler
 from gateway.telemetry.tracing import Tracer, active
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class RpcInterceptor:
         self.access = Access(callers)
         self._traces = traces
         self._metrics = metrics
-        self._unknown_callers = SourceSampler()
+        self._unknown_callers = LineSampler(_log_unknown_caller)
         self.stopping = False
         """Whether new calls are rejected, by a server that goes on accepting them until those in flight have ended."""
         self._calls, self._streams = Shares(), Shares()
@@ -168,27 +168,21 @@ class RpcInterceptor:
         self._log.info("rpc", method=method, duration_ms=_milliseconds(started), actor=caller.get())
 
     def _log_failure(self, method: str, context: "Context", started: float, failure: GatewayError) -> None:
-        """Log a failure. Of unknown callers not each is logged, since nothing limits how often they call."""
-        more: dict[str, object] = {}
+        """Log a failure. Those of unknown callers are sampled, since nothing limits how often they call."""
         if self._metrics is not None and failure.reason in RPC_REJECTIONS:
             self._metrics.rpc_rejected(failure.reason)
+        fields: dict[str, object] = {
+            "method": method,
+            "duration_ms": _milliseconds(started),
+            "certainty": failure.certainty,
+            "provider": failure.provider,
+            "request_id": failure.request_id,
+            "error": failure.message,
+        }
         if isinstance(failure, CallerUnknown):
-            suppressed = self._unknown_callers.admit(peer := context.peer())
-            if suppressed is None:
-                return
-            more = {"peer": peer, "identity": failure.presented, "suppressed": suppressed}
-        self._log.info(
-            "rpc failed",
-            method=method,
-            duration_ms=_milliseconds(started),
-            actor=caller.get(),
-            reason=failure.reason,
-            certainty=failure.certainty,
-            provider=failure.provider,
-            request_id=failure.request_id,
-            error=failure.message,
-            **more,
-        )
+            self._unknown_callers.add(address_of(context.peer()), failure.reason, **fields, identity=failure.presented)
+        else:
+            self._log.info("rpc failed", actor=caller.get(), reason=failure.reason, **fields)
 
 
 def _milliseconds(started: float) -> float:
@@ -223,3 +217,7 @@ def _decoded(request: bytes, decode: Any) -> Any:
             Reason.FIELD_INVALID,
             "the request is not a message of this method: generate the client from the protos of this release",
         ) from None
+
+
+def _log_unknown_caller(peer: str, reason: str, **fields: object) -> None:
+    log.info("rpc failed", actor=ANONYMOUS, reason=reason, peer=peer, **fields)

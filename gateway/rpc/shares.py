@@ -1,6 +1,7 @@
 """What is in use at once: in all, and by each connection or caller, so that none of them takes everything."""
 
 from collections import Counter
+from urllib.parse import unquote
 
 
 class Shares:
@@ -32,3 +33,8 @@ class Shares:
 def connection_of(peer: str) -> str:
     """The key of a connection, from `peer()` of a call; empty on a Unix socket, where all have the same address."""
     return peer if peer.startswith("ipv") else ""
+
+
+def address_of(peer: str) -> str:
+    """The address in `peer()` of a call, such as `ipv6:%5B2001:db8::1%5D:4711`; all of a peer without one."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]") or peer

@@ -22,10 +22,6 @@ class Counter:
         self._name, self._description, self._labels = name, description, labels
         self._values: defaultdict[Labels, int] = defaultdict(int, dict.fromkeys(known, 0))
 
-    def declare(self, labels: Labels) -> None:
-        """Expose these labels from 0."""
-        self._values[labels] += 0
-
     def add(self, labels: Labels) -> None:
         """Add 1."""
         self._values[labels] += 1

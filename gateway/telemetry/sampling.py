@@ -1,52 +1,65 @@
-"""Sampling of log lines that anyone on the network can cause, so that a flood of them cannot fill a disk."""
+"""Samples log lines that anyone on the network can cause: neither the log nor the memory grows with their number."""
 
-import time
+from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, IPv6Network, ip_address
-from urllib.parse import unquote
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
 
-INTERVAL_S = 60.0
-"""Of one source at most one line is logged in this time."""
+from gateway.telemetry.sources import source_of
 
-MAX_SOURCES = 4096
-"""Sources that are remembered. A line of one that was forgotten is logged again."""
+WINDOW_S = 60.0
+"""Seconds between two lines of the same source and reason."""
 
-_PREFIX = 64
-"""Bits of an IPv6 network that one source can use as it likes."""
+MAX_SAMPLES = 4096
+"""Sources and reasons that are remembered. While there are more, those that are new share one line."""
 
-
-class SourceSampler:
-    """Decides which lines of a source are logged: the first one, and then one of each interval."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._sources: dict[str, tuple[float, int]] = {}
-        """When a line of it was logged last, and how many were not since; the longest ago first."""
-
-    def admit(self, peer: str) -> int | None:
-        """How many lines of this peer were not logged since the last one; None if this one is not to be logged.
-
-        `peer` is as gRPC names it, such as `ipv4:192.0.2.1:4711`. Its port does not matter.
-        """
-        source, now = _source(peer), self._clock()
-        logged_at, suppressed = self._sources.get(source, (-INTERVAL_S, 0))
-        if source in self._sources and now - logged_at < INTERVAL_S:
-            self._sources[source] = (logged_at, suppressed + 1)
-            return None
-        self._sources.pop(source, None)
-        if len(self._sources) >= MAX_SOURCES:
-            del self._sources[next(iter(self._sources))]
-        self._sources[source] = (now, 0)
-        return suppressed
+_REST = "many sources"
 
 
-def _source(peer: str) -> str:
-    """The address of a peer, or the network of an IPv6 one, where it can have any number of addresses."""
-    host = unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]") or peer
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if not isinstance(address, IPv6Address) or address.ipv4_mapped:
-        return host
-    return str(IPv6Network((address, _PREFIX), strict=False))
+@dataclass(slots=True)
+class _Sample:
+    """What happened since the last line."""
+
+    peer: str
+    since: float
+    suppressed: int = 0
+
+
+class LineSampler:
+    """Writes the first line of each source and reason, then one line a minute with the number of the others.
+
+    `write` gets the peer, the reason, and the fields of the line, or `suppressed` for the number of the others.
+    """
+
+    def __init__(self, write: Callable[..., None], now: Callable[[], float] = monotonic) -> None:
+        self._write = write
+        self._now = now
+        self._samples: OrderedDict[tuple[str, str], _Sample] = OrderedDict()
+        """The oldest line first."""
+
+    def add(self, peer: str, reason: str, **fields: Any) -> None:
+        """Write a line, if it is the first of its source with this reason. `peer` is an address."""
+        self.flush()
+        key = (source_of(peer), reason)
+        sample = self._samples.get(key)
+        if sample is None and len(self._samples) >= MAX_SAMPLES:
+            key, peer, fields = (_REST, reason), _REST, {}
+            sample = self._samples.get(key)
+        if sample is not None:
+            sample.suppressed += 1
+            return
+        self._samples[key] = _Sample(peer, self._now())
+        self._write(peer, reason, **fields)
+
+    def flush(self) -> None:
+        """Write what was suppressed for a minute, and forget sources that sent nothing more."""
+        ended = self._now() - WINDOW_S
+        while self._samples:
+            key, sample = next(iter(self._samples.items()))
+            if sample.since > ended:
+                return
+            del self._samples[key]
+            if sample.suppressed:
+                self._samples[key] = _Sample(sample.peer, self._now())
+                self._write(sample.peer, key[1], suppressed=sample.suppressed)

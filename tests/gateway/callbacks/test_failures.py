@@ -24,12 +24,12 @@ from adapters.contract import (
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.auth import CallbackAuthenticator
 from gateway.callbacks.handler import TIME_LIMIT_S
-from gateway.callbacks.sources import Address
 from gateway.masking.mask import Mask
 from gateway.store.base import RecordsT
 from gateway.store.ceilings import Ceiling
 from gateway.store.models import EventType
 from gateway.store.sqlite import SqliteStore
+from gateway.telemetry.sources import Address
 from gateway.wallet.base import PostingOutcome, WalletUnavailable
 from gateway.wallet.builtin import BuiltinWallet
 from tests.gateway.callbacks.harness import (

@@ -4,26 +4,15 @@ import asyncio
 import re
 from pathlib import Path
 
-import pytest
 import structlog
 
-from gateway.callbacks import rejections
 from gateway.callbacks.places import PlaceLimits
-from gateway.callbacks.rejections import MAX_SAMPLES, WINDOW_S, CallbackRejections
+from gateway.callbacks.rejections import CallbackRejections
 from gateway.callbacks.server import ConnectionLimits
 from gateway.telemetry.metrics import CallbackRejection, Metrics
+from gateway.telemetry.sampling import WINDOW_S
 from tests.gateway.callbacks.harness import EXPIRED, MONACO, SUCCESS, HarnessOptions, open_harness
 from tests.support.waiting import until
-
-
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def __call__(self) -> float:
-        return self.at
 
 
 def counted(metrics: Metrics) -> dict[str, int]:
@@ -33,39 +22,24 @@ def counted(metrics: Metrics) -> dict[str, int]:
     return {reason: int(number) for reason, number in found}
 
 
-def test_the_first_of_each_source_is_logged_and_then_a_line_a_minute() -> None:
-    """The others of the minute are one line with their number, and all are counted from 0."""
-    metrics, clock = Metrics(), Clock()
+def test_each_is_counted_and_a_sample_is_logged() -> None:
+    """Every reason is counted from 0. Of one source and reason the first is logged, and later the number of others."""
+    metrics, now = Metrics(), [1000.0]
     assert counted(metrics) == dict.fromkeys(CallbackRejection, 0)
-    sampled = CallbackRejections(metrics, clock)
+    sampled = CallbackRejections(metrics, lambda: now[0])
     with structlog.testing.capture_logs() as logged:
-        for peer in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1", "2001:db8::1", "2001:db8::2"):
-            sampled.add(CallbackRejection.NOT_AUTHENTICATED, peer)
+        for reason in (CallbackRejection.NOT_AUTHENTICATED, CallbackRejection.TOO_SLOW):
+            for _ in range(3):
+                sampled.add(reason, "192.0.2.1")
+        now[0] += WINDOW_S
         sampled.tick()
-        assert [line["peer"] for line in logged] == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
-        assert {line["event"] for line in logged} == {"callback rejected"}
-        assert {line["reason"] for line in logged} == {"not_authenticated"}
-        clock.at += WINDOW_S
-        sampled.tick()
-        assert [(line["peer"], line["suppressed"]) for line in logged[3:]] == [("192.0.2.1", 2), ("2001:db8::1", 1)]
-        clock.at += WINDOW_S
-        sampled.tick()
-        assert len(logged) == 5
-        sampled.add(CallbackRejection.NOT_AUTHENTICATED, "192.0.2.1")
-        assert logged[5].get("suppressed") is None  # it was quiet for a minute: the next is a first one
-    assert counted(metrics)["not_authenticated"] == 7
-
-
-def test_a_flood_from_many_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the number that is remembered, all new sources share one line."""
-    monkeypatch.setattr(rejections, "MAX_SAMPLES", 10)
-    assert MAX_SAMPLES >= 1000
-    sampled = CallbackRejections(None, Clock())
-    with structlog.testing.capture_logs() as logged:
-        for number in range(1000):
-            sampled.add(CallbackRejection.EVICTED, f"192.0.{number // 250}.{number % 250}")
-    assert len(logged) == 11
-    assert logged[-1]["peer"] == "many sources"
+    events = {"not_authenticated": "callback rejected", "too_slow": "callback connection was too slow"}
+    assert [(line["reason"], line.get("suppressed")) for line in logged] == [
+        *((reason, None) for reason in events),
+        *((reason, 2) for reason in events),
+    ]
+    assert all((line["event"], line["peer"]) == (events[line["reason"]], "192.0.2.1") for line in logged)
+    assert (counted(metrics)["not_authenticated"], counted(metrics)["too_slow"]) == (3, 3)
 
 
 async def test_a_rejected_connection_is_closed(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ async def test_a_known_certificate_decides_before_a_token(
 )
 async def test_an_unusable_authorization_identifies_nobody(served: Served, values: list[str], presented: str) -> None:
     """Several headers, another scheme and no JWT are CALLER_UNKNOWN; neither the log nor the error shows a token."""
-    served.gateway.rpc_server._interceptor._unknown_callers._sources.clear()
+    served.gateway.rpc_server._interceptor._unknown_callers._samples.clear()
     channel = served.named().channel if served.authority else served.channel()
     metadata = tuple(("authorization", value) for value in values)
     failure, line = await logged_failure(Calling(channel, metadata), LIST)
@@ -346,14 +346,14 @@ async def test_a_certificate_that_expires_while_connected_is_not_known(
 
 async def test_each_unknown_source_is_logged_once_at_first(served: Served) -> None:
     """Of many refusals the first of a source is logged with what was presented; the others are only counted."""
-    served.gateway.rpc_server._interceptor._unknown_callers._sources.clear()
+    served.gateway.rpc_server._interceptor._unknown_callers._samples.clear()
     calling = served.named() if served.authority else Calling(served.channel())
     before = served.rejected()["CALLER_UNKNOWN"]
     with structlog.testing.capture_logs() as logged:
         for _ in range(5):
             assert_unknown(await calling.failure(LIST))
     (line,) = [line for line in logged if line["event"] == "rpc failed"]
-    assert (line["actor"], line["suppressed"], line["reason"]) == ("anonymous", 0, "CALLER_UNKNOWN")
+    assert (line["actor"], line["reason"]) == ("anonymous", "CALLER_UNKNOWN")
     assert "127.0.0.1" in line["peer"]
     assert line["identity"] == (
         "a certificate without a subject alternative name" if served.authority else "no identity"

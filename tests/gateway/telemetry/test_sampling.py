@@ -1,55 +1,59 @@
-"""Sampling of lines: the first of each source, then one of each interval."""
+"""Sampling of lines: the first of each source and reason, then one a minute with the number of the others."""
+
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from gateway.telemetry import sampling
-from gateway.telemetry.sampling import INTERVAL_S, SourceSampler
+from gateway.telemetry.sampling import MAX_SAMPLES, WINDOW_S, LineSampler
 
 
-class Clock:
-    now = 1000.0
+@dataclass
+class Sampled:
+    """A sampler, its clock, and what it wrote."""
 
-    def __call__(self) -> float:
-        return self.now
+    now: float = 1000.0
+    lines: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.sampler = LineSampler(self._write, lambda: self.now)
 
-def test_the_first_line_of_a_source_and_one_of_each_interval_are_logged() -> None:
-    """A source is logged again after the interval, with the number of lines between."""
-    clock = Clock()
-    sampler = SourceSampler(clock)
-    assert [sampler.admit(f"ipv4:192.0.2.1:{port}") for port in range(4)] == [0, None, None, None]
-    assert sampler.admit("ipv4:192.0.2.2:1") == 0
-    clock.now += INTERVAL_S - 1
-    assert sampler.admit("ipv4:192.0.2.1:9") is None
-    clock.now += 1
-    assert [sampler.admit("ipv4:192.0.2.1:9") for _ in range(2)] == [4, None]
+    def _write(self, peer: str, reason: str, **fields: Any) -> None:
+        self.lines.append((peer, reason, fields))
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("ipv4:192.0.2.1:1", "ipv4:192.0.2.1:2", True),
-        ("ipv4:192.0.2.1:1", "ipv4:192.0.2.2:1", False),
-        ("ipv6:%5B2001:db8::1%5D:1", "ipv6:%5B2001:db8::ffff:2%5D:2", True),
-        ("ipv6:[2001:db8::1]:1", "ipv6:[2001:db8::2]:1", True),
-        ("ipv6:[2001:db8::1]:1", "ipv6:[2001:db8:0:1::1]:1", False),
-        ("ipv6:[::ffff:192.0.2.1]:1", "ipv6:[::ffff:192.0.2.2]:1", False),
-        ("unix:", "unix:", True),
-        ("", "", True),
-    ],
-)
-def test_a_source_is_an_address_or_an_ipv6_network(one: str, other: str, same: bool) -> None:
-    """Ports do not matter, and all addresses of an IPv6 /64 are one source."""
-    sampler = SourceSampler()
-    assert sampler.admit(one) == 0
-    assert (sampler.admit(other) is None) == same
+def test_the_first_of_each_source_and_reason_is_written_and_then_a_line_a_minute() -> None:
+    """The others of the minute are one line with their number, which the next line of any source writes too."""
+    sampled = Sampled()
+    for number, peer in enumerate(("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1")):
+        sampled.sampler.add(peer, "one", number=number)
+    sampled.sampler.add("192.0.2.1", "two")
+    assert sampled.lines == [
+        ("192.0.2.1", "one", {"number": 0}),
+        ("192.0.2.2", "one", {"number": 2}),
+        ("192.0.2.1", "two", {}),
+    ]
+    sampled.now += WINDOW_S - 1
+    sampled.sampler.flush()
+    assert len(sampled.lines) == 3
+    sampled.now += 1
+    sampled.sampler.add("192.0.2.3", "one")
+    assert sampled.lines[3:] == [("192.0.2.1", "one", {"suppressed": 2}), ("192.0.2.3", "one", {})]
+    sampled.now += WINDOW_S
+    sampled.sampler.flush()
+    assert len(sampled.lines) == 5
+    sampled.sampler.add("192.0.2.1", "one")
+    assert sampled.lines[5:] == [("192.0.2.1", "one", {})]  # it was quiet for a minute: the next is a first one
 
 
-def test_the_number_of_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above it the source that was logged the longest ago is forgotten."""
-    monkeypatch.setattr(sampling, "MAX_SOURCES", 2)
-    sampler = SourceSampler()
-    for host in range(5):
-        assert sampler.admit(f"ipv4:192.0.2.{host}:1") == 0
-    assert len(sampler._sources) == 2
-    assert sampler.admit("ipv4:192.0.2.4:1") is None
+def test_a_flood_from_many_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the number that is remembered, all new sources share one line."""
+    assert MAX_SAMPLES >= 1000
+    monkeypatch.setattr(sampling, "MAX_SAMPLES", 10)
+    sampled = Sampled()
+    for number in range(1000):
+        sampled.sampler.add(f"192.0.{number // 250}.{number % 250}", "one")
+    assert len(sampled.lines) == 11
+    assert sampled.lines[-1] == ("many sources", "one", {})
+    assert len(sampled.sampler._samples) == 11
