@@ -5,6 +5,7 @@ A rejected caller learns nothing: an unknown provider takes the same comparisons
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 from adapters.contract import Secret
 from gateway.callbacks.sources import Network, NetworkSet
 from gateway.telemetry.sources import Address, parse_address
+
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\](?::([0-9]{1,5}))?|([0-9.]+):([0-9]{1,5})")
+"""`[IPv6]`, `[IPv6]:port` or `IPv4:port`."""
+
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,23 @@ class CallbackAuthenticator:
         from the right, because each proxy appends the address that it saw. Left of the first address that is no trusted
         proxy is only the caller's claim.
         """
-        hops = [hop for line in forwarded_for for hop in line.split(",")]
+        hops = [hop.strip(" \t") for line in forwarded_for for hop in line.split(",")]
         address = parse_address(peer or "")
         while hops and address in self._trusted_proxies:
-            address = parse_address(hops.pop().strip())
+            if hop := hops.pop():  # HTTP's lists may have empty elements
+                address = _forwarded_address(hop)
         return address
+
+
+def _forwarded_address(hop: str) -> Address | None:
+    """The address that a proxy saw, which some write with brackets or a port; None if it cannot be read."""
+    match = _WITH_PORT.fullmatch(hop)
+    if match is None:
+        return parse_address(hop)
+    in_brackets, port, address, port_of_address = match.groups()
+    if int(port or port_of_address or 0) > _MAX_PORT:
+        return None
+    return parse_address(in_brackets or address)
 
 
 def _within(address: Address | None, networks: tuple[Network, ...]) -> bool:

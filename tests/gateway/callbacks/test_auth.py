@@ -1,13 +1,16 @@
 """Authentication by key and address, without a server."""
 
 import hmac
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import integers, ip_addresses
 
 from adapters.contract import Secret
 from gateway.callbacks.auth import AccessRule, CallbackAuthenticator
+from gateway.telemetry.sources import parse_address
 
 CALLER = ip_address("192.0.2.1")
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
@@ -109,7 +112,8 @@ def test_an_allow_list_accepts_only_its_networks(caller: str | None, accepted: b
         ("10.0.0.1", ("203.0.113.9, 198.51.100.7", "fd00::1"), "198.51.100.7"),
         ("::ffff:10.0.0.1", ("::ffff:198.51.100.7",), "198.51.100.7"),
         ("10.0.0.1", ("198.51.100.7, unknown",), None),
-        ("10.0.0.1", ("198.51.100.7,",), None),
+        ("10.0.0.1", ("198.51.100.7, ,",), "198.51.100.7"),
+        ("10.0.0.1", ("203.0.113.9, 198.51.100.7:4711, [fd00::1]:443, [::ffff:10.0.0.2]",), "198.51.100.7"),
         ("10.0.0.1", ("10.0.0.3",), "10.0.0.3"),
         (None, ("198.51.100.7",), None),
     ],
@@ -119,6 +123,45 @@ def test_forwarded_addresses_count_only_from_trusted_proxies(
 ) -> None:
     """X-Forwarded-For is read from the right, and each address counts only if a trusted proxy reported it."""
     assert authenticator().caller(peer, forwarded_for) == (ip_address(caller) if caller else None)
+
+
+@given(ip_addresses(), integers(0, 99_999))
+def test_a_forwarded_address_may_have_a_port(address: IPv4Address | IPv6Address, port: int) -> None:
+    """With or without brackets and a port it is the same address; with a port above 65535 it cannot be read."""
+    plain = f"[{address}]" if address.version == 6 else str(address)
+    expected = parse_address(str(address))
+    for hop in (str(address), plain, f"{plain}:{min(port, 65535)}"):
+        assert authenticator().caller("10.0.0.1", (hop,)) == expected
+    if port > 65535:
+        assert authenticator().caller("10.0.0.1", (f"{plain}:{port}",)) is None
+
+
+@pytest.mark.parametrize(
+    "hop",
+    [
+        *(
+            "[2001:db8::1",
+            "2001:db8::1]",
+            "[2001:db8::1]443",
+            "[2001:db8::1]:",
+            "[2001:db8::1]:x",
+            "[2001:db8::1]:443x",
+        ),
+        *("[192.0.2.1]", "[192.0.2.1]:443", "192.0.2.1:", "192.0.2.1:x", "192.0.2.1:443 x", "192.0.2.1:-1"),
+        *(
+            "192.0.2:443",
+            "[[2001:db8::1]]",
+            "[2001:db8::1]:443:443",
+            "192.0.2.1:443:443",
+            "192.0.2.1:\u0664",
+            "192.0.2.1:123456",
+        ),
+        *('"192.0.2.1"', "for=192.0.2.1", "unknown", "_hidden", "[]", ":443", "[:]:443"),
+    ],
+)
+def test_what_is_no_address_cannot_be_read(hop: str) -> None:
+    """An open bracket, text behind it, and a port that is none: nobody is identified, so an allow-list refuses."""
+    assert authenticator().caller("10.0.0.1", (f"198.51.100.7, {hop}",)) is None
 
 
 def test_an_empty_key_is_refused_at_the_start() -> None:
