@@ -75,7 +75,8 @@ class CallbackProcessor:
     async def with_request(self, callback: InboundCallback, request: HttpRequest) -> InboundCallback:
         """The callback with its request, masked."""
         masked = partial(callback.with_request, request)
-        return await self._large_bodies.run(callback.route.provider.name, len(request.body), masked)
+        size = len(request.body) + sum(len(name) + len(value) for name, value in (*request.headers, *request.query))
+        return await self._large_bodies.run(callback.route.provider.name, size, masked)
 
     async def process(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
         """What to answer; it is durable, unless it is TRY_AGAIN. Raises nothing, but may be cancelled.

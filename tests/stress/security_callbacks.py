@@ -41,7 +41,10 @@ class Attack(StrEnum):
     KEYLESS_AT_ONCE = "keyless, asking as fast as they can"
     SILENT = "silent"
     HALF_HEAD = "half a head"
+    LONG_HEAD = "heads of a megabyte"
+    SMALL_CHUNKS = "keyless, chunks of one byte"
     TLS_STALLED = "TLS handshakes that stall"
+    UNFINISHED_BODIES = "another provider's bodies without their end"
     LARGE_BODIES = "six 1 MiB bodies at once"
 
 
@@ -191,8 +194,25 @@ async def _half_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     await reader.read()
 
 
+async def _long_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"POST /callbacks/monaco/wrong/V4/Result HTTP/1.1\r\nHost: x\r\n")
+    writer.write((b"X-Filling: " + b"a" * 1000 + b"\r\n") * 1000)
+    await reader.read()
+
+
+async def _small_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"POST /callbacks/monaco/wrong/V4/Result HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write(b"1\r\n \r\n" * 20_000)
+    await reader.read()
+
+
 async def _tls_stalled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 100)
+    await reader.read()
+
+
+async def _unfinished_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(_request(ATTACKER, LARGE_BODY)[:-1])
     await reader.read()
 
 
@@ -206,7 +226,10 @@ _ATTACKERS: dict[Attack, Callable[[asyncio.StreamReader, asyncio.StreamWriter], 
     Attack.KEYLESS_AT_ONCE: _keyless_at_once,
     Attack.SILENT: _silent,
     Attack.HALF_HEAD: _half_head,
+    Attack.LONG_HEAD: _long_head,
+    Attack.SMALL_CHUNKS: _small_chunks,
     Attack.TLS_STALLED: _tls_stalled,
+    Attack.UNFINISHED_BODIES: _unfinished_body,
     Attack.LARGE_BODIES: _large_body,
 }
 

@@ -37,7 +37,7 @@ async def test_large_bodies_of_one_provider_do_not_stop_another(tmp_path: Path) 
 
 
 async def test_large_bodies_are_decoded_and_masked_on_threads(tmp_path: Path) -> None:
-    """Small ones are not: a thread would take longer than the work."""
+    """Large headers are masked there, too. Small bodies are not: a thread would take longer than the work."""
     decoded, masked = [], []
 
     class WatchedMask(Mask):
@@ -52,7 +52,8 @@ async def test_large_bodies_are_decoded_and_masked_on_threads(tmp_path: Path) ->
 
     options = HarnessOptions(adapter=altered(LUCKYMONACO, decode=decode), mask=WatchedMask)
     async with open_harness(tmp_path, options) as harness:
-        for size in (SMALL_BYTES, SMALL_BYTES + 1):
+        for size, headers in ((SMALL_BYTES // 2, {}), (SMALL_BYTES + 1, {}), (2000, {"X-Filling": "\\" * 8000})):
             body = json.dumps(EXPIRED).encode().ljust(size)
-            assert (await harness.deliver(MONACO.path("SessionExpired"), body)).json == SUCCESS
-    assert decoded == masked == [True, False]
+            assert (await harness.deliver(MONACO.path("SessionExpired"), body, headers=headers)).json == SUCCESS
+    assert decoded == [True, False, True]
+    assert masked == [True, False, False]
