@@ -13,6 +13,11 @@ from gateway.callbacks.response import SERVER
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's line and its headers together: without this bound each caller without a key can fill a megabyte."""
 
+_PIECE_BYTES = 1024
+"""Parsed at a time until the head is complete. What follows it in the last piece is parsed with it: in a piece of the
+usual size that is the body.
+"""
+
 _HELD_BYTES = 64 * 1024
 """Bytes after a head that wait for its authentication; then reading pauses."""
 
@@ -78,20 +83,22 @@ class BoundedReader(web.RequestHandler):
             self._parse(data)
 
     def _parse_head(self, data: bytes) -> bytes:
-        """Parse as much as a head may have, and return the rest."""
-        room = self._head_room
-        self._parse(data[:room])
+        """Parse until the head is complete, and return the rest."""
+        parsed = 0
+        while not self._messages and parsed < len(data) and self._head_room:
+            piece = data[parsed : parsed + min(_PIECE_BYTES, self._head_room)]
+            self._parse(piece)
+            parsed += len(piece)
+            self._head_room -= len(piece)
         if self._messages:
             self._head_room, self._held, self._body = 0, b"", self._messages[-1][1]
-        elif len(data) < room:
-            self._head_room -= len(data)
-        elif self._transport is not None:
+        elif not self._head_room and self._transport is not None:
             self._finished = True
             with suppress(RuntimeError):
                 self._transport.write(_TOO_LARGE)
                 self._transport.pause_reading()
             self.head_too_large()
-        return b"" if self._finished else data[room:]
+        return b"" if self._finished else data[parsed:]
 
     def _parse(self, data: bytes) -> None:
         super().data_received(data)

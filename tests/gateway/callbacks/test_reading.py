@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from gateway.callbacks.places import PlaceLimits
-from gateway.callbacks.reading import _HELD_BYTES, MAX_HEAD_BYTES
+from gateway.callbacks.reading import _HELD_BYTES, _PIECE_BYTES, MAX_HEAD_BYTES
 from gateway.callbacks.server import ConnectionLimits
 from gateway.telemetry.metrics import Metrics
 from tests.gateway.callbacks.harness import EXPIRED, KYREN_EU, MONACO, SUCCESS, HarnessOptions, open_harness
@@ -77,7 +77,7 @@ async def test_chunks_of_a_keyless_caller_are_not_parsed(tmp_path: Path) -> None
                 head("/callbacks/monaco/wrong/V4/Result", b"Transfer-Encoding: chunked\r\n\r\n") + chunks
             )
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert parsed <= MAX_HEAD_BYTES
+    assert parsed <= _PIECE_BYTES
 
 
 async def test_a_body_after_its_head_is_read_whole(tmp_path: Path) -> None:
@@ -129,15 +129,27 @@ async def test_answered_callbacks_hold_no_place(tmp_path: Path) -> None:
 
 
 async def test_what_follows_the_parsed_piece_is_not_read_as_a_request(tmp_path: Path) -> None:
-    """A request that fills the bound exactly, and another one behind it: one answer, then the connection is closed."""
+    """A request that fills a piece exactly, and another one behind it: one answer, then the connection is closed.
+
+    The other one is not even parsed: its head would have no bound.
+    """
     start = head(MONACO.path("SessionExpired"))
-    room = MAX_HEAD_BYTES - len(start) - len(b"Content-Length: 32000\r\n\r\n")
+    room = _PIECE_BYTES - len(start) - len(b"Content-Length: 999\r\n\r\n")
     body = json.dumps({**EXPIRED, "filling": ""}).encode()
     body = body.replace(b'"filling": ""', b'"filling": "' + b"x" * (room - len(body)) + b'"')
     request = start + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    assert len(request) == MAX_HEAD_BYTES
-    async with open_harness(tmp_path) as harness, asyncio.timeout(10):
-        assert (await harness.raw(request + request)).count(b"HTTP/1.1 ") == 1
+    assert len(request) == _PIECE_BYTES
+    feed, parsed = web.RequestHandler.data_received, b""
+
+    def note(connection: web.RequestHandler, data: bytes) -> None:
+        nonlocal parsed
+        parsed += data
+        feed(connection, data)
+
+    with mock.patch.object(web.RequestHandler, "data_received", note):
+        async with open_harness(tmp_path) as harness, asyncio.timeout(10):
+            assert (await harness.raw(request + request)).count(b"HTTP/1.1 ") == 1
+    assert parsed == request
 
 
 @pytest.mark.parametrize("host", [b"xn--a", b"xn--" + b"a" * 70])
