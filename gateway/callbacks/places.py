@@ -4,7 +4,7 @@ Every step takes the same time, however many connections there are.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto, unique
 
@@ -14,6 +14,9 @@ from gateway.telemetry.sources import parse_address, source_of
 
 _OTHERS_PART = 2
 """Unknown sources can have one in this number of places, where some sources are known."""
+
+_NEW_PART = 4
+"""Unauthenticated connections are evicted before idle ones, if they have more than one in this number of places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class PlaceLimits:
             return self.connections
         return max(1, self.connections // _OTHERS_PART)
 
+    @property
+    def new(self) -> int:
+        """The number of places that unauthenticated connections keep while idle ones can be evicted."""
+        return max(1, self.others // _NEW_PART)
+
 
 @unique
 class Standing(Enum):
@@ -45,11 +53,13 @@ class Standing(Enum):
     """No authenticated request yet: in a TLS handshake, silent, or in the middle of a head."""
     IDLE = auto()
     """It sent authenticated requests, and all of them are answered."""
+    ENDING = auto()
+    """Its last request is answered. It waits for the end of that request only."""
     BUSY = auto()
     """An authenticated request is in flight. It is never evicted."""
 
 
-_EVICTED_FIRST = (Standing.UNAUTHENTICATED, Standing.IDLE)
+_EVICTABLE = (Standing.ENDING, Standing.UNAUTHENTICATED, Standing.IDLE)
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +83,7 @@ class _Group:
     def __init__(self) -> None:
         self.number = 0
         self.by_standing: dict[Standing, OrderedDict[Place, None]] = {
-            standing: OrderedDict() for standing in _EVICTED_FIRST
+            standing: OrderedDict() for standing in _EVICTABLE
         }
 
     def list(self, place: Place) -> None:
@@ -104,9 +114,10 @@ class Places:
     def take(self, peer: str, limits: PlaceLimits) -> Place | CallbackRejection:
         """A place for a new connection from this address, or the reason why there is none.
 
-        Where a limit is reached, another connection is evicted: the oldest unauthenticated one, else the oldest idle
-        one. Only if all are busy, the new one gets no place. Where a source has its share, its own oldest
-        unauthenticated one is evicted.
+        Where a limit is reached, another connection is evicted: the oldest one that is ending; else the oldest
+        unauthenticated one, if there are many; else the oldest idle one; else the oldest unauthenticated one. Only if
+        all are busy, the new one gets no place. Where a source has its share, its own oldest unauthenticated one is
+        evicted.
         """
         address = parse_address(peer)
         is_proxy = address in limits.trusted_proxies
@@ -114,10 +125,10 @@ class Places:
         while place.has_share and len(of_source := self._sources.get(place.source, ())) >= limits.per_source:
             self._evict(next(iter(of_source)), CallbackRejection.SOURCE_SHARE)
         while not place.is_known and self._others.number >= limits.others:
-            if not self._evict_from((self._others,)):
+            if not self._evict_from((self._others,), limits):
                 return CallbackRejection.TOO_MANY_CONNECTIONS
         while len(self._taken) >= limits.connections:
-            if not self._evict_from((self._others, self._known)):
+            if not self.evict_one(limits):
                 return CallbackRejection.TOO_MANY_CONNECTIONS
         self._taken.add(place)
         group = self._group(place)
@@ -148,12 +159,16 @@ class Places:
         if standing is not Standing.UNAUTHENTICATED:
             self._leave_source(place)
 
-    def evict_one(self) -> bool:
+    def evict_one(self, limits: PlaceLimits) -> bool:
         """Evict the connection that a new one would be accepted for. Returns whether there was one."""
-        return self._evict_from((self._others, self._known))
+        return self._evict_from((self._others, self._known), limits)
 
-    def _evict_from(self, groups: Iterable[_Group]) -> bool:
-        for standing in _EVICTED_FIRST:
+    def _evict_from(self, groups: Sequence[_Group], limits: PlaceLimits) -> bool:
+        order = [*_EVICTABLE]
+        if sum(len(group.by_standing[Standing.UNAUTHENTICATED]) for group in groups) <= limits.new:
+            # Those that have just been accepted have had no time to authenticate.
+            order.append(order.pop(order.index(Standing.UNAUTHENTICATED)))
+        for standing in order:
             for group in groups:
                 if candidates := group.by_standing[standing]:
                     self._evict(next(iter(candidates)), CallbackRejection.EVICTED)

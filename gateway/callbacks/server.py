@@ -101,7 +101,7 @@ class CallbackServer:
         self._http = web.Server(self._handle, request_factory=_new_request, handler_cancellation=False)
         self._ssl = ssl
         sockets = await listening_sockets(host, port, shares_port=shares_port)
-        self._listener = Listener(sockets, self._accept, self._accepted_per_turn, self._places.evict_one)
+        self._listener = Listener(sockets, self._accept, self._accepted_per_turn, self._evict_one)
         self._expiring = asyncio.create_task(self._expire_loop())
         return self._listener.port
 
@@ -154,7 +154,10 @@ class CallbackServer:
     def _accepted_per_turn(self) -> int:
         """So few that a new connection is not evicted before its first request is read."""
         limits = self.limits.places
-        return max(1, min(_ACCEPTED_PER_TURN, limits.per_source // _TURNS, limits.others // _TURNS))
+        return max(1, min(_ACCEPTED_PER_TURN, limits.per_source // _TURNS, limits.new // _TURNS))
+
+    def _evict_one(self) -> None:
+        self._places.evict_one(self.limits.places)
 
     def _accept(self, accepted: socket.socket, peer: str) -> None:
         """Give a new connection a place, and attach it to the event loop, or close it."""
@@ -197,7 +200,7 @@ class CallbackServer:
         """Close a connection whose place was given to a new one."""
         self.reject(reason, connection.peer)
         if connection.place.standing is not Standing.UNAUTHENTICATED:
-            connection.abort()
+            connection.end()
             return
         # A caller that is disconnected at once connects again at once: a flood would be as fast as the processor.
         connection.ignore()
@@ -308,7 +311,7 @@ class CallbackConnection(BoundedReader):
         if self._now() >= self._deadline - GRACE_S:
             self.force_close()  # the body is late and is not read any further
         if self.place.standing is Standing.BUSY:
-            self._server.mark(self, Standing.IDLE)  # it waits for its end only: a new one may have its place
+            self._server.mark(self, Standing.ENDING)
         # Reading to the end of chunks of one byte would take more time than everything else.
         self._finished = self._finished or "Transfer-Encoding" in request.headers
         self.read_on()
@@ -329,6 +332,11 @@ class CallbackConnection(BoundedReader):
         if self._transport is not None:
             with suppress(RuntimeError):  # it is closing
                 self._transport.pause_reading()
+
+    def end(self) -> None:
+        """Close it once its last reply has left."""
+        if self._transport is not None:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close it at once."""

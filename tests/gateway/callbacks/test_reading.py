@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from pathlib import Path
 from unittest import mock
 
@@ -126,6 +127,28 @@ async def test_answered_callbacks_hold_no_place(tmp_path: Path) -> None:
             assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
         reply = await harness.deliver(KYREN_EU.path("SessionExpired"), EXPIRED)
         assert reply.json == SUCCESS
+
+
+async def test_an_idle_connection_ends_with_its_whole_reply(tmp_path: Path) -> None:
+    """What is still to be sent when a new connection takes its place is sent."""
+    limits = ConnectionLimits(PlaceLimits(connections=1))
+    request = head(MONACO.path("SessionExpired"), b"Content-Length: %d\r\n\r\n" % len(BODY)) + BODY
+    rest = b"x" * 500_000
+    async with (
+        open_harness(tmp_path, HarnessOptions(limits=limits)) as harness,
+        harness.connect() as (reader, writer),
+        asyncio.timeout(30),
+    ):
+        writer.write(request)
+        await reader.readuntil(SUCCESS_BODY)
+        (connection,) = harness.server.connections
+        await until(lambda: connection.is_idle)
+        assert connection.transport is not None
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.transport.write(rest)
+        assert connection.transport.get_write_buffer_size() > 0
+        async with harness.connect():
+            assert len(await reader.read(-1)) == len(rest)
 
 
 async def test_what_follows_the_parsed_piece_is_not_read_as_a_request(tmp_path: Path) -> None:
