@@ -45,7 +45,9 @@ class Opened:
         return place
 
 
-steps = st.lists(st.tuples(st.sampled_from([*PEERS, *Standing.__members__, "close"]), st.integers(0, 7)), max_size=60)
+steps = st.lists(
+    st.tuples(st.sampled_from([*PEERS, "BUSY", "IDLE", "ENDING", "close"]), st.integers(0, 7)), max_size=60
+)
 
 
 @given(steps)
