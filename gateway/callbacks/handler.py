@@ -118,8 +118,7 @@ class CallbackHandler:
         caller = self._authenticator.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
         peer = str(caller or request.remote or "")
         position = self._authenticator.authorize(provider, key, caller)
-        # A target with a scheme and a host is a proxy's, and no provider writes one.
-        if not position or (root, callbacks) != ("", "callbacks") or not request.raw_path.startswith("/"):
+        if not position or (root, callbacks) != ("", "callbacks"):
             # Provider and path are not logged: they are not authenticated, and may hold a misplaced key.
             self.rejections.add(CallbackRejection.NOT_AUTHENTICATED, peer)
             return None

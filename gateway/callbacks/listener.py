@@ -6,6 +6,7 @@ is known from its accept on, and connections that were accepted before are read 
 
 import asyncio
 import errno
+import select
 import socket
 from collections.abc import Callable
 
@@ -75,12 +76,20 @@ class Listener:
             except OSError as error:
                 if error.errno not in _SHORTAGES:
                     raise
+                if not _has_waiting(listening):  # Linux looks for a file before it looks for a connection
+                    return
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_SHORTAGE_PAUSE_S, self._resume, listening)
                 self._on_shortage()
                 return
             connection.setblocking(False)
             self._accepted(connection, str(address[0]))
+
+
+def _has_waiting(listening: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listening, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def listening_sockets(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:

@@ -361,6 +361,7 @@ def _new_request(message: Any, payload: Any, protocol: Any, writer: Any, task: A
     """The request of a head that has just arrived, as aiohttp makes it."""
     protocol.head_received()
     if not message.path.startswith("/"):
-        # The handler rejects it by its raw path. Its host is not read: an invalid one would raise in aiohttp's task.
+        # A target with a scheme and a host is a proxy's, and no provider writes one: this path is not found. The host
+        # is not read, because an invalid one would raise in aiohttp's task.
         message = message._replace(url=URL("/"))
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())

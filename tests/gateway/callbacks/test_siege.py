@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 import trustme
 
+from gateway.callbacks import server
 from gateway.callbacks.places import PlaceLimits
 from gateway.callbacks.server import ConnectionLimits
 from gateway.telemetry.metrics import Metrics
@@ -118,3 +119,20 @@ async def test_an_authenticated_request_in_flight_keeps_its_connection(tmp_path:
             assert await first.read() == b""
             writer.write(body)
             assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_an_evicted_connection_is_closed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller would connect again at once. Nothing is read of it, and there are no more of them than places."""
+    monkeypatch.setattr(server, "EVICTED_S", 3600.0)
+    options = HarnessOptions(limits=ConnectionLimits(PlaceLimits(connections=2, per_source=1)))
+    async with open_harness(tmp_path, options) as harness, AsyncExitStack() as stack, asyncio.timeout(30):
+        first, *evicted, last = [await stack.enter_async_context(harness.connect()) for _ in range(4)]
+        assert await first[0].read() == b""
+        body = json.dumps(EXPIRED).encode()
+        head = f"POST {MONACO.path('SessionExpired')} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        for _, writer in (*evicted, last):
+            writer.write(head.encode() + body)
+        assert b" 200 OK" in await last[0].readuntil(b"\r\n\r\n")
+        assert len(harness.server.connections) == 3
+        assert not any(reader.at_eof() for reader, _ in evicted)
+        assert len(await harness.journal()) == 1
