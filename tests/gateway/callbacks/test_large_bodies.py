@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from adapters.contract import Account, HttpRequest
 from adapters.luckymonaco import ADAPTER as LUCKYMONACO
 from gateway.callbacks.processor import SMALL_BYTES
@@ -21,6 +23,7 @@ from tests.gateway.callbacks.harness import (
     altered,
     open_harness,
 )
+from tests.support.waiting import until
 
 MIB = 1024 * 1024
 
@@ -34,6 +37,44 @@ async def test_large_bodies_of_one_provider_do_not_stop_another(tmp_path: Path) 
         assert (await harness.deliver(KYREN_EU.path("SessionExpired"), EXPIRED)).json == SUCCESS
         for reply in await asyncio.gather(*large):
             assert reply.json in (UNREADABLE, SEND_AGAIN)
+
+
+@pytest.mark.parametrize("work", ["decode", "mask"])
+async def test_a_large_body_does_not_wait_for_another_provider(tmp_path: Path, work: str) -> None:
+    """While several of one provider are worked on or wait for it, that of another one is answered."""
+    begun, release = threading.Event(), threading.Event()
+
+    def block(body: bytes) -> None:
+        if body.endswith(b" "):
+            begun.set()
+            release.wait(30)
+
+    def decode(account: Account[Any], request: HttpRequest) -> Any:
+        block(request.body)
+        return LUCKYMONACO.callbacks["V4/SessionExpired"].decode(account, request)
+
+    class BlockingMask(Mask):
+        def body(self, body: bytes) -> bytes:
+            block(body)
+            return super().body(body)
+
+    options = {
+        "decode": HarnessOptions(adapter=altered(LUCKYMONACO, decode=decode)),
+        "mask": HarnessOptions(mask=BlockingMask),
+    }
+    body = json.dumps(EXPIRED).encode()
+    async with open_harness(tmp_path, options[work]) as harness:
+        blocked = [
+            asyncio.create_task(harness.deliver(MONACO.path("SessionExpired"), body.ljust(SMALL_BYTES + 1)))
+            for _ in range(3)
+        ]
+        await until(begun.is_set)
+        try:
+            reply = await harness.deliver(KYREN_EU.path("SessionExpired"), body.rjust(SMALL_BYTES + 1))
+        finally:
+            release.set()
+        await asyncio.gather(*blocked)
+    assert reply.json == SUCCESS
 
 
 async def test_large_bodies_are_decoded_and_masked_on_threads(tmp_path: Path) -> None:

@@ -212,6 +212,15 @@ async def test_unfinished_requests_lose_their_places_to_newer_ones(monkeypatch: 
         assert await check(port) == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_a_connection_rejects_its_own_unfinished_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older one of another connection keeps its place."""
+    monkeypatch.setattr(receiving, "RECEIVE_TIMEOUT_S", 600)
+    monkeypatch.setattr(receiving, "MAX_INCOMPLETE_PER_CONNECTION", 2)
+    async with bare() as port, unfinished(port, 1), unfinished(port, 3) as peer, asyncio.timeout(30):
+        assert await peer.until(HEADERS) == HEADERS
+        assert peer.stream == 1
+
+
 @pytest.mark.parametrize("limit", ["MAX_HEALTH_WATCHES", "MAX_HEALTH_WATCHES_PER_CONNECTION"])
 @pytest.mark.parametrize("kind", list(GrpcServerKind))
 async def test_watches_of_health_are_bounded(monkeypatch: pytest.MonkeyPatch, kind: GrpcServerKind, limit: str) -> None:
@@ -235,7 +244,7 @@ async def test_watches_of_health_are_bounded(monkeypatch: pytest.MonkeyPatch, ki
 
 @pytest.mark.parametrize("limit", ["MAX_REFLECTION_STREAMS", "MAX_REFLECTION_STREAMS_PER_CONNECTION"])
 async def test_reflection_streams_are_bounded(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    """A stream above the limit is rejected."""
+    """A stream above the limit is rejected, until another one has ended."""
     monkeypatch.setattr(reflection, limit, 1)
     async with bare() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
@@ -245,7 +254,9 @@ async def test_reflection_streams_are_bounded(monkeypatch: pytest.MonkeyPatch, l
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call().read()
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        first.cancel()
+        await first.done_writing()
+        assert await first.read() is grpc.aio.EOF
+        await call(iter([])).read()
 
 
 @asynccontextmanager

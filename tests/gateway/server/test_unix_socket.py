@@ -61,15 +61,16 @@ async def names(target: str) -> list[str]:
     return [provider.name for provider in answer.providers]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o660), (0o077, 0o600)])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_gateway_serves_on_a_unix_socket(folder: Path, kind: GrpcServerKind) -> None:
-    """User and group may connect, others may not; the file is removed when it stops."""
-    before = os.umask(0o002)
+async def test_a_gateway_serves_on_a_unix_socket(folder: Path, kind: GrpcServerKind, umask: int, mode: int) -> None:
+    """User and group may connect, others may not, and the umask removes more; the file is removed when it stops."""
+    before = os.umask(umask)
     try:
         async with started(configured(folder, kind)):
-            assert stat.S_IMODE((folder / "g.sock").stat().st_mode) == 0o660
+            assert stat.S_IMODE((folder / "g.sock").stat().st_mode) == mode
             assert await names(f"unix:{folder / 'g.sock'}") == ["lucky"]
-        assert os.umask(0o002) == 0o002
+        assert os.umask(umask) == umask
     finally:
         os.umask(before)
     assert not (folder / "g.sock").exists()
