@@ -1,4 +1,4 @@
-"""TLS of the connections to providers. Names are always checked, and TLS 1.2 is the oldest version."""
+"""TLS of the connections to providers. Names are always checked, and Python's oldest version is TLS 1.2."""
 
 import asyncio
 import ssl
@@ -66,7 +66,6 @@ def create_tls_context() -> ssl.SSLContext:
 
 def _context(ca: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context

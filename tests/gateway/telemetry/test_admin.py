@@ -81,8 +81,9 @@ async def test_a_client_that_does_not_read_is_disconnected() -> None:
         writer.transport.abort()
 
 
-async def test_a_new_connection_takes_the_place_of_the_oldest_idle_one() -> None:
+async def test_a_new_connection_takes_the_place_of_the_oldest_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many silent connections there are, a probe is answered, and no more than the maximum stay open."""
+    monkeypatch.setattr(admin, "IDLE_S", 600)
     async with serving() as (server, port):
         silent = []
         for number in range(25):
@@ -94,6 +95,7 @@ async def test_a_new_connection_takes_the_place_of_the_oldest_idle_one() -> None
             for reader, _ in silent[:20]:
                 with suppress(ConnectionResetError):
                     assert await reader.read() == b""
+        assert not any(reader.at_eof() for reader, _ in silent[21:])
         for _, each in silent:
             each.close()
 
