@@ -36,10 +36,7 @@ survive, and full collections visit all modules again and again: a tenth of a ca
 def serve_gateway(config: Path, worker: str = "") -> None:
     """Run one gateway process; `worker` holds the ports that its supervisor gave it. Exits if it cannot start."""
     with _exit_on_failure("gateway", config):
-        settings = _load(config, worker)
-        secrets = _configure_logs(settings)
-        if not worker:  # a supervisor logs them once for all workers
-            log_insecurities(settings, config)
+        settings, secrets = _prepare(config, worker)
         make = partial(Gateway, settings, shares_ports=bool(worker), secrets=secrets)
         reload_gateway = partial(reload, read=partial(_load, config, worker))
         _run(runner.run(make, reload=reload_gateway, supervised=bool(worker)))
@@ -48,9 +45,7 @@ def serve_gateway(config: Path, worker: str = "") -> None:
 def serve_workers(config: Path, workers: int) -> None:
     """Run several gateway processes on this host. Exits if one cannot start."""
     with _exit_on_failure("gateway", config):
-        settings = _load(config)
-        _configure_logs(settings)
-        log_insecurities(settings, config)
+        settings, _ = _prepare(config)
         if settings.store.is_sqlite:
             raise typer.BadParameter(
                 "SQLite serves one process: set [store] url to a postgresql:// url, or omit --workers",
@@ -67,9 +62,7 @@ def serve_workers(config: Path, workers: int) -> None:
 def serve_wallet(config: Path) -> None:
     """Run the built-in ledger alone. Exits if it cannot start."""
     with _exit_on_failure("wallet", config):
-        settings = _load(config)
-        _configure_logs(settings)
-        log_insecurities(settings, config)
+        settings, _ = _prepare(config)
         _run(runner.run(partial(WalletServer, settings), reload=_ignore_reload))
 
 
@@ -85,11 +78,17 @@ def _load(config: Path, worker: str = "") -> Settings:
     return Ports.from_option(worker).applied_to(settings) if worker else settings
 
 
-def _configure_logs(settings: Settings) -> KnownSecrets:
-    """Configure logging. Returns the secrets that the log masks."""
+def _prepare(config: Path, worker: str = "") -> tuple[Settings, KnownSecrets]:
+    """Read the file and configure logging. Returns the settings, and the secrets that the log masks.
+
+    Logs what is insecure, but for a worker: its supervisor does.
+    """
+    settings = _load(config, worker)
     secrets = KnownSecrets(secrets_of(settings))
     logs.configure(settings.log.level, secrets)
-    return secrets
+    if not worker:
+        log_insecurities(settings, config)
+    return settings, secrets
 
 
 async def _ignore_reload(wallet: runner.Server) -> None:

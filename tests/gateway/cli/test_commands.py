@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,16 @@ async def test_an_insecure_file_is_refused_by_check_and_served(tmp_path: Path, p
     assert ended.code == 2
     assert [line.split(": ")[1] for line in ended.err.splitlines()] == paths
     assert "short-key" not in ended.err
+
+
+@pytest.mark.parametrize("command", [("serve",), ("serve", "--workers", "2"), ("wallet",)])
+async def test_each_server_logs_what_is_insecure(tmp_path: Path, command: Sequence[str]) -> None:
+    """Before anything else, and so also where it cannot start."""
+    table = family_table("lucky", "luckymonaco", "http://127.0.0.1:9", callback_keys='["short-key"]')
+    config = configuration(tmp_path, table, store=f"sqlite:///{tmp_path}/missing/gateway.db")
+    ended = await run(*command, "--config", str(config))
+    assert ended.code
+    assert ended.err.count("configuration insecure: check refuses it") == 1
 
 
 async def test_check_for_production_refuses_more(tmp_path: Path, provider: ScriptedProvider) -> None:
