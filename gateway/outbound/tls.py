@@ -1,4 +1,4 @@
-"""TLS of the connections to providers. Names are always checked, and Python's oldest version is TLS 1.2."""
+"""TLS of the connections to providers. Names are always checked, and TLS 1.2 is the oldest version."""
 
 import asyncio
 import ssl
@@ -66,6 +66,7 @@ def create_tls_context() -> ssl.SSLContext:
 
 def _context(ca: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # some systems build Python with an older one
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -135,8 +135,9 @@ def unreadable_files(settings: Settings) -> tuple[Problem, ...]:
 
 
 def ssl_context(files: TlsFiles) -> ssl.SSLContext:
-    """A listener's TLS. Raises OSError for files that are not PEM, or for a key of another certificate."""
+    """A listener's TLS, 1.2 or newer. Raises OSError for files that are not PEM, or for another certificate's key."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # some systems build Python with an older one
     context.load_cert_chain(files.cert, files.key, password="")  # nobody is asked for the password of a key
     if files.client_ca:
         context.load_verify_locations(files.client_ca)

@@ -19,6 +19,7 @@ def _build(
     mode: SslMode, ca: Path | None, cert: Path | None, key: Path | None, changed_at: tuple[int, ...]
 ) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # some systems build Python with an older one
     context.check_hostname = mode is SslMode.VERIFY_FULL
     if mode is SslMode.REQUIRE:
         context.verify_mode = ssl.CERT_NONE

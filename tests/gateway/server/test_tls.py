@@ -13,6 +13,7 @@ import trustme
 
 from gateway.config import ConfigInvalid, load
 from gateway.server.gateway import Gateway, Listening
+from gateway.server.validation import ssl_context
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.gateway.server.harness import MUTUAL_TLS, TLS, add_callback_tls, issue
@@ -55,6 +56,14 @@ async def listed(secured: Secured, client: trustme.LeafCert | None) -> int:
     async with grpc.aio.secure_channel(secured.listening.grpc, credentials) as channel:
         response = await SessionServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=30)
         return len(response.providers)
+
+
+def test_the_callback_listener_takes_tls_1_2_or_newer(tmp_path: Path) -> None:
+    """Whatever this Python's default is."""
+    issue(tmp_path, trustme.CA())
+    add_callback_tls(path := configuration(tmp_path), TLS)
+    assert (files := load(path, {}).callbacks.tls)
+    assert ssl_context(files).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 async def test_a_caller_with_a_certificate_is_served(secured: Secured) -> None:

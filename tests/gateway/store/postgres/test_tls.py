@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import socket
+import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,12 @@ async def test_a_client_certificate_is_used_and_read_again(
         await store.open()
         await store.ping()
         await store.close()
+
+
+@pytest.mark.parametrize("mode", [mode for mode in SslMode if mode is not SslMode.DISABLE])
+def test_tls_is_1_2_or_newer(mode: SslMode) -> None:
+    """Whatever this Python's default is."""
+    assert client_context(mode, None).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_nobody_is_asked_for_the_password_of_a_key(tmp_path: Path) -> None:
