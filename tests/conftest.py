@@ -1,5 +1,6 @@
 """What all tests share: blocking calls fail; a PostgreSQL server, started when the first test asks for it."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,19 @@ def _no_blocking_calls() -> Iterator[None]:
     """Code of the gateway that blocks the event loop raises blockbuster.BlockingError."""
     with blocking_calls_raise():
         yield
+
+
+@pytest.fixture
+def older_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own contexts accept old TLS, as on systems that leave the oldest version to OpenSSL."""
+    create = ssl.create_default_context
+
+    def created(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, *, cafile: Path | None = None) -> ssl.SSLContext:
+        context = create(purpose, cafile=cafile)
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", created)
 
 
 @pytest.fixture(scope="session")

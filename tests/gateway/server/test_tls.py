@@ -58,8 +58,9 @@ async def listed(secured: Secured, client: trustme.LeafCert | None) -> int:
         return len(response.providers)
 
 
+@pytest.mark.usefixtures("older_tls")
 def test_the_callback_listener_takes_tls_1_2_or_newer(tmp_path: Path) -> None:
-    """Whatever this Python's default is."""
+    """Also where Python's default is older."""
     issue(tmp_path, trustme.CA())
     add_callback_tls(path := configuration(tmp_path), TLS)
     assert (files := load(path, {}).callbacks.tls)
