@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/gateway/v1/*.proto)
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc -Iprotos
 protoc_out = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1)
 
-.PHONY: demo test stress-money stress-resilience stress-security bench bench-scale check generate release-contract lock clean
+.PHONY: demo test stress-money stress-resilience stress-security stress-faults bench bench-scale check generate release-contract lock clean
 
 demo: .venv/run.stamp
 	@$(BIN)/session-gateway demo
@@ -30,6 +30,10 @@ stress-resilience: .venv/dev.stamp
 # make stress-security ARGS="--only bodies --scale 0.1"
 stress-security: .venv/dev.stamp
 	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.stress.security $(ARGS)
+
+# Faults of networks, disks, databases and logs, at full size. To try a part: make stress-faults ARGS="--only restore"
+stress-faults: .venv/dev.stamp
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.stress.faults $(ARGS)
 
 # What the gateway costs compared with its libraries alone and with other servers: some ten minutes on two idle cores.
 # To try a part: make bench ARGS="--only outbound --servers baseline,sqlite --rounds 3 --seconds 1"

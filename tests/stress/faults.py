@@ -1,0 +1,13 @@
+"""Faults of networks, disks, databases and logs, at full size: `python -m tests.stress.faults`. Prints each figure with
+what is required; exits 1 if one falls short. Progress goes to standard error.
+"""
+
+import sys
+
+from tests.stress.runner import StressTest, run_stress_tests
+
+STRESS_TESTS: tuple[StressTest, ...] = ()
+
+
+if __name__ == "__main__":
+    sys.exit(run_stress_tests("Faults of networks, disks, databases and logs, with real processes.", STRESS_TESTS))
