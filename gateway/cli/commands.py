@@ -192,8 +192,38 @@ def backup(
     except maintenance.MaintenanceError as error:
         print_error(f"No backup was made: {error}")
         raise SystemExit(EXIT_NOT_DONE) from None
-    print_line(maintenance.after_backup(settings, to))
+    print_line(f"{to}: a complete copy, written to disk and checked")
+    print_line(f"to restore it: stop the gateway, then session-gateway restore --config {config} --from {to}")
     _print_audit(audit)
+
+
+@cli.command()
+def restore(
+    config: ConfigFile,
+    copy: Annotated[Path, typer.Option("--from", help="The backup to put in the database's place. It stays.")],
+) -> None:
+    """Put a backup in the place of the SQLite database. The gateway must be stopped.
+
+    The copy is checked first. What was in its place is moved aside, and never deleted. Killed at any moment, it can be
+    run again. Exit 0 if the copy is in place. Exit 1 if its ledger does not balance. Exit 3 if nothing was restored.
+    """
+    from gateway.server import maintenance
+    from gateway.store.sqlite.restore import DoesNotBalance
+
+    settings = load_or_exit(config)
+    try:
+        audit, moved = maintenance.restore(settings, copy)
+    except DoesNotBalance as error:
+        print_error(f"Nothing was restored: {error}")
+        _print_audit(error.audit)
+    except maintenance.MaintenanceError as error:
+        print_error(f"Nothing was restored: {error}")
+        raise SystemExit(EXIT_NOT_DONE) from None
+    else:
+        for file in moved:
+            print_line(f"moved aside: {file}")
+        print_line(f"{copy}: restored, written to disk and checked")
+        _print_audit(audit)
 
 
 def _print_audit(audit: "Audit") -> None:

@@ -1,5 +1,6 @@
-"""Maintenance of a store, with or without a running gateway: back it up, verify its books."""
+"""Maintenance of a store: back it up and verify its books beside a running gateway, restore it without one."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.config import Settings
@@ -11,11 +12,13 @@ from gateway.store.migration_files import SchemaVersions
 from gateway.store.models import Discrepancy
 from gateway.store.sqlite.backup import BackupFailed
 from gateway.store.sqlite.backup import back_up as back_up_file
+from gateway.store.sqlite.restore import DoesNotBalance, RestoreFailed
+from gateway.store.sqlite.restore import restore as restore_file
 
 _POSTGRESQL_BACKUP = """\
 PostgreSQL makes its own backups, while gateways run. To back up this database alone:
   pg_dump --format=custom --file=gateway.dump DATABASE
-To restore it into a new, empty database:
+To restore it, stop all gateways, and restore it into a new, empty database:
   createdb NEW && pg_restore --dbname=NEW --exit-on-error --single-transaction gateway.dump
 For the whole server, to any point in time: pg_basebackup with archived WAL (continuous archiving).
 Then name the restored database in [store] url, and run `session-gateway verify` before a gateway serves it."""
@@ -51,13 +54,19 @@ def back_up(settings: Settings, to: Path) -> Audit:
         raise MaintenanceError(str(error)) from error
 
 
-def after_backup(settings: Settings, to: Path) -> str:
-    """The report of a backup: which file was written, and how to restore it."""
-    path = store_location(settings.store.url.reveal())
-    return (
-        f"{to}: a complete copy, written to disk and checked\n"
-        f"to restore it: stop the gateway, remove {path}, {path}-wal and {path}-shm, and copy it to {path}"
-    )
+def restore(settings: Settings, copy: Path) -> tuple[Audit, list[Path]]:
+    """Put a copy in the place of the database: its audit, and the files moved aside. Raises MaintenanceError.
+
+    Raises DoesNotBalance where the copy's books do not balance, and restores nothing.
+    """
+    if not settings.store.is_sqlite:
+        raise MaintenanceError(_POSTGRESQL_BACKUP)
+    try:
+        return restore_file(Path(store_location(settings.store.url.reveal())), copy, datetime.now(UTC))
+    except DoesNotBalance:
+        raise
+    except (RestoreFailed, StoreUnavailable, ValueError) as error:
+        raise MaintenanceError(str(error)) from error
 
 
 def describe(discrepancy: Discrepancy) -> str:

@@ -78,13 +78,6 @@ async def everything_is_there(config: Path, before: dict[str, Any]) -> None:
         await gateway.stop()
 
 
-def restored(copy: Path, database: Path) -> None:
-    """As the command says: the old database and its other files are deleted, and a copy takes its place."""
-    for left in (database, database.with_name("gateway.db-wal"), database.with_name("gateway.db-shm")):
-        left.unlink(missing_ok=True)
-    shutil.copy(copy, database)
-
-
 def named_so(folder: Path, start: str) -> list[str]:
     """The files of a folder whose names begin so."""
     return sorted(each.name for each in folder.iterdir() if each.name.startswith(start))
@@ -108,7 +101,9 @@ async def test_a_backup_of_sqlite_while_a_gateway_credits(tmp_path: Path) -> Non
     assert named_so(copy.parent, "") == ["gateway.db"]
     assert copy.stat().st_mode & 0o777 == 0o600
 
-    restored(copy, tmp_path / "gateway.db")
+    ended = await run("restore", "--config", str(config), "--from", str(copy))
+    assert ended.code == 0, ended.err
+    assert named_so(tmp_path, "gateway.db.replaced-")
     await everything_is_there(config, before)
 
 
@@ -182,6 +177,18 @@ async def test_a_backup_of_an_unsound_ledger_says_so(kept: Path, tmp_path: Path)
     assert (tmp_path / "copy.db").exists()
 
 
+async def test_an_unsound_copy_is_not_restored(kept: Path, tmp_path: Path) -> None:
+    """Each difference is printed, the exit code is 1, and the database stays."""
+    assert (await run_here("backup", "--config", str(kept), "--to", str(tmp_path / "copy.db"))).code == 0
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy, copy:
+        copy.execute("UPDATE accounts SET cash = '30.5'")
+    ended = await run_here("restore", "--config", str(kept), "--from", str(tmp_path / "copy.db"))
+    assert ended.code == 1
+    assert "Nothing was restored" in ended.err
+    assert "cash is 30.5, and should be 31" in ended.err
+    assert (await run_here("verify", "--config", str(kept))).code == 0
+
+
 async def test_a_damaged_database_gives_no_backup(kept: Path, tmp_path: Path) -> None:
     """A page that is not what SQLite wrote is found, and no file is left that could be taken for a backup."""
     tampered(kept, "PRAGMA journal_mode = DELETE")
@@ -245,12 +252,13 @@ async def test_where_no_gateway_has_been_there_is_nothing_to_look_at(tmp_path: P
     assert not (tmp_path / "copy.db").exists()
 
 
-async def test_backup_says_how_postgresql_makes_its_own(tmp_path: Path, postgres_url: str) -> None:
-    """It refuses, and names the commands; `verify` reads the database there."""
+async def test_backup_and_restore_say_how_postgresql_makes_its_own(tmp_path: Path, postgres_url: str) -> None:
+    """They refuse, and name the commands; `verify` reads the database there."""
     config = configured(tmp_path, store=postgres_url)
-    ended = await run_here("backup", "--config", str(config), "--to", str(tmp_path / "copy.db"))
-    assert ended.code == 3
-    for command in ("pg_dump", "pg_restore", "pg_basebackup"):
-        assert command in ended.err
+    for command, option in (("backup", "--to"), ("restore", "--from")):
+        ended = await run_here(command, "--config", str(config), option, str(tmp_path / "copy.db"))
+        assert ended.code == 3
+        for program in ("pg_dump", "pg_restore", "pg_basebackup"):
+            assert program in ended.err
     ended = await run_here("verify", "--config", str(config))
     assert (ended.code, ended.out) == (0, "the ledger balances: 0 accounts, 0 transactions\n")

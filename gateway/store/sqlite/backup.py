@@ -30,14 +30,14 @@ def back_up(path: Path, to: Path) -> Audit:
     _create(draft)
     try:
         found = _write(path, draft)
-        _fsync(draft)
+        fsync(draft)
         draft.rename(to)
     except OSError as error:
         raise BackupFailed(f"{to}: {error.strerror}; name a file where the backup's user may write") from error
     finally:
         for left in (draft, *(draft.with_name(f"{draft.name}-{end}") for end in ("journal", "wal", "shm"))):
             left.unlink(missing_ok=True)
-    _fsync(to.absolute().parent)
+    fsync(to.absolute().parent)
     return found
 
 
@@ -78,7 +78,8 @@ def _check(draft: Path) -> Audit:
         return audit(copy)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,8 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from gateway.store.base import StoreUnavailable
+from gateway.store.sqlite.companions import number_opening
 from gateway.store.sqlite.file_modes import create_private, make_private
 from gateway.store.sqlite.migrations import migrate
 
@@ -15,7 +17,7 @@ _ADVICE = {
     sqlite3.SQLITE_PERM: "access is denied; let the gateway's user read and write the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist, and the gateway's user may write there",
     sqlite3.SQLITE_IOERR: "its disk reported an I/O error; check the disk first",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; stop the gateway and restore a backup",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; stop the gateway and run `session-gateway restore --from COPY`",
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database; see that [store] url names the right file",
 }
 
@@ -41,15 +43,18 @@ def is_outage(error: BaseException) -> bool:
 def connect_writer(path: str, busy_seconds: float) -> sqlite3.Connection:
     """The one connection that writes, its schema brought to this release's. Raises StoreUnavailable.
 
-    The file is created for its owner alone, and an older one becomes so.
+    The process must hold the file's lock. The file is created for its owner alone, and an older one becomes so.
     """
     create_private(path)
     return _connect(path, busy_seconds, _prepare_writer)
 
 
-def connect_reader(path: str, busy_seconds: float) -> sqlite3.Connection:
-    """A connection that sees committed data only, and cannot write. Raises StoreUnavailable."""
-    return _connect(path, busy_seconds, _prepare_reader)
+def connect_reader(path: str, busy_seconds: float, *, uri: bool = False) -> sqlite3.Connection:
+    """A connection that sees committed data only, and cannot write. Raises StoreUnavailable.
+
+    With `uri` the path is one of SQLite's URIs.
+    """
+    return _connect(path, busy_seconds, _prepare_reader, uri=uri)
 
 
 def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
@@ -70,6 +75,7 @@ def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA cache_size = -32768")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
     migrate(db, path)
+    number_opening(db, Path(path))
     make_private(path)
 
 
@@ -77,10 +83,12 @@ def _prepare_reader(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA query_only = ON")
 
 
-def _connect(path: str, busy_seconds: float, prepare: Callable[[sqlite3.Connection, str], None]) -> sqlite3.Connection:
+def _connect(
+    path: str, busy_seconds: float, prepare: Callable[[sqlite3.Connection, str], None], *, uri: bool = False
+) -> sqlite3.Connection:
     try:
         # No isolation level: transactions begin and end only where the code says so.
-        db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+        db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, uri=uri)
     except sqlite3.Error as error:
         raise unavailable(path, error) from error
     db.row_factory = sqlite3.Row

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import structlog
 
+from gateway.store.sqlite.companions import COMPANIONS, companion, lock_file
+
 log = structlog.get_logger(__name__)
 
 PRIVATE = 0o600
 
 _OTHERS = 0o077
-
-_WITH_DATABASE = ("", "-wal", "-shm", "-journal")
-"""SQLite creates the last three with the mode of the database."""
 
 
 def create_private(path: str) -> None:
@@ -33,8 +32,8 @@ def make_private(path: str) -> None:
 
     Call it only for a file that is known to be a gateway's database.
     """
-    database = Path(path).resolve()
-    for file in (*(database.with_name(database.name + end) for end in _WITH_DATABASE), Path(f"{path}.lock")):
+    database = Path(path)
+    for file in (database.resolve(), *(companion(database, end) for end in COMPANIONS), lock_file(database)):
         with suppress(FileNotFoundError):
             _make_private(file)
 

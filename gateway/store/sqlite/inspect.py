@@ -1,6 +1,11 @@
-"""Reads a database as it is, while a gateway may have it open: nothing is created, and nothing is migrated."""
+"""Reads a database as it is, while a gateway may have it open: no byte changes, and no file is created beside it.
 
+Closing the last connection would otherwise copy what a crash left in the `-wal` into the database.
+"""
+
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,7 +14,8 @@ from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import WalletKind
 from gateway.store.sqlite.audit import audit
-from gateway.store.sqlite.connection import connect_reader, unavailable
+from gateway.store.sqlite.companions import companion, read_header, refuse_foreign
+from gateway.store.sqlite.connection import connect_reader, primary_code, unavailable
 from gateway.store.sqlite.ledger import money_providers, wallet_kinds
 from gateway.store.sqlite.migrations import applied, refuse_newer
 
@@ -50,15 +56,55 @@ def snapshot(path: Path, *, required: bool = False) -> Iterator[sqlite3.Connecti
     """
     if required and not path.exists():
         raise StoreUnavailable(f"database {path}: there is no such file; see that [store] url names the right one")
-    with closing(connect_reader(str(path), BUSY_SECONDS)) as db:
+    refuse_foreign(path)
+    with _unchanged(path) as (file, options), closing(_begin(path, file, options)) as db:
         try:
-            db.execute("BEGIN")
             refuse_newer(db, str(path))
             if required and not _has_schema(db):
                 raise StoreUnavailable(f"database {path}: no gateway has written to it; is it the right one?")
             yield db
         except sqlite3.Error as error:
             raise unavailable(str(path), error) from error
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[tuple[Path, str]]:
+    """The file to read, and SQLite's options with which that changes nothing. Raises StoreUnavailable."""
+    header, wal = read_header(path), companion(path, "-wal")
+    if header is None or not header.has_wal:
+        yield path, "mode=ro"
+    elif not wal.exists() or not wal.stat().st_size:
+        # No process has it open. SQLite would create a -wal even to read; without one a gateway's start must be seen.
+        before = path.stat()
+        yield path, "mode=ro&immutable=1"
+        after = path.stat()
+        if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+            raise StoreUnavailable(f"database {path}: a gateway started while it was read; run the command again")
+    elif companion(path, "-shm").exists():
+        yield path, "mode=ro&readonly_shm=1"
+    else:
+        # After a crash, and moved without its -shm, which SQLite would create.
+        with tempfile.TemporaryDirectory(prefix="session-gateway-") as folder:
+            copy = Path(folder, "copy.db")
+            shutil.copyfile(path, copy)
+            shutil.copyfile(wal, companion(copy, "-wal"))
+            yield copy, "mode=rw"
+
+
+def _begin(path: Path, file: Path, options: str) -> sqlite3.Connection:
+    """A connection with a snapshot. While a gateway starts, SQLite may refuse one that writes nothing: then again."""
+    for last in (False, False, True):
+        db = connect_reader(f"{file.absolute().as_uri()}?{options}", BUSY_SECONDS, uri=True)
+        try:
+            db.execute("BEGIN")
+            db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        except sqlite3.Error as error:
+            db.close()
+            if last or primary_code(error) != sqlite3.SQLITE_READONLY:
+                raise unavailable(str(path), error) from error
+        else:
+            return db
+    raise AssertionError("unreachable")
 
 
 def _has_schema(db: sqlite3.Connection) -> bool:

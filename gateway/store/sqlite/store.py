@@ -85,7 +85,7 @@ class SqliteStore:
         """Connect and bring the schema to this release's. Raises StoreUnavailable."""
         if self._connected is not None:
             raise RuntimeError(f"database {self._path} is open already")
-        self._lock.acquire()
+        await asyncio.to_thread(self._lock.acquire)
         try:
             self._connected = await self._connect()
         except BaseException:
