@@ -47,7 +47,8 @@ async def restores(environment: StressEnvironment, *, rounds: int = 20, seed: in
     """A round each: load, a backup, more load, SIGKILL, restore, start, and every Result once more."""
     url = await environment.database()
     config, path = environment.configure(url), Path(url.removeprefix("sqlite:///"))
-    chance, counts, sent = random.Random(seed), Counts(), {}  # noqa: S311 - no secret
+    chance, counts = random.Random(seed), Counts()  # noqa: S311 - no secret
+    sent: dict[str, Win] = {}
     async with running(config) as gateway:
         await open_accounts(gateway.grpc)
     figures: Figures = ()

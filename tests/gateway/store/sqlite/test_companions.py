@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.base import StoreUnavailable
-from gateway.store.sqlite import SqliteStore, companions
+from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.backup import back_up
 from gateway.store.sqlite.companions import read_header
 from gateway.store.sqlite.inspect import audit_file, snapshot
@@ -35,10 +36,33 @@ async def main(path, count):
 asyncio.run(main(*sys.argv[1:]))
 """
 
+_KILLED_WHILE_NUMBERED = """
+from gateway.store.sqlite import companions
+
+write, at = companions._write_numbers, sys.argv.pop()
+calls = []
+
+def write_or_die(*arguments):
+    calls.append(arguments)
+    if len(calls) == 2:
+        os.kill(os.getpid(), 9)
+    write(*arguments)
+    if at == "both are valid":
+        os.kill(os.getpid(), 9)
+
+companions._write_numbers = write_or_die
+"""
+
+
+def crash(script: str, *arguments: str) -> None:
+    """Run a script that kills itself."""
+    ended = subprocess.run([sys.executable, "-c", script, *arguments], check=False)  # noqa: S603 - our own
+    assert ended.returncode == -signal.SIGKILL
+
 
 def killed(path: Path, results: int) -> None:
     """A gateway's store that credited so many Results, and was killed: its last commits are in the `-wal` alone."""
-    subprocess.run([sys.executable, "-c", _CRASH, str(path), str(results)], check=False)  # noqa: S603 - our own
+    crash(_CRASH, str(path), str(results))
     assert path.with_name(f"{path.name}-wal").stat().st_size > 0
 
 
@@ -89,7 +113,7 @@ def journal_of_another(path: Path) -> None:
         "db.execute('CREATE TABLE t (x)'); db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN')\n"
         "db.executemany('INSERT INTO t VALUES (?)', [('x' * 3000,)] * 100); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", script, str(other)], check=False)  # noqa: S603 - our own
+    crash(script, str(other))
     shutil.copyfile(other.with_name("other.db-journal"), path.with_name("gateway.db-journal"))
 
 
@@ -137,25 +161,16 @@ async def test_a_killed_gateways_own_files_are_opened(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_crash_between_the_numbers_leaves_a_database_that_opens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("killed_at", ["both are valid", "the new one is in the file"])
+async def test_a_crash_between_the_numbers_leaves_a_database_that_opens(tmp_path: Path, killed_at: str) -> None:
     """Until the new number is in the file, the old one counts too."""
     path = tmp_path / "gateway.db"
     killed(path, 1)
-    write_numbers = companions._write_numbers
-
-    def only_both(path: Path, *numbers: int) -> None:
-        if len(numbers) == 1:
-            raise OSError("power is gone")
-        write_numbers(path, *numbers)
-
-    monkeypatch.setattr(companions, "_write_numbers", only_both)
+    script = _CRASH.replace("asyncio.run(main", _KILLED_WHILE_NUMBERED + "\nasyncio.run(main")
+    crash(script, str(path), "0", killed_at)
     store = SqliteStore(str(path))
-    with pytest.raises(OSError, match="power"):
-        await store.open()
-    monkeypatch.undo()
     await store.open()
+    assert await cash(store) == Decimal("10.50")
     await store.close()
     header = read_header(path)
     assert header is not None

@@ -145,6 +145,7 @@ async def test_killed_at_any_step_it_leaves_one_state_or_a_refusal(
                 seen.append(await held_or_refused(database))
             restore(database, copy, NOW.replace(hour=4))
             assert await held(database) == COPY
+            assert {file.stat().st_nlink for file in database.parent.glob("gateway.db.replaced-*Z")} == {1}
         if ended:
             break
     assert set(seen) == {OLD, REFUSED, COPY}
