@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gateway.config import ConfigInvalid, Problem, Settings, load
+from gateway.telemetry.log_writer import write_or_drop
 
 EXIT_FAILED = 1
 """A server could not start, a gateway rejected a call, or the ledger does not balance."""
@@ -30,8 +31,8 @@ def print_line(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Write a line to standard error."""
-    sys.stderr.write(f"{text}\n")
+    """Write a line to standard error. It is dropped where nothing reads it, so that a server can end."""
+    write_or_drop(sys.stderr, f"{text}\n")
 
 
 def load_or_exit(config: Path) -> Settings:

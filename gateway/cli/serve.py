@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -85,10 +87,16 @@ def _prepare(config: Path, worker: str = "") -> tuple[Settings, KnownSecrets]:
     """
     settings = _load(config, worker)
     secrets = KnownSecrets(secrets_of(settings))
-    logs.configure(settings.log.level, secrets)
+    logs.configure(settings.log.level, secrets, worker=Ports.from_option(worker).worker if worker else None)
+    sys.excepthook = _log_crash
     if not worker:
         log_insecurities(settings, config)
     return settings, secrets
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """In place of Python's own, which waits for a reader of standard error, and masks nothing."""
+    log.critical("the process ends: this is a bug, report it with this line", exc_info=(kind, error, trace))
 
 
 async def _ignore_reload(wallet: runner.Server) -> None:

@@ -18,8 +18,9 @@ NO_WORKERS = "a Unix socket serves one process: set [grpc] listen to host:port, 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one worker."""
+    """The ports of one worker, and which one it is."""
 
+    worker: int
     grpc: int
     callbacks: int
     admin: int
@@ -35,13 +36,13 @@ class Ports:
 
     def as_option(self) -> str:
         """The value of `--worker`."""
-        return f"{self.grpc},{self.callbacks},{self.admin}"
+        return f"{self.worker},{self.grpc},{self.callbacks},{self.admin}"
 
     @classmethod
     def from_option(cls, text: str) -> "Ports":
         """What `as_option` wrote. Raises ValueError."""
-        grpc, callbacks, admin = map(int, text.split(","))
-        return cls(grpc, callbacks, admin)
+        worker, grpc, callbacks, admin = map(int, text.split(","))
+        return cls(worker, grpc, callbacks, admin)
 
 
 def _with_port(section: SectionT, port: int) -> SectionT:

@@ -3,14 +3,20 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import structlog
 
 from gateway.server.signals import handle_sighup, handle_stop_signals, run_on_event
+from gateway.telemetry.log_writer import write_or_drop
+
+log = structlog.get_logger(__name__)
 
 
 class Server(Protocol):
@@ -43,7 +49,7 @@ async def run(
                     async with background(run_on_event(reload_requested, partial(reload, server))):
                         await stop.wait()
                 finally:
-                    await server.stop()
+                    await _stop(server)
 
 
 @asynccontextmanager
@@ -73,7 +79,20 @@ async def run_unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bo
 
 async def _start(server: Server) -> None:
     addresses = msgspec.to_builtins(await server.start())
-    print(msgspec.json.encode({"event": "serving", **addresses}).decode(), flush=True)  # noqa: T201 - a line for programs
+    log.info("started", version=version("session-gateway"), **addresses)
+    print_addresses({"event": "serving", **addresses})
+
+
+async def _stop(server: Server) -> None:
+    begun = monotonic()
+    log.info("stopping: no more calls are accepted, and those in flight finish")
+    await server.stop()
+    log.info("stopped", seconds=round(monotonic() - begun, 3))
+
+
+def print_addresses(message: Mapping[str, object]) -> None:
+    """Print the line for programs that says where a server is. It is dropped where nothing reads it."""
+    write_or_drop(sys.stdout, f"{msgspec.json.encode(message).decode()}\n")
 
 
 async def _stop_when_orphaned(stop: asyncio.Event, supervised: bool) -> None:

@@ -20,7 +20,7 @@ import structlog
 from gateway.config import Listen, Settings, load
 from gateway.server.ports import Ports, admin_ports, reserve
 from gateway.server.reload import log_reload_failure, validate_reload
-from gateway.server.runner import background, run_unless
+from gateway.server.runner import background, print_addresses, run_unless
 from gateway.server.signals import block_sighup, handle_sighup, handle_stop_signals, run_on_event
 from gateway.telemetry import logs
 
@@ -82,7 +82,7 @@ class Supervisor:
         """Serve until `stop`. Raises WorkerFailed where a worker fails to start at first, OSError for a taken port."""
         with reserve(self._settings.grpc.listen) as grpc, reserve(self._settings.callbacks.listen) as callbacks:
             admin = admin_ports(self._settings.admin.listen.port, self._count)
-            ports = [Ports(grpc.port, callbacks.port, port) for port in admin]
+            ports = [Ports(number, grpc.port, callbacks.port, port) for number, port in enumerate(admin)]
             try:
                 # A start can take long: it waits for a migration of the database by another process.
                 if await run_unless(self._stop_requested, self._start_all(ports)):
@@ -129,14 +129,15 @@ class Supervisor:
 
     def _print_addresses(self, grpc: Listen, callbacks: Listen) -> None:
         workers = [self._workers[index] for index in range(self._count)]
-        addresses = {
-            "event": "serving",
-            "grpc": str(grpc),
-            "callbacks": str(callbacks),
-            "admin": workers[0].admin,
-            "workers": [{"pid": worker.process.pid, "admin": worker.admin} for worker in workers],
-        }
-        print(msgspec.json.encode(addresses).decode(), flush=True)  # noqa: T201 - a line for programs
+        print_addresses(
+            {
+                "event": "serving",
+                "grpc": str(grpc),
+                "callbacks": str(callbacks),
+                "admin": workers[0].admin,
+                "workers": [{"pid": worker.process.pid, "admin": worker.admin} for worker in workers],
+            }
+        )
 
     async def _reload(self) -> None:
         """Validate the file, so that an invalid one is reported once; each worker validates it again."""

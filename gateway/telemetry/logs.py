@@ -4,13 +4,12 @@ JSON escapes line breaks and ESC, so that no caller can forge a line or control 
 locals. Lines that libraries log through the standard library are rendered and masked in the same way.
 """
 
-import asyncio
 import json
 import logging
+import os
+import socket
 import sys
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -27,6 +26,7 @@ from adapters.contract import Secret, SensitiveFields
 from gateway.masking.by_value import KnownSecrets
 from gateway.masking.mask import Mask
 from gateway.masking.ranges import MASK
+from gateway.telemetry.log_writer import LEVELS, LogWriter
 
 _BOUND: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
 
@@ -60,14 +60,19 @@ _MAX_DEPTH = 16
 _MASK = MASK.decode()
 
 
-def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: TextIO | None = None) -> None:
+def configure(
+    level: str, secrets: Iterable[Secret] | KnownSecrets, stream: TextIO | None = None, *, worker: int | None = None
+) -> None:
     """Write lines at `level` and above to `stream` (standard error by default) and nowhere else.
 
-    `secrets` are masked in every line. Raises ValueError for an unknown level.
+    `secrets` are masked in every line. `worker` is the number of this process among several. Raises ValueError for an
+    unknown level.
     """
     enrich: list[Processor] = [_enrich]
     rendered = Rendered(secrets)
     handler = _Handler(stream or sys.stderr)
+    if worker is not None:
+        _SOURCE["worker"] = worker
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=enrich,
@@ -75,14 +80,18 @@ def configure(level: str, secrets: Iterable[Secret] | KnownSecrets, stream: Text
         )
     )
     root = logging.getLogger()
+    for before in root.handlers:
+        if isinstance(before, _Handler):
+            before.close()
     root.handlers[:] = [handler]  # another handler would write the same lines unmasked
+    logging.captureWarnings(True)
     set_level(level)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # its lines hold callback keys, wrong ones too
     # The gateway's own lines bypass the standard library, which costs more than the rest of a line.
     structlog.configure(
         processors=[*enrich, rendered],
         wrapper_class=_Logger,
-        logger_factory=partial(_Lines, handler),
+        logger_factory=partial(_Lines, handler.writer),
     )
 
 
@@ -95,22 +104,30 @@ def set_level(level: str) -> None:
     _Logger.__bases__ = (structlog.make_filtering_bound_logger(threshold),)
 
 
+def flush() -> bool:
+    """Wait until the lines are written, a second at most; False where they are not."""
+    return all(handler.writer.flush() for handler in _handlers())
+
+
+def dropped_lines() -> Mapping[str, int]:
+    """How many lines of each level were not written, because nothing read them, since the log was configured."""
+    return next((handler.writer.dropped for handler in _handlers()), dict.fromkeys(LEVELS, 0))
+
+
+def _handlers() -> list["_Handler"]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _Handler)]
+
+
 class _Lines:
     """The structlog logger that writes rendered lines."""
 
-    def __init__(self, handler: "_Handler", name: str = "") -> None:
-        self._handler = handler
+    def __init__(self, writer: LogWriter, name: str = "") -> None:
         self.name = name
-
-    def msg(self, line: str) -> None:
-        """Write a line at once."""
-        self._handler.write(line)
-
-    def _soon(self, line: str) -> None:
-        self._handler.write_soon(line)
-
-    debug = info = _soon
-    warning = error = critical = exception = msg
+        self.debug = partial(writer.put, "debug")
+        self.info = self.msg = partial(writer.put, "info")
+        self.warning = partial(writer.put, "warning")
+        self.error = self.exception = partial(writer.put, "error")
+        self.critical = partial(writer.put, "critical")
 
 
 class Rendered:
@@ -176,86 +193,50 @@ class MaskSecrets:
                 return self._mask.text(str(value))
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Writes the lines of one event loop iteration in one write: a write costs more than the rest of a line.
-
-    A line that cannot be written is reported without its content, which is not masked yet.
-    """
+class _Handler(logging.Handler):
+    """Passes lines on to the writer. A line that cannot be rendered is reported without its content."""
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._pending: list[str] = []
-        # logging takes the same lock before `emit`. It is reentrant, because garbage collection may run while a line is
-        # written, and asyncio logs what it finds.
-        self._lock = self.lock = threading.RLock()
-        self._writing = False
-        self._flushing_loop: asyncio.AbstractEventLoop | None = None
-        """The loop that has scheduled `flush`."""
+        super().__init__()
+        self.writer = LogWriter(stream, _notice)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line of a library."""
+        level = record.levelname.lower()
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - a line that cannot be formatted is lost, and nothing else
-            self.handleError(record)
-        else:
-            self.write(line)
-
-    def write(self, line: str) -> None:
-        """Write a rendered line, after the pending ones."""
-        with self._lock:
-            self._pending.append(line)
-        self.flush()
-
-    def write_soon(self, line: str) -> None:
-        """Write a rendered line at the end of the event loop iteration; at once where no loop runs."""
-        with self._lock:
-            self._pending.append(line)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.flush()
-            return
-        if self._flushing_loop is not loop:
-            self._flushing_loop = loop
-            loop.call_soon(self.flush)
+        except Exception as error:  # noqa: BLE001 - a line that cannot be formatted is lost, and nothing else
+            level = "error"
+            line = _line(f"a log line of {record.module} was lost: {type(error).__name__}", level)
+        self.writer.put(level, line)
 
     def flush(self) -> None:
-        """Write the pending lines. logging also calls it at exit."""
-        with self._lock:
-            self._flushing_loop = None
-            if self._writing:  # a caller further up this thread's stack writes the new lines too
-                return
-            self._writing = True
-            try:
-                while self._pending:
-                    lines, self._pending = self._pending, []
-                    self._write_out(lines)
-            finally:
-                self._writing = False
+        """Wait for the writer, but not for long. logging calls it at exit."""
+        self.writer.flush()
 
-    def _write_out(self, lines: Sequence[str]) -> None:
-        try:
-            self.stream.write(self.terminator.join((*lines, "")))
-            self.stream.flush()
-        except (OSError, ValueError):
-            self._report_lost_line("the gateway")
+    def close(self) -> None:
+        """Write what waits, and write no more."""
+        self.writer.close()
+        super().close()
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
-        self._report_lost_line(record.module)
 
-    def _report_lost_line(self, module: str) -> None:
-        error = type(sys.exc_info()[1]).__name__
-        with suppress(OSError, ValueError):  # where the stream is closed, nothing can be reported
-            self.stream.write(f'{{"event": "a log line of {module} was lost: {error}", "level": "error"}}\n')
+def _notice(dropped: Mapping[str, int]) -> str:
+    return _line("log lines were dropped: they were not read in time", "warning", dropped=dict(dropped))
 
+
+def _line(event: str, level: str, **fields: object) -> str:
+    return json.dumps(_enrich(None, level, {"event": event, **fields}))
+
+
+_SOURCE: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}
+"""Which process wrote a line."""
 
 _STACK = structlog.processors.StackInfoRenderer()
 
 
 def _enrich(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Add the bound fields, level, logger, time and traceback. One function, because each processor costs a call."""
-    event = {**_BOUND.get(), **event}
+    event = {**_SOURCE, **_BOUND.get(), **event}
     record = event.get("_record")  # a line of a library, from the standard library's logging
     event["level"] = record.levelname.lower() if record is not None else _LEVEL_NAMES.get(method, method)
     event["logger"] = record.name if record is not None else getattr(logger, "name", "")

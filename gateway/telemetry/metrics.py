@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from adapters.contract import Certainty
 from gateway.telemetry.instruments import CallbackGauge, Counter, Histogram, ReadCounter, Sample
+from gateway.telemetry.logs import dropped_lines
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _AGES = (1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0)
@@ -244,6 +245,14 @@ class Metrics:
                 "Requests that a callback key authenticated. Position 1 is the first of callback_keys.",
                 ("provider", "position"),
                 self._read_key_uses,
+            )
+        )
+        self._registry.register(
+            ReadCounter(
+                "session_gateway_log_lines_dropped",
+                "Log lines that were not written, because nothing read them, by level.",
+                ("level",),
+                lambda: [((level,), lines) for level, lines in dropped_lines().items()],
             )
         )
         self._gauge("event_streams_open", "Connected subscribers of events.", lambda: [((), self._streams)])

@@ -4,11 +4,15 @@ what is required; exits 1 if one falls short. Progress goes to standard error.
 
 import sys
 
+from tests.stress.faults_logs import unread_log
 from tests.stress.faults_restore import restores
 from tests.stress.processes import Engine
 from tests.stress.runner import StressTest, live, run_stress_tests
 
-STRESS_TESTS = (StressTest("restore", live(restores, rounds=20), (Engine.SQLITE,)),)
+STRESS_TESTS = (
+    StressTest("restore", live(restores, rounds=20), (Engine.SQLITE,)),
+    StressTest("logs", live(unread_log, lines=100_000)),
+)
 
 
 if __name__ == "__main__":

@@ -85,10 +85,12 @@ class SqliteStore:
         """Connect and bring the schema to this release's. Raises StoreUnavailable."""
         if self._connected is not None:
             raise RuntimeError(f"database {self._path} is open already")
-        await asyncio.to_thread(self._lock.acquire)
+        locking = asyncio.ensure_future(asyncio.to_thread(self._lock.acquire))
         try:
+            await asyncio.shield(locking)
             self._connected = await self._connect()
         except BaseException:
+            await asyncio.wait({locking})  # the thread locks also where this start was cancelled
             self._lock.release()
             raise
 

@@ -58,6 +58,13 @@ async def json_line(stream: asyncio.StreamReader | None) -> dict[str, Any]:
         return line
 
 
+async def log_line(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """The next line of a process's log but those that say that it has started."""
+    while (line := await json_line(process.stderr))["event"] == "started":
+        pass
+    return line
+
+
 @asynccontextmanager
 async def migrating(store_url: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Hold the lock of a migration. Yields a function that waits until another process waits for it."""

@@ -211,7 +211,7 @@ async def test_the_log_level_is_reloaded(tmp_path: Path, first: ScriptedProvider
         await gateway.close()
         await gateway.logged("rpc", 2)
         events = [line["event"] for line in gateway.lines()]
-        assert events == ["rpc", "configuration reloaded", "configuration reloaded", "rpc"]
+        assert events == ["started", "rpc", "configuration reloaded", "configuration reloaded", "rpc"]
 
 
 async def test_an_unchanged_file_changes_nothing(tmp_path: Path, first: ScriptedProvider) -> None:

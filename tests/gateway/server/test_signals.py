@@ -15,7 +15,7 @@ import pytest
 from gateway.server.signals import block_sighup, handle_sighup, run_on_event
 from gateway.v1.session_service_pb2 import CloseSessionRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.gateway.server.harness import configured, json_line, migrating, started
+from tests.gateway.server.harness import configured, json_line, log_line, migrating, started
 from tests.support.gateway import configuration, family_table
 from tests.support.process import Serving, serving
 from tests.support.provider import hanging, scripted_provider
@@ -28,8 +28,9 @@ LOGGED = {"serve": RELOADED, "wallet": "SIGHUP changes nothing: a wallet reads i
 
 
 def events(log: Path) -> list[str]:
-    """The events that were logged so far."""
-    return [json.loads(line)["event"] for line in log.read_text().rpartition("\n")[0].splitlines()]
+    """The events that were logged so far, but that it has started."""
+    logged = [json.loads(line)["event"] for line in log.read_text().rpartition("\n")[0].splitlines()]
+    return [event for event in logged if event != "started"]
 
 
 # --- During a start and a stop ----------------------------------------------------------------------------------------
@@ -53,7 +54,7 @@ async def test_sighup_during_a_start_reloads_after_it(
                 send(process.pid, signal.SIGHUP)
                 await asyncio.wait({ready}, timeout=0.005)
             assert ready.result()["event"] == "serving"
-            assert (await json_line(process.stderr))["event"].startswith((LOGGED[command[0]], "configuration valid"))
+            assert (await log_line(process))["event"].startswith((LOGGED[command[0]], "configuration valid"))
             process.terminate()
             async with asyncio.timeout(60):
                 assert await process.wait() == 0
@@ -73,7 +74,7 @@ async def test_sighup_while_the_configuration_is_read_is_pending(tmp_path: Path)
         writing = await open_for_writing(pipe)
         os.write(writing, b"another-token")
         os.close(writing)
-        line = await json_line(process.stderr)
+        line = await log_line(process)
         assert (line["event"], line["changed"]) == (RELOADED, ["providers.lucky.token"])
 
 

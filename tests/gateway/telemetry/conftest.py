@@ -2,7 +2,6 @@
 
 import gc
 import io
-import json
 import logging
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ import structlog
 
 from adapters.contract import Secret
 from gateway.telemetry import logs
-from tests.gateway.telemetry.harness import SECRET, LogLines
+from tests.gateway.telemetry.harness import SECRET, LogLines, lines_of
 
 
 @pytest.fixture
@@ -22,7 +21,8 @@ def log_lines() -> Iterator[LogLines]:
     gc.collect()  # asyncio logs what an earlier test has left, when that is collected
     stream = io.StringIO()
     logs.configure("info", (Secret(SECRET),), stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    yield lambda: lines_of(stream)
+    logs.flush()
     root.handlers[:], level, access_level = before
     root.setLevel(level)
     access.setLevel(access_level)

@@ -1,7 +1,10 @@
 """A gateway with traffic: closes that succeed, are retried, hang and fail, and callbacks of each kind."""
 
 import asyncio
+import io
 import json
+import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import GrpcServerKind
+from gateway.telemetry import logs
 from gateway.v1 import session_service_pb2 as pb
 from gateway.v1.wallet_service_pb2 import OpenAccountRequest
 from tests.support.gateway import Running, family_table, locked, provider_table, running_gateway
@@ -29,6 +33,15 @@ SECRET = "hunter22-and-more"
 
 LogLines = Callable[[], list[dict[str, Any]]]
 """Returns all log lines so far."""
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    """The lines that were logged to a stream, without the fields that say which process wrote them."""
+    assert logs.flush()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for line in lines:
+        assert (line.pop("host"), line.pop("pid")) == (socket.gethostname(), os.getpid())
+    return lines
 
 
 def first_then(first: Behaviour, then: Behaviour) -> Behaviour:

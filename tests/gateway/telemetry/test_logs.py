@@ -20,7 +20,7 @@ from adapters.contract import Secret
 from gateway.masking.by_value import KnownSecrets
 from gateway.telemetry import logs
 from gateway.telemetry.logs import Rendered
-from tests.gateway.telemetry.harness import SECRET, LogLines
+from tests.gateway.telemetry.harness import SECRET, LogLines, lines_of
 
 
 def test_an_event_is_one_line_of_json(log_lines: LogLines) -> None:
@@ -142,7 +142,7 @@ def test_a_line_is_written_once(log_lines: LogLines, capsys: pytest.CaptureFixtu
     stream = io.StringIO()
     logs.configure("info", (Secret(SECRET),), stream)
     structlog.get_logger().info(SECRET)
-    assert len(stream.getvalue().splitlines()) == 1
+    assert len(lines_of(stream)) == 1
     assert SECRET not in capsys.readouterr().err + stream.getvalue()
 
 
@@ -212,55 +212,21 @@ def test_plain_values_of_secret_keys_are_masked(log_lines: LogLines) -> None:
     assert (line["token"], line["callback_key"], line["other"]) == ("***", "***", "plain")
 
 
-class CountingStream(io.StringIO):
-    """Counts writes."""
-
-    writes = 0
-
-    def write(self, text: str) -> int:
-        self.writes += 1
-        return super().write(text)
-
-
 @pytest.fixture
-def stream(log_lines: LogLines) -> CountingStream:
+def stream(log_lines: LogLines) -> io.StringIO:
     """The stream of the log. The fixture `log_lines` restores logging."""
-    stream = CountingStream()
+    stream = io.StringIO()
     logs.configure("info", (), stream)
     return stream
 
 
 def events(stream: io.StringIO) -> list[str]:
     """The events of all lines so far."""
-    return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    return [line["event"] for line in lines_of(stream)]
 
 
-async def test_lines_of_one_loop_iteration_are_one_write(stream: CountingStream) -> None:
-    """They are complete, in order, and written by the next iteration."""
-    log = structlog.get_logger()
-    for number in range(100):
-        log.info("line", number=number)
-    assert stream.writes == 0
-    await asyncio.sleep(0)
-    assert stream.writes == 1
-    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == list(range(100))
-    log.info("next turn")
-    await asyncio.sleep(0)
-    assert events(stream)[100:] == ["next turn"]
-
-
-async def test_a_warning_is_written_at_once_after_pending_lines(stream: CountingStream) -> None:
-    """A warning, and a line of a library, is written without waiting for the next loop iteration."""
-    structlog.get_logger().info("first")
-    structlog.get_logger().warning("second")
-    assert events(stream) == ["first", "second"]
-    structlog.get_logger().info("third")
-    logging.getLogger("grpc").info("fourth")
-    assert events(stream) == ["first", "second", "third", "fourth"]
-
-
-async def test_no_line_of_another_thread_is_lost(stream: CountingStream) -> None:
-    """Lines of two threads are all written, each thread's in order."""
+async def test_lines_are_written_in_their_order(stream: io.StringIO) -> None:
+    """Ours and a library's, of any level, and each thread's."""
     log = structlog.get_logger()
 
     def other() -> None:
@@ -268,60 +234,53 @@ async def test_no_line_of_another_thread_is_lost(stream: CountingStream) -> None
             log.info("theirs", number=number)
 
     thread = asyncio.create_task(asyncio.to_thread(other))
-    for number in range(200):
+    for number in range(0, 200, 2):
         log.info("ours", number=number)
         await asyncio.sleep(0)
+        logging.getLogger("grpc").warning("%d", number + 1)
     await thread
-    await asyncio.sleep(0)
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    for event in ("ours", "theirs"):
-        assert [line["number"] for line in lines if line["event"] == event] == list(range(200))
+    lines = lines_of(stream)
+    ours = [line.get("number", line["event"]) for line in lines if line["event"] != "theirs"]
+    assert ours == [number if number % 2 == 0 else str(number) for number in range(200)]
+    assert [line["number"] for line in lines if line["event"] == "theirs"] == list(range(200))
 
 
-def test_pending_lines_of_an_ended_loop_are_written(stream: CountingStream) -> None:
-    """The next loop's lines, or the end of the process, write them."""
+def test_a_line_logged_while_one_is_queued_is_written(stream: io.StringIO) -> None:
+    """A finalizer that logs while a line is being queued causes no deadlock."""
+    log = logging.getLogger("asyncio")
 
-    async def log_once() -> None:
-        structlog.get_logger().info("another loop")
-        await asyncio.sleep(0)
+    class Finalized(str):
+        """Logs when its length is read, as a finalizer can."""
 
-    loop = asyncio.new_event_loop()
-    loop.call_soon(structlog.get_logger().info, "last words")
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    loop.close()
-    assert events(stream) == []
-    asyncio.run(log_once())
-    assert events(stream) == ["last words", "another loop"]
+        __slots__ = ()
 
+        def __len__(self) -> int:
+            log.error("found")
+            return super().__len__()
 
-def test_a_line_logged_during_a_write_is_written(log_lines: LogLines) -> None:
-    """A finalizer that logs while a line is being written causes no deadlock."""
-
-    class LoggingStream(io.StringIO):
-        """Logs during a write, as a finalizer can."""
-
-        writes = 0
-
-        def write(self, text: str) -> int:
-            self.writes += 1
-            if self.writes <= 2:
-                logging.getLogger("asyncio").error("found %d", self.writes)
-            return super().write(text)
-
-    stream = LoggingStream()
-    logs.configure("info", (), stream)
-    writing = threading.Thread(target=structlog.get_logger().warning, args=("a line",), daemon=True)
+    (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, logs._Handler))
+    writing = threading.Thread(target=handler.writer.put, args=("warning", Finalized('{"event": "a line"}')))
     writing.start()
     writing.join(30)
     assert not writing.is_alive()
-    assert events(stream) == ["a line", "found 1", "found 2"]
+    assert logs.flush()
+    assert {json.loads(line)["event"] for line in stream.getvalue().splitlines()} == {"a line", "found"}
+
+
+def test_a_workers_lines_have_its_number(log_lines: LogLines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the lines of one among several processes can be distinguished."""
+    monkeypatch.setattr(logs, "_SOURCE", dict(logs._SOURCE))
+    stream = io.StringIO()
+    logs.configure("info", (), stream, worker=0)
+    structlog.get_logger().info("x")
+    logging.getLogger("library").warning("y")
+    assert [line["worker"] for line in lines_of(stream)] == [0, 0]
 
 
 # --- While the gateway runs -------------------------------------------------------------------------------------------
 
 
-async def test_set_level_applies_to_bound_loggers(stream: CountingStream) -> None:
+async def test_set_level_applies_to_bound_loggers(stream: io.StringIO) -> None:
     """It applies to ours and to a library's, and an unknown level changes nothing."""
     bound, library = structlog.get_logger().bind(of="before"), logging.getLogger("library")
     for level in ("warning", "info", "error", "debug"):
@@ -332,7 +291,6 @@ async def test_set_level_applies_to_bound_loggers(stream: CountingStream) -> Non
             for method in ("debug", "info", "warning"):
                 getattr(log, method)(f"{level}: {method}")
         library.info(f"{level}: info")
-    await asyncio.sleep(0)
     counts = Counter(events(stream))
     assert counts == {
         "warning: warning": 2,
@@ -351,4 +309,4 @@ def test_secrets_learnt_later_are_masked(log_lines: LogLines) -> None:
     log = structlog.get_logger().bind()
     secrets.learn([Secret("learnt-later")])
     log.info("event", text=f"{SECRET} and learnt-later")
-    assert json.loads(stream.getvalue())["text"] == "*** and ***"
+    assert [line["text"] for line in lines_of(stream)] == ["*** and ***"]
