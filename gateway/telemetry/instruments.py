@@ -22,6 +22,11 @@ class Counter:
         self._name, self._description, self._labels = name, description, labels
         self._values: defaultdict[Labels, int] = defaultdict(int, dict.fromkeys(known, 0))
 
+    def expect(self, known: Iterable[Labels]) -> None:
+        """Make these series exist from 0. Those that exist keep their value."""
+        for labels in known:
+            self._values.setdefault(labels, 0)
+
     def add(self, labels: Labels) -> None:
         """Add 1."""
         self._values[labels] += 1
@@ -52,6 +57,11 @@ class Histogram:
         self._bounds = tuple(bounds)
         self._ends = (*(repr(float(bound)) for bound in bounds), "+Inf")
         self._values: dict[Labels, _Buckets] = {}
+
+    def expect(self, known: Iterable[Labels]) -> None:
+        """Make these series exist from 0. Those that exist keep their observations."""
+        for labels in known:
+            self._values.setdefault(labels, _Buckets(len(self._ends)))
 
     def observe(self, labels: Labels, value: float) -> None:
         """Add an observation, in the unit of the family."""
