@@ -4,9 +4,11 @@ what is required; exits 1 if one falls short. Progress goes to standard error.
 
 import sys
 
-from tests.stress.runner import StressTest, run_stress_tests
+from tests.stress.faults_alerts import alerts
+from tests.stress.processes import Engine
+from tests.stress.runner import StressTest, live, run_stress_tests
 
-STRESS_TESTS: tuple[StressTest, ...] = ()
+STRESS_TESTS: tuple[StressTest, ...] = (StressTest("alerts", live(alerts), engines=(Engine.SQLITE,)),)
 
 
 if __name__ == "__main__":
