@@ -89,7 +89,9 @@ async def incident(folder: Path) -> Recording:
         recording.firing()
 
         harness.provider.behaviour = answering(503, b"sorry")
-        await watched.minutes(3, closes=20)
+        for _ in range(3):
+            await watched.minutes(closes=20)
+        await watched.minutes(2)
         recording.firing("CircuitOpen", "ClosesFail", "OutcomesUnknown")
         harness.provider.behaviour = answering()
         await watched.minutes(30)

@@ -54,10 +54,17 @@ async def all_kinds_of_calls(harness: TelemetryHarness) -> None:
     await harness.gateway.callback(PROVIDER, "V4/Nothing", b"{}")
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-async def test_no_series_appears_later(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The url of an empty PostgreSQL database; '' for SQLite."""
+    if request.param == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("emptied_url")
+    return url
+
+
+async def test_no_series_appears_later(store: str, tmp_path: Path) -> None:
     """The series of a gateway are the same before any call and after calls and callbacks of each kind."""
-    store = "" if engine == "sqlite" else request.getfixturevalue("emptied_url")
     async with telemetry_harness(tmp_path, store=store) as harness:
         before = await series_of(harness)
         if store:
