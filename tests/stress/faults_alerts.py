@@ -16,7 +16,6 @@ from tests.stress.promtool import RULES, Recording, promtool
 from tests.support.gateway import locked
 from tests.support.provider import answering
 
-
 _ALL = ItemFilter()
 _OPERATOR = Actor("operator")
 

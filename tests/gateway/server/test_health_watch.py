@@ -15,6 +15,7 @@ from gateway.store.models import EventFilter
 from gateway.store.reconciliation import OpenItemCount, ReconciliationKind
 from tests.gateway.telemetry.harness import PROVIDER, TelemetryHarness, telemetry_harness
 from tests.support.gateway import locked
+from tests.support.waiting import until
 
 LAG = "session_gateway_event_stream_lag_seconds"
 
@@ -103,8 +104,7 @@ async def test_a_subscriber_that_stands_still_is_behind(harness: TelemetryHarnes
     waiting = asyncio.ensure_future(anext(quick))
     assert gateway.event_streams.lag_s(first.time + timedelta(minutes=7)) == 420
     await slow.aclose()
-    while gateway.event_streams.lag_s(first.time + timedelta(minutes=7)):
-        await asyncio.sleep(0)
+    await until(lambda: not gateway.event_streams.lag_s(first.time + timedelta(minutes=7)))
     waiting.cancel()
     assert await harness.value(LAG) == 0
 
