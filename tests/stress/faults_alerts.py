@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -126,6 +127,7 @@ async def incident(folder: Path) -> Recording:
         await watched.minutes(2)
         await watched.minutes(7)
         recording.firing("SubscriberBehind")
+        assert isinstance(stream, AsyncGenerator)
         await stream.aclose()
         await watched.minutes(2)
         recording.firing()

@@ -1,7 +1,7 @@
 """What /metrics says of readiness, the store, open items, subscribers and reloads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -103,6 +103,7 @@ async def test_a_subscriber_that_stands_still_is_behind(harness: TelemetryHarnes
         await anext(quick)
     waiting = asyncio.ensure_future(anext(quick))
     assert gateway.event_streams.lag_s(first.time + timedelta(minutes=7)) == 420
+    assert isinstance(slow, AsyncGenerator)
     await slow.aclose()
     await until(lambda: not gateway.event_streams.lag_s(first.time + timedelta(minutes=7)))
     waiting.cancel()
