@@ -12,7 +12,7 @@ from gateway.store.base import Store, StoreUnavailable
 from gateway.store.factory import store_location
 from gateway.store.reconciliation import OpenItemCount, ReconciliationKind
 from gateway.telemetry.errors import log_unexpected_error
-from gateway.telemetry.metrics import Health, OpenItems
+from gateway.telemetry.health import Health, OpenItems
 
 INTERVAL_S = 15.0
 """Seconds from one round to the next, a common scrape interval. One query of the store each."""

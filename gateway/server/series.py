@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from adapters.contract import CallbackFault, Certainty, Outcome
 from gateway.sessions.attempt import CLOSE_SESSION
 from gateway.sessions.errors import REASON_BY_FAULT, REASON_BY_REFUSAL, Reason
-from gateway.telemetry.metrics import ExpectedSeries
+from gateway.telemetry.health import ExpectedSeries
 
 _NOT_OF_CALLS = frozenset({Reason.CALLBACK_UNKNOWN, Reason.NOT_REDELIVERABLE, Reason.CALLER_GONE})
 
