@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
 
 from gateway.rpc.recent_events import RecentEvents
 from gateway.rpc.status import ApiReason
@@ -17,6 +18,15 @@ POLL_INTERVAL_S = 0.02
 """Minimum seconds between two reads of one stream, so that under load it reads the events of many commits at once."""
 
 
+class _Position:
+    """Where one stream is: the time of the event that its subscriber takes, None where it has the newest."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: datetime | None = None
+
+
 class EventStreams:
     """All event streams. `stop` ends each with an error that says where to resume."""
 
@@ -25,6 +35,12 @@ class EventStreams:
         self._recent = RecentEvents(store)
         self._metrics = metrics
         self._stopping = asyncio.Event()
+        self._positions: set[_Position] = set()
+
+    def lag_s(self, now: datetime) -> float:
+        """The age in seconds of the event that the slowest subscriber takes; 0 where all have the newest."""
+        behind = [position.at for position in self._positions if position.at is not None]
+        return max(0.0, (now - min(behind)).total_seconds()) if behind else 0.0
 
     def stop(self) -> None:
         """End every stream."""
@@ -38,15 +54,18 @@ class EventStreams:
         Raises GatewayError EVENT_UNKNOWN, STORE_UNAVAILABLE, and GATEWAY_STOPPING when the gateway stops.
         """
         started = False
+        position = _Position()
+        self._positions.add(position)
         try:
             with self._metrics.event_stream():
-                async for batch in self._batches(after, wanted):
+                async for batch in self._batches(after, wanted, position):
                     if not started:
                         started = True
                         await subscribed()
                     for event in batch:
                         if self._stopping.is_set():
                             raise _stopping()
+                        position.at = event.time
                         yield event
         except EventUnknown:
             raise GatewayError(
@@ -60,8 +79,10 @@ class EventStreams:
                 "events cannot be read: watch again, after the last event that arrived",
                 certainty=None,
             ) from error
+        finally:
+            self._positions.discard(position)
 
-    async def _batches(self, cursor: str, wanted: EventFilter) -> AsyncIterator[Sequence[Event]]:
+    async def _batches(self, cursor: str, wanted: EventFilter, position: _Position) -> AsyncIterator[Sequence[Event]]:
         """Wanted events in order, from the recent events, or from the store where the cursor is older than those.
 
         The first batch, which may be empty, shows that the start position is valid.
@@ -79,6 +100,7 @@ class EventStreams:
                 yield batch.events
                 if not batch.more:
                     break
+            position.at = None
             await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _next_commit(self, seen: int) -> int:

@@ -35,6 +35,7 @@ from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.callers import create_callers
+from gateway.server.health_watch import HealthWatch, store_file
 from gateway.server.listening import listen_grpc
 from gateway.server.providers import (
     ProviderBinding,
@@ -46,6 +47,7 @@ from gateway.server.providers import (
     rebuild_provider,
     receives_results,
 )
+from gateway.server.series import NO_PROVIDER, expected_series
 from gateway.server.tls import Certificates
 from gateway.server.validation import changed_wallet, missing_providers, secrets_of, validate
 from gateway.server.wallets import create_wallet
@@ -143,6 +145,14 @@ class Gateway:
         self.housekeeping = Housekeeping(
             self.store, now, alone=settings.store.is_sqlite, keep_bodies=_body_retention(settings.journal)
         )
+        self._health_watch = HealthWatch(
+            self.store, self._readiness_problems, now, store_file(settings.store), lambda: self.providers
+        )
+        self._metrics.watch_health(self._health_watch.health)
+        self._metrics.watch_event_streams(lambda: self.event_streams.lag_s(now()))
+        self._metrics.expect_engine("sqlite" if settings.store.is_sqlite else "postgresql")
+        self._metrics.expect(NO_PROVIDER)
+        self._expect_series()
         self._metrics.watch_providers(self._provider_statuses)
         self._metrics.watch_callback_keys(self._key_uses.samples)
         self._metrics.watch_rpcs(lambda: self.rpc_server.in_flight)
@@ -163,6 +173,7 @@ class Gateway:
             await self.wallet.start()
             listening = await self._listen()
             self._not_ready_because = ""
+            await self._health_watch.start()
             return listening
 
     async def stop(self) -> None:
@@ -176,6 +187,7 @@ class Gateway:
         await self.wallet.close()
         await self.provider_switches.stop()
         await self.housekeeping.stop()
+        await self._health_watch.stop()
         await self.store.close()
         if self._traces is not None:
             await self._traces.close()
@@ -212,11 +224,20 @@ class Gateway:
         self.rpc_server.set_callers(callers)
         self._redeliveries.replace(routes)
         self._replace_providers(providers, bindings)
+        self._expect_series()
         for client in clients - self._clients():
             client.retire()
         self.housekeeping.keep_bodies = _body_retention(settings.journal)
         self._settings, self._bindings, self._callers = settings, bindings, callers
         return found
+
+    def count_reload(self, *, succeeded: bool) -> None:
+        """Record in the metrics what became of a reload, whose settings may not even have been readable."""
+        self._metrics.reloaded(succeeded=succeeded)
+
+    def _expect_series(self) -> None:
+        for provider in self.providers.values():
+            self._metrics.expect(expected_series(provider.account.provider, provider.adapter.callbacks))
 
     def _create(self, binding: ProviderBinding) -> Provider:
         return create_provider(binding, self._secrets, self.provider_switches.of(binding.settings.name))

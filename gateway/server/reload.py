@@ -30,7 +30,9 @@ async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
         await asyncio.to_thread(log_insecurities, settings)  # it reads the modes of files
         return settings
 
-    if settings := await log_reload_failure(apply()):
+    settings = await log_reload_failure(apply())
+    gateway.count_reload(succeeded=settings is not None)
+    if settings is not None:
         logs.set_level(settings.log.level)
 
 

@@ -62,12 +62,14 @@ class CloseService:
         try:
             answer = await self._close(request_id, provider, call, reason, deadline_at, actor)
         except GatewayError as error:
-            # A name that a caller made up does not become a label.
-            known = provider if provider in self._providers else ""
-            self._metrics.call(known, CLOSE_SESSION, error.reason, error.certainty)
+            self._metrics.call(self._label(provider), CLOSE_SESSION, error.reason, error.certainty)
             raise error.replace(request_id=request_id, provider=provider) from None
-        self._metrics.call(provider, CLOSE_SESSION, answer.outcome)
+        self._metrics.call(self._label(provider), CLOSE_SESSION, answer.outcome)
         return answer
+
+    def _label(self, provider: str) -> str:
+        """The metrics' label: a name that a caller made up, or that is no longer configured, does not become one."""
+        return provider if provider in self._providers else ""
 
     def find(self, request_id: str) -> CloseExecution | None:
         """The execution in progress for a request_id."""

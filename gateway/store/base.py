@@ -34,7 +34,7 @@ from gateway.store.models import (
     Target,
     WalletKind,
 )
-from gateway.store.reconciliation import ItemFilter, ReconciliationItem
+from gateway.store.reconciliation import ItemFilter, OpenItemCount, ReconciliationItem
 
 
 class StoreUnavailable(Exception):
@@ -270,6 +270,10 @@ class Items(Protocol):
         ...
 
     async def find_item(self, id: str) -> ReconciliationItem | None: ...
+
+    async def open_item_counts(self) -> Sequence[OpenItemCount]:
+        """The open items by provider and kind. Its cost grows with the open items, not with those that are resolved."""
+        ...
 
     async def resolve_item(self, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:
         """Resolve an open item. Raises LookupError where there is none of this id, and AlreadyResolved.

@@ -48,6 +48,15 @@ class ReconciliationItem(msgspec.Struct, frozen=True):
     resolution: Resolution | None = None
 
 
+class OpenItemCount(msgspec.Struct, frozen=True):
+    """How many items of a provider and kind are open, and when the oldest of them was made."""
+
+    provider: str
+    kind: str
+    count: int
+    oldest_at: datetime
+
+
 class ItemFilter(msgspec.Struct, frozen=True):
     """Which items are wanted; an empty part wants all."""
 

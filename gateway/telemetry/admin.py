@@ -95,7 +95,7 @@ class AdminServer:
         return web.Response(text="ready\n")
 
     async def _metrics_page(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.render()
+        body, content_type = await self._metrics.scrape()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 

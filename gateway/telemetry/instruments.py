@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -21,6 +22,11 @@ class Counter:
     def __init__(self, name: str, description: str, labels: Sequence[str], known: Iterable[Labels] = ()) -> None:
         self._name, self._description, self._labels = name, description, labels
         self._values: defaultdict[Labels, int] = defaultdict(int, dict.fromkeys(known, 0))
+
+    def expect(self, known: Iterable[Labels]) -> None:
+        """Make these series exist from 0. Those that exist keep their value."""
+        for labels in known:
+            self._values.setdefault(labels, 0)
 
     def add(self, labels: Labels) -> None:
         """Add 1."""
@@ -52,6 +58,11 @@ class Histogram:
         self._bounds = tuple(bounds)
         self._ends = (*(repr(float(bound)) for bound in bounds), "+Inf")
         self._values: dict[Labels, _Buckets] = {}
+
+    def expect(self, known: Iterable[Labels]) -> None:
+        """Make these series exist from 0. Those that exist keep their observations."""
+        for labels in known:
+            self._values.setdefault(labels, _Buckets(len(self._ends)))
 
     def observe(self, labels: Labels, value: float) -> None:
         """Add an observation, in the unit of the family."""
@@ -107,3 +118,15 @@ class ReadCounter:
         for labels, value in self._read():
             family.add_metric(labels, value)
         yield family
+
+
+class Collected(CollectorRegistry):
+    """What a scrape collected, for a thread that makes the text of it."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families."""
+        return iter(self._families)

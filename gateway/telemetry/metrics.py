@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum, unique
@@ -13,7 +14,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from adapters.contract import Certainty
-from gateway.telemetry.instruments import CallbackGauge, Counter, Histogram, ReadCounter, Sample
+from gateway.telemetry.health import ExpectedSeries, Health, ReloadStatus
+from gateway.telemetry.instruments import CallbackGauge, Collected, Counter, Histogram, ReadCounter, Sample
 from gateway.telemetry.logs import dropped_lines
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -23,8 +25,11 @@ _OPERATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 CIRCUITS = ("CLOSED", "OPEN", "HALF_OPEN")
 """The states of a circuit breaker: values of the label `state` of `circuit_breaker_state`."""
 
-RPC_REJECTIONS = ("CALLER_UNKNOWN", "CALLER_NOT_ALLOWED")
-"""Why an RPC is rejected for its caller: values of the label `reason` of `rpcs_rejected_total`."""
+RPC_REJECTIONS = ("CALLER_UNKNOWN", "CALLER_NOT_ALLOWED", "GATEWAY_BUSY")
+"""Why an RPC is rejected before it is handled: values of the label `reason` of `rpcs_rejected_total`."""
+
+RETRY_DECISIONS = ("made", "refused")
+"""Values of the label `decision` of `retries_total`."""
 
 
 @unique
@@ -83,7 +88,7 @@ class Metrics:
         )
         self._rpcs_rejected = self._counter(
             "rpcs_rejected",
-            "RPCs rejected because of their caller.",
+            "RPCs rejected before they are handled: for their caller, or because the gateway is at its limit.",
             ("reason",),
             [(reason,) for reason in RPC_REJECTIONS],
         )
@@ -121,11 +126,43 @@ class Metrics:
             "session_gateway_commit_operations", "Operations in one commit of the store.", ("engine",), _OPERATIONS
         )
         self._registry.register(self._commit_operations)
+        self._reload_failures = self._counter(
+            "config_reload_failures", "Reloads that were refused: the settings before stay.", (), [()]
+        )
         self._streams = 0
+        self._stream_lag: Callable[[], float] = float
+        self._health: Callable[[], Health | None] = lambda: None
+        self._reload = ReloadStatus(succeeded=True, succeeded_at=time.time())
         self._rpcs: Callable[[], int] = int
         self._provider_statuses: Callable[[], Iterable[ProviderStatus]] = tuple
         self._key_uses: Callable[[], Iterable[Sample]] = tuple
         self._register_gauges()
+
+    def expect(self, series: ExpectedSeries) -> None:
+        """Make all series of a provider exist from 0, so that `increase()` sees the first of each."""
+        name = series.provider
+        self._calls.expect((name, *labels) for labels in series.calls)
+        self._attempts.expect((name, *labels) for labels in series.attempts)
+        self._callbacks.expect((name, *labels) for labels in series.callbacks)
+        if not name:
+            return
+        self._retries.expect((name, decision) for decision in RETRY_DECISIONS)
+        for histogram in (
+            self._exchange_duration,
+            self._call_duration,
+            self._call_provider_duration,
+            self._call_gateway_duration,
+        ):
+            histogram.expect([(name,)])
+        paths = {path for path, _ in series.callbacks}
+        self._callback_duration.expect((name, path) for path in paths)
+        if paths:
+            self._result_age.expect([(name,)])
+
+    def expect_engine(self, engine: str) -> None:
+        """Make the series of the store's engine exist from 0."""
+        for instrument in (self._commit_failures, self._commit_duration, self._commit_operations):
+            instrument.expect([(engine,)])
 
     def call(self, provider: str, operation: str, outcome: str, certainty: Certainty | None = None) -> None:
         """Count an answered call. `outcome` is its outcome, or the reason of its failure, which has a certainty."""
@@ -157,7 +194,7 @@ class Metrics:
             self._callback_duration.observe((provider, path), seconds)
 
     def rpc_rejected(self, reason: str) -> None:
-        """Count an RPC that was rejected for its caller. `reason` is one of RPC_REJECTIONS."""
+        """Count an RPC that was rejected before it was handled. `reason` is one of RPC_REJECTIONS."""
         self._rpcs_rejected.add((reason,))
 
     def callback_rejected(self, reason: CallbackRejection) -> None:
@@ -187,6 +224,22 @@ class Metrics:
         finally:
             self._streams -= 1
 
+    def reloaded(self, *, succeeded: bool) -> None:
+        """Record what became of a reload."""
+        if succeeded:
+            self._reload = ReloadStatus(succeeded=True, succeeded_at=time.time())
+        else:
+            self._reload = ReloadStatus(succeeded=False, succeeded_at=self._reload.succeeded_at)
+            self._reload_failures.add(())
+
+    def watch_event_streams(self, lag_s: Callable[[], float]) -> None:
+        """Set the function that returns at each scrape how far the slowest subscriber is behind, in seconds."""
+        self._stream_lag = lag_s
+
+    def watch_health(self, health: Callable[[], Health | None]) -> None:
+        """Set the function that returns the gateway's state at each scrape, without waiting for the store."""
+        self._health = health
+
     def watch_providers(self, statuses: Callable[[], Iterable[ProviderStatus]]) -> None:
         """Set the function that returns the providers' statuses at each scrape."""
         self._provider_statuses = statuses
@@ -211,6 +264,11 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """Return the exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    async def scrape(self) -> tuple[bytes, str]:
+        """As `render`, but the text is made on a thread: with many providers that takes longer than a callback."""
+        families = Collected([*self._registry.collect()])
+        return await asyncio.to_thread(generate_latest, families), CONTENT_TYPE_PLAIN_0_0_4
 
     def _counter(
         self, name: str, description: str, labels: tuple[str, ...], known: Iterable[tuple[str, ...]] = ()
@@ -256,6 +314,22 @@ class Metrics:
             )
         )
         self._gauge("event_streams_open", "Connected subscribers of events.", lambda: [((), self._streams)])
+        self._gauge(
+            "event_stream_lag_seconds",
+            "Age of the event that the slowest subscriber takes; 0 where all have the newest.",
+            lambda: [((), self._stream_lag())],
+        )
+        self._gauge(
+            "config_last_reload_successful",
+            "1 where the last reload succeeded, or there was none.",
+            lambda: [((), float(self._reload.succeeded))],
+        )
+        self._gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "The Unix time of the start, or of the last reload that succeeded.",
+            lambda: [((), self._reload.succeeded_at)],
+        )
+        self._register_health()
         self._gauge("rpcs_in_flight", "RPCs in progress.", lambda: [((), self._rpcs())])
         self._gauge("event_loop_tasks", "Tasks of the event loop.", lambda: [((), _tasks())])
         self._gauge("build_info", "Always 1: the release.", lambda: [(_build(), 1)], ("version", "python_version"))
@@ -274,6 +348,38 @@ class Metrics:
         self._provider_gauge(
             "provider_disabled", "1 where an operator has disabled it.", lambda status: status.disabled
         )
+
+    def _register_health(self) -> None:
+        def gauge(
+            name: str, text: str, read: Callable[[Health], Iterable[Sample]], labels: tuple[str, ...] = ()
+        ) -> None:
+            self._gauge(name, text, lambda: read(health) if (health := self._health()) is not None else (), labels)
+
+        gauge("ready", "1 where /readyz was 200 when it was last checked.", lambda health: [((), health.ready)])
+        gauge(
+            "store_available",
+            "1 where the store could be written to and read when that was last tried.",
+            lambda health: [((), health.store_available)],
+        )
+        gauge(
+            "reconciliation_items_open",
+            "Open reconciliation items, as the store had them when it was last read.",
+            lambda health: [((each.provider, each.kind), each.count) for each in health.open_items],
+            ("provider", "kind"),
+        )
+        gauge(
+            "reconciliation_items_oldest_age_seconds",
+            "Age of the oldest open reconciliation item, 0 where there is none.",
+            lambda health: [((each.provider, each.kind), each.oldest_age_s) for each in health.open_items],
+            ("provider", "kind"),
+        )
+        for position, (name, text) in enumerate(
+            (
+                ("store_disk_free_bytes", "Free bytes of the file system that has the SQLite database."),
+                ("store_disk_size_bytes", "Size of the file system that has the SQLite database."),
+            )
+        ):
+            gauge(name, text, lambda health, at=position: [] if health.disk is None else [((), health.disk[at])])  # type: ignore[misc]
 
 
 def _tasks() -> int:

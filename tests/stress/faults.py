@@ -4,6 +4,7 @@ what is required; exits 1 if one falls short. Progress goes to standard error.
 
 import sys
 
+from tests.stress.faults_alerts import alerts
 from tests.stress.faults_logs import unread_log
 from tests.stress.faults_restore import restores
 from tests.stress.processes import Engine
@@ -11,6 +12,7 @@ from tests.stress.runner import StressTest, live, run_stress_tests
 
 STRESS_TESTS = (
     StressTest("restore", live(restores, rounds=20), (Engine.SQLITE,)),
+    StressTest("alerts", live(alerts), (Engine.SQLITE,)),
     StressTest("logs", live(unread_log, lines=100_000)),
 )
 

@@ -8,7 +8,7 @@ from gateway.store.base import AlreadyResolved
 from gateway.store.models import Actor, Event, Page, Posting
 from gateway.store.postgres.codecs import CODEC, arrays, journal_text, require_aware
 from gateway.store.postgres.connection import Connection
-from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind
+from gateway.store.reconciliation import ItemFilter, OpenItemCount, ReconciliationItem, ReconciliationKind
 from gateway.store.rows import ITEM_COLUMNS
 
 CREDITED = "credited"
@@ -73,6 +73,11 @@ WHERE item.position = found.position AND item.resolved_at IS NULL
 _RESOLVE_KIND = """
 UPDATE reconciliation_items SET resolved_at = $5, resolution = $4
 WHERE provider = $2 AND reference = $3 AND kind = $1 AND resolution = ''
+"""
+
+OPEN_COUNTS = """
+SELECT provider, kind, count(*), min(created_at) FROM reconciliation_items
+WHERE resolved_at IS NULL GROUP BY provider, kind
 """
 
 _RESOLVE = f"""
@@ -145,6 +150,11 @@ async def find_item(db: Connection, id: str) -> ReconciliationItem | None:
     """An item by its id."""
     row = await db.fetchrow(f"SELECT {_READ} FROM reconciliation_items WHERE id = $1", id)  # noqa: S608 - fixed names
     return CODEC.item(row) if row is not None else None
+
+
+async def open_item_counts(db: Connection) -> list[OpenItemCount]:
+    """The open items by provider and kind."""
+    return [OpenItemCount(*row) for row in await db.fetch(OPEN_COUNTS)]
 
 
 async def resolve_item(db: Connection, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:

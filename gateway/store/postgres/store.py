@@ -255,6 +255,7 @@ class PostgresStore:
 
     items = _read_method(reconciliation.items)
     find_item = _read_method(reconciliation.find_item)
+    open_item_counts = _read_method(reconciliation.open_item_counts)
 
     async def resolve_item(self, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:
         return await self.write(

@@ -7,12 +7,19 @@ from datetime import datetime
 from gateway.store import paging
 from gateway.store.base import AlreadyResolved
 from gateway.store.models import Actor, Event, Page, Posting
-from gateway.store.reconciliation import ItemFilter, ReconciliationItem, ReconciliationKind
+from gateway.store.reconciliation import ItemFilter, OpenItemCount, ReconciliationItem, ReconciliationKind
 from gateway.store.rows import ITEM_COLUMNS
 from gateway.store.sqlite.codecs import CODEC, time_text
 
 CREDITED = "credited"
 """The resolution of an item whose Result was credited later."""
+
+
+# The index is named: without statistics the planner may scan the whole table instead.
+OPEN_COUNTS = """
+SELECT provider, kind, COUNT(*), MIN(created_at) FROM reconciliation_items INDEXED BY reconciliation_items_open
+WHERE resolved_at IS NULL GROUP BY provider, kind
+"""
 
 
 def insert(db: sqlite3.Connection, item: ReconciliationItem) -> bool:
@@ -91,6 +98,14 @@ def find_item(db: sqlite3.Connection, id: str) -> ReconciliationItem | None:
     """An item by its id."""
     row = db.execute("SELECT * FROM reconciliation_items WHERE id = ?", (id,)).fetchone()
     return CODEC.item(row) if row is not None else None
+
+
+def open_item_counts(db: sqlite3.Connection) -> list[OpenItemCount]:
+    """The open items by provider and kind."""
+    return [
+        OpenItemCount(provider, kind, count, CODEC.time_of(oldest))
+        for provider, kind, count, oldest in db.execute(OPEN_COUNTS)
+    ]
 
 
 def resolve_item(db: sqlite3.Connection, id: str, actor: Actor, reason: str, now: datetime) -> ReconciliationItem:

@@ -185,6 +185,7 @@ class SqliteStore:
 
     items = _read_method(reconciliation.items)
     find_item = _read_method(reconciliation.find_item)
+    open_item_counts = _read_method(reconciliation.open_item_counts)
     resolve_item = _write_method(reconciliation.resolve_item)
 
     change_provider_state = _write_method(switches.change_provider_state)

@@ -214,7 +214,7 @@ async def test_a_bound_caller_uses_its_providers_only(served: Served, method: Me
 async def test_denials_are_counted(served: Served) -> None:
     """Each denial adds one to the counter of its reason, which exists before the first one."""
     before = served.rejected()
-    assert before.keys() == {"CALLER_UNKNOWN", "CALLER_NOT_ALLOWED"}
+    assert before.keys() == {"CALLER_UNKNOWN", "CALLER_NOT_ALLOWED", "GATEWAY_BUSY"}
     (method,) = (method for method in METHODS if method.name == "WalletService/OpenAccount")
     await served.caller("reader").failure(method)
     after = served.rejected()

@@ -12,7 +12,7 @@ import trustme
 from prometheus_client.metrics_core import Metric
 
 from tests.gateway.telemetry.harness import telemetry_harness
-from tests.gateway.telemetry.promql import Matcher, parse
+from tests.gateway.telemetry.promql import Matcher, Names, parse
 from tests.support.gateway import provider_table
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -38,11 +38,24 @@ def queries() -> list[str]:
     return [target["expr"] for panel in panels() for target in panel["targets"]]
 
 
+EXPORTED_ELSEWHERE = {"up"}
+"""Metrics of the alerts that Prometheus makes, or that a gateway's log makes."""
+
+OF_PROMETHEUS = {"instance", "job"}
+"""Labels that a scrape adds."""
+
+
+def rules() -> list[dict[str, str]]:
+    """Each alert of docs/prometheus-rules.yml: its keys, without their nesting."""
+    text = (DOCS / "prometheus-rules.yml").read_text()
+    blocks = re.split(r"^      - alert: ", text, flags=re.MULTILINE)[1:]
+    pairs = (re.findall(r"^ +(\w+): (.+)$", f"    alert: {block}", re.MULTILINE) for block in blocks)
+    return [{key: value.strip("'").replace("''", "'") for key, value in each} for each in pairs]
+
+
 def alerts() -> list[str]:
-    """All queries of the alerts in the documentation."""
-    blocks = re.findall(r"```promql\n(.*?)```", (DOCS / "observability.md").read_text(), re.DOTALL)
-    lines = (line.partition("#")[0].strip() for block in blocks for line in block.splitlines())
-    return [line for line in lines if line]
+    """All queries of the alerts."""
+    return [rule["expr"] for rule in rules()]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +77,7 @@ def unknown_names(expression: str, exposition: list[Metric]) -> list[str]:
         for label, value in sample.labels.items():
             values[sample.name][label].add(value)
         values[sample.name].setdefault("", set())
-    names = parse(expression)
+    names = without_variables(parse(expression))
     problems = [f"no metric {metric}" for metric in names.metrics if metric not in values]
     problems += [f"{m.metric} has no {m.label}={m.value!r}" for m in names.matchers if not matches(m, values[m.metric])]
     problems += [
@@ -73,7 +86,15 @@ def unknown_names(expression: str, exposition: list[Metric]) -> list[str]:
         for label in names.groups
         if label not in values[metric]
     ]
-    return problems if names.metrics else [*problems, "names no metric"]
+    return problems if parse(expression).metrics else [*problems, "names no metric"]
+
+
+def without_variables(names: Names) -> Names:
+    """The names that a gateway's exposition must have."""
+    matchers = tuple(each for each in names.matchers if "$" not in each.value and each.label not in OF_PROMETHEUS)
+    matchers = tuple(each for each in matchers if each.metric not in EXPORTED_ELSEWHERE)
+    metrics = names.metrics - EXPORTED_ELSEWHERE
+    return Names(metrics, matchers, names.groups - OF_PROMETHEUS)
 
 
 def matches(matcher: Matcher, labels: dict[str, set[str]]) -> bool:
@@ -144,7 +165,7 @@ def test_legends_use_labels_that_their_query_groups_by() -> None:
 
 def test_the_dashboard_can_be_imported() -> None:
     """All panels and queries use one data source variable, and no two panels share an id or a position."""
-    (variable,) = DASHBOARD["templating"]["list"]
+    variable, *_ = DASHBOARD["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
     assert DASHBOARD["id"] is None
     assert isinstance(DASHBOARD["schemaVersion"], int)
@@ -166,3 +187,35 @@ def test_the_dashboard_can_be_imported() -> None:
         assert position["x"] + position["w"] <= 24
         assert not occupied & cells
         occupied |= cells
+
+
+def test_each_query_uses_the_variables(exposition: list[Metric]) -> None:
+    """Each metric of a query is of the chosen instances, and where it has a provider, of the chosen providers."""
+    variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
+    assert variables == {"datasource", "instance", "provider"}
+    labels = {sample.name: sample.labels for family in exposition for sample in family.samples}
+    for query in queries():
+        names = parse(query)
+        used = {(each.metric, each.label, each.operator, each.value) for each in names.matchers}
+        for metric in names.metrics:
+            assert (metric, "instance", "=~", "$instance") in used, query
+            if "provider" in labels[metric]:
+                assert (metric, "provider", "=~", "$provider") in used, query
+
+
+def test_each_alert_has_what_a_person_needs() -> None:
+    """A duration, a severity, a summary, a description, and a section of docs/operations.md, of which there is no
+    other; docs/observability.md lists it with its severity and duration.
+    """
+    operations, observability = (DOCS / "operations.md").read_text(), (DOCS / "observability.md").read_text()
+    assert len(rules()) > 25
+    for rule in rules():
+        assert rule["severity"] in {"critical", "warning"}
+        assert rule["summary"]
+        assert rule["description"]
+        assert rule["runbook_url"] == f"docs/operations.md#{rule['alert'].lower()}"
+        assert operations.count(f"### {rule['alert']}\n") == 1
+        assert f"| `{rule['alert']}` | {rule['severity']} | {rule['for']} |" in observability
+    assert sorted(re.findall(r"^### (SessionGateway\w+)", operations, re.MULTILINE)) == sorted(
+        rule["alert"] for rule in rules()
+    )
