@@ -1,16 +1,33 @@
 """Parses the bytes of one HTTP response. No socket, no clock."""
 
+import re
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from adapters.contract import HttpReply, kind_by_status
 
 _MAX_LINES = 128
 """Header lines of a response, with those of trailers and of interim responses."""
-_MAX_LINE = 8190
-"""Bytes of a header's name and value, and of the reason phrase."""
-_MAX_UNPARSED = 4 * _MAX_LINE
-"""Bytes that may be received without a complete header line or a piece of the body."""
+_MAX_HEADER = 64 * 1024
+"""Bytes of a header's name and value."""
+_MAX_HEAD = 2 * _MAX_HEADER
+"""Bytes of the status line and the headers together."""
+_MAX_UNPARSED = 32 * 1024
+"""Bytes that may be received after the head without a complete trailer or a piece of the body."""
 _NOT_HTTP = "answered with something that is not HTTP"
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
+"""A line break inside a header's value. RFC 9112, section 5.2: a user agent replaces it with a space."""
+_FOLDED_FRAMING = re.compile(
+    rb"^(?:content-length|transfer-encoding)[ \t]*:[^\n]*\n[ \t]", re.IGNORECASE | re.MULTILINE
+)
+"""Where a response ends must not depend on how someone reads a fold."""
+
+_CODINGS = frozenset(
+    "aes128gcm br compress dcb dcz deflate exi gzip pack200-gzip x-compress x-gzip zstd".split()  # noqa: SIM905
+)
+"""The content codings of IANA's registry, but identity. Any other word, such as utf-8, encodes nothing."""
 
 
 class RemoteProtocolError(Exception):
@@ -23,7 +40,7 @@ class ResponseParser:
     reusable = False
     """Whether the connection can be used for another request, once the response is complete."""
 
-    _status = _lines = _reason = _size = _unparsed = 0
+    _status = _lines = _size = _unparsed = 0
     _in_body = _until_end = False
     _reply: HttpReply | None = None
     _error: RemoteProtocolError | None = None
@@ -34,15 +51,18 @@ class ResponseParser:
         self._to_head = to_head
         self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
+        self._head = bytearray()
         self._parser = HttpResponseParser(self)
         # Real servers do this, and it is unambiguous.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
 
     def feed(self, data: bytes) -> HttpReply | None:
         """Parse the next bytes; returns the reply once it is complete. Raises RemoteProtocolError."""
-        self._unparsed += len(data)
         try:
-            self._parser.feed_data(data)
+            rest = data if self._in_body else self._feed_heads(data)
+            if rest:
+                self._unparsed += len(rest)
+                self._parser.feed_data(rest)
         except (HttpParserError, HttpParserUpgrade):
             self._reject(_NOT_HTTP)
         if self._reply is None and self._unparsed > _MAX_UNPARSED:
@@ -52,6 +72,38 @@ class ResponseParser:
         if self._error is not None:
             raise self._error
         return self._reply
+
+    def _feed_heads(self, data: bytes) -> bytes:
+        """Parse the heads that are complete now: of interim responses, and of the response. Returns what follows it."""
+        searched = max(0, len(self._head) - 2)
+        self._head += data
+        while not self._in_body and self._error is None and (end := _END_OF_HEAD.search(self._head, searched)):
+            head = bytes(self._head[: end.end()])
+            del self._head[: end.end()]
+            searched = 0
+            self._check_size(head)
+            self._parser.feed_data(self._unfolded(head))
+        if self._in_body:
+            return bytes(self._head)
+        if not b"HTTP/".startswith(self._head.lstrip(b"\r\n")[:5]):
+            self._reject(_NOT_HTTP)
+        self._check_size(self._head)
+        return b""
+
+    def _check_size(self, head: bytes | bytearray) -> None:
+        if len(head) > _MAX_HEAD:
+            self._reject(f"answered with headers of more than {_MAX_HEAD} bytes")
+
+    def _unfolded(self, head: bytes) -> bytes:
+        """The head with each header on one line."""
+        if b"\n " not in head and b"\n\t" not in head:
+            return head
+        if _FOLDED_FRAMING.search(head):
+            self._reject("answered with a line break inside Content-Length or Transfer-Encoding")
+        start = head.index(b"\n", len(head) - len(head.lstrip(b"\r\n"))) + 1
+        if head[start : start + 1] in {b" ", b"\t"}:  # it continues no header
+            self._reject(_NOT_HTTP)
+        return head[:start] + _FOLD.sub(b" ", head[start:])
 
     def end(self) -> HttpReply | None:
         """The connection was closed: the reply, if that completes it; None where it was cut off."""
@@ -66,19 +118,14 @@ class ResponseParser:
         if self._reply is not None:
             self.reusable = False
 
-    def on_status(self, part: bytes) -> None:
-        """A piece of the reason phrase, which is not kept."""
-        self._unparsed = 0
-        self._reason += len(part)
-        if self._reason > _MAX_LINE:
-            self._reject(_NOT_HTTP)
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line, or one of a trailer, which is not kept."""
         self._unparsed = 0
         self._lines += 1
-        if self._lines > _MAX_LINES or len(name) + len(value) > _MAX_LINE:
-            self._reject(_NOT_HTTP)
+        if self._lines > _MAX_LINES:
+            self._reject(f"answered with more than {_MAX_LINES} header lines")
+        elif len(name) + len(value) > _MAX_HEADER:
+            self._reject(f"answered with a header of more than {_MAX_HEADER} bytes")
         elif not self._in_body:
             self._headers.append((name.decode("latin-1"), value.rstrip(b" \t").decode("latin-1")))
 
@@ -100,8 +147,8 @@ class ResponseParser:
             self._finish()
         elif transfer not in {"", "chunked"}:
             self._reject("answered with a Transfer-Encoding that was not requested")
-        elif content not in {"", "identity"}:
-            self._reject_body("answered with a Content-Encoding although identity was requested")
+        elif coding := _CODINGS.intersection(re.split(r"[\s,]+", content)):
+            self._reject_body(f"answered with Content-Encoding {min(coding)} although identity was requested")
         elif length and int(length) > self._max_bytes:
             self._reject_body(self._too_large())
         else:
