@@ -5,9 +5,11 @@ place carries it. Only `decode` is checked there, since a signature refuses any 
 form.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from adapters.conformance import wire
@@ -76,8 +78,13 @@ def _reference(result: Result) -> str:
 
 # --- Money ------------------------------------------------------------------------------------------------------------
 
+_EXPONENTS = ("1.5e1", "1E1", "1e-2", "1E+2")
+"""Plain money in a JSON number, as Java writes 10000000 as 1.0E7, and none in a text."""
+
 NO_MONEY = (
-    *("1.5e1", "1E1", "1e-2", "1E+2", "01", "00", "1_0", "\u0661", "\uff11", " 5 ", "5 ", "\t5", "5\n", "+1", "-1"),
+    *_EXPONENTS,
+    *("1e33", "1e-19", "1e400", "-1e1"),
+    *("01", "00", "1_0", "\u0661", "\uff11", " 5 ", "5 ", "\t5", "5\n", "+1", "-1"),
     *("-0", "-0.0", "NaN", "sNaN", "Infinity", "1.", ".5", "0x10", "1,5", "1 000", "1/2", "", "9" * 33),
     *(f"0.{'1' * 19}", "\u20ac5"),
 )
@@ -87,7 +94,10 @@ _NO_SCALAR = tuple(wire.Literal(text) for text in ("null", "true", "[]", "[10]",
 
 
 def amounts_are_parsed_strictly(case: Case) -> None:
-    """An amount with a sign, an exponent, a leading zero, non-ASCII digits, space or too many digits is refused."""
+    """An amount with a sign, a leading zero, non-ASCII digits, space or too many digits is refused.
+
+    So is one with an exponent in a text. A JSON number may have one.
+    """
     for sample in _results(case):
         for place in sample.carriers(_amounts):
             for what, request in _without_money(place):
@@ -108,9 +118,43 @@ def _without_money(place: _Place) -> Iterator[tuple[str, HttpRequest]]:
     for text in NO_MONEY:
         yield text, place.put(text)
     if place.path[0] == "json":
-        literals = (text for text in NO_MONEY if text and text == text.strip())  # JSON allows space around a number
+        # JSON allows space around a number.
+        literals = (text for text in NO_MONEY if text and text == text.strip() and text not in _EXPONENTS)
         for value in (*map(wire.Literal, literals), *_NO_SCALAR):
             yield value.text, place.put(value)
+
+
+def json_numbers_may_have_an_exponent(case: Case) -> None:
+    """A JSON number with an exponent is the amount that its plain form is: serializers choose the form by size."""
+    for sample in _results(case):
+        for place in (place for place in sample.carriers(_amounts) if place.path[0] == "json"):
+            for text in _EXPONENTS:
+                plain = format(Decimal(text), "f")
+                got, wanted = (sample.decode(place.put(wire.Literal(written))) for written in (text, plain))
+                if isinstance(got, CallbackRefused) or got != wanted:
+                    raise case.failure(
+                        f"the JSON number {text} in {place.name} is not the amount {plain}",
+                        golden=sample.golden,
+                        expected=wanted,
+                        got=got,
+                        fix="Bound the exponent of a JSON number, and check the form of format(Decimal(number), 'f').",
+                    )
+
+
+def byte_order_mark_is_skipped(case: Case) -> None:
+    """A byte order mark before a JSON callback changes nothing: some serializers write it."""
+    for sample in _notifications(case):
+        request = sample.golden.request
+        if wire.is_json(request.body):
+            got = sample.decode(replace(request, body=BOM_UTF8 + request.body))
+            if got != sample.notification:
+                raise case.failure(
+                    "a byte order mark before the body changes the notification",
+                    golden=sample.golden,
+                    expected=sample.notification,
+                    got=got,
+                    fix='Decode the body as "utf-8-sig".',
+                )
 
 
 # --- References -------------------------------------------------------------------------------------------------------
@@ -243,6 +287,8 @@ def _single_values(sample: _Sample[Notification]) -> Iterator[_Place]:
 
 CHECKS = (
     amounts_are_parsed_strictly,
+    json_numbers_may_have_an_exponent,
+    byte_order_mark_is_skipped,
     references_are_visible,
     required_callback_fields_are_enforced,
     refusals_keep_the_reference,

@@ -1,6 +1,8 @@
 """Checks: `decode` accepts or refuses any HTTP reply of a provider, and only a documented success is a success."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -120,6 +122,23 @@ def garbage_is_malformed(case: Case) -> None:
         holds()
 
 
+def byte_order_mark_changes_no_outcome(case: Case) -> None:
+    """A byte order mark before a JSON answer changes nothing: what was done stays done."""
+    for _, golden in case.sent:
+        reply = golden.reply
+        if wire.is_json(reply.body):
+            wanted = _decode(case, golden.account, reply)
+            got = _decode(case, golden.account, replace(reply, body=BOM_UTF8 + reply.body))
+            if _meaning(got) != _meaning(wanted):
+                raise case.failure(
+                    "a byte order mark before the answer changes the outcome",
+                    golden=golden,
+                    expected=_meaning(wanted),
+                    got=_meaning(got),
+                    fix='Decode the body as "utf-8-sig".',
+                )
+
+
 def _check_garbage(case: Case, account: Account[Any], reply: HttpReply) -> None:
     if _is_documented_success(case, reply):
         return
@@ -209,6 +228,7 @@ def _unknown(place: Place[HttpReply]) -> tuple[object, ...]:
 CHECKS = (
     any_reply_is_decoded_or_refused,
     garbage_is_malformed,
+    byte_order_mark_changes_no_outcome,
     http_failures_are_refusals,
     unknown_codes_are_refused,
 )

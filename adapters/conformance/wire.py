@@ -68,6 +68,11 @@ def parsed(body: bytes) -> Body | None:
     return Form(fields) if fields else None
 
 
+def is_json(body: bytes) -> bool:
+    """Whether it is a JSON object or array."""
+    return isinstance(parsed(body), JsonObject | list)
+
+
 def written(body: Body) -> bytes:
     """The bytes of a body."""
     return urlencode(body.pairs).encode() if isinstance(body, Form) else _json(body).encode()

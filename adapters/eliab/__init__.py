@@ -140,7 +140,7 @@ def _meaning(status: int, info: _Info | None) -> Outcome | RefusalKind:
 def _read_info(body: bytes) -> _Info:
     """The Info object of a body. Raises _NotTheDialect where there is none, or the JSON is ambiguous."""
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")  # a byte order mark is no part of the answer
         if exceeded_bound(text):
             raise _NotTheDialect
         corrected = _without_trailing_comma(text)

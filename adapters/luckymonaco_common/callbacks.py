@@ -6,6 +6,7 @@ Checked in this order: readable, credentials, required fields, their form, the a
 
 import hmac
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,12 +24,17 @@ from adapters.contract import (
     is_reference,
     unsigned,
 )
-from adapters.luckymonaco_common.money import NotMoney, read_money
+from adapters.luckymonaco_common.money import NotMoney, read_money, read_money_number
 from adapters.luckymonaco_common.replies import encode_reply
 from adapters.luckymonaco_common.settings import FamilySettings
-from adapters.luckymonaco_common.strict_json import Json, NotStrictJson, Number, read_object
+from adapters.luckymonaco_common.strict_json import Json, NotStrictJson, Number, find_text, read_object
 
+_MAX_ID = 255
 _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
+_NOT_ID = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_INTEGER = re.compile("(?:0|[1-9][0-9]{0,254})")
+_READABLE = ("reference", "userId", "sessionId")
+"""What is read of a refused callback."""
 _CURRENCY = re.compile(r"[A-Z0-9]{3,10}")
 _MILLISECONDS = re.compile("[0-9]{1,14}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -105,7 +111,8 @@ def _read(account: Account[FamilySettings], request: HttpRequest) -> "_Message":
     try:
         message = _Message(read_object(request.body))
     except NotStrictJson as error:
-        raise CallbackRefused(CallbackFault.UNREADABLE, f"The body is {error}") from None
+        readable = _partial(find_text(request.body, name) for name in _READABLE)
+        raise CallbackRefused(CallbackFault.UNREADABLE, f"The body is {error}", readable=readable) from None
     if account.settings.require_secure_login and not message.has("secureLogin"):
         raise message.refused(CallbackFault.CREDENTIALS_WRONG, "secureLogin")
     message.check_credential("secureLogin", account.settings.secure_login)
@@ -146,6 +153,10 @@ class _Message:
         return value
 
     def id(self, name: str) -> str:
+        """An id, which may be a JSON integer too: by its digits."""
+        value = self.members.get(name)
+        if isinstance(value, Number) and _INTEGER.fullmatch(value.literal):
+            return value.literal
         return self.matching(name, _ID)
 
     def optional_id(self, name: str) -> str:
@@ -166,17 +177,23 @@ class _Message:
     def money(self, name: str) -> Decimal:
         value = self.members.get(name)
         try:
-            return read_money(value.literal if isinstance(value, Number) else str(value))
+            return read_money_number(value.literal) if isinstance(value, Number) else read_money(str(value))
         except NotMoney:
             raise self.refused(CallbackFault.AMOUNT_INVALID, name) from None
 
     def refused(self, fault: CallbackFault, name: str) -> CallbackRefused:
         """The refusal because of one field, with the readable values of the message."""
-        values = (self.members.get(id_name) for id_name in ("reference", "userId", "sessionId"))
-        readable = PartialCallback(
-            *(value if isinstance(value, str) and _ID.fullmatch(value) else "" for value in values)
-        )
+        readable = _partial(self._text(id_name) for id_name in _READABLE)
         return CallbackRefused(fault, _MESSAGES[fault].format(name), field=name, readable=readable)
+
+    def _text(self, name: str) -> str:
+        value = self.members.get(name)
+        return value.literal if isinstance(value, Number) else value if isinstance(value, str) else ""
+
+
+def _partial(texts: Iterable[str]) -> PartialCallback:
+    """What a person looks for: without the characters that no id has, and no longer than an id."""
+    return PartialCallback(*(_NOT_ID.sub("\N{REPLACEMENT CHARACTER}", text)[:_MAX_ID] for text in texts))
 
 
 def _same(theirs: str, ours: str) -> bool:

@@ -6,6 +6,7 @@ Numbers stay text, so money is checked as it was written.
 import json
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 from adapters.contract import exceeded_bound
 
@@ -28,9 +29,9 @@ class NotStrictJson(Exception):
 
 
 def read_object(body: bytes) -> dict[str, Json]:
-    """The JSON object in `body`: UTF-8 without a byte order mark, no duplicate keys, no NaN, within the bounds."""
+    """The JSON object in `body`: UTF-8 (a byte order mark is skipped), no duplicate keys, no NaN, in the bounds."""
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotStrictJson(f"not UTF-8 at byte {error.start}") from None
     if exceeded := exceeded_bound(text):
@@ -42,6 +43,30 @@ def read_object(body: bytes) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise NotStrictJson("JSON, but not an object")
     return value
+
+
+def find_text(body: bytes, name: str) -> str:
+    """The first value of a member in a body that is no JSON object, such as one that is cut off; '' where none is seen.
+
+    For people who look for a message, never for money: a form, single quotes and UTF-16 are read too.
+    """
+    text = body.decode("utf-16" if body.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig", "replace")
+    found = re.search(_VALUE.replace("NAME", re.escape(name)), text)
+    if found is None:
+        return ""
+    quoted, plain = found["double"] or found["single"], found["plain"] or found["number"] or ""
+    if quoted is None:
+        return unquote_plus(plain, errors="replace")
+    try:
+        return str(json.loads(f'"{quoted}"')) if found["double"] else quoted
+    except json.JSONDecodeError:
+        return quoted
+
+
+_VALUE = (
+    r"""["']NAME["']\s*+:\s*+(?:"(?P<double>(?:[^"\\]|\\.){1,300})|'(?P<single>[^']{1,300})|(?P<number>-?[0-9][-+.0-9eE]{0,300}))"""
+    r"""|(?:^|&)NAME=(?P<plain>[^&\s]{1,900})"""
+)
 
 
 def _unique(members: list[tuple[str, Json]]) -> dict[str, Json]:

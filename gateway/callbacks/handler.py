@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 from aiohttp import HttpVersion11, web
 
-from adapters.contract import CallbackFault, CallbackRefused, Headers, HttpReply, HttpRequest
+from adapters.contract import Headers, HttpReply, HttpRequest
 from gateway.callbacks.auth import CallbackAuthenticator
 from gateway.callbacks.key_uses import KeyUses
 from gateway.callbacks.processor import CallbackProcessor
@@ -115,6 +115,7 @@ class CallbackHandler:
 
     def _authenticate(self, request: web.BaseRequest) -> InboundCallback | None:
         root, callbacks, provider, key, path = (*request.path.split("/", 4), "", "", "", "")[:5]
+        path = "/".join(filter(None, path.split("/")))  # an empty segment is a slash too many in the vendor's settings
         caller = self._authenticator.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
         peer = str(caller or request.remote or "")
         position = self._authenticator.authorize(provider, key, caller)
@@ -144,7 +145,7 @@ class CallbackHandler:
         route = callback.route
         try:
             async with asyncio.timeout(self.time_limit_s):
-                body, refused = await _read_body(request, self._body_limit)
+                body = await _read_body(request, self._body_limit)
                 received = HttpRequest(
                     method=request.method,
                     path=f"/{route.path}",
@@ -152,8 +153,10 @@ class CallbackHandler:
                     headers=_headers(request),
                     body=body,
                 )
+                if len(body) > self._body_limit:
+                    return await self._processor.refuse_too_large(callback, received, self._body_limit)
                 masked = await self._processor.with_request(callback, received)
-                return await self._processor.process(masked, refused or received)
+                return await self._processor.process(masked, received)
         except TimeoutError:
             return route.try_again(f"no outcome within {self.time_limit_s} s")
         except RequestAborted as error:
@@ -202,20 +205,17 @@ def _span_result(outcome: CallbackOutcome) -> SpanResult:
     return SpanResult(attributes, outcome.detail if outcome.is_try_again else "")
 
 
-async def _read_body(request: web.BaseRequest, limit: int) -> tuple[bytes, CallbackRefused | None]:
-    """The body as it was sent, never inflated; or its refusal, if it is too large. Raises RequestAborted."""
+async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """The body as it was sent, never inflated; cut off one byte after the limit. Raises RequestAborted."""
     body = bytearray()
     try:
         if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not request.content.at_eof():
+        while len(body) <= limit and not request.content.at_eof():
             body += await request.content.readany()
-            if len(body) > limit:
-                message = f"the body is larger than {limit} bytes and is not stored"
-                return b"", CallbackRefused(CallbackFault.UNREADABLE, message)
     except (ConnectionError, web.RequestPayloadError):
         raise RequestAborted("the body did not arrive whole") from None
-    return bytes(body), None
+    return bytes(body[: limit + 1])
 
 
 def _headers(request: web.BaseRequest) -> Headers:

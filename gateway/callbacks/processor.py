@@ -6,6 +6,7 @@ processed again when the provider sends it again.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -21,6 +22,7 @@ from adapters.contract import (
     Credited,
     HttpRequest,
     Notification,
+    PartialCallback,
     Rejected,
     Result,
     SessionExpired,
@@ -78,14 +80,19 @@ class CallbackProcessor:
         size = len(request.body) + sum(len(name) + len(value) for name, value in (*request.headers, *request.query))
         return await self._large_bodies.run(callback.route.provider.name, size, masked)
 
-    async def process(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
+    async def refuse_too_large(self, callback: InboundCallback, request: HttpRequest, limit: int) -> CallbackOutcome:
+        """What to answer to a body that was cut off because it is larger than `limit` bytes: it is not stored."""
+        masked = await self.with_request(callback, dataclasses.replace(request, body=b""))
+        return await self.process(masked, request, f"the body is larger than {limit} bytes and is not stored")
+
+    async def process(self, callback: InboundCallback, request: HttpRequest, unreadable: str = "") -> CallbackOutcome:
         """What to answer; it is durable, unless it is TRY_AGAIN. Raises nothing, but may be cancelled.
 
-        `request` is the refusal of a body that was too large.
+        `unreadable` says why the request is refused, whatever it says.
         """
         route = callback.route
         try:
-            return await in_span("process", self._apply(callback, request))
+            return await in_span("process", self._apply(callback, request, unreadable))
         except (StoreUnavailable, TimeoutError) as error:
             outcome = route.try_again(f"the store did not record it: {error}")
             if isinstance(error, StoreUnavailable) and not error.unchanged:
@@ -96,9 +103,9 @@ class CallbackProcessor:
             error_id = log_unexpected_error(bug, route.provider.mask)
             return await self._record_try_again(callback, route.try_again(f"the gateway failed, error id {error_id}"))
 
-    async def _apply(self, callback: InboundCallback, request: HttpRequest | CallbackRefused) -> CallbackOutcome:
+    async def _apply(self, callback: InboundCallback, request: HttpRequest, unreadable: str) -> CallbackOutcome:
         try:
-            notification = await self._decode(callback.route, request)
+            notification = await self._decode(callback.route, request, unreadable)
         except CallbackRefused as refused:
             return await self._refuse(callback, refused)
         match notification:
@@ -109,10 +116,9 @@ class CallbackProcessor:
             case _:
                 assert_never(notification)
 
-    async def _decode(self, route: Route, request: HttpRequest | CallbackRefused) -> Notification:
-        if isinstance(request, CallbackRefused):
-            raise request
-        return await self._large_bodies.run(route.provider.name, len(request.body), partial(_decode, route, request))
+    async def _decode(self, route: Route, request: HttpRequest, unreadable: str) -> Notification:
+        decode = partial(_decode_partly, route, request, unreadable) if unreadable else partial(_decode, route, request)
+        return await self._large_bodies.run(route.provider.name, len(request.body), decode)
 
     async def _expire(self, callback: InboundCallback, expired: SessionExpired) -> CallbackOutcome:
         """Record an expiry. A repeated one gets a line and no second event. The session need not be known."""
@@ -209,6 +215,17 @@ def _ceiling(callback: InboundCallback, currency: str) -> Ceiling | None:
 def _decode(route: Route, request: HttpRequest) -> Notification:
     route.callback.verify(route.provider.account, request)
     return route.callback.decode(route.provider.account, request)
+
+
+def _decode_partly(route: Route, request: HttpRequest, unreadable: str) -> Notification:
+    """Refuse a request, with what can be read of it. Raises CallbackRefused."""
+    readable = PartialCallback()
+    try:
+        if isinstance(found := _decode(route, request), Result):
+            readable = PartialCallback(found.reference, found.user_id, found.session_id)
+    except CallbackRefused as refused:
+        readable = refused.readable
+    raise CallbackRefused(CallbackFault.UNREADABLE, unreadable, readable=readable)
 
 
 def _records_of(

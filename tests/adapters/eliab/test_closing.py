@@ -190,7 +190,6 @@ def test_status_and_type_have_their_meaning(statuses: list[int], kind: str, mean
         *({"info": {**INFO, "type": kind}} for kind in ("", "Success", "done", "success ")),
         {"Info": INFO},
         [{"info": INFO}],
-        b'\xef\xbb\xbf{"info":' + json.dumps(INFO).encode() + b"}",
         b'{"info":' + json.dumps(INFO).encode() + b',"x":NaN}',
         b'{"info":' + json.dumps(INFO).encode() + b',"info":{}}',
         b'{"info":{"type":"error",' + json.dumps(INFO)[1:].encode() + b"}",
@@ -199,6 +198,11 @@ def test_status_and_type_have_their_meaning(statuses: list[int], kind: str, mean
 def test_without_an_info_object_it_is_not_the_dialect(body: Any) -> None:
     """Every member of Info is required, a text, and there once; a 404 in other words closes nothing."""
     assert {_meaning(body, status) for status in (200, 400, 404, 410, 422)} == {RefusalKind.MALFORMED}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_answer() -> None:
+    """What is readable without it closes with it."""
+    assert _meaning(b'\xef\xbb\xbf{"info":' + json.dumps(INFO).encode() + b"}", 200) is Outcome.CLOSED
 
 
 def test_more_members_are_tolerated() -> None:

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import re
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Context, Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -74,8 +75,8 @@ def test_session_expired_field_missing(name: str, value: str | None) -> None:
 
 @pytest.mark.parametrize("name", EXPIRED_REQUIRED)
 def test_session_expired_field_malformed(name: str) -> None:
-    """An id is a text of at most 255 characters without control characters or half characters."""
-    values: list[object] = [1, True, [], {}, "x" * 256, "a\nb", "\x00", "\x7f", "\x85", "\ud800"]
+    """An id is an integer, or a text of at most 255 characters without control characters or half characters."""
+    values: list[object] = [-1, 1.5, True, [], {}, "x" * 256, "a\nb", "\x00", "\x7f", "\x85", "\ud800"]
     for value in values:
         assert _refused(_expired, {**SESSION_EXPIRED, name: value}) == (CallbackFault.FIELD_MALFORMED, name)
 
@@ -148,7 +149,7 @@ def test_credentials_go_before_fields() -> None:
 
 def test_missing_goes_before_malformed_and_that_before_the_amount() -> None:
     """64 comes before 57 and 57 before 59, in any order of the fields."""
-    wrong = {**RESULT, "uuid": 1, "amount": "-1", "promoWinAmount": "-1", "promoWinReference": "p"}
+    wrong = {**RESULT, "uuid": [], "amount": "-1", "promoWinAmount": "-1", "promoWinReference": "p"}
     assert _refused(_result, {**wrong, "roundDetails": None}) == (CallbackFault.FIELD_MISSING, "roundDetails")
     assert _refused(_result, {**wrong, "promoWinReference": ""}) == (CallbackFault.FIELD_MISSING, "promoWinReference")
     assert _refused(_result, wrong) == (CallbackFault.FIELD_MALFORMED, "uuid")
@@ -202,9 +203,9 @@ def test_result_field_empty(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        *((name, [5, True, [], {}, "x" * 256, "a\tb"]) for name in ("uuid", "userId", "gameId", "reference")),
-        *((name, [5, True, [], {}, "x" * 256, "\u0000"]) for name in ("providerId", "roundId", "roundid")),
-        *((name, [5, [], {}, "x" * 256, "\u0000"]) for name in ("bonusCode", "promoCampaignID", "promoCampaignType")),
+        *((name, [-5, 5.5, True, [], {}, "x" * 256, "a\tb"]) for name in ("uuid", "userId", "gameId", "reference")),
+        *((name, [-5, 5.5, True, [], {}, "x" * 256, "\u0000"]) for name in ("providerId", "roundId", "roundid")),
+        *((name, [-5, [], {}, "x" * 256, "\0"]) for name in ("bonusCode", "promoCampaignID", "promoCampaignType")),
         ("gameName", [5, True, [], {}]),
         ("currency", [5, "usd", "US", "USDUSDUSDUS", "US$", "\uff35\uff33\uff24", "USD\n"]),
         ("roundDetails", [5, True]),
@@ -216,6 +217,21 @@ def test_result_field_malformed(name: str, values: list[object]) -> None:
     message = {key: value for key, value in RESULT.items() if not (name == "roundid" and key == "roundId")}
     for value in values:
         assert _refused(_result, {**message, name: value}) == (CallbackFault.FIELD_MALFORMED, name)
+
+
+@given(st.integers(0, 10**255 - 1))
+def test_ids_may_be_json_integers(number: int) -> None:
+    """They are taken by their digits, however many: the same as the text of them."""
+    names = ("userId", "gameId", "reference", "roundId", "providerId", "bonusCode", "promoCampaignID")
+    body, digits = json.dumps({**RESULT, **dict.fromkeys(names, "@")}), format(Decimal(number), "f")
+    assert _result(body.replace('"@"', digits).encode()) == _result(body.replace("@", digits).encode())
+
+
+@pytest.mark.parametrize("prefix", [b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n"])
+def test_a_byte_order_mark_is_skipped(prefix: bytes) -> None:
+    """It is no part of the message."""
+    body = json.dumps(RESULT).encode()
+    assert _result(prefix + body) == _result(body)
 
 
 def test_the_game_name_is_kept_nowhere_and_may_be_any_text() -> None:
@@ -252,11 +268,14 @@ def test_only_kyrens_result_names_its_session() -> None:
     assert _result(message).session_id == ""
     assert _result(message, names_session=True).session_id == "s-1"
     assert _result(RESULT, names_session=True).session_id == ""
-    assert _result({**RESULT, "sessionId": 5}).session_id == ""
+    assert _result({**RESULT, "sessionId": 5}, names_session=True).session_id == "5"
+    assert _result({**RESULT, "sessionId": True}).session_id == ""
     with pytest.raises(CallbackRefused) as refused:
-        _result({**RESULT, "sessionId": 5}, names_session=True)
+        _result({**RESULT, "sessionId": True}, names_session=True)
     assert (refused.value.fault, refused.value.field) == (CallbackFault.FIELD_MALFORMED, "sessionId")
 
+
+_WIDE = Context(prec=200)
 
 # --- Money ------------------------------------------------------------------------------------------------------------
 
@@ -269,7 +288,30 @@ def test_amounts_are_exact(amount: str, quoted: bool) -> None:
     assert str(_result(body).amount.as_tuple()) == str(Decimal(amount).as_tuple())
 
 
-@pytest.mark.parametrize("amount", ["-1", "1e2", "1E2", "-0", "0.1234567890123456789", "9" * 33, "1e400"])
+@given(AMOUNTS, st.integers(-40, 40), st.sampled_from(["e", "E", "e+", "E00"]))
+def test_an_exponent_is_another_way_to_write_an_amount(amount: str, shift: int, mark: str) -> None:
+    """A JSON number with any exponent is the amount that it is, or 59 where its plain form is none."""
+    exponent = f"{mark}{shift}" if shift >= 0 else f"{mark[0]}{shift}"
+    mantissa = format(Decimal(amount).scaleb(-shift, _WIDE), "f")
+    body = json.dumps({**RESULT, "amount": "A"}).replace('"A"', mantissa + exponent).encode()
+    written = format(Decimal(mantissa + exponent), "f")
+    if re.fullmatch(r"[0-9]+(\.[0-9]{1,18})?", written) and len(written.replace(".", "")) <= 32:
+        assert _result(body).amount == Decimal(amount)
+        assert format(_result(body).amount, "f") == written
+    else:
+        assert _refused(_result, body) == (CallbackFault.AMOUNT_INVALID, "amount")
+    quoted = json.dumps({**RESULT, "amount": mantissa + exponent}).encode()
+    assert _refused(_result, quoted) == (CallbackFault.AMOUNT_INVALID, "amount")
+
+
+@pytest.mark.parametrize("amount", ["1e33", "1e-19", "-1e1", "1e400", "1e300000000", "1e-300000000", f"{'1' * 99}e-98"])
+def test_an_exponent_too_far_is_invalid(amount: str) -> None:
+    """It is 59 at once: nobody writes out a number of millions of digits."""
+    body = json.dumps({**RESULT, "amount": "A"}).replace('"A"', amount).encode()
+    assert _refused(_result, body) == (CallbackFault.AMOUNT_INVALID, "amount")
+
+
+@pytest.mark.parametrize("amount", ["-1", "-0", "0.1234567890123456789", "9" * 33, "1e400"])
 def test_an_amount_not_of_the_form_is_invalid(amount: str) -> None:
     """A JSON number that is not plain is 59, and so is the same as a string."""
     for written in (amount, json.dumps(amount)):
@@ -300,12 +342,15 @@ def test_a_prize_needs_both_of_its_fields() -> None:
 
 
 def test_a_refusal_carries_what_could_be_read() -> None:
-    """Reference, user and session go with the refusal where they are themselves of their form."""
+    """Reference, user and session go with the refusal in whatever form they are: a person looks for them."""
     with pytest.raises(CallbackRefused) as refused:
         _result({**RESULT, "amount": "-1", "sessionId": "s-1"})
     assert refused.value.readable == PartialCallback("ref-1", "u-1", "s-1")
     with pytest.raises(CallbackRefused) as refused:
         _result({**RESULT, "secureLogin": "x", "userId": 5, "reference": "a\x00b"})
+    assert refused.value.readable == PartialCallback("a\ufffdb", "5")
+    with pytest.raises(CallbackRefused) as refused:
+        _result({**RESULT, "amount": "-1", "userId": True, "reference": ["r"]})
     assert refused.value.readable == PartialCallback()
     with pytest.raises(CallbackRefused) as refused:
         _result(b"{")

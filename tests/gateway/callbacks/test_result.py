@@ -1,8 +1,10 @@
 """The Result column of the callback table in the design, over HTTP."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -188,13 +190,14 @@ async def test_a_result_without_reference_leaves_no_item(harness: CallbackHarnes
         b"[]",
         b"null",
         b"\xff\xfe",
-        b'{"reference": "a", "reference": "b"}',
         b'{"amount": NaN}',
+        b'{"reference": ',
+        b'{"reference": ["a"]}x',
         b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
     ],
 )
 async def test_an_unreadable_body_is_57(harness: CallbackHarness, endpoint: CallbackEndpoint, body: bytes) -> None:
-    """A body that is not JSON, has duplicate keys or is too deep is 57, recorded in the journal without an item."""
+    """A body that is not JSON, or is too deep, is 57 and recorded; without a reference it has no item."""
     reply = await harness.deliver(endpoint.path("Result"), body)
     assert (reply.status, reply.json) == (200, UNREADABLE)
     (line,) = await harness.journal()
@@ -203,10 +206,87 @@ async def test_an_unreadable_body_is_57(harness: CallbackHarness, endpoint: Call
     assert not await harness.items()
 
 
+_TEXT = json.dumps(RESULT)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _TEXT[:-2].encode(),
+        _TEXT.replace('"amount"', '"currency"').encode(),
+        _TEXT.replace('"reference"', '"reference": "second", "reference"').encode(),
+        _TEXT.replace('"uuid"', '"x": NaN, "uuid"').encode(),
+        _TEXT.replace('"uuid"', '"x": ' + "[" * 40 + "]" * 40 + ', "uuid"').encode(),
+        _TEXT.replace('"', "'").encode(),
+        _TEXT.encode("utf-16"),
+        _TEXT.encode() + b"\xff",
+        urlencode(RESULT).encode(),
+        _TEXT.encode() + b" " * 70_000,
+        _TEXT.replace('"uuid"', f'"x": "{"x" * 70_000}", "uuid"').encode(),
+    ],
+    ids=[
+        *("cut off", "duplicate", "duplicate reference", "NaN", "deep", "single quotes", "UTF-16", "not UTF-8", "form"),
+        *("too large", "too large and cut off"),
+    ],
+)
+async def test_an_unreadable_body_with_a_reference_leaves_an_item(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, body: bytes
+) -> None:
+    """Whatever is refused for good is found by its reference, once however often it comes; nothing is credited."""
+    await harness.open_account()
+    for _ in range(2):
+        reply = await harness.deliver(endpoint.path("Result"), body)
+        assert (reply.status, reply.json) == (200, UNREADABLE)
+    (item,) = await harness.items()
+    assert (item.fault, item.user_id) == ("UNREADABLE", "421")
+    assert item.reference == ("second" if b"second" in body else REFERENCE)
+    assert await harness.cash() == Decimal(100)
+
+
+@pytest.mark.parametrize(
+    ("reference", "seen"),
+    [(5.5, "5.5"), (-5, "-5"), ("a\nb", "a\ufffdb"), ("\ud800", "\ufffd"), ("x" * 300, "x" * 255)],
+)
+async def test_a_malformed_reference_leaves_an_item(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, reference: object, seen: str
+) -> None:
+    """A reference in any form is enough to find the Result by."""
+    reply = await harness.deliver(endpoint.path("Result"), changed(reference=reference))
+    assert reply.json["error"] == 57
+    (item,) = await harness.items()
+    assert (item.fault, item.field, item.reference) == ("FIELD_MALFORMED", "reference", seen)
+
+
+@pytest.mark.parametrize("amount", ["1.0E7", "10000000", "1e7", "100000000e-1", "1.0E+07"])
+async def test_an_amount_in_any_form_of_a_number_is_credited_once(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, amount: str
+) -> None:
+    """Java writes 10000000 as 1.0E7: it is the same Result, and the answer has plain digits."""
+    await harness.open_account()
+    body = json.dumps(changed(amount="A", userId=421, roundid=5103188801)).replace('"A"', amount).encode()
+    reply = await harness.deliver(endpoint.path("Result"), b"\xef\xbb\xbf" + body)
+    assert b'"cash":10000100,' in reply.body
+    plain = await harness.deliver(endpoint.path("Result"), changed(amount=10_000_000, roundid="5103188801"))
+    assert plain.json["transactionId"] == reply.json["transactionId"]
+    assert await harness.cash() == Decimal(10_000_100)
+
+
+@pytest.mark.parametrize("place", ["{key}//{path}", "{key}/{path}/", "{key}///{path}//"])
+async def test_an_empty_segment_of_the_path_is_skipped(
+    harness: CallbackHarness, endpoint: CallbackEndpoint, place: str
+) -> None:
+    """A slash too many in the vendor's settings keeps no Result out."""
+    await harness.open_account()
+    start, _, rest = endpoint.path("Result").partition(f"/{endpoint.version}/")
+    before, _, key = start.rpartition("/")
+    path = f"{before}/{place.format(key=key, path=f'{endpoint.version}/{rest}')}"
+    assert (await harness.deliver(path, RESULT)).json["error"] == 0
+
+
 @pytest.mark.parametrize(
     ("members", "field"),
     [
-        ({"userId": 421}, "userId"),
+        ({"userId": True}, "userId"),
         ({"currency": "usd"}, "currency"),
         ({"gameId": "x" * 256}, "gameId"),
         ({"roundId": "5103188801"}, "roundId"),
