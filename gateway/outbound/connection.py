@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, max_answer_bytes: int, on_lost: Callable[["Connection"], None]) -> None:
         """`max_answer_bytes` limits an answer's body; `on_lost` is called once, when the connection has ended."""
         self.idle_since = 0.0
+        self.opened_at = 0.0
         """The loop's time of its last release to the pool."""
         self._max_answer_bytes = max_answer_bytes
         self._on_lost = on_lost

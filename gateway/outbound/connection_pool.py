@@ -19,6 +19,8 @@ from gateway.outbound.tls import load_ssl_context
 
 _MAX_IDLE_S = 15.0
 """Seconds for which an idle connection is kept: less than common servers do, so that the gateway closes first."""
+_MAX_AGE_S = 60.0
+"""Seconds for which a connection is used again: one that is never idle would not notice that the name has moved."""
 _DNS_TTL_S = 10.0
 """Seconds for which resolved addresses are used for new connections."""
 _HAPPY_EYEBALLS_DELAY_S = 0.25
@@ -115,7 +117,7 @@ class ConnectionPool:
 
     def release(self, connection: Connection) -> None:
         """Call once for each acquired connection, whatever its state."""
-        if self._retired:
+        if self._retired or self._loop.time() - connection.opened_at >= _MAX_AGE_S:
             connection.abort()
         elif connection.open and not self._closing:
             connection.idle_since = self._loop.time()
@@ -204,6 +206,7 @@ class ConnectionPool:
         if self._closing:
             connection.abort()
             raise PoolClosed
+        connection.opened_at = self._loop.time()
         self._open.add(connection)
 
     def _lost(self, connection: Connection) -> None:

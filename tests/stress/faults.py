@@ -6,6 +6,7 @@ import sys
 
 from tests.stress.faults_alerts import alerts
 from tests.stress.faults_logs import unread_log
+from tests.stress.faults_postgres import moves
 from tests.stress.faults_restore import restores
 from tests.stress.processes import Engine
 from tests.stress.runner import StressTest, live, run_stress_tests
@@ -13,6 +14,7 @@ from tests.stress.runner import StressTest, live, run_stress_tests
 STRESS_TESTS = (
     StressTest("restore", live(restores, rounds=20), (Engine.SQLITE,)),
     StressTest("alerts", live(alerts), (Engine.SQLITE,)),
+    StressTest("postgres", live(moves), (Engine.POSTGRES,)),
     StressTest("logs", live(unread_log, lines=100_000)),
 )
 

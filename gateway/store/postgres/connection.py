@@ -138,6 +138,15 @@ def is_broken(error: BaseException) -> bool:
     return isinstance(error, broken | asyncpg.ReadOnlySQLTransactionError)
 
 
+async def refuse_read_only(db: Connection) -> None:
+    """Raise ReadOnlySQLTransactionError where the server does not accept writes any more.
+
+    A primary that was fenced, or that a blue/green switch left behind, keeps its connections and answers reads.
+    """
+    if await db.fetchval("SHOW transaction_read_only") == "on":
+        raise asyncpg.ReadOnlySQLTransactionError("the server became read-only")
+
+
 def is_contention(error: BaseException) -> bool:
     """Whether a retry may succeed: another transaction was in the way, and this one was rolled back."""
     return isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError)

@@ -59,7 +59,8 @@ SELECT
     (
         SELECT kept_by FROM events WHERE position IS NULL AND kept_by >= $1::text::xid8
         ORDER BY kept_by, arrival LIMIT 1
-    )::text AS oldest_waiting
+    )::text AS oldest_waiting,
+    current_setting('transaction_read_only') = 'on' AS read_only
 """
 
 _NUMBER = f"""
@@ -200,6 +201,13 @@ class Sequencer:
                 await db.execute(_NUMBER % seen.settled_before)
                 seen = await read_progress(db, seen)
         self._seen = seen
+        if seen.position < before.position:
+            log.error(
+                "the database has lost events: was it restored to an earlier time, or did a standby without them take "
+                "over? Compare the Results since then with the providers' reports",
+                newest_position=seen.position,
+                newest_position_before=before.position,
+            )
         if seen.position != before.position:
             self._commits.add()
 
@@ -256,8 +264,10 @@ def _advice(error: Exception) -> str:
 
 
 async def read_progress(db: Connection, before: Progress) -> Progress:
-    """Read the progress, from where the last one ended."""
+    """Read the progress, from where the last one ended. Raises errors of asyncpg."""
     (row,) = await db.fetch(_PROGRESS, str(before.settled_before))
+    if row["read_only"]:  # it would answer, and see no event of the server that took over
+        raise asyncpg.ReadOnlySQLTransactionError("the server became read-only")
     in_progress, waiting = int(row["oldest_in_progress"]), row["oldest_waiting"]
     settled_before = in_progress if waiting is None else min(in_progress, int(waiting))
     return Progress(row["newest"] or 0, settled_before, waiting is not None)

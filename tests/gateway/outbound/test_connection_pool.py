@@ -162,6 +162,26 @@ async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> 
         assert await closed_at >= started_at + SHORT
 
 
+async def test_a_busy_connection_is_replaced_at_its_maximum_age() -> None:
+    """One that is never idle would not notice that the provider's name leads elsewhere by now."""
+    used: list[Peer] = []
+
+    async def provider(peer: Peer) -> None:
+        while await peer.request():
+            used.append(peer)
+            await peer.send(answer())
+
+    async with raw_provider(provider) as provided, client(provided.base_url) as c:
+        for passed_s in (0.0, pools._MAX_AGE_S - 1.0, 1.0, 0.0):
+            await exchange(c)
+            assert c._pool is not None
+            for connection in c._pool._idle:
+                connection.opened_at -= passed_s
+        await exchange(c)
+    first = used[0]
+    assert [peer is first for peer in used] == [True, True, True, True, False]
+
+
 @pytest.mark.parametrize(
     "sent",
     [

@@ -18,6 +18,10 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self.commits_to_lose = 0
 
+    def lead_to(self, server: Path) -> None:
+        """Lead new connections to another server; those that there are stay."""
+        self._server = server / SOCKET
+
     def freeze(self) -> None:
         """Pass nothing on any more; new connections are taken and get no answer."""
         self._flowing.clear()

@@ -80,7 +80,7 @@ async def test_a_server_that_becomes_a_standby_is_left(postgres: PostgresServer)
     await store.open()
     await opened(store)
     assert await cash(store) == 0
-    for db in (committer(store)._db, *pool(store)._idle):
+    for db in (committer(store)._db, *(kept.db for kept in pool(store)._idle)):
         assert db is not None
         await db.execute("SET default_transaction_read_only = on")
     assert isinstance(await deliver(store, posting()), Applied)

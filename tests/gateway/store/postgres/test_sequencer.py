@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.store.base import EventUnknown, StoreUnavailable
 from gateway.store.models import Event
@@ -132,6 +133,21 @@ async def test_over_a_new_connection_nothing_counts_as_settled(postgres_url: str
         await commit(db)
         replica.door.set()
         await numbered(postgres_url, 1)
+
+
+async def test_events_that_are_lost_are_logged(postgres_url: str, unpolled: None) -> None:
+    """Where the database is as it was before, an operator learns it, and subscribers are woken."""
+    async with replicas(postgres_url) as [replica], session(postgres_url) as db:
+        await commit(db, 2)
+        replica.sequencer.notify()
+        await until(lambda: replica.sequencer._seen.position == 2)
+        await db.execute("DELETE FROM events WHERE position = 2")
+        seen = await replica.commits.wait_past(-1)
+        with capture_logs() as lines:
+            replica.sequencer.notify()
+            await replica.woken(seen)
+    (line,) = (line for line in lines if "has lost events" in line["event"])
+    assert (line["newest_position"], line["newest_position_before"], line["log_level"]) == (1, 2, "error")
 
 
 # --- Waking -----------------------------------------------------------------------------------------------------------
