@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from gateway.store.base import StoreUnavailable
-from gateway.store.models import Applied, EventFilter
+from gateway.store.models import EventFilter
 from gateway.store.postgres import PostgresStore
 from tests.gateway.store.postgres.inside import value
 from tests.gateway.store.postgres.proxy import Proxy, proxied
@@ -81,7 +81,7 @@ async def _committer(switched: Switch) -> Figures:
     """A provider delivers until it is answered."""
     await deliver(switched.store, posting("before"))
     await switched.happens()
-    seconds = await _until(lambda: _credited(switched.store, "after"))
+    seconds = await _until(lambda: _credited(switched))
     return (
         timed(at_most("the committer moves within", MOVED_S, seconds, " s")),
         exactly("... and credits once, there", Decimal("10.50"), await cash(switched.there)),
@@ -103,7 +103,7 @@ async def _sequencer(switched: Switch) -> Figures:
     assert switched.there._connected is not None
     await switched.there._connected.sequencer.stop()
     await switched.happens()
-    seconds = await _until(lambda: _credited(switched.store, "after"))
+    seconds = await _until(lambda: _credited(switched))
     seconds += await _until(lambda: _numbered(switched))
     return (timed(at_most("the sequencer moves within", MOVED_S, seconds, " s")),)
 
@@ -128,8 +128,10 @@ async def _woken(store: PostgresStore, seen: int) -> None:
         seen = await store.events_committed(seen)
 
 
-async def _credited(store: PostgresStore, reference: str) -> bool:
-    return isinstance(await deliver(store, posting(reference)), Applied)
+async def _credited(switched: Switch) -> bool:
+    """Whether the second server has the Result; the first may take it once more before it is read-only."""
+    await deliver(switched.store, posting("after"))
+    return bool(await cash(switched.there))
 
 
 async def _all_read(switched: Switch) -> bool:
