@@ -19,6 +19,7 @@ from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
 from gateway.config import ConfigInvalid, Settings, UnixSocket, load
 from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
+from gateway.server.file_limit import raise_file_limit
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.server.ports import NO_WORKERS, Ports
 from gateway.server.reload import log_insecurities, reload
@@ -89,6 +90,7 @@ def _prepare(config: Path, worker: str = "") -> tuple[Settings, KnownSecrets]:
     secrets = KnownSecrets(secrets_of(settings))
     logs.configure(settings.log.level, secrets, worker=Ports.from_option(worker).worker if worker else None)
     sys.excepthook = _log_crash
+    raise_file_limit(settings)
     if not worker:
         log_insecurities(settings, config)
     return settings, secrets

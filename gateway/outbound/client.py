@@ -9,6 +9,8 @@ import ssl
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
+import structlog
+
 from adapters.contract import HttpReply, HttpRequest
 from gateway.outbound.address_guard import AddressRefused, literal_private_address, resolve_public
 from gateway.outbound.connection import CertificateRejected, Connection, ConnectionLost
@@ -17,7 +19,11 @@ from gateway.outbound.deadline import Deadline
 from gateway.outbound.request_writer import RequestWriter
 from gateway.outbound.resolver import resolve
 from gateway.outbound.response_parser import RemoteProtocolError
+from gateway.outbound.shortage import shortage
 from gateway.outbound.tls import CLIENT_CERTIFICATE_ALERTS, ProviderTls, load_ssl_context
+from gateway.telemetry.sampling import LineSampler
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,12 @@ class Endpoint:
 
 @unique
 class ExchangeFault(StrEnum):
-    """Why there is no answer. UNREACHABLE alone means that nothing was sent."""
+    """Why there is no answer. With UNREACHABLE and HOST_SHORT nothing was sent."""
 
     UNREACHABLE = "UNREACHABLE"
     """No connection: DNS, address, connect, TLS or pool failed, or the deadline passed before there was one."""
+    HOST_SHORT = "HOST_SHORT"
+    """No connection, because this host is short of files, ports, memory or threads."""
     TIMEOUT = "TIMEOUT"
     """The deadline passed after sending."""
     CONNECTION_LOST = "CONNECTION_LOST"
@@ -63,6 +71,14 @@ class ExchangeFailed(Exception):
         self.fault = fault
         self.sent = sent
         self.detail = detail
+
+
+def _log_shortage(_peer: str, resource: str, *, advice: str = "", suppressed: int = 0) -> None:
+    log.error("this host is short of a resource", resource=resource, advice=advice, suppressed=suppressed)
+
+
+_SHORTAGES = LineSampler(_log_shortage)
+"""One line a minute, whichever provider's calls it stops."""
 
 
 class LocalProtocolError(ValueError):
@@ -151,7 +167,11 @@ class ProviderClient:
         try:
             async with deadline.bound(), asyncio.timeout(self._endpoint.connect_timeout_s) as limit:
                 return await pool.acquire()
-        except (OSError, ValueError, PoolClosed) as error:  # TimeoutError is an OSError
+        except (OSError, ValueError, PoolClosed, MemoryError, RuntimeError) as error:  # TimeoutError is an OSError
+            if what := shortage(error):
+                raise self._short(what) from None
+            if isinstance(error, RuntimeError):
+                raise
             raise self._unreachable(
                 self._connect_timeout() if limit.expired() else _explain_connect_error(error)
             ) from None
@@ -164,6 +184,12 @@ class ProviderClient:
 
     def _unreachable(self, cause: str) -> ExchangeFailed:
         return ExchangeFailed(ExchangeFault.UNREACHABLE, False, f"{self._writer.address} was not reached: {cause}")
+
+    def _short(self, what: str) -> ExchangeFailed:
+        _SHORTAGES.add("", what.partition(";")[0], advice=what)
+        return ExchangeFailed(
+            ExchangeFault.HOST_SHORT, False, f"nothing was sent to {self._writer.address}: this host is short of {what}"
+        )
 
     def _failure_after(self, error: Exception) -> ExchangeFailed:
         match error:

@@ -29,7 +29,7 @@ _ATTEMPTS = (
             *REASON_BY_REFUSAL.values(),
             *(
                 (reason, certainty)
-                for reason in (*REASON_BY_FAULT.values(), Reason.GATEWAY_ERROR, Reason.GATEWAY_BUSY)
+                for reason in (*REASON_BY_FAULT.values(), Reason.GATEWAY_ERROR)
                 for certainty in (Certainty.NOT_SENT, Certainty.UNKNOWN)
             ),
         }

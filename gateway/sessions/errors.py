@@ -103,6 +103,7 @@ REASON_BY_REFUSAL: dict[RefusalKind, tuple[Reason, Certainty]] = {
 
 REASON_BY_FAULT: dict[ExchangeFault, Reason] = {
     ExchangeFault.UNREACHABLE: Reason.PROVIDER_UNREACHABLE,
+    ExchangeFault.HOST_SHORT: Reason.GATEWAY_BUSY,
     ExchangeFault.TIMEOUT: Reason.PROVIDER_TIMEOUT,
     ExchangeFault.CONNECTION_LOST: Reason.PROVIDER_CONNECTION_LOST,
     ExchangeFault.ANSWER_MALFORMED: Reason.PROVIDER_ANSWER_MALFORMED,
@@ -123,8 +124,9 @@ RETRYABLE = _NO_ANSWER | {Reason.PROVIDER_FAILED}
 def provider_failed(error: GatewayError) -> bool | None:
     """Whether an attempt shows that the provider is failing: it did not answer, or reported its own failure.
 
-    A refusal or a malformed answer comes from a provider that works. None for a bug of the gateway.
+    A refusal or a malformed answer comes from a provider that works. None for a bug of the gateway, and where its host
+    is short of a resource.
     """
-    if error.reason is Reason.GATEWAY_ERROR:
+    if error.reason in {Reason.GATEWAY_ERROR, Reason.GATEWAY_BUSY}:
         return None
     return error.reason in _NO_ANSWER or (error.reason in _FAILED and error.certainty is Certainty.UNKNOWN)

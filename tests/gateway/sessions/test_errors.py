@@ -20,7 +20,11 @@ WORKING = [
     (Reason.PROVIDER_CREDENTIALS_REJECTED, Certainty.REFUSED),
     (Reason.USER_UNKNOWN, Certainty.REFUSED),
 ]
-UNDECIDED = [(Reason.GATEWAY_ERROR, Certainty.NOT_SENT), (Reason.GATEWAY_ERROR, Certainty.UNKNOWN)]
+UNDECIDED = [
+    (Reason.GATEWAY_ERROR, Certainty.NOT_SENT),
+    (Reason.GATEWAY_ERROR, Certainty.UNKNOWN),
+    (Reason.GATEWAY_BUSY, Certainty.NOT_SENT),
+]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,7 @@ UNDECIDED = [(Reason.GATEWAY_ERROR, Certainty.NOT_SENT), (Reason.GATEWAY_ERROR, 
 )
 def test_provider_failed(reason: Reason, certainty: Certainty, failed: bool | None) -> None:
     """No answer and a reported failure show a failing provider, a refusal and a malformed answer a working one, and a
-    bug of the gateway neither: a probe that was not sent must not close the circuit.
+    bug or a shortage of the gateway neither: a probe that was not sent must not close the circuit.
     """
     assert provider_failed(GatewayError(reason, "", certainty=certainty)) is failed
 
