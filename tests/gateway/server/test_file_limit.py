@@ -2,6 +2,7 @@
 
 import json
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -37,7 +38,16 @@ def lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-async def test_a_gateway_without_a_free_file_blames_no_provider(tmp_path: Path) -> None:
+@pytest.fixture
+def lowered() -> Iterator[None]:
+    """Processes that the test starts have a soft limit below the hard one."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_gateway_without_a_free_file_blames_no_provider(lowered: None, tmp_path: Path) -> None:
     """Closes are GATEWAY_BUSY and NOT_SENT, open connections are served, and all is well once files are free."""
     async with scripted_provider() as provider:
         provider.behaviour = answering()
