@@ -42,12 +42,6 @@ class Listener:
             self._resume(listening)
 
     @property
-    def port(self) -> int:
-        """The port of the first socket."""
-        bound: int = self._sockets[0].getsockname()[1]
-        return bound
-
-    @property
     def is_open(self) -> bool:
         """Whether it accepts connections."""
         return bool(self._sockets)
@@ -90,20 +84,3 @@ def _has_waiting(listening: socket.socket) -> bool:
     poll = select.poll()
     poll.register(listening, select.POLLIN)
     return bool(poll.poll(0))
-
-
-async def listening_sockets(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
-    """A listening socket for each address of the host. Port 0 lets the system choose one. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    try:
-        for family, at in dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found):
-            if sockets:  # all addresses have the port that the first one got
-                port = sockets[0].getsockname()[1]
-            sockets.append(socket.create_server((at, port), family=family, backlog=BACKLOG, reuse_port=shares_port))
-            sockets[-1].setblocking(False)
-    except BaseException:
-        for listening in sockets:
-            listening.close()
-        raise
-    return sockets

@@ -18,7 +18,7 @@ from aiohttp import web
 from yarl import URL
 
 from gateway.callbacks.handler import CallbackHandler
-from gateway.callbacks.listener import Listener, listening_sockets
+from gateway.callbacks.listener import Listener
 from gateway.callbacks.places import Place, PlaceLimits, Places, Standing
 from gateway.callbacks.reading import BoundedReader
 from gateway.callbacks.response import SERVER
@@ -92,18 +92,13 @@ class CallbackServer:
         self._evicted: OrderedDict[CallbackConnection, asyncio.Task[None]] = OrderedDict()
         """Connections without a place that are not closed yet, the oldest first."""
 
-    async def start(self, host: str, port: int, ssl: SSLContext | None = None, *, shares_port: bool = False) -> int:
-        """Listen, and return the port, which the system chooses for 0. Raises OSError.
-
-        `shares_port` lets other workers of this gateway listen on the same port.
-        """
+    def start(self, sockets: list[socket.socket], ssl: SSLContext | None = None) -> None:
+        """Accept connections on listening sockets, which it closes when it stops."""
         # Cancelling a handler with its connection could leave a Result applied and without its reply.
         self._http = web.Server(self._handle, request_factory=_new_request, handler_cancellation=False)
         self._ssl = ssl
-        sockets = await listening_sockets(host, port, shares_port=shares_port)
         self._listener = Listener(sockets, self._accept, self._accepted_per_turn, self._evict_one)
         self._expiring = asyncio.create_task(self._expire_loop())
-        return self._listener.port
 
     async def stop(self) -> None:
         """Close the listener, and return when all requests in flight have a reply. Does nothing if not started."""

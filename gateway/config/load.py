@@ -131,6 +131,11 @@ def _reject_unsupported_by_native(table: Table, settings: GrpcSettings) -> None:
             "max_connections",
             'needs server = "grpcio": the native server does not limit connections; write that, or remove the key',
         )
+    if isinstance(settings.listen, Listen) and settings.listen.host.lower() == "localhost":
+        table.add_problem(
+            "listen",
+            'is localhost, which has two addresses, and server = "native" serves one: write 127.0.0.1 or [::1]',
+        )
     if not settings.listen.is_loopback and not settings.allow_anyone:
         table.add_problem(
             "listen",

@@ -36,7 +36,7 @@ from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.callers import create_callers
 from gateway.server.health_watch import HealthWatch, store_file
-from gateway.server.listening import listen_grpc
+from gateway.server.listening import listen_grpc, listening_sockets
 from gateway.server.providers import (
     ProviderBinding,
     callback_authenticator,
@@ -316,19 +316,15 @@ class Gateway:
 
     async def _listen(self) -> Listening:
         settings = self._settings
-        callbacks, admin = settings.callbacks.listen, settings.admin.listen
-        admin_port = await self._admin.start(admin.host, admin.port)
-        callbacks_port = await self.callback_server.start(
-            callbacks.host,
-            callbacks.port,
-            self._certificates.for_callbacks(settings.callbacks.tls),
-            shares_port=self._shares_ports,
-        )
+        admin = await listening_sockets(settings.admin.listen, "admin")
+        await self._admin.start(admin)
+        callbacks = await listening_sockets(settings.callbacks.listen, "callbacks", shares_port=self._shares_ports)
+        self.callback_server.start(callbacks, self._certificates.for_callbacks(settings.callbacks.tls))
         grpc = await listen_grpc(self.rpc_server, settings.grpc, self._certificates)
         return Listening(
             grpc=str(grpc),
-            callbacks=str(Listen(callbacks.host, callbacks_port)),
-            admin=str(Listen(admin.host, admin_port)),
+            callbacks=str(Listen(settings.callbacks.listen.host, callbacks[0].getsockname()[1])),
+            admin=str(Listen(settings.admin.listen.host, admin[0].getsockname()[1])),
         )
 
     def _provider_statuses(self) -> list[ProviderStatus]:

@@ -36,23 +36,22 @@ class AdminServer:
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S, lingering_time=1.0
         )
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._busy: set[web.RequestHandler] = set()
         """Connections with a request in a handler."""
         self._aborted: set[web.RequestHandler] = set()
         """Connections that lost their place, and still count for aiohttp."""
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; port 0 takes a free port. Returns the port. Raises OSError where the address is in use."""
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept connections on listening sockets, which it closes when it stops."""
         await self._runner.setup()
-        self._listener = await asyncio.get_running_loop().create_server(self._connection, host, port)
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
+        loop = asyncio.get_running_loop()
+        self._listeners = [await loop.create_server(self._connection, sock=each) for each in sockets]
 
     async def stop(self) -> None:
         """Close the listener and all connections."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         await self._runner.cleanup()
 
     @property

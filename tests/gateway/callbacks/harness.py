@@ -27,7 +27,9 @@ from gateway.callbacks.redelivery import Redeliveries
 from gateway.callbacks.routing import CallbackProvider, routes_of
 from gateway.callbacks.server import CallbackServer, ConnectionLimits
 from gateway.callbacks.sources import Network
+from gateway.config import Listen
 from gateway.masking.mask import Mask
+from gateway.server.listening import listening_sockets
 from gateway.sessions.errors import GatewayError, Reason
 from gateway.store.base import Store
 from gateway.store.ceilings import Ceiling
@@ -265,7 +267,9 @@ async def open_harness(folder: Path, options: HarnessOptions | None = None) -> A
         metrics=options.metrics,
     )
     server = CallbackServer(handler, options.limits)
-    port = await server.start("127.0.0.1", 0, options.ssl)
+    sockets = await listening_sockets(Listen("127.0.0.1", 0), "callbacks")
+    server.start(sockets, options.ssl)
+    port = sockets[0].getsockname()[1]
     try:
         async with aiohttp.ClientSession() as client:
             redeliveries = Redeliveries(routes, processor, store, clock, time_limit_s=options.time_limit_s)

@@ -9,6 +9,8 @@ from functools import partial
 import aiohttp
 import pytest
 
+from gateway.config import Listen
+from gateway.server.listening import listening_sockets
 from gateway.telemetry import admin
 from gateway.telemetry.admin import AdminServer
 from gateway.telemetry.metrics import Metrics
@@ -29,7 +31,9 @@ def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[AdminServer, int]]:
     server = AdminServer(Metrics(), no_problems)
-    port = await server.start("127.0.0.1", 0)
+    sockets = await listening_sockets(Listen("127.0.0.1", 0), "admin")
+    await server.start(sockets)
+    port = sockets[0].getsockname()[1]
     try:
         yield server, port
     finally:
@@ -110,7 +114,9 @@ async def test_a_request_that_is_served_keeps_its_connection() -> None:
         return ()
 
     server = AdminServer(Metrics(), slow)
-    port = await server.start("127.0.0.1", 0)
+    sockets = await listening_sockets(Listen("127.0.0.1", 0), "admin")
+    await server.start(sockets)
+    port = sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(30):
