@@ -36,6 +36,8 @@ CLOSE_TIMEOUT_S = 1.0
 _SETTINGS = {
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "timezone": "UTC",
     # The server releases the locks of a gateway that froze, or that lost its network, before others time out on them.
     "idle_in_transaction_session_timeout": "2s",
     "statement_timeout": "2s",

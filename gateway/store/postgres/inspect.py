@@ -7,7 +7,7 @@ from typing import TypeVar
 from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import WalletKind
-from gateway.store.postgres import ledger, migrations
+from gateway.store.postgres import fitness, ledger, migrations
 from gateway.store.postgres.audit import find_discrepancies
 from gateway.store.postgres.connection import DRIVER_ERRORS, READING, UNBOUNDED, Connection, close, connect, unavailable
 from gateway.store.postgres_url import Address
@@ -17,8 +17,20 @@ T = TypeVar("T")
 CHECK_TIMEOUT_S = 2.0
 
 
+async def refuse_unfit(address: Address) -> None:
+    """Raise StoreUnavailable where a gateway's role lacks a right, or a table is missing."""
+
+    async def nothing(_: Connection) -> frozenset[str]:
+        return frozenset()
+
+    await _read(address, nothing)
+
+
 async def read_money_providers(address: Address) -> frozenset[str]:
-    """Providers that have references; empty before the first migration. Raises StoreUnavailable."""
+    """Providers that have references; empty before the first migration.
+
+    Raises StoreUnavailable, also where a gateway could not start on the database.
+    """
     return await _read(address, ledger.money_providers)
 
 
@@ -31,9 +43,12 @@ async def _read(address: Address, read: Callable[[Connection], Awaitable[frozens
     db = await connect(address, "check", READING, read_only=True)
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
+            await fitness.refuse_encoding(db, address)
             if not await migrations.is_migrated(db):
+                await fitness.refuse_without_schema(db, address)
                 return frozenset()
             await migrations.refuse_newer(db, address)
+            await fitness.refuse_without_rights(db, address, is_current=await migrations.is_current(db))
             return await read(db)
     except DRIVER_ERRORS as error:
         raise unavailable(address, error) from error

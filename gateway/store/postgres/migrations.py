@@ -8,6 +8,7 @@ import asyncpg
 from gateway.store.base import StoreUnavailable
 from gateway.store.migration_files import Migration, SchemaVersions, migrations
 from gateway.store.postgres.connection import DRIVER_ERRORS, UNBOUNDED, Connection, close, connect, unavailable
+from gateway.store.postgres.fitness import refuse_encoding
 from gateway.store.postgres_url import Address
 
 _LOCK = 0x5E5510_6A7E
@@ -31,6 +32,7 @@ async def migrate_database(address: Address) -> SchemaVersions:
     db = await connect(address, "migrations", UNBOUNDED)
     try:
         async with asyncio.timeout(MIGRATION_TIMEOUT_S):
+            await refuse_encoding(db, address)
             return await migrate(db, address)
     except DRIVER_ERRORS as error:
         raise unavailable(address, error) from error
@@ -86,6 +88,11 @@ async def refuse_newer(db: Connection, address: Address, steps: Sequence[Migrati
             f"database {address}: its schema is version {newest} and this release knows versions up to {len(steps)}; "
             "start the newer release that made it, or restore the backup from before the upgrade"
         )
+
+
+async def is_current(db: Connection) -> bool:
+    """Whether a migrated database has every step of this release."""
+    return bool(await db.fetchval("SELECT max(version) FROM schema_migrations") >= len(migrations("postgres")))
 
 
 async def is_migrated(db: Connection) -> bool:

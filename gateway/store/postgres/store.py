@@ -44,6 +44,7 @@ from gateway.store.postgres.connection import (
     connect_committer,
     unavailable,
 )
+from gateway.store.postgres.inspect import refuse_unfit
 from gateway.store.postgres.migrations import migrate_database
 from gateway.store.postgres.pool import Pool, Read
 from gateway.store.postgres.sequencer import Sequencer
@@ -122,6 +123,7 @@ class PostgresStore:
         if self._connected is not None:
             raise RuntimeError(f"database {self._address} is open already")
         await migrate_database(self._address)
+        await refuse_unfit(self._address)
         commits = CommitNotifier()
         sequencer = Sequencer(self._connector("sequencer", WRITING), commits)
         connect = partial(connect_committer, self._address)

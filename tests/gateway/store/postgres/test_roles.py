@@ -179,10 +179,10 @@ async def test_a_schema_of_before_is_not_served(limited: Limited, monkeypatch: p
 
 
 async def test_a_role_without_the_grants_is_refused(limited: Limited) -> None:
-    """A missing privilege is an error that names where they are listed."""
-    await value(limited.owner_url, f"REVOKE INSERT ON accounts FROM {limited.role}")
+    """A privilege that is taken while a gateway runs is an error that names where they are listed."""
     store = PostgresStore(limited.url)
     await store.open()
+    await value(limited.owner_url, f"REVOKE INSERT ON accounts FROM {limited.role}")
     with pytest.raises(StoreUnavailable, match=r"lacks a privilege.*docs/operations.md.*denied for table accounts"):
         await opened(store)
     await store.close()
