@@ -4,7 +4,7 @@ Any method raises StoreUnavailable where the database is down, locked or full.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
@@ -117,10 +117,11 @@ class CloseStore(Protocol):
         """
         ...
 
-    async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
-        """Store a CLOSE_UNKNOWN item for each attempt that began before that time, was never concluded, and has none.
+    async def report_abandoned(self, older_than: timedelta, now: datetime) -> int:
+        """Store a CLOSE_UNKNOWN item for each attempt that has been in progress for longer, and has none.
 
-        A crash cut such an attempt off. Returns how many items are new.
+        A crash cut such an attempt off. Its age is by one clock for all gateways: the database server's, where it has
+        one. Returns how many items are new.
         """
         ...
 

@@ -58,13 +58,13 @@ class Housekeeping:
                 await self._task
 
     async def _rounds(self, started_at: datetime) -> None:
-        # What begins after this time is ours, and not cut off: this task may run later than the first call.
-        begun_before = started_at if self._alone else started_at - ABANDONED_AFTER
+        # What begins after the start is ours, and not cut off: this task may run later than the first call.
+        since = started_at if self._alone else None
         while True:
-            await self._try(self._report_abandoned(begun_before))
+            await self._try(self._report_abandoned(since))
             await self._try(self._trim())
             await asyncio.sleep(self._interval_s)
-            begun_before = self._clock() - ABANDONED_AFTER
+            since = None
 
     async def _try(self, work: Awaitable[None]) -> None:
         try:
@@ -74,8 +74,9 @@ class Housekeeping:
         except Exception as bug:  # noqa: BLE001 - the next round runs anyway
             log_unexpected_error(bug)
 
-    async def _report_abandoned(self, begun_before: datetime) -> None:
-        if found := await self._store.report_abandoned(begun_before, self._clock()):
+    async def _report_abandoned(self, since: datetime | None) -> None:
+        now = self._clock()
+        if found := await self._store.report_abandoned(ABANDONED_AFTER if since is None else now - since, now):
             log.warning("closes were cut off, their outcome is unknown: see the reconciliation items", count=found)
 
     async def _trim(self) -> None:

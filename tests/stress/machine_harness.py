@@ -202,7 +202,7 @@ class MachineHarness:
         """An attempt that was begun and never ends; the gateway that starts next reports it."""
         with suppress(ContentDiffers):
             await self.store.begin_close(request_id, Target(PROVIDER, user_id, reason=reason), clock())
-        await self.store.report_abandoned(clock() + timedelta(seconds=1), clock())
+        await self.store.report_abandoned(timedelta(0), clock() + timedelta(seconds=1))
 
     async def resolve(self, key: ItemKey) -> None:
         """An operator resolves an open item."""

@@ -5,7 +5,7 @@ progress when the next begins was cut off by a crash: its outcome is unknown.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import msgspec
@@ -44,9 +44,9 @@ WITH intended AS (
     RETURNING request_id
 )
 INSERT INTO targets (request_id, number, provider, session_id, game_id, attempts, under_way, begun_at)
-SELECT request_id, 1, provider, session_id, game_id, 1, true, now
-FROM intended JOIN unnest($1::text[], $6::text[], $7::text[], $9::text[], $5::timestamptz[])
-    AS aim (request_id, provider, session_id, game_id, now) USING (request_id)
+SELECT request_id, 1, provider, session_id, game_id, 1, true, clock_timestamp()
+FROM intended JOIN unnest($1::text[], $6::text[], $7::text[], $9::text[])
+    AS aim (request_id, provider, session_id, game_id) USING (request_id)
 RETURNING request_id
 """
 
@@ -55,7 +55,7 @@ SELECT {CLOSE_COLUMNS} FROM closures JOIN targets USING (request_id) WHERE reque
 """  # noqa: S608 - fixed names
 
 _BEGIN = """
-UPDATE targets SET attempts = attempts + 1, under_way = true, certainty = $2, begun_at = $3
+UPDATE targets SET attempts = attempts + 1, under_way = true, certainty = $2, begun_at = clock_timestamp()
 WHERE request_id = $1 AND number = 1
 """
 
@@ -82,7 +82,7 @@ WHERE request_id = $1 AND number = 1
 _ABANDONED = """
 SELECT request_id, provider, user_id
 FROM targets JOIN closures USING (request_id)
-WHERE under_way AND begun_at < $1 AND NOT EXISTS (
+WHERE under_way AND begun_at < clock_timestamp() - $1::interval AND NOT EXISTS (
     SELECT 1 FROM reconciliation_items AS item
     WHERE item.provider = targets.provider AND item.reference = targets.request_id AND item.kind = 'CLOSE_UNKNOWN'
         AND (item.resolved_at IS NULL OR item.resolved_by <> '')
@@ -159,7 +159,7 @@ async def _begun_again(work: UnitOfWork, begin: BeginClose) -> CloseRecord | Con
         return ContentDiffers(field)
     if known.settled is not None:
         return known
-    await work.db.execute(_BEGIN, begin.request_id, known.certainty, require_aware(begin.now))
+    await work.db.execute(_BEGIN, begin.request_id, known.certainty)
     return structs.replace(known, attempts=known.attempts + 1)
 
 
@@ -223,9 +223,12 @@ async def fail_close(
         )
 
 
-async def report_abandoned(work: UnitOfWork, begun_before: datetime, now: datetime) -> int:
-    """Insert an item for each attempt that began before that time and was never concluded; how many are new."""
-    rows = await work.db.fetch(_ABANDONED, require_aware(begun_before))
+async def report_abandoned(work: UnitOfWork, older_than: timedelta, now: datetime) -> int:
+    """Insert an item for each attempt of that age that was never concluded; how many are new.
+
+    Beginnings and ages are by the server's clock: those of the gateways may differ by more than an attempt takes.
+    """
+    rows = await work.db.fetch(_ABANDONED, older_than)
     if not rows:
         return 0
     found = [abandoned(row["request_id"], row["provider"], row["user_id"], now) for row in rows]

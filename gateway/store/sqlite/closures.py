@@ -5,7 +5,7 @@ progress when the next begins was cut off by a crash: its outcome is unknown.
 """
 
 import sqlite3
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import structs
 
@@ -112,7 +112,7 @@ def fail_close(
         items.insert(db, item)
 
 
-def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: datetime) -> int:
+def report_abandoned(db: sqlite3.Connection, older_than: timedelta, now: datetime) -> int:
     """Insert an item for each attempt of that age that was never concluded; how many are new."""
     rows = db.execute(
         """
@@ -123,7 +123,7 @@ def report_abandoned(db: sqlite3.Connection, begun_before: datetime, now: dateti
                 AND known.kind = 'CLOSE_UNKNOWN' AND (known.resolved_at IS NULL OR known.resolved_by <> '')
         )
         """,
-        (time_text(begun_before),),
+        (time_text(now - older_than),),
     ).fetchall()
     return sum(items.insert(db, abandoned(row["request_id"], row["provider"], row["user_id"], now)) for row in rows)
 

@@ -187,7 +187,7 @@ async def test_a_success_settles_the_item(store: Store) -> None:
 async def test_a_late_conclusion_settles_the_item(store: Store) -> None:
     """An attempt that was taken for cut off and is concluded after all, without doubt, needs nobody."""
     await store.begin_close(ID, target(), NOW)
-    assert await store.report_abandoned(LATER, LATER) == 1
+    assert await store.report_abandoned(timedelta(0), LATER) == 1
     await store.fail_close(ID, failed(NOT_SENT), None)
     assert await open_items(store) == ()
     assert await resolutions(store) == [(ID, "concluded")]
@@ -209,13 +209,12 @@ async def test_an_abandoned_attempt_is_reported_once(store: Store) -> None:
     """Of the attempts begun, those that are old enough and were never concluded are an item each."""
     for request_id in ("cut-off", "refused", "settled"):
         await store.begin_close(request_id, target(), NOW)
-    await store.begin_close("young", target(), LATER)
     await store.fail_close("refused", failed(REFUSED), outbound())
     await store.settle_close("settled", settled(), outbound(), None)
 
-    assert await store.report_abandoned(NOW, LATER) == 0
-    assert await store.report_abandoned(LATER, LATER) == 1
-    assert await store.report_abandoned(LATER, LATER) == 0
+    assert await store.report_abandoned(timedelta(minutes=5), LATER) == 0
+    assert await store.report_abandoned(timedelta(0), LATER) == 1
+    assert await store.report_abandoned(timedelta(0), LATER) == 0
     (found,) = await open_items(store)
     assert (found.kind, found.fault, found.reference) == (ReconciliationKind.CLOSE_UNKNOWN, "CLOSE_UNKNOWN", "cut-off")
     assert (found.provider, found.user_id, found.created_at) == ("acme", "player-1", LATER)
@@ -226,7 +225,7 @@ async def test_an_attempt_is_as_old_as_its_own_beginning(store: Store) -> None:
     await store.begin_close(ID, target(), NOW)
     await store.fail_close(ID, failed(REFUSED), outbound())
     await store.begin_close(ID, target(), LATER)
-    assert await store.report_abandoned(LATER, LATER) == 0
+    assert await store.report_abandoned(timedelta(minutes=1), LATER) == 0
 
 
 async def test_an_abandoned_attempt_of_which_an_item_is_kept(store: Store) -> None:
@@ -234,17 +233,17 @@ async def test_an_abandoned_attempt_of_which_an_item_is_kept(store: Store) -> No
     await store.begin_close(ID, target(), NOW)
     await store.fail_close(ID, failed(UNKNOWN), outbound(), kept := unknown_close(ID))
     await store.begin_close(ID, target(), NOW)
-    assert await store.report_abandoned(LATER, LATER) == 0
+    assert await store.report_abandoned(timedelta(0), LATER) == 0
     await store.resolve_item(kept.id, ADA, "asked the provider", NOW)
-    assert await store.report_abandoned(LATER, LATER) == 0
+    assert await store.report_abandoned(timedelta(0), LATER) == 0
     assert await open_items(store) == ()
 
 
 async def test_what_the_gateway_settled_is_reported_again(store: Store) -> None:
     """A doubt that was concluded does not hide the next one of the same request."""
     await store.begin_close(ID, target(), NOW)
-    assert await store.report_abandoned(LATER, LATER) == 1
+    assert await store.report_abandoned(timedelta(0), LATER) == 1
     await store.fail_close(ID, failed(NOT_SENT), None)
     await store.begin_close(ID, target(), LATER)
-    assert await store.report_abandoned(LATER + timedelta(seconds=1), LATER) == 1
+    assert await store.report_abandoned(timedelta(0), LATER + timedelta(seconds=1)) == 1
     assert [each.reference for each in await open_items(store)] == [ID]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from gateway.store.base import Store, StoreUnavailable
 from gateway.store.housekeeping import ABANDONED_AFTER, Housekeeping
 from gateway.store.models import Applied, Exchange, Message
 from gateway.store.reconciliation import ReconciliationKind
+from gateway.store.sqlite import SqliteStore
 from tests.gateway.store.samples import (
     NOW,
     deliver,
@@ -47,6 +49,15 @@ def trimmed(line: Exchange) -> Exchange:
     return structs.replace(line, request=Message(), reply=Message(), trimmed=True)
 
 
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of one process, whose clock is the only one."""
+    store = SqliteStore(str(tmp_path / "gateway.db"))
+    await store.open()
+    yield store
+    await store.close()
+
+
 @asynccontextmanager
 async def keeping(
     store: Store, clock: Callable[[], datetime], *, alone: bool = True, keep_bodies: timedelta | None = KEPT
@@ -68,11 +79,11 @@ class Counted:
         self._failing = failing
         self.rounds = 0
 
-    async def report_abandoned(self, begun_before: datetime, now: datetime) -> int:
+    async def report_abandoned(self, older_than: timedelta, now: datetime) -> int:
         self.rounds += 1
         if error := self._failing():
             raise error
-        return await self._store.report_abandoned(begun_before, now)
+        return await self._store.report_abandoned(older_than, now)
 
     async def trim_bodies(self, ended_before: datetime, limit: int) -> int:
         if error := self._failing():
@@ -177,23 +188,23 @@ async def test_alone_what_is_in_progress_at_the_start_was_cut_off(store: Store) 
     assert await cut_off(store) == (request_id,)
 
 
-async def test_beside_others_it_may_be_theirs_for_a_while(store: Store) -> None:
-    """Where other gateways work on the store, an attempt has the time that any may take."""
+async def test_later_it_has_the_time_that_any_attempt_may_take(sqlite: Store) -> None:
+    """What this process began is cut off only when it is older than any attempt can be."""
     request_id = str(uuid4())
-    await store.begin_close(request_id, target(), NOW)
-    await kept_for(store, at(NOW + ABANDONED_AFTER), alone=False)
-    assert await cut_off(store) == ()
-    await kept_for(store, at(NOW + ABANDONED_AFTER + timedelta(seconds=1)), alone=False)
-    assert await cut_off(store) == (request_id,)
+    await sqlite.begin_close(request_id, target(), NOW)
+    await kept_for(sqlite, at(NOW + ABANDONED_AFTER), alone=False)
+    assert await cut_off(sqlite) == ()
+    await kept_for(sqlite, at(NOW + ABANDONED_AFTER + timedelta(seconds=1)), alone=False)
+    assert await cut_off(sqlite) == (request_id,)
 
 
-async def test_what_begins_after_the_start_is_not_cut_off(store: Store) -> None:
+async def test_what_begins_after_the_start_is_not_cut_off(sqlite: Store) -> None:
     """A close that comes before the first round has begun to run is this gateway's, and in progress."""
-    counted = Counted(store)
+    counted = Counted(sqlite)
     async with keeping(cast("Store", counted), lambda: datetime.now(UTC)):
-        await store.begin_close(str(uuid4()), target(), datetime.now(UTC))
+        await sqlite.begin_close(str(uuid4()), target(), datetime.now(UTC))
         await counted.for_rounds(2)
-    assert await cut_off(store) == ()
+    assert await cut_off(sqlite) == ()
 
 
 # --- Trouble ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from adapters.contract import Certainty
 from gateway.store.base import PostingRecords
+from gateway.store.housekeeping import ABANDONED_AFTER
 from gateway.store.models import Actor, Applied, Direction, PostingFault, PostingRefused, ProviderState
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres.unit_of_work import UnitOfWork
@@ -271,3 +273,23 @@ async def test_a_switch_at_several_gateways_is_one(stores: list[PostgresStore]) 
         assert len({standing.id for standing, _ in answers if standing}) == 1
         assert {(standing.number, standing.state) for standing, _ in answers if standing} == {(turn + 1, to)}
     assert len((await stores[0].provider_state_changes()).entries) == len(await stores[1].exchanges()) == 20
+
+
+# --- Clocks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("apart", [timedelta(minutes=10), timedelta(minutes=-10), timedelta(days=400)])
+async def test_a_replica_with_another_clock_reports_nothing_that_is_under_way(
+    stores: list[PostgresStore], postgres_url: str, apart: timedelta
+) -> None:
+    """An attempt is as old as the server says: neither the clock of who began it counts nor that of who asks."""
+    here, there, *_ = stores
+    now = datetime.now(UTC)
+    await here.begin_close("under-way", target(), now - apart)
+    await here.begin_close("cut-off", target(), now - apart)
+    await here.fail_close("under-way", failed(Certainty.NOT_SENT), None)
+    await here.begin_close("under-way", target(), now - apart)
+    aged = f"UPDATE targets SET begun_at = begun_at - interval '{ABANDONED_AFTER}' WHERE request_id = 'cut-off'"  # noqa: S608 - our own words
+    await value(postgres_url, aged)
+    assert await there.report_abandoned(ABANDONED_AFTER, now + apart) == 1
+    assert [each.reference for each in await open_items(there)] == ["cut-off"]

@@ -103,7 +103,7 @@ async def exercise(store: PostgresStore) -> None:
             await store.begin_close(request_id, target(), NOW)
         await store.settle_close("one", settled(), outbound(request_id="one"), event(EventType.SESSION_CLOSED))
         await store.fail_close("two", failed(Certainty.UNKNOWN), outbound(request_id="two"), unknown_close("two"))
-        assert await store.report_abandoned(NOW + timedelta(days=1), NOW) == 1
+        assert await store.report_abandoned(timedelta(0), NOW) == 1
         await store.record_expiry(event(EventType.SESSION_EXPIRED), "id-1", exchange())
         await store.record_exchange(exchange(), item(reference="rejected"))
         for each in await open_items(store):
