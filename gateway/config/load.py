@@ -80,11 +80,13 @@ def _parse(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
-        message = f"the configuration {str(path)!a} cannot be read: {error.strerror}"
+        message = f"the configuration {str(path)!a} cannot be read: {error.strerror}; name the file with --config"
     except UnicodeDecodeError:
         message = f"the configuration {str(path)!a} is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
         message = f"the configuration {str(path)!a} is not TOML: {error}"
+        if "overwrite" in str(error):
+            message += ". A key or a table is written twice: remove one"
     except RecursionError:
         message = f"the configuration {str(path)!a} is not TOML that can be read: it is nested too deep"
     raise ConfigInvalid((Problem("", message),))

@@ -71,7 +71,12 @@ def bind_providers(settings: Settings, registry: Registry | None = None) -> Mapp
 
 def unusable_tls(path: str, error: OSError) -> Problem:
     """The problem of TLS files that are not PEM, or do not belong together."""
-    return Problem(path, f"cannot be used ({error}); name PEM files, and the unencrypted key of that certificate")
+    why = (
+        "the key is of another certificate" if "MISMATCH" in str(error) else "a file is no PEM, or the key is encrypted"
+    )
+    return Problem(
+        path, f"cannot be used: {why} ({error}); name PEM files, and the unencrypted key of that certificate"
+    )
 
 
 def receives_results(binding: ProviderBinding) -> bool:
