@@ -89,7 +89,7 @@ def check(
     It also refuses short callback keys, and files of secrets that others can access: `serve` logs these and starts.
     """
     from gateway.server.certificates import expiring, unusable, validities
-    from gateway.server.file_limit import files_short
+    from gateway.server.file_limits import file_limit, too_few_files
     from gateway.server.validation import deployment, store_conflicts, validate
 
     settings, now = load_or_exit(config), datetime.now(UTC)
@@ -103,7 +103,7 @@ def check(
     if problems := (*unfit, *asyncio.run(store_conflicts(settings))):
         exit_with_problems(config, problems)
     advice = production_warnings(checked) if production else warnings(settings)
-    for problem in (*advice, *expiring(certificates, now), *files_short(settings)):
+    for problem in (*advice, *expiring(certificates, now), *too_few_files(settings, file_limit(hard=True))):
         print_error(f"advice: {problem}")
     served = sum(not provider.retired for provider in settings.providers.values())
     print_line(f"{config}: valid, {served} providers")

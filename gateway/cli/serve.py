@@ -19,7 +19,7 @@ from gateway.cli.output import EXIT_FAILED, exit_with_problems, print_error
 from gateway.config import ConfigInvalid, Settings, UnixSocket, load
 from gateway.masking.by_value import KnownSecrets
 from gateway.server import runner
-from gateway.server.file_limit import raise_file_limit
+from gateway.server.file_limits import log_too_few_files, raise_file_limit
 from gateway.server.gateway import CannotStart, Gateway
 from gateway.server.ports import NO_WORKERS, Ports
 from gateway.server.reload import log_insecurities, reload
@@ -82,17 +82,19 @@ def _load(config: Path, worker: str = "") -> Settings:
 
 
 def _prepare(config: Path, worker: str = "") -> tuple[Settings, KnownSecrets]:
-    """Read the file and configure logging. Returns the settings, and the secrets that the log masks.
+    """Raise the limit of open files, read the file and configure logging. Returns the settings, and the secrets that
+    the log masks.
 
-    Logs what is insecure, but for a worker: its supervisor does.
+    Logs what is insecure or does not fit, but for a worker: its supervisor does.
     """
+    raise_file_limit()
     settings = _load(config, worker)
     secrets = KnownSecrets(secrets_of(settings))
     logs.configure(settings.log.level, secrets, worker=Ports.from_option(worker).worker if worker else None)
     sys.excepthook = _log_crash
-    raise_file_limit(settings)
     if not worker:
         log_insecurities(settings, config)
+        log_too_few_files(settings)
     return settings, secrets
 
 

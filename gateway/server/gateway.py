@@ -35,6 +35,7 @@ from gateway.rpc.session_service import SessionService
 from gateway.rpc.transaction_service import TransactionService
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.callers import create_callers
+from gateway.server.file_limits import fit_limits
 from gateway.server.health_watch import HealthWatch, store_file
 from gateway.server.listening import listen_grpc, listening_sockets
 from gateway.server.providers import (
@@ -116,7 +117,8 @@ class Gateway:
         shares_ports: bool = False,
         secrets: KnownSecrets | None = None,
     ) -> None:
-        self._settings = settings
+        self._configured = settings
+        settings = self._settings = fit_limits(settings)
         self._registry = registry
         self._bindings = validate(settings, registry)
         self._callers = create_callers(settings)
@@ -199,7 +201,8 @@ class Gateway:
         Calls in flight finish under the settings that they began with. Raises ConfigInvalid, StoreUnavailable, and what
         an adapter raises that cannot encode TRY_AGAIN.
         """
-        found = changes(self._settings, settings)
+        found = changes(self._configured, settings)
+        configured, settings = settings, fit_limits(settings)
         conflicts = (*requires_restart(found), *missing_providers(await self.store.money_providers(), settings))
         bindings = await asyncio.to_thread(validate, settings, self._registry, conflicts)
         callers = await asyncio.to_thread(create_callers, settings, self._callers)
@@ -228,7 +231,7 @@ class Gateway:
         for client in clients - self._clients():
             client.retire()
         self.housekeeping.keep_bodies = _body_retention(settings.journal)
-        self._settings, self._bindings, self._callers = settings, bindings, callers
+        self._configured, self._settings, self._bindings, self._callers = configured, settings, bindings, callers
         return found
 
     def count_reload(self, *, succeeded: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 
 from gateway.config import ConfigInvalid, Problem, Settings, changes, insecurities, requires_restart
+from gateway.server.file_limits import log_too_few_files
 from gateway.server.gateway import Gateway
 from gateway.server.validation import store_conflicts, validate
 from gateway.store.base import StoreUnavailable
@@ -28,6 +29,7 @@ async def reload(gateway: Gateway, read: Callable[[], Settings]) -> None:
         logs.set_level("info")  # the result is logged at any configured level
         log.info("configuration reloaded", added=found.added, removed=found.removed, changed=found.changed)
         await asyncio.to_thread(log_insecurities, settings)  # it reads the modes of files
+        log_too_few_files(settings)
         return settings
 
     settings = await log_reload_failure(apply())

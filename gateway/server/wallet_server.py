@@ -9,6 +9,7 @@ from gateway.config import ConfigInvalid, GrpcServerKind, Problem, Settings
 from gateway.rpc import server as rpc
 from gateway.rpc.wallet_service import WalletService
 from gateway.server.callers import create_callers
+from gateway.server.file_limits import fit_limits
 from gateway.server.gateway import STOP_GRACE_S, now, rpc_limits, stopped_on_failure
 from gateway.server.listening import listen_grpc
 from gateway.server.tls import Certificates
@@ -34,6 +35,7 @@ class WalletServer:
     def __init__(self, settings: Settings) -> None:
         if problems := (*_other_target(settings), *unreadable_files(settings)):
             raise ConfigInvalid(problems)
+        settings = fit_limits(settings)
         callers = create_callers(settings)
         self._settings = settings
         self._certificates = Certificates(settings)

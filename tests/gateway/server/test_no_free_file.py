@@ -1,16 +1,13 @@
-"""Open files: the limit is raised, compared with the configuration, and a shortage is nobody else's fault."""
+"""A gateway at its limit of open files, as a process."""
 
 import json
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import grpc
 import pytest
 
-from gateway.config import load
-from gateway.server.file_limit import files_needed, files_short
 from gateway.v1.session_service_pb2 import CloseSessionRequest, ListProvidersRequest
 from gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.gateway import configuration, family_table
@@ -38,16 +35,7 @@ def lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-@pytest.fixture
-def lowered() -> Iterator[None]:
-    """Processes that the test starts have a soft limit below the hard one."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-async def test_a_gateway_without_a_free_file_blames_no_provider(lowered: None, tmp_path: Path) -> None:
+async def test_a_gateway_without_a_free_file_blames_no_provider(tmp_path: Path) -> None:
     """Closes are GATEWAY_BUSY and NOT_SENT, open connections are served, and all is well once files are free."""
     async with scripted_provider() as provider:
         provider.behaviour = answering()
@@ -62,7 +50,6 @@ async def test_a_gateway_without_a_free_file_blames_no_provider(lowered: None, t
             await gateway.open_account()
             assert (await gateway.deliver(http, result_body("r1")))["error"] == 0
             limits = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
-            assert limits[0] == limits[1], "the limit was raised at the start"
             allow(gateway, first_free_file(gateway))
             for _ in range(CALLS):
                 with pytest.raises(grpc.aio.AioRpcError) as failed:
@@ -76,17 +63,3 @@ async def test_a_gateway_without_a_free_file_blames_no_provider(lowered: None, t
     logged = [line for line in lines(tmp_path / "gateway.log") if line["event"] == "this host is short of a resource"]
     assert len(logged) == 1
     assert "open files" in str(logged[0]["resource"])
-
-
-def test_the_limits_of_the_configuration_are_compared_with_the_systems(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where they add up to more than the system allows, it is said with both figures, and never refused."""
-    settings = load(configuration(tmp_path, family_table("lucky", "luckymonaco", "http://127.0.0.1:9")), {})
-    needed = files_needed(settings)
-    assert needed > 2000
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, needed))
-    assert files_short(settings) == ()
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, needed - 1))
-    (problem,) = files_short(settings)
-    assert f"add up to {needed} open files, and the system allows {needed - 1}" in problem.message
