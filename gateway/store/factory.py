@@ -122,7 +122,7 @@ def _money_providers_in_file(path: Path) -> frozenset[str]:
         raise StoreUnavailable(f"database {path}: its folder does not exist; make it, or name another")
     from gateway.store.sqlite.inspect import read_money_providers
 
-    return read_money_providers(path) if path.exists() else frozenset()
+    return read_money_providers(path)
 
 
 def _wallet_kinds_in_file(path: Path) -> frozenset[WalletKind]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.store.base import StoreUnavailable
+from gateway.store.sqlite import fitness
 from gateway.store.sqlite.companions import number_opening
 from gateway.store.sqlite.file_modes import create_private, make_private
 from gateway.store.sqlite.migrations import migrate
@@ -20,6 +21,9 @@ _ADVICE = {
     sqlite3.SQLITE_CORRUPT: "it is damaged; stop the gateway and run `session-gateway restore --from COPY`",
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database; see that [store] url names the right file",
 }
+
+_FULL = 2
+"""The number by which SQLite answers PRAGMA synchronous."""
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -45,6 +49,7 @@ def connect_writer(path: str, busy_seconds: float) -> sqlite3.Connection:
 
     The process must hold the file's lock. The file is created for its owner alone, and an older one becomes so.
     """
+    fitness.refuse_unfit(path, fitness.place_problems(path))
     create_private(path)
     return _connect(path, busy_seconds, _prepare_writer)
 
@@ -58,6 +63,7 @@ def connect_reader(path: str, busy_seconds: float, *, uri: bool = False) -> sqli
 
 
 def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
+    fitness.refuse_unfit(path, fitness.file_problems(db, path))
     mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise StoreUnavailable(
@@ -74,6 +80,11 @@ def _prepare_writer(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA cache_size = -32768")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
+    if (synchronous := db.execute("PRAGMA synchronous").fetchone()[0]) != _FULL:
+        raise StoreUnavailable(
+            f"database {path}: SQLite's synchronous is {synchronous}, though the gateway sets {_FULL} (FULL), and "
+            "could lose acknowledged credits in a power failure; use another SQLite library"
+        )
     migrate(db, path)
     number_opening(db, Path(path))
     make_private(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.store.audit import Audit
 from gateway.store.base import StoreUnavailable
 from gateway.store.models import WalletKind
+from gateway.store.sqlite import fitness
 from gateway.store.sqlite.audit import audit
 from gateway.store.sqlite.companions import companion, read_header, refuse_foreign
 from gateway.store.sqlite.connection import connect_reader, primary_code, unavailable
@@ -23,8 +24,15 @@ BUSY_SECONDS = 2.0
 
 
 def read_money_providers(path: Path) -> frozenset[str]:
-    """Providers that have references; empty before the first migration. Raises StoreUnavailable."""
+    """Providers that have references; empty before the first migration.
+
+    Raises StoreUnavailable, also where a gateway could not start on the file, or where there is none yet, in its place.
+    """
+    fitness.refuse_unfit(str(path), fitness.place_problems(str(path)))
+    if not path.exists():
+        return frozenset()
     with snapshot(path) as db:
+        fitness.refuse_unfit(str(path), fitness.file_problems(db, str(path)))
         return money_providers(db) if _has_schema(db) else frozenset()
 
 

@@ -51,8 +51,7 @@ def _apply(db: sqlite3.Connection, step: Migration) -> None:
         # Read again under the lock: another process may just have applied this step.
         before = applied(db)
         if step.version not in before:
-            for statement in _statements(step.sql):
-                db.execute(statement)
+            execute(db, step)
             db.execute(_STEPS)
             db.executemany(
                 "INSERT INTO migrations (version) VALUES (?) ON CONFLICT DO NOTHING",
@@ -64,6 +63,12 @@ def _apply(db: sqlite3.Connection, step: Migration) -> None:
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def execute(db: sqlite3.Connection, step: Migration) -> None:
+    """Execute a step's statements, in the transaction that is open."""
+    for statement in _statements(step.sql):
+        db.execute(statement)
 
 
 def _statements(sql: str) -> Iterator[str]:
