@@ -38,6 +38,7 @@ class Pipe:
         """End the writers, which may wait for the reader, before the pipe's number is another file's."""
         self.reader.close()
         for writer in self._writers:
+            assert writer.flush(30)
             writer.close()
         self.stream.close()
 
