@@ -23,7 +23,7 @@ from tests.stress.sending import Load, provider
 
 
 async def unread_log(environment: StressEnvironment, *, lines: int = 100_000) -> Figures:
-    """Log so many lines into a pipe that nobody reads, most of them of Results that are credited."""
+    """Log this many lines into a pipe that nobody reads, most of them of Results that are credited."""
     url = await environment.database()
     config = environment.configure(url)
     config.write_text(config.read_text().replace('level = "error"', 'level = "info"'))

@@ -232,7 +232,7 @@ _TEXT = json.dumps(RESULT)
 async def test_an_unreadable_body_with_a_reference_leaves_an_item(
     harness: CallbackHarness, endpoint: CallbackEndpoint, body: bytes
 ) -> None:
-    """Whatever is refused for good is found by its reference, once however often it comes; nothing is credited."""
+    """A final refusal is found by its reference, once however often it comes; nothing is credited."""
     await harness.open_account()
     for _ in range(2):
         reply = await harness.deliver(endpoint.path("Result"), body)

@@ -43,7 +43,7 @@ class Pipe:
         self.stream.close()
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes."""
+        """Read this number of bytes."""
         return self.reader.read(size)
 
 

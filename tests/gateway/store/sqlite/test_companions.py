@@ -61,7 +61,7 @@ def crash(script: str, *arguments: str) -> None:
 
 
 def killed(path: Path, results: int) -> None:
-    """A gateway's store that credited so many Results, and was killed: its last commits are in the `-wal` alone."""
+    """A store that credited this number of Results, and was killed: its last commits are in the `-wal` alone."""
     crash(_CRASH, str(path), str(results))
     assert path.with_name(f"{path.name}-wal").stat().st_size > 0
 
