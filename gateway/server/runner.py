@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import version
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +14,7 @@ import structlog
 
 from gateway.server.signals import handle_sighup, handle_stop_signals, run_on_event
 from gateway.telemetry.log_writer import write_or_drop
+from gateway.telemetry.release import release
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ async def run_unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bo
 
 async def _start(server: Server) -> None:
     addresses = msgspec.to_builtins(await server.start())
-    log.info("started", version=version("session-gateway"), **addresses)
+    log.info("started", version=release(), **addresses)
     print_addresses({"event": "serving", **addresses})
 
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum, unique
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -17,6 +15,7 @@ from adapters.contract import Certainty
 from gateway.telemetry.health import ExpectedSeries, Health, ReloadStatus
 from gateway.telemetry.instruments import CallbackGauge, Collected, Counter, Histogram, ReadCounter, Sample
 from gateway.telemetry.logs import dropped_lines
+from gateway.telemetry.release import release
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _AGES = (1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0)
@@ -332,7 +331,8 @@ class Metrics:
         self._register_health()
         self._gauge("rpcs_in_flight", "RPCs in progress.", lambda: [((), self._rpcs())])
         self._gauge("event_loop_tasks", "Tasks of the event loop.", lambda: [((), _tasks())])
-        self._gauge("build_info", "Always 1: the release.", lambda: [(_build(), 1)], ("version", "python_version"))
+        build = release(), platform.python_version()  # now: it reads a file, which a scrape may find none left for
+        self._gauge("build_info", "Always 1: the release.", lambda: [(build, 1)], ("version", "python_version"))
         self._gauge(
             "circuit_breaker_state",
             "1 for the state of a provider's circuit breaker, 0 for the other states.",
@@ -373,13 +373,16 @@ class Metrics:
             lambda health: [((each.provider, each.kind), each.oldest_age_s) for each in health.open_items],
             ("provider", "kind"),
         )
-        for position, (name, text) in enumerate(
-            (
-                ("store_disk_free_bytes", "Free bytes of the file system that has the SQLite database."),
-                ("store_disk_size_bytes", "Size of the file system that has the SQLite database."),
-            )
-        ):
-            gauge(name, text, lambda health, at=position: [] if health.disk is None else [((), health.disk[at])])  # type: ignore[misc]
+        gauge(
+            "store_disk_free_bytes",
+            "Free bytes of the file system that has the SQLite database.",
+            lambda health: [((), health.disk[0])] if health.disk else [],
+        )
+        gauge(
+            "store_disk_size_bytes",
+            "Size of the file system that has the SQLite database.",
+            lambda health: [((), health.disk[1])] if health.disk else [],
+        )
 
 
 def _tasks() -> int:
@@ -387,11 +390,3 @@ def _tasks() -> int:
         return len(asyncio.all_tasks())
     except RuntimeError:  # no loop runs here
         return 0
-
-
-@cache
-def _build() -> tuple[str, str]:
-    try:
-        return version("session-gateway"), platform.python_version()
-    except PackageNotFoundError:  # run from its sources
-        return "unknown", platform.python_version()

@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from opentelemetry import trace
@@ -22,6 +21,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway.telemetry.logs import bound
+from gateway.telemetry.release import release
 from gateway.telemetry.tracing import NOTHING, Attributes, Kind, SpanResult, enter, leave
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class OtelTracer:
     def __init__(self, processor: SpanProcessor, sample_ratio: float = 1.0) -> None:
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
-            resource=Resource.create({"service.name": "session-gateway", "service.version": _version()}),
+            resource=Resource.create({"service.name": "session-gateway", "service.version": release()}),
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(processor)
@@ -158,10 +158,3 @@ async def _finish(span: Span, work: Awaitable[T], result: Callable[[T], SpanResu
 def _carrier(metadata: Any) -> dict[str, str]:
     wanted = ("traceparent", "tracestate")
     return {key: value for key, value in metadata or () if key in wanted and isinstance(value, str)}
-
-
-def _version() -> str:
-    try:
-        return version("session-gateway")
-    except PackageNotFoundError:  # not installed
-        return "unknown"

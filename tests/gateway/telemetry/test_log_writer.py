@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -97,6 +98,20 @@ def test_a_reader_that_comes_back_learns_what_is_missing(pipe: Pipe) -> None:
     ]
     writer.put("info", "after")
     assert pipe.reader.readline() == b"after\n"
+
+
+def test_what_is_missing_is_reported_without_another_line(pipe: Pipe) -> None:
+    """The reader need not wait for the gateway's next line: here all that waited is in the one write that is stuck."""
+    writer = pipe.writer()
+    readable = select.poll()
+    readable.register(pipe.reader.fileno(), select.POLLIN)
+    writer.put("info", "x" * (log_writer.QUEUE_SIZE * 3 // 4))
+    assert readable.poll(30_000)
+    writer.put("info", LINE)
+    seen = b""
+    while b"dropped" not in seen:
+        assert readable.poll(30_000)
+        seen = seen[-100:] + os.read(pipe.reader.fileno(), 65536)
 
 
 def test_lines_that_cannot_be_written_are_counted(pipe: Pipe) -> None:
