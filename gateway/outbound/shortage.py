@@ -31,10 +31,28 @@ def shortage(error: BaseException) -> str:
         return "memory; give the gateway more, or lower its limits"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "threads; raise the limit of processes (TasksMax of systemd, ulimit -u)"
-    if isinstance(error, socket.gaierror):
-        return "memory; give the gateway more, or lower its limits" if error.errno == socket.EAI_MEMORY else ""
-    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_MEMORY:
+        return "memory; give the gateway more, or lower its limits"
+    if not isinstance(error, OSError):
+        return ""
+    # A resolver says "unknown" where it could open no file, and several addresses have no one errno.
+    hidden = isinstance(error, socket.gaierror) or (error.errno is None and not isinstance(error, TimeoutError))
+    number = _errno_of_next_file() if hidden else error.errno
     if number is None or number not in _BY_ERRNO:
         return ""
     limit = f" ({resource.getrlimit(resource.RLIMIT_NOFILE)[0]} are allowed)" if number == errno.EMFILE else ""
     return f"{_BY_ERRNO[number]}{limit}; {_ADVICE.get(number, 'give the gateway more, or lower its limits')}"
+
+
+def refuse_without_files() -> None:
+    """Raise OSError where this host has no file for another socket."""
+    socket.socket().close()
+
+
+def _errno_of_next_file() -> int | None:
+    """Why another socket cannot be made; None where it can."""
+    try:
+        refuse_without_files()
+    except OSError as error:
+        return error.errno
+    return None

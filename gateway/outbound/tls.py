@@ -8,6 +8,8 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from gateway.outbound.shortage import refuse_without_files
+
 CLIENT_CERTIFICATE_ALERTS = frozenset(
     {
         "TLSV13_ALERT_CERTIFICATE_REQUIRED",
@@ -60,8 +62,13 @@ _CREATING = threading.Lock()
 
 @cache
 def create_tls_context() -> ssl.SSLContext:
-    """Create the context, or return the one of the first call."""
-    return _context(None)
+    """Create the context, or return the one of the first call. Raises OSError, and the next call tries again, where it
+    could read no authority because this host has no file left: OpenSSL passes over what it cannot open.
+    """
+    context = _context(None)
+    if not context.cert_store_stats()["x509_ca"]:
+        refuse_without_files()
+    return context
 
 
 def _context(ca: Path | None) -> ssl.SSLContext:

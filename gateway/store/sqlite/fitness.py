@@ -130,7 +130,7 @@ def _changed_by_hand(db: sqlite3.Connection, steps: frozenset[int]) -> list[str]
         ("unique indexes are missing", lost),
     )
     found = [f"{what}: {', '.join(sorted(where))}" for what, where in differences if where]
-    version = max(step.version for step in known)
+    version = max((step.version for step in known), default=0)
     advice = "restore what was changed by hand, or a backup"
     return [f"its schema is not what migration {version} made, {'; '.join(found)}; {advice}"] if found else []
 

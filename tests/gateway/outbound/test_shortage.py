@@ -5,9 +5,11 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
+from gateway.outbound import tls
 from gateway.outbound.client import ExchangeFault
 from gateway.outbound.connection import Connection
 from gateway.outbound.connection_pool import ConnectionPool
@@ -47,6 +49,28 @@ async def test_without_a_file_nothing_is_sent_and_the_host_is_named(file_limit: 
         assert "this host is short of open files" in failed.detail
         assert "ulimit -n" in failed.detail
         assert (await exchange(c)).status == 200
+
+
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(socket.EAI_NONAME, "x"), socket.gaierror(socket.EAI_AGAIN, "x"), OSError("two addresses")]
+)
+def test_an_error_that_hides_its_cause_is_examined(file_limit: None, error: OSError) -> None:
+    """A resolver that could open no file says that it knows no such name; several addresses have no one errno."""
+    assert shortage(error) == ""
+    at_the_limit()
+    assert shortage(error).startswith("open files")
+    assert shortage(TimeoutError()) == ""
+
+
+def test_tls_settings_without_an_authority_are_not_kept(file_limit: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made while no file is left they would refuse every provider until a restart: the next call makes them again."""
+    monkeypatch.setattr(tls, "create_tls_context", cache(tls.create_tls_context.__wrapped__))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    at_the_limit()
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        tls.tls_context()
+    resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert tls.tls_context() is tls.tls_context()
 
 
 @pytest.mark.parametrize(
