@@ -66,14 +66,17 @@ async def _at_random(harness: ProvidersHarness, provider: FaultyProvider, calls:
 
 @asynccontextmanager
 async def changing(provider: FaultyProvider, longest_s: float = MAX_FAULT_S, healthy: int = 1) -> AsyncIterator[None]:
-    """Another fault at random each moment, until the block ends; there is none as often as `healthy` faults."""
+    """Another fault at random each moment, until the block ends; there is none as often as `healthy` faults.
+
+    There is none in the first moment, so that a short time has successes too.
+    """
     among: list[Fault | None] = [case.fault for case in cases_at(provider)]
     among += [None] * healthy
 
     async def change() -> None:
         while True:
-            provider.proxy.fault = random.choice(among)  # noqa: S311 - no secret
             await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
+            provider.proxy.fault = random.choice(among)  # noqa: S311 - no secret
 
     task = asyncio.create_task(change())
     try:

@@ -96,6 +96,7 @@ def test_a_reader_that_comes_back_learns_what_is_missing(pipe: Pipe) -> None:
         'dropped {"info": 1}',
         *(f"error {number}" for number in range(10)),
     ]
+    assert writer.flush(30)  # until then its place is taken
     writer.put("info", "after")
     assert pipe.reader.readline() == b"after\n"
 
