@@ -55,7 +55,7 @@ async def restores(environment: StressEnvironment, *, rounds: int = 20, seed: in
     for number in range(rounds):
         copy = path.with_name(f"copy-{number}.db")
         sent |= await _load_and_kill(config, copy, chance, f"round{number}")
-        if number % 2:
+        if number % 2 == 0:
             counts.by_hand += 1
             counts.refused += await _refuses_copy_by_hand(config, path, copy)
         counts.kills += await _restore(config, copy, chance)
